@@ -1,0 +1,1 @@
+"""Thin command lines, one module a verb: ``imlspike <verb>`` runs ``imlspike/bin/<verb>.py``."""
