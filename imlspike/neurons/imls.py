@@ -1,0 +1,200 @@
+"""IMLS: the input-aware multi-level spiking neuron, and its unfolding into binary spikes.
+
+IML-Spikeformer (arXiv 2507.07396) simulates several time steps of spiking in one: a neuron fires an integer number of
+spikes at once, against a threshold that depends on its input. The paper's equations could not be obtained; the
+formulation below is this project's own (see the README).
+"""
+
+import torch
+from torch import Tensor, nn
+
+THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
+
+# The largest fp32 (fp64) number below 1/2. floor(r + this) rounds r to the nearest integer, ties up, without the one
+# error of floor(r + 0.5): r = 1/2 - 2^-25, which rounds up to 1 before the floor is taken.
+_BELOW_HALF = {torch.float32: 0.5 - 2.0**-25, torch.float64: 0.5 - 2.0**-54}
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in a dtype in which every (k - 1/2) theta is exact: at least fp32."""
+    return x if x.dtype in _BELOW_HALF else x.float()
+
+
+def _count(x: Tensor, theta: Tensor, levels: int) -> Tensor:
+    ratio = x / theta
+    return ratio.add_(_BELOW_HALF[ratio.dtype]).floor_().clamp_(0, levels)
+
+
+class _Fire(torch.autograd.Function):
+    """y = theta * clip(floor(x / theta + 1/2), 0, T) with the straight-through gradients of `IMLS`."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, theta: Tensor, levels: int) -> Tensor:
+        wide = _wide(x)
+        counts = _count(wide, theta, levels)
+        open_gate = (wide >= 0) & (wide <= (levels + 0.5) * theta)
+        if ctx.needs_input_grad[1]:
+            # dy/dtheta: s - x/theta where the gate is open (s follows x/theta), T above it, 0 below.
+            slope = torch.where(open_gate, counts - wide / theta, counts)
+            ctx.save_for_backward(open_gate, slope)
+        else:
+            ctx.save_for_backward(open_gate)
+        ctx.theta_shape, ctx.theta_dtype = theta.shape, theta.dtype
+        return counts.mul_(theta).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        open_gate, *slope = ctx.saved_tensors
+        grad_theta = None
+        if slope:
+            grad_theta = (grad * slope[0]).sum_to_size(ctx.theta_shape).to(ctx.theta_dtype)
+        return grad * open_gate, grad_theta, None
+
+
+class IMLS(nn.Module):
+    r"""Input-aware multi-level spikes: up to `levels` spikes at once against an adaptive threshold.
+
+    For token i and channel c with input x, T = ``levels`` and :math:`\kappa` = ``kappa``:
+
+    .. math::
+        \theta_i &= \max(\kappa \cdot \mathrm{mean}_c |x_{ic}|,\ \epsilon) \\
+        s_{ic} &= \mathrm{clip}(\lfloor x_{ic} / \theta_i + 1/2 \rfloor,\ 0,\ T) \\
+        y_{ic} &= \theta_i s_{ic} \\
+        \partial y / \partial x &= 1[0 \le x \le (T + 1/2)\,\theta]   \quad\text{(straight-through)}
+
+    The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then exact in
+    fp32, which is why the binary spikes of `unfold` sum to s without exception.
+
+    Args:
+        levels: T, the largest count; ``levels=1`` is a binary neuron.
+        threshold: what theta is taken over. ``token``: one per token, the mean over its channels; no token sees another, nor
+            padding. ``channel``: one per utterance and channel, the mean over its tokens. ``layer``: one per utterance, the
+            mean over tokens and channels. ``fixed``: the constant `value`. ``learned``: a trained scalar that starts at `value`.
+        kappa: factor on the mean magnitude.
+        value: the threshold of ``fixed``, the first threshold of ``learned``.
+        eps: least threshold.
+        detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). With ``detach=False``
+            dy/dtheta = s - x/theta inside the gate, T above, 0 below.
+        token_dim: the axis of tokens.
+        channel_dims: the axes of channels; all other axes are batch.
+
+    Raises:
+        ValueError: on an unknown `threshold`, `levels` < 1, or `kappa`, `value`, `eps` not positive.
+
+    >>> neuron = IMLS(levels=6, threshold="fixed", value=1.0)
+    >>> neuron(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
+    tensor([[0., 0., 1., 3., 6.]])
+    """
+
+    def __init__(
+        self,
+        levels: int = 6,
+        threshold: str = "token",
+        kappa: float = 0.45,
+        value: float = 1.0,
+        eps: float = 1e-5,
+        detach: bool = True,
+        token_dim: int = -2,
+        channel_dims: tuple[int, ...] = (-1,),
+    ):
+        super().__init__()
+        if threshold not in THRESHOLDS:
+            raise ValueError(f"threshold must be one of {', '.join(THRESHOLDS)}, got {threshold!r}")
+        if levels < 1 or levels != int(levels):
+            raise ValueError(f"levels must be a whole number of at least 1, got {levels}")
+        if min(kappa, value, eps) <= 0:
+            raise ValueError(f"kappa, value and eps must be positive, got {kappa}, {value}, {eps}")
+        self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
+        self.value, self.eps, self.detach = value, eps, detach
+        self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
+        if threshold == "learned":
+            self.log_value = nn.Parameter(torch.tensor(float(value)).log())
+
+    def theta(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The threshold of each element of `x`, in a shape that broadcasts against it.
+
+        Args:
+            x: (..., N, C), or as `token_dim` and `channel_dims` say.
+            mask: (B, N), True = a real token, False = padding; left out of ``channel`` and ``layer`` statistics.
+                B is axis 0 of `x`.
+
+        Returns:
+            positive thresholds, fp32 (fp64 for an fp64 `x`).
+        """
+        wide = _wide(x)
+        if self.threshold == "fixed":
+            theta = wide.new_tensor(max(self.value, self.eps))
+        elif self.threshold == "learned":
+            theta = self.log_value.to(wide.dtype).exp().clamp(min=self.eps)
+        else:
+            magnitude = (wide.detach() if self.detach else wide).abs()
+            theta = (self.kappa * self._mean(magnitude, mask)).clamp(min=self.eps).to(wide.dtype)
+        # A straight-through rounding: the value of the bfloat16, the gradient of the identity.
+        return theta + (theta.detach().bfloat16().to(theta.dtype) - theta.detach())
+
+    def _mean(self, magnitude: Tensor, mask: Tensor | None) -> Tensor:
+        if self.threshold == "token":
+            return magnitude.mean(self.channel_dims, keepdim=True)
+        dims = (self.token_dim,) + (self.channel_dims if self.threshold == "layer" else ())
+        # Sums over time are taken in fp64, so that the amount of padding cannot move the last bit.
+        if mask is None:
+            return magnitude.mean(dims, keepdim=True, dtype=torch.float64)
+        shape = [1] * magnitude.dim()
+        shape[0], shape[self.token_dim] = mask.shape
+        real = mask.reshape(shape)
+        elements = real.sum(self.token_dim, keepdim=True).clamp(min=1)
+        if self.threshold == "layer":
+            for dim in self.channel_dims:
+                elements = elements * magnitude.shape[dim]
+        return (magnitude * real).sum(dims, keepdim=True, dtype=torch.float64) / elements
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The counts s (integers 0..T in x's shape and dtype, no gradient) and the thresholds theta that broadcast to them.
+
+        >>> counts, theta = IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
+        >>> counts, theta
+        (tensor([[2., 0., 5., 0.]]), tensor([[1.2500]]))
+        """
+        with torch.no_grad():
+            theta = self.theta(x, mask)
+            return _count(_wide(x), theta, self.levels).to(x.dtype), theta
+
+    def fire(self, x: Tensor, theta: Tensor) -> Tensor:
+        """theta * s for thresholds already known (from `theta`), as when a long recording is worked off in pieces."""
+        return _Fire.apply(x, theta, self.levels)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """y = theta * s, in the shape and dtype of `x`. `mask` as in `theta`."""
+        return self.fire(x, self.theta(x, mask))
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}, threshold={self.threshold}, kappa={self.kappa}"
+
+
+def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
+    """The binary spikes that a neuromorphic chip fires in `levels` time steps for one multi-level spike.
+
+    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires b = 1[v >= theta],
+    v -= theta b. The potential is kept relative to the threshold (v - theta), in which form each subtraction is exact,
+    so that the spikes sum to the counts of `IMLS.encode` exactly, for fp32, fp64, bf16 and fp16 inputs.
+
+    Args:
+        x: input of the neuron, any shape.
+        theta: thresholds as `IMLS.encode` returns them, broadcastable to `x`.
+        levels: T, the number of time steps.
+
+    Returns:
+        (levels, *x.shape), zeros and ones in x's dtype.
+
+    >>> unfold(torch.tensor([0.4, 0.5, 2.6]), torch.tensor(1.0), levels=3)
+    tensor([[0., 1., 1.],
+            [0., 0., 1.],
+            [0., 0., 1.]])
+    """
+    above = _wide(x) - theta / 2
+    spikes = []
+    for _ in range(levels):
+        fired = above >= 0
+        spikes.append(fired.to(x.dtype))
+        above = above - theta * fired
+    return torch.stack(spikes)
