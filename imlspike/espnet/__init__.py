@@ -1,0 +1,59 @@
+"""ESPnet plug-in: the spiking encoder under the key `iml_spikeformer`, and entry points that know it.
+
+`import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENCODER_KEY = "iml_spikeformer"
+
+
+def register() -> None:
+    """Make ESPnet know what imlspike adds; calling it again changes nothing.
+
+    Adds the encoder key `iml_spikeformer` to ESPnet's ASR task, so that a training YAML may say
+    `encoder: iml_spikeformer` with the arguments of `imlspike.models.IMLSpikeformerEncoder` under
+    `encoder_conf`. From then on every ESPnet task of this process trains through
+    `imlspike.espnet.worker.run_worker`: worker processes that ESPnet spawns (one a GPU) register too, and
+    checkpoints are replaced whole. ESPnet's import takes several seconds, hence a function.
+
+    Raises:
+        ImportError: if ESPnet isn't installed; the message says how to install it.
+
+    >>> from imlspike.espnet import register
+    >>> register()
+    >>> from espnet2.tasks.asr import encoder_choices
+    >>> encoder_choices.get_class("iml_spikeformer").__name__
+    'SpikeformerEncoder'
+    """
+    try:
+        with _without_nltk_downloads():
+            from espnet2.tasks.abs_task import AbsTask
+            from espnet2.tasks.asr import encoder_choices
+    except ModuleNotFoundError as error:
+        if error.name not in ("espnet", "espnet2", "nltk"):
+            raise
+        raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
+    from imlspike.espnet.encoder import SpikeformerEncoder
+    from imlspike.espnet.worker import RegisteredWorker
+
+    encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
+    AbsTask.main_worker = RegisteredWorker()
+
+
+@contextmanager
+def _without_nltk_downloads() -> Iterator[None]:
+    """Keep ESPnet's import off the network.
+
+    The English grapheme-to-phoneme converter g2p_en, which ESPnet imports always, fetches its dictionaries
+    while it is imported: a machine without network waits for it in every process. Who uses `g2p: g2p_en`
+    fetches them once by `python -m nltk.downloader averaged_perceptron_tagger_eng cmudict`.
+    """
+    import nltk
+
+    download, nltk.download = nltk.download, lambda *args, **kwargs: False
+    try:
+        yield
+    finally:
+        nltk.download = download

@@ -1,0 +1,18 @@
+"""`python -m imlspike.espnet.asr_inference`: ESPnet's `espnet2.bin.asr_inference` with imlspike's models."""
+
+from collections.abc import Sequence
+
+from imlspike.espnet.entry import run_espnet
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run ESPnet's `asr_inference` with `argv` (default: the command line) after `register()`.
+
+    >>> callable(main)
+    True
+    """
+    run_espnet("asr_inference", argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What each of ESPnet's worker processes runs: the one that a user started and those that ESPnet spawns."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.distributed_utils import get_rank
+
+from imlspike.espnet import register
+from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment
+
+_espnet_main_worker = AbsTask.main_worker.__func__
+
+
+def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
+    """ESPnet's `task.main_worker(args)` with imlspike registered and checkpoints that are replaced whole.
+
+    Args:
+        task: ESPnet's task class, for example `ASRTask`.
+        args: its parsed arguments.
+
+    >>> callable(run_worker)
+    True
+    """
+    register()
+    with atomic_torch_save():
+        if not args.collect_stats and not args.dry_run and args.resume and _is_first(args):
+            repair_experiment(Path(args.output_dir), args.best_model_criterion)
+        _espnet_main_worker(task, args)
+
+
+def _is_first(args: argparse.Namespace) -> bool:
+    """Whether this is the process that writes files: the only one, or rank 0 of several."""
+    return not args.distributed or get_rank(args.dist_rank, args.dist_launcher) == 0
+
+
+class RegisteredWorker:
+    """Stands for `AbsTask.main_worker` and is pickled as `run_worker` and the task class.
+
+    ESPnet starts one process per GPU by `spawn` with `cls.main_worker` as its target. A spawned process
+    imports only what the target names; since that is `run_worker`, it imports this module and registers.
+
+    >>> class Task:
+    ...     main_worker = RegisteredWorker()
+    >>> Task.main_worker.func is run_worker, Task.main_worker.args == (Task,)
+    (True, True)
+    """
+
+    def __get__(self, instance, task: type[AbsTask]) -> partial:
+        return partial(run_worker, task)
