@@ -1,0 +1,195 @@
+"""The leaky integrate-and-fire neuron as pure functions: one time step, and all of them at once.
+
+:func:`lif_step` is the definition and differentiates through autograd. :func:`lif` runs T steps in place
+with one hand-written backward pass; it computes the same numbers and the same gradients, faster and in less
+memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .surrogate import Surrogate, spike
+
+
+class LIFParameters(NamedTuple):
+    """What a leaky integrate-and-fire neuron needs besides its input and its state.
+
+    Attributes:
+        leak: 1 / tau, in [0, 1]; a number, or a tensor without dimensions that may require a gradient.
+        threshold: V_th.
+        v_reset: V_re, the resting potential and what a hard reset goes to; None for a soft reset (rest at 0).
+        decay_input: multiply the input by ``leak`` as well.
+        detach_reset: no gradient through the spike that resets.
+        surrogate: derivative of the spike in the backward pass.
+    """
+
+    leak: Tensor | float = 0.5
+    threshold: float = 1.0
+    v_reset: float | None = 0.0
+    decay_input: bool = True
+    detach_reset: bool = False
+    surrogate: Surrogate = Surrogate("sigmoid")
+
+    @property
+    def rest(self) -> float:
+        """Resting potential: what a fresh state holds."""
+        return 0.0 if self.v_reset is None else self.v_reset
+
+
+DEFAULT = LIFParameters()
+
+# Everything below works with u = V - rest, the potential above rest, in which rest is zero and equation 1
+# with the input decayed is one linear interpolation.
+
+
+def lif_step(x: Tensor, v: Tensor | None = None, p: LIFParameters = DEFAULT) -> tuple[Tensor, Tensor]:
+    """One time step of the (P)LIF neuron, equations 1 to 3 of Spiking Vocos.
+
+    ::
+
+        H = V + (X - (V - V_re)) / tau          decay_input          (1)
+        H = V - (V - V_re) / tau + X            not decay_input
+        S = 1[H >= V_th]                                             (2)
+        V = V_re S + H (1 - S)                  hard reset           (3)
+        V = H - V_th S                          soft reset (v_reset None, V_re = 0)
+
+    Args:
+        x: input current X of any shape, floating point.
+        v: membrane potential V left by the step before, of x's shape, dtype and device; None starts at rest.
+        p: parameters.
+
+    Returns:
+        Spikes S (0 or 1) and the new potential V, both of x's shape and dtype.
+
+    >>> s, v = lif_step(torch.tensor([1.0, 3.0]))
+    >>> s.tolist(), v.tolist()
+    ([0.0, 1.0], [0.5, 0.0])
+    """
+    u = torch.zeros_like(x) if v is None else v - p.rest
+    h = torch.lerp(u, x, p.leak) if p.decay_input else u * (1 - p.leak) + x
+    s = spike(h - (p.threshold - p.rest), p.surrogate)
+    fired = s.detach() if p.detach_reset else s
+    u = h - fired * (p.threshold if p.v_reset is None else h)
+    return s, u + p.rest
+
+
+def lif(x: Tensor, v: Tensor | None = None, p: LIFParameters = DEFAULT) -> tuple[Tensor, Tensor]:
+    """T time steps of :func:`lif_step`, the same numbers and gradients, with a fused backward pass.
+
+    Args:
+        x: input current (T, ...), floating point.
+        v: membrane potential before the first step, shape ``x.shape[1:]``, dtype and device of x; None starts
+            at rest.
+        p: parameters.
+
+    Returns:
+        Spikes (T, ...) and the potential after the last step, shape ``x.shape[1:]``. Passing that back as
+        ``v`` continues the sequence. Gradients reach x, v and a tensor leak; they cannot be differentiated
+        again.
+
+    Raises:
+        ValueError: x has no time axis, is not floating point, or v does not fit it.
+
+    >>> spikes, v = lif(torch.tensor([[1.0], [1.5], [1.0]]))     # H = 0.5, 1.0 (fires), 0.5
+    >>> spikes.flatten().tolist(), v.item()
+    ([0.0, 1.0, 0.0], 0.5)
+    """
+    if x.dim() == 0 or not x.is_floating_point():
+        raise ValueError(f"expected a floating-point input (T, ...), got {x.dtype} of shape {tuple(x.shape)}")
+    if v is not None and (v.shape != x.shape[1:] or v.dtype != x.dtype):
+        raise ValueError(
+            f"the state must have the shape and dtype of one time step, {tuple(x.shape[1:])} {x.dtype}, "
+            f"not {tuple(v.shape)} {v.dtype}"
+        )
+    if torch.compiler.is_compiling():  # exporters want plain operations, compilers fuse them on their own
+        return _unrolled(x, v, p)
+    u = x.new_zeros(x.shape[1:]) if v is None else v - p.rest
+    leak_grad = isinstance(p.leak, Tensor) and p.leak.requires_grad
+    if torch.is_grad_enabled() and (x.requires_grad or u.requires_grad or leak_grad):
+        s, u = _FusedLIF.apply(x, u, p.leak, p)
+    else:
+        s, u, _ = _integrate(x, u, p.leak, p, keep=False)
+    return s, u + p.rest
+
+
+def _unrolled(x: Tensor, v: Tensor | None, p: LIFParameters) -> tuple[Tensor, Tensor]:
+    spikes = []
+    v = torch.full_like(x[0], p.rest) if v is None else v
+    for current in x:
+        s, v = lif_step(current, v, p)
+        spikes.append(s)
+    return torch.stack(spikes), v
+
+
+def _integrate(
+    x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spikes, last potential and, if asked to keep them, the potentials H of all steps (before the reset)."""
+    spikes = torch.empty_like(x)
+    potentials = torch.empty_like(x if keep else x[:1])
+    u = u.clone()
+    for t in range(x.shape[0]):
+        s, h = spikes[t], potentials[t if keep else 0]
+        if p.decay_input:
+            torch.lerp(u, x[t], leak, out=h)
+        else:
+            torch.mul(u, 1 - leak, out=h).add_(x[t])
+        torch.ge(h, p.threshold - p.rest, out=s)
+        _reset(h, s, p, out=u)
+    return spikes, u, potentials
+
+
+def _reset(h: Tensor, s: Tensor, p: LIFParameters, out: Tensor | None = None) -> Tensor:
+    if p.v_reset is None:
+        return torch.add(h, s, alpha=-p.threshold, out=out)
+    return torch.addcmul(h, h, s, value=-1, out=out)
+
+
+class _FusedLIF(torch.autograd.Function):
+    """Back-propagation through time by hand.
+
+    With g_t the gradient that reaches u_t (the potential after the reset of step t) from later steps, q_t the
+    one that reaches the spike S_t, and d_t the surrogate derivative at H_t:
+
+        hard reset  u_t = H_t (1 - S_t)     dL/dH_t = g_t (1 - S_t) + (q_t - g_t H_t) d_t
+        soft reset  u_t = H_t - V_th S_t    dL/dH_t = g_t           + (q_t - g_t V_th) d_t
+
+    (detached reset: only q_t is multiplied by d_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t
+    and dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> tuple[Tensor, Tensor]:
+        spikes, last, potentials = _integrate(x, u, leak, p, keep=True)
+        learned = isinstance(leak, Tensor)
+        ctx.p, ctx.leak = p._replace(leak=0.0), None if learned else leak
+        saved = (x if p.decay_input else None, u, leak) if learned else (None, None, None)
+        ctx.save_for_backward(potentials, spikes, *saved)
+        return spikes, last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_spikes: Tensor, grad_last: Tensor):
+        potentials, spikes, x, first, leak = ctx.saved_tensors
+        p, learned = ctx.p, leak is not None
+        leak = leak if learned else ctx.leak
+        grad_x, g, grad_leak = torch.empty_like(potentials), grad_last, 0.0
+        for t in range(len(potentials) - 1, -1, -1):
+            h, s, q = potentials[t], spikes[t], grad_spikes[t]
+            if not p.detach_reset:
+                q = torch.add(q, g, alpha=-p.threshold) if p.v_reset is None else torch.addcmul(q, g, h,
+                value=-1)
+            if p.v_reset is not None:
+                g = torch.addcmul(g, g, s, value=-1)
+            grad_h = torch.addcmul(g, q, p.surrogate.derivative(h - (p.threshold - p.rest)))
+            if learned:
+                u = _reset(potentials[t - 1], spikes[t - 1], p) if t else first
+                grad_leak = grad_leak + (grad_h * (x[t] - u if p.decay_input else -u)).sum()
+            torch.mul(grad_h, leak if p.decay_input else 1.0, out=grad_x[t])
+            g = grad_h.mul_(1 - leak)
+        return grad_x, g, grad_leak if learned else None, None
