@@ -5,6 +5,8 @@ spikes at once, against a threshold that depends on its input. The paper's equat
 formulation below is this project's own (see the README).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -127,26 +129,26 @@ class IMLS(nn.Module):
         elif self.threshold == "learned":
             theta = self.log_value.to(wide.dtype).exp().clamp(min=self.eps)
         else:
-            magnitude = (wide.detach() if self.detach else wide).abs()
-            theta = (self.kappa * self._mean(magnitude, mask)).clamp(min=self.eps).to(wide.dtype)
+            mean = self._mean_magnitude(wide.detach() if self.detach else wide, mask)
+            theta = (self.kappa * mean).clamp(min=self.eps).to(wide.dtype)
         # A straight-through rounding: the value of the bfloat16, the gradient of the identity.
         return theta + (theta.detach().bfloat16().to(theta.dtype) - theta.detach())
 
-    def _mean(self, magnitude: Tensor, mask: Tensor | None) -> Tensor:
+    def _mean_magnitude(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.threshold == "token":
-            return magnitude.mean(self.channel_dims, keepdim=True)
+            channels = math.prod(x.shape[dim] for dim in self.channel_dims)
+            return torch.linalg.vector_norm(x, 1, self.channel_dims, keepdim=True) / channels
         dims = (self.token_dim,) + (self.channel_dims if self.threshold == "layer" else ())
+        elements = math.prod(x.shape[dim] for dim in dims)
+        if mask is not None:
+            shape = [1] * x.dim()
+            shape[0], shape[self.token_dim] = mask.shape
+            mask = mask.reshape(shape)
+            x = x * mask
+            real = mask.sum(self.token_dim, keepdim=True).clamp(min=1)
+            elements = real * (elements // x.shape[self.token_dim])
         # Sums over time are taken in fp64, so that the amount of padding cannot move the last bit.
-        if mask is None:
-            return magnitude.mean(dims, keepdim=True, dtype=torch.float64)
-        shape = [1] * magnitude.dim()
-        shape[0], shape[self.token_dim] = mask.shape
-        real = mask.reshape(shape)
-        elements = real.sum(self.token_dim, keepdim=True).clamp(min=1)
-        if self.threshold == "layer":
-            for dim in self.channel_dims:
-                elements = elements * magnitude.shape[dim]
-        return (magnitude * real).sum(dims, keepdim=True, dtype=torch.float64) / elements
+        return torch.linalg.vector_norm(x, 1, dims, keepdim=True, dtype=torch.float64) / elements
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The counts s (integers 0..T in x's shape and dtype, no gradient) and the thresholds theta that broadcast to them.
@@ -161,6 +163,8 @@ class IMLS(nn.Module):
 
     def fire(self, x: Tensor, theta: Tensor) -> Tensor:
         """theta * s for thresholds already known (from `theta`), as when a long recording is worked off in pieces."""
+        if not torch.is_grad_enabled():
+            return _count(_wide(x), theta, self.levels).mul_(theta).to(x.dtype)
         return _Fire.apply(x, theta, self.levels)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

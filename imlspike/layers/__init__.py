@@ -1,0 +1,23 @@
+"""Layers of spiking speech models: re-parameterised maps, decay-masked attention, spiking subsampling, masked norms."""
+
+from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
+from imlspike.layers.layout import Layout
+from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
+from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
+from imlspike.layers.subsampling import SpikingSubsampling, conv_output
+
+__all__ = [
+    "DecayAttention",
+    "Layout",
+    "MaskedBatchNorm",
+    "RepLinear",
+    "RepSSA",
+    "SpikingFeedForward",
+    "SpikingSubsampling",
+    "conv_output",
+    "decay_attention",
+    "fold_rep_linears",
+    "hierarchical_decay",
+    "row_sums",
+]

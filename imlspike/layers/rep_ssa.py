@@ -1,0 +1,128 @@
+"""RepSSA and the spiking feed-forward: the two branches of an IML-Spikeformer block."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from imlspike.layers.decay import DecayAttention
+from imlspike.layers.layout import Layout
+from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_linear import RepLinear
+from imlspike.neurons import IMLS
+
+QK = ("key", "both", "none")
+
+
+def fire(neuron: IMLS, x: Tensor, layout: Layout) -> Tensor:
+    """A neuron on packed tokens (K, C); thresholds taken over an utterance see its tokens as (B, N, C).
+
+    >>> fire(IMLS(threshold="layer"), torch.ones(3, 2), Layout(torch.tensor([2, 1]), 2)).shape
+    torch.Size([3, 2])
+    """
+    if neuron.threshold in ("channel", "layer"):
+        return layout.pack(neuron(layout.unpack(x), layout.mask))
+    return neuron(x)
+
+
+class RepSSA(nn.Module):
+    r"""Re-parameterised spiking self-attention (named by IML-Spikeformer; our formulation).
+
+    .. math::
+        S &= \mathrm{IMLS}(\mathrm{BN}(x)), \quad Q, K, V = \mathrm{RepLinear}_{q,k,v}(S) \\
+        o &= \mathrm{RepLinear}_o(\mathrm{IMLS}(\mathrm{decay\_attention}(Q, \mathrm{IMLS}(K), \mathrm{IMLS}(V))))
+
+    No softmax: with spikes in K and V both products of the attention are accumulations.
+
+    Args:
+        channels: C.
+        gamma: (H,) decay of each head; H divides C.
+        qk: what fires in the product Q K^T: the ``key``, ``both``, or ``none`` (then W_q W_k^T may be merged into one map,
+            and the spikes S take the place of the keys).
+        direction, mode: of `imlspike.layers.decay_attention`.
+        branches: of `RepLinear`.
+        neuron: arguments of `IMLS`.
+
+    Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
+
+    Raises:
+        ValueError: if H does not divide C, or on an unknown `qk`.
+
+    >>> layout = Layout(torch.tensor([5, 3]), 5)
+    >>> RepSSA(8, torch.tensor([0.5, 0.9]))(torch.randn(8, 8), layout).shape
+    torch.Size([8, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        gamma: Tensor,
+        qk: str = "key",
+        direction: str | Sequence[str] = "both",
+        mode: str = "auto",
+        branches: Sequence[str] = ("linear", "identity"),
+        **neuron,
+    ):
+        super().__init__()
+        self.heads = len(gamma)
+        if channels % self.heads:
+            raise ValueError(f"the number of heads must divide the channels, got {self.heads} and {channels}")
+        if qk not in QK:
+            raise ValueError(f"qk must be one of {', '.join(QK)}, got {qk!r}")
+        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.q = RepLinear(channels, channels, branches)
+        self.k = RepLinear(channels, channels, branches)
+        self.v = RepLinear(channels, channels, branches)
+        self.q_neuron = IMLS(**neuron) if qk == "both" else None
+        self.k_neuron = IMLS(**neuron) if qk in ("key", "both") else None
+        self.v_neuron = IMLS(**neuron)
+        self.attention = DecayAttention(gamma, direction, mode)
+        self.o_neuron = IMLS(**neuron)
+        self.o = RepLinear(channels, channels, branches)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """See the class."""
+        spikes = fire(self.neuron, self.norm(x), layout)
+        q, k, v = self.q(spikes), self.k(spikes), fire(self.v_neuron, self.v(spikes), layout)
+        if self.q_neuron is not None:
+            q = fire(self.q_neuron, q, layout)
+        if self.k_neuron is not None:
+            k = fire(self.k_neuron, k, layout)
+        q, k, v = (self._split(layout.unpack(t)) for t in (q, k, v))
+        mixed = self.attention(q, k, v, layout.lengths)
+        return self.o(fire(self.o_neuron, layout.pack(mixed.transpose(1, 2).flatten(2)), layout))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, H, N, C/H)"""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class SpikingFeedForward(nn.Module):
+    """BN -> IMLS -> RepLinear -> dropout -> IMLS -> RepLinear, on packed tokens.
+
+    Args:
+        channels: C.
+        hidden: width between the two maps.
+        dropout: rate on the input of the second neuron.
+        branches: of `RepLinear`.
+        neuron: arguments of `IMLS`.
+
+    Forward: x (K, C) and its `Layout` -> (K, C).
+
+    >>> SpikingFeedForward(8, 32)(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
+    torch.Size([8, 8])
+    """
+
+    def __init__(
+        self, channels: int, hidden: int, dropout: float = 0.0, branches: Sequence[str] = ("linear", "identity"), **neuron
+    ):
+        super().__init__()
+        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.expand = RepLinear(channels, hidden, branches)
+        self.dropout, self.hidden_neuron = nn.Dropout(dropout), IMLS(**neuron)
+        self.project = RepLinear(hidden, channels, branches)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """See the class."""
+        hidden = self.dropout(self.expand(fire(self.neuron, self.norm(x), layout)))
+        return self.project(fire(self.hidden_neuron, hidden, layout))

@@ -1,0 +1,159 @@
+"""Spiking convolutional subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from imlspike.layers.layout import Layout
+from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_linear import RepLinear
+from imlspike.neurons import IMLS
+
+# (kernel, stride) of each convolution, in time and in frequency alike, as ESPnet has them under these names.
+STAGES = {
+    "conv2d": ((3, 2), (3, 2)),
+    "conv2d6": ((3, 2), (5, 3)),
+    "conv2d8": ((3, 2), (3, 2), (3, 2)),
+}
+# In evaluation a recording of more frames than this is convolved in pieces of so many frames.
+PIECE = 8192
+
+
+def conv_output(size, kernel: int, stride: int):
+    """Positions of a convolution without padding over `size` (an int or an integer tensor), at least 0.
+
+    >>> conv_output(7, 3, 2), conv_output(2, 3, 2)
+    (3, 0)
+    """
+    out = (size - kernel) // stride + 1
+    return out.clamp(min=0) if isinstance(out, Tensor) else max(out, 0)
+
+
+class _Stage(nn.Module):
+    """conv -> batch norm -> IMLS, on (B, L, F, C)."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: dict):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
+        self.norm = MaskedBatchNorm(channels)
+        # Theta does not factor out of a convolution over time unless the frames under its kernel share it: the statistic is the utterance's.
+        self.neuron = IMLS(**{**neuron, "token_dim": 1, "channel_dims": (2, 3)})
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = conv_output(lengths, self.kernel, self.stride)
+        if not torch.is_grad_enabled() and not self.training and x.shape[1] > PIECE:
+            return self._in_pieces(x, lengths), lengths
+        x = self._convolve(x)
+        mask = Layout(lengths, x.shape[1]).mask
+        x = self.norm(x, mask) if self.norm is not None else x
+        return self.neuron(x, mask), lengths
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: no copy on the way in or out.
+        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def _in_pieces(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The same, piece by piece: no more than a piece of real-valued output exists beside the result."""
+        frames = conv_output(x.shape[1], self.kernel, self.stride)
+        result = None
+        mask = Layout(lengths, frames).mask
+        step = PIECE // self.stride
+        for start in range(0, frames, step):
+            piece = x[:, start * self.stride : (min(start + step, frames) - 1) * self.stride + self.kernel]
+            piece = self._convolve(piece)
+            piece = self.norm(piece) if self.norm is not None else piece
+            if result is None:
+                result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:])
+            result[:, start : start + piece.shape[1]] = piece
+        theta = self.neuron.theta(result, mask)
+        for start in range(0, frames, step):
+            rows = slice(start, start + step)
+            result[:, rows] = self.neuron.fire(result[:, rows], theta if theta.dim() == 0 else theta.expand(-1, frames, -1, -1)[:, rows])
+        return result
+
+    def fold(self) -> None:
+        if self.norm is not None:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval()), None
+
+
+class SpikingSubsampling(nn.Module):
+    """Features to tokens: convolutions of stride 2 or 3 with IMLS neurons after each, then a linear map.
+
+    The first convolution sees real-valued features; all that follows is driven by spikes. Frames per token: conv2d 4,
+    conv2d6 6, conv2d8 8. Lengths and (folded) parameters are those of ESPnet's subsampling of the same name.
+
+    Args:
+        input_size: F, features in a frame.
+        output_size: channels of a token.
+        input_layer: ``conv2d``, ``conv2d6`` or ``conv2d8``.
+        channels: of the convolutions; None: as `output_size`, like ESPnet.
+        branches: of the final `RepLinear`.
+        neuron: arguments of the `IMLS` neurons. A ``token`` threshold becomes ``layer`` here, one for the utterance.
+
+    Forward:
+        x (B, L, F), lengths (B,) -> packed tokens (K, output_size) and their `Layout`.
+
+    Raises:
+        ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one token.
+
+    >>> tokens, layout = SpikingSubsampling(80, 16)(torch.randn(2, 50, 80), torch.tensor([50, 31]))
+    >>> tokens.shape, layout.lengths
+    (torch.Size([18, 16]), tensor([11,  7]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        input_layer: str = "conv2d",
+        channels: int | None = None,
+        branches=("linear", "identity"),
+        **neuron,
+    ):
+        super().__init__()
+        if input_layer not in STAGES:
+            raise ValueError(f"input_layer must be one of {', '.join(STAGES)}, got {input_layer!r}")
+        channels = output_size if channels is None else channels
+        if neuron.get("threshold", "token") == "token":
+            neuron = {**neuron, "threshold": "layer"}
+        stages, features, incoming = [], input_size, 1
+        for kernel, stride in STAGES[input_layer]:
+            stages.append(_Stage(incoming, channels, kernel, stride, neuron))
+            features, incoming = conv_output(features, kernel, stride), channels
+        if features < 1:
+            raise ValueError(f"{input_layer} leaves nothing of input_size={input_size} features")
+        self.input_layer, self.stages = input_layer, nn.ModuleList(stages)
+        self.linear = RepLinear(channels * features, output_size, [b for b in branches if b != "identity"])
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Layout]:
+        """See the class."""
+        if int(self.output_lengths(lengths).min()) < 1:
+            short = int(self.output_lengths(lengths).argmin())
+            raise ValueError(
+                f"utterance {short} of the batch has {int(lengths[short])} frames, too few for one token of "
+                f"{self.input_layer} (at least {self.least_frames()}); leave it out or pad it with silence"
+            )
+        x = x[..., None]
+        for stage in self.stages:
+            x, lengths = stage(x, lengths)
+        layout = Layout(lengths, x.shape[1])
+        return self.linear(layout.pack(x.flatten(2))), layout
+
+    def output_lengths(self, lengths):
+        """Tokens of an utterance of so many frames (an int or an integer tensor)."""
+        for kernel, stride in STAGES[self.input_layer]:
+            lengths = conv_output(lengths, kernel, stride)
+        return lengths
+
+    def least_frames(self) -> int:
+        """The fewest frames that give one token."""
+        frames = 1
+        for kernel, stride in reversed(STAGES[self.input_layer]):
+            frames = (frames - 1) * stride + kernel
+        return frames
+
+    def fold(self) -> None:
+        """Folds each convolution with its batch norm, in place (evaluation only). `RepLinear`s are folded elsewhere."""
+        for stage in self.stages:
+            stage.fold()

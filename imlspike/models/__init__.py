@@ -1,0 +1,5 @@
+"""The three systems' networks."""
+
+from imlspike.models.spikeformer import IMLSpikeformerEncoder
+
+__all__ = ["IMLSpikeformerEncoder"]

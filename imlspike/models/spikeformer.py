@@ -1,0 +1,169 @@
+"""IML-Spikeformer: the spiking Transformer encoder (Song et al., arXiv 2507.07396)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from imlspike.layers import (
+    Layout,
+    MaskedBatchNorm,
+    RepSSA,
+    SpikingFeedForward,
+    SpikingSubsampling,
+    fold_rep_linears,
+    hierarchical_decay,
+)
+
+
+class SpikeformerBlock(nn.Module):
+    """x + dropout(RepSSA(x)), then x + dropout(feed-forward(x)): residuals between membrane potentials, not spikes.
+
+    Args:
+        attention: a `RepSSA`.
+        feed_forward: a `SpikingFeedForward`.
+        dropout: rate on the output of each branch.
+
+    Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
+
+    >>> block = SpikeformerBlock(RepSSA(8, torch.tensor([0.5, 0.9])), SpikingFeedForward(8, 16))
+    >>> block(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
+    torch.Size([8, 8])
+    """
+
+    def __init__(self, attention: RepSSA, feed_forward: SpikingFeedForward, dropout: float = 0.0):
+        super().__init__()
+        self.attention, self.feed_forward, self.dropout = attention, feed_forward, nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """See the class."""
+        x = x + self.dropout(self.attention(x, layout))
+        return x + self.dropout(self.feed_forward(x, layout))
+
+
+def sinusoids(positions: Tensor, channels: int) -> Tensor:
+    """Sinusoidal position encoding (Vaswani et al. 2017, section 3.5): positions (K,) -> (K, channels).
+
+    >>> sinusoids(torch.tensor([0]), 4)
+    tensor([[0., 1., 0., 1.]])
+    """
+    rates = 10000.0 ** (-torch.arange(0, channels, 2, device=positions.device) / channels)
+    angles = positions[:, None] * rates
+    return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[:, :channels]
+
+
+class IMLSpikeformerEncoder(nn.Module):
+    r"""The encoder of IML-Spikeformer, with ESPnet's argument names.
+
+    Spiking subsampling, then blocks of x + RepSSA(x) and x + FFN(x), then a batch norm. The published description fixes the multi-level
+    input-aware spikes, the re-parameterised attention and the hierarchical decay mask; the equations are ours
+    (`imlspike.neurons.IMLS`, `imlspike.layers.RepSSA`, `imlspike.layers.decay_attention`).
+
+    Args:
+        input_size: F, features in a frame.
+        output_size: C, channels of a token.
+        attention_heads: H.
+        linear_units: width of the feed-forward.
+        num_blocks: number of blocks.
+        dropout_rate: on the branches and inside the feed-forward.
+        positional_dropout_rate: on the tokens that enter the first block.
+        input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
+        input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
+        positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
+        levels, threshold, kappa, threshold_value, detach_threshold: of `IMLS`, for every neuron.
+        qk: which of query and key fire: ``key``, ``both`` or ``none``.
+        decay: ``hierarchical``, ``uniform`` or ``none``.
+        decay_a, decay_b, decay_c: gamma = 1 - 2^-(a + b l/(L-1) + c h/H).
+        direction: ``both``: every head sees past and future; ``split``: even heads the past, odd heads the future;
+            ``past``: causal attention (the subsampling still looks a few frames ahead).
+        attention_mode: ``auto``, ``quadratic`` or ``chunked``.
+        rep_branches: of `RepLinear`.
+
+    Forward:
+        xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the wrapper's matter.
+
+    Returns:
+        ys (B, N, C), zero at padding; lengths (B,) in tokens; None (ESPnet's states).
+
+    Raises:
+        ValueError: on an argument outside its choices, or an utterance too short for one token.
+
+    >>> encoder = IMLSpikeformerEncoder(80, output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
+    >>> ys, lengths, _ = encoder(torch.randn(2, 50, 80), torch.tensor([50, 31]))
+    >>> ys.shape, lengths
+    (torch.Size([2, 11, 16]), tensor([11,  7]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int = 256,
+        attention_heads: int = 4,
+        linear_units: int = 2048,
+        num_blocks: int = 12,
+        dropout_rate: float = 0.1,
+        positional_dropout_rate: float = 0.1,
+        input_layer: str = "conv2d",
+        input_channels: int | None = None,
+        positions: str = "none",
+        levels: int = 6,
+        threshold: str = "token",
+        kappa: float = 0.45,
+        threshold_value: float = 1.0,
+        detach_threshold: bool = True,
+        qk: str = "key",
+        decay: str = "hierarchical",
+        decay_a: float = 1.0,
+        decay_b: float = 5.0,
+        decay_c: float = 1.0,
+        direction: str = "both",
+        attention_mode: str = "auto",
+        rep_branches: Sequence[str] = ("linear", "identity"),
+    ):
+        super().__init__()
+        if positions not in ("none", "sinusoidal"):
+            raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
+        neuron = dict(levels=levels, threshold=threshold, kappa=kappa, value=threshold_value, detach=detach_threshold)
+        self._output_size, self.positions = output_size, positions
+        self.embed = SpikingSubsampling(
+            input_size, output_size, input_layer, input_channels, branches=rep_branches, **neuron
+        )
+        self.dropout = nn.Dropout(positional_dropout_rate)
+        if direction == "split":
+            direction = [("past", "future")[head % 2] for head in range(attention_heads)]
+        self.blocks = nn.ModuleList()
+        for layer in range(num_blocks):
+            gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
+            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, rep_branches, **neuron)
+            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, rep_branches, **neuron)
+            self.blocks.append(SpikeformerBlock(attention, feed_forward, dropout_rate))
+        self.after_norm = MaskedBatchNorm(output_size)
+
+    def output_size(self) -> int:
+        """C, the channels of an output token (ESPnet's interface)."""
+        return self._output_size
+
+    def output_lengths(self, lengths):
+        """Tokens of an utterance of so many frames (an int or an integer tensor)."""
+        return self.embed.output_lengths(lengths)
+
+    def forward(self, xs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, None]:
+        """See the class."""
+        x, layout = self.embed(xs, lengths)
+        if self.positions == "sinusoidal":
+            position = torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
+            x = x + sinusoids(layout.pack(position), self._output_size).to(x.dtype)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, layout)
+        return layout.unpack(self.after_norm(x)), layout.lengths, None
+
+    def reparameterize(self) -> "IMLSpikeformerEncoder":
+        """Folds all branches and batch norms that a linear map or convolution can take in, in place, for inference.
+
+        The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the encoder.
+        """
+        self.eval()
+        self.embed.fold()
+        fold_rep_linears(self)
+        return self
