@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# The front door: sets itself up, then runs a recipe, the tests or the benchmarks. See ./run.sh --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$PWD
+main_job=egs/msu_ru_nsh/asr1
+need_gb=8 # what an installation takes while it is made: the environment and what pip downloads
+extras=asr,dev
+
+usage() {
+    cat <<'EOF'
+usage: ./run.sh [--active] [command] [options]
+
+  ./run.sh [options]                     the main job: the recipe egs/msu_ru_nsh/asr1 (trains the quick spiking
+                                         recogniser and its ANN twin on real speech, decodes, scores, counts spikes)
+  ./run.sh egs/<corpus>/<task> [options] any other recipe; options go to it, e.g. --stage 3 --stop_stage 5,
+                                         and --help shows what it takes
+  ./run.sh test [pytest options]         ruff, then the tests and the doctests
+  ./run.sh bench [options]               speed and memory against peers
+  ./run.sh setup                         only install
+  ./run.sh --help                        this text
+
+The first call makes the virtual environment .venv beside this file and installs into it (about 8 GB of disk while
+it works); later calls start within seconds, until the requirements change.
+
+  --active              use the active virtual or conda environment instead of .venv (it comes first)
+  IMLSPIKE_PYTHON=...   the Python (3.11 or 3.12) that makes .venv; without it, the first that fits on PATH
+EOF
+}
+
+die() {
+    echo "run.sh: error: $*" >&2
+    exit 1
+}
+
+fits() { # does this Python run, and is it of a version that constraints.txt is for?
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
+find_python() {
+    local candidate version seen=""
+    for candidate in ${IMLSPIKE_PYTHON:-python3.11 python3.12 python3 python}; do
+        if fits "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+        version=$("$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null) &&
+            seen="$seen $candidate is $version;"
+    done
+    die "Python 3.11 or 3.12 is needed, and found is:${seen:- none;} install one (Debian, Ubuntu: apt install" \
+        "python3.11 python3.11-venv python3.11-dev) or name it in IMLSPIKE_PYTHON"
+}
+
+make_venv() {
+    local python
+    python=$(find_python)
+    echo "run.sh: making .venv with $python"
+    "$python" -m venv --clear .venv >/dev/null 2>&1 ||
+        die "$python can't make a virtual environment; install its venv package (Debian, Ubuntu: apt install" \
+            "python3.11-venv), name another Python in IMLSPIKE_PYTHON, or use an active environment with --active"
+}
+
+check_disk() {
+    local free_kb
+    free_kb=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
+    ((free_kb >= need_gb * 1024 * 1024)) ||
+        die "the disk of $1 has $((free_kb / 1024 / 1024)) GB free and the installation needs $need_gb GB; free some" \
+            "space, put the project on another disk, or use an environment elsewhere with --active"
+}
+
+has() { # is this package there? (found, not imported: quick)
+    "$py" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"
+}
+
+check_compiler() { # one dependency of ESPnet (pyworld) comes as source only
+    { command -v g++ || command -v c++ || command -v clang++; } >/dev/null ||
+        die "a C++ compiler is needed to install (for pyworld); Debian, Ubuntu: apt install g++"
+    [[ -f $("$py" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]] ||
+        die "the C headers of $("$py" -V) are needed to install (for pyworld); Debian, Ubuntu: apt install" \
+            "$("$py" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
+}
+
+show_progress() { # pip's output, which goes to the log in full, as a few lines with the time
+    local start=$SECONDS line="" packages=0 what="" status
+    say() { printf '  %02d:%02d  %s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)) "$1"; }
+    while true; do
+        status=0
+        IFS= read -r -t 20 line || status=$?
+        if ((status > 128)); then
+            say "... still ${what:-looking up packages}"
+            continue
+        elif ((status > 0)); then
+            break
+        fi
+        case $line in
+            Collecting\ *) packages=$((packages + 1)) ;;
+            *Downloading\ *MB\)* | *Using\ cached\ *MB\)*)
+                what="downloading"
+                line=${line##*/}
+                line=${line##*Downloading }
+                say "package $packages: ${line##*Using cached }"
+                ;;
+            Building\ wheels*)
+                what="building packages that come as source"
+                say "$what"
+                ;;
+            Installing\ collected*)
+                what="installing $packages packages"
+                say "$what"
+                ;;
+        esac
+    done
+}
+
+explain_pip_failure() { # one line for what is in pip's log, with the way out
+    local log=$1
+    if grep -q 'No space left on device' "$log"; then
+        die "the disk filled up while installing (the environment or \$TMPDIR); free $need_gb GB and run this again"
+    elif grep -qiE 'failed to establish|name resolution|name or service not known|unreachable|connection (refused|reset|aborted|broken)|timed out|proxyerror|could not connect|max retries' "$log"; then
+        die "no package index can be reached; check the network or the proxy (HTTPS_PROXY), or name a mirror in" \
+            "PIP_INDEX_URL, and run this again (what pip said: $log)"
+    fi
+    die "pip could not install: $(grep -m1 -iE '^ *error' "$log" || tail -n1 "$log") (all it said: $log)"
+}
+
+fingerprint() { # changes when an installation has to be made again
+    "$py" - setup.cfg constraints.txt pyproject.toml "$root" "$extras" <<'EOF'
+import hashlib, pathlib, sys
+parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:4]]
+print(hashlib.sha256(b"\0".join([*parts, *map(str.encode, [*sys.argv[4:], sys.version])])).hexdigest())
+EOF
+}
+
+install() {
+    local log=$env/imlspike-install.log
+    has espnet2 || check_disk "$env"
+    has pyworld || check_compiler
+    if "$py" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall(r"\d+", pip.__version__)[:2])) <= (26, 0))'; then
+        echo "run.sh: this pip refuses a dependency of ESPnet; putting pip 26.0 in its place"
+        "$py" -m pip install --quiet "pip<=26.0" >"$log" 2>&1 || explain_pip_failure "$log"
+    fi
+    echo "run.sh: installing into $env (a few minutes, 6 GB; full log: $log)"
+    # As a variable and not as an option, so that the builds of source packages keep to the pins as well.
+    PIP_CONSTRAINT=constraints.txt PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check \
+        --progress-bar off -e ".[$extras]" 2>&1 | tee "$log" | show_progress || explain_pip_failure "$log"
+}
+
+setup() { # leaves py and env set and the environment on PATH
+    env=$root/.venv
+    if ((active)); then
+        env=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+        [[ -n $env ]] || die "--active, and no environment is active: activate one, or leave --active out to use .venv"
+    fi
+    py=$env/bin/python
+    exec 9>"$root/.run.lock" # two calls at once: the second waits for the first one's installation
+    ! command -v flock >/dev/null || flock 9
+    if ((!active)) && ! { fits "$py" && "$py" -c 'import pip' 2>/dev/null; }; then
+        check_disk "$root"
+        make_venv
+    fi
+    fits "$py" || die "the active environment $env has no Python 3.11 or 3.12; activate another, or leave --active out"
+    local stamp=$env/imlspike-stamp print
+    print=$(fingerprint)
+    if [[ ! -f $stamp || $(<"$stamp") != "$print" ]]; then
+        rm -f "$stamp" # an installation that fails half-way is not taken for a whole one
+        install
+        echo "$print" >"$stamp.part"
+        mv "$stamp.part" "$stamp"
+        echo "run.sh: installed"
+    fi
+    exec 9>&-
+    export VIRTUAL_ENV=$env PATH=$env/bin:$PATH
+    unset PYTHONHOME
+}
+
+recipes() {
+    local file
+    for file in egs/*/*/run.sh; do
+        [[ ! -f $file || $file == egs/TEMPLATE/* ]] || echo "${file%/run.sh}"
+    done
+}
+
+run_recipe() {
+    local recipe=${1%/}
+    recipe=${recipe%/run.sh}
+    [[ -f $recipe/run.sh ]] || die "there is no recipe $recipe; there are: $(recipes | paste -sd' ' -)"
+    setup
+    cd "$recipe"
+    exec bash ./run.sh "${@:2}"
+}
+
+active=0
+if [[ ${1:-} == --active ]]; then
+    active=1
+    shift
+fi
+case ${1:-} in
+    -h | --help | help) usage ;;
+    setup) setup ;;
+    test)
+        setup
+        ruff check . # first, so that the last line is the tests' summary
+        exec python -m pytest "${@:2}"
+        ;;
+    bench)
+        setup
+        exec python -m benchmarks "${@:2}"
+        ;;
+    egs/* | ./egs/*) run_recipe "${1#./}" "${@:2}" ;;
+    "" | --*) run_recipe "$main_job" "$@" ;;
+    *) die "unknown command '$1'; there are: setup, test, bench, $(recipes | paste -sd' ' -); ./run.sh --help explains" ;;
+esac
