@@ -1,0 +1,41 @@
+"""Leave out what CTC can't be trained on: `python -m imlspike.bin.fit data/train --output-dir DIR`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from imlspike.data.fit import SUBSAMPLING, fit_data_dir
+from imlspike.data.tokens import load_tokenizer
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Copy a data directory without the utterances that are too short for their transcript after the
+    encoder's subsampling or outside the limits of duration; these are named, counted and listed in
+    excluded.tsv."""
+    parser = argparse.ArgumentParser(prog="imlspike fit", description=main.__doc__)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--bpe-model", type=Path, help="tokens are its pieces; without it, characters")
+    parser.add_argument("--input-layer", choices=tuple(SUBSAMPLING), default="conv2d")
+    parser.add_argument("--min-seconds", type=float, default=0.0)
+    parser.add_argument("--max-seconds", type=float, default=float("inf"))
+    parser.add_argument("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")
+    parser.add_argument("--hop", type=int, default=160, help="hop of the features, in samples (default 160)")
+    args = parser.parse_args(argv)
+    limits = {name: getattr(args, name) for name in ("input_layer", "min_seconds", "max_seconds", "hop")}
+    try:
+        tokenize = load_tokenizer(args.bpe_model)
+        kept, reasons = fit_data_dir(
+            args.data_dir, args.output_dir, tokenize, sampling_rate=args.sampling_rate, **limits
+        )
+    except (ValueError, OSError) as error:
+        print(f"fit: {error}", file=sys.stderr)
+        return 1
+    for utt, reason in sorted(reasons.items()):
+        print(f"left out {utt}: {reason}")
+    print(f"{args.output_dir}: {len(kept)} utterances, {len(reasons)} left out (listed in excluded.tsv)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Make a token list: `python -m imlspike.bin.tokens --train data/train --check data/test --output-dir D`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
+from imlspike.data.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write tokens.txt (and bpe.model) from the text of --train and check that it covers every transcript."""
+    parser = argparse.ArgumentParser(prog="imlspike tokens", description=main.__doc__)
+    parser.add_argument("--train", type=Path, required=True, help="data directory whose text makes the list")
+    parser.add_argument("--check", type=Path, nargs="*", default=[], help="directories the list must cover")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--type", choices=("char", "bpe"), default="char")
+    parser.add_argument("--nbpe", type=int, default=300, help="size of the bpe vocabulary (default 300)")
+    parser.add_argument(
+        "--on-unknown",
+        choices=("error", "exclude"),
+        default="error",
+        help="what to do with an utterance the list doesn't cover: stop, or move it to its excluded.tsv",
+    )
+    args = parser.parse_args(argv)
+    try:
+        return _run(args)
+    except (ValueError, OSError) as error:
+        print(f"tokens: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    texts = [u.text for u in read_data_dir(args.train)]
+    if args.type == "bpe":
+        path, model = write_bpe_tokens(texts, args.output_dir, args.nbpe), args.output_dir / "bpe.model"
+    else:
+        path, model = write_char_tokens(texts, args.output_dir), None
+    tokens, tokenize = read_tokens(path), load_tokenizer(model)
+    print(f"{path}: {len(tokens)} tokens ({args.type})")
+    for data_dir in [args.train, *args.check]:
+        utterances = read_data_dir(data_dir)
+        reasons = uncovered(utterances, tokens, tokenize)
+        if reasons and args.on_unknown == "error":
+            utt, reason = next(iter(reasons.items()))
+            raise ValueError(
+                f"{data_dir}: {utt}: {reason} ({len(reasons)} such utterance(s)); "
+                "correct the text, add it to --train, or leave them out with --on-unknown exclude"
+            )
+        if reasons:
+            kept = [u for u in utterances if u.id not in reasons]
+            write_data_dir(data_dir, kept, read_excluded(data_dir) | reasons)
+        print(f"{data_dir}: {len(utterances) - len(reasons)} utterances covered, {len(reasons)} left out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Fetch a Debian package's files without root and without touching the system's package lists."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+
+class DownloadError(RuntimeError):
+    """A package that couldn't be fetched; one line that says why and what to do."""
+
+
+def download_package(package: str, target_dir: str | os.PathLike, megabytes: int) -> Path:
+    """Fetch a package with the system's apt sources and unpack it, all below `target_dir`.
+
+    apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
+    isn't fetched again: a second call returns at once, an interrupted download goes on where it stopped.
+
+    Args:
+        megabytes: disk space that lists, package and unpacked files need together.
+
+    Returns: `target_dir/<package>`, the root of the unpacked tree.
+
+    Raises:
+        DownloadError: if apt or dpkg-deb is absent, the disk is too small, or the package can't be had.
+    """
+    target_dir = Path(target_dir).resolve()
+    unpacked = target_dir / package
+    if unpacked.is_dir():
+        return unpacked
+    for tool in ("apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise DownloadError(f"no {tool} here; unpack Debian's {package} elsewhere and pass --corpus-dir")
+    target_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target_dir).free // 1_000_000
+    if free < megabytes:
+        raise DownloadError(f"{target_dir}: {free} of {megabytes} MB free; choose another --download-dir")
+    archive = _fetch(package, target_dir / "apt")
+    print(f"unpacking {archive.name} ({archive.stat().st_size // 1_000_000} MB)", file=sys.stderr, flush=True)
+    unfinished = target_dir / f".{package}.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    done = subprocess.run(["dpkg-deb", "-x", archive, unfinished], capture_output=True, text=True)
+    if done.returncode:
+        archive.unlink()
+        why = _last_line(done.stderr)
+        raise DownloadError(f"{archive.name} can't be unpacked ({why}); run again to fetch it anew")
+    unfinished.rename(unpacked)
+    shutil.rmtree(target_dir / "apt")
+    return unpacked
+
+
+def _fetch(package: str, apt_dir: Path) -> Path:
+    """The package's archive in `apt_dir`, of the size that apt's lists promise."""
+    apt_dir.mkdir(exist_ok=True)
+    apt = _apt_command(apt_dir)
+    print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir)
+    update = run([*apt, "update"])
+    found = run([*apt, "download", "--print-uris", package])
+    uri = re.search(r"^'\S+' (\S+) (\d+) ", found.stdout, re.MULTILINE)
+    if found.returncode or not uri:
+        why = _last_line(update.stderr) or _last_line(found.stderr)
+        raise DownloadError(f"apt can't find {package} ({why}); is there a network? Else pass --corpus-dir")
+    archive, size = apt_dir / uri[1], int(uri[2])
+    if archive.is_file() and archive.stat().st_size == size:
+        return archive
+    with open(apt_dir / "download.log", "w+", encoding="utf-8") as log:
+        process = subprocess.Popen([*apt, "download", package], stdout=log, stderr=log, cwd=apt_dir)
+        _show_progress(process, archive, size)
+        log.seek(0)
+        why = _last_line(log.read())
+    if process.returncode or not archive.is_file() or archive.stat().st_size != size:
+        raise DownloadError(f"{archive.name} wasn't fetched ({why}); run again to go on, or use --corpus-dir")
+    return archive
+
+
+def _apt_command(apt_dir: Path) -> list[str]:
+    """apt-get with lists, cache and state of its own below `apt_dir`, run as the present user."""
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (apt_dir / folder).mkdir(parents=True, exist_ok=True)
+    return [
+        "apt-get",
+        *("-o", f"Dir::State={apt_dir}/state"),
+        *("-o", f"Dir::State::lists={apt_dir}/state/lists"),
+        *("-o", f"Dir::Cache={apt_dir}/cache"),
+        *("-o", "APT::Sandbox::User="),
+        *("-o", "Acquire::Languages=none"),
+        *("-o", "Acquire::Retries=3"),
+    ]
+
+
+def _show_progress(process: subprocess.Popen, archive: Path, size: int) -> None:
+    """Print megabytes and time left until `process` ends."""
+    start, first = time.monotonic(), None
+    while True:
+        try:
+            process.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            # apt fetches straight to the final name
+            have = archive.stat().st_size if archive.is_file() else 0
+            first = have if first is None else first
+            speed = (have - first) / (time.monotonic() - start)
+            left = f", about {(size - have) / speed:.0f} s left" if speed > 0 else ""
+            done = f"{have / 1e6:.0f} of {size / 1e6:.0f} MB"
+            print(f"{archive.name}: {done}{left}", file=sys.stderr, flush=True)
+
+
+def _last_line(text: str) -> str:
+    """The last line of an output that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,98 @@
+"""Files that are never half written, and Kaldi's `key value` tables."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
+    """Open `path` for writing so that a killed or failed run leaves the old file or the new one, never a
+    part of it.
+
+    What is written goes to a temporary name in the same folder, reaches the disk (fsync) and is renamed onto
+    `path` when the block ends. On an exception the temporary file is removed and the old file stays. A
+    symbolic link keeps pointing where it did; its target is replaced. Text is UTF-8, newlines as written.
+
+    Args:
+        path: the file to replace; its folder must exist.
+        mode: "w" for text or "wb" for bytes.
+
+    Raises:
+        ValueError: for any other mode (appending in place can't be atomic).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with atomic_write(path) as out:
+    ...     _ = out.write("one line")
+    >>> path.read_text()
+    'one line'
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"atomic_write({os.fspath(path)!r}): mode is {mode!r}; expected 'w' or 'wb'")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(temporary, mode.replace("w", "x"), **text) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_kaldi(path: str | os.PathLike) -> dict[str, str]:
+    """Read a Kaldi table (`text`, `wav.scp`, `utt2spk`, ...): one `key value` a line; the value may be empty.
+
+    Raises:
+        ValueError: naming file and line for a key that stands twice, an empty line, or bytes that aren't
+            UTF-8.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "text"
+    >>> write_kaldi(path, {"b": "two words", "a": ""})
+    >>> read_kaldi(path)
+    {'a': '', 'b': 'two words'}
+    """
+    table: dict[str, str] = {}
+    lines = Path(path).read_bytes().removesuffix(b"\n").split(b"\n")
+    for number, raw in enumerate([] if lines == [b""] else lines, start=1):
+        where = f"{os.fspath(path)}, line {number}"
+        try:
+            line = raw.decode("utf-8").strip(" \t\r")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
+        if not line:
+            raise ValueError(f"{where}: empty line; expected 'key value'")
+        key, *value = re.split(r"[ \t]+", line, maxsplit=1)
+        if key in table:
+            raise ValueError(f"{where}: key {key!r} stands twice; remove or rename one of the two lines")
+        table[key] = value[0] if value else ""
+    return table
+
+
+def write_kaldi(path: str | os.PathLike, table: Mapping[str, str]) -> None:
+    """Write a Kaldi table, sorted by key as Kaldi's C locale sorts, atomically.
+
+    Raises:
+        ValueError: for a key that is empty or holds white space, and for a value with a line break or with
+            blanks at its ends: they would not read back as written.
+
+    >>> write_kaldi("text", {"two words": "x"})
+    Traceback (most recent call last):
+    ValueError: text: key 'two words' must be one word without white space
+    """
+    for key, value in table.items():
+        if not key or re.search(r"\s", key):
+            raise ValueError(f"{os.fspath(path)}: key {key!r} must be one word without white space")
+        if value != value.strip(" \t\r") or "\n" in value:
+            raise ValueError(f"{os.fspath(path)}: {key!r}: blanks at the ends or a line break in {value!r}")
+    with atomic_write(path) as out:
+        out.writelines(f"{key} {table[key]}".rstrip(" ") + "\n" for key in sorted(table))

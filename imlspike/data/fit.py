@@ -1,0 +1,104 @@
+"""Which utterances a CTC encoder can be trained on: long enough for their transcript after subsampling."""
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
+from imlspike.data.tokens import Tokenize
+
+# ESPnet's input layers as (kernel, stride) along time, without padding.
+SUBSAMPLING: dict[str, tuple[tuple[int, int], ...]] = {
+    "conv2d": ((3, 2), (3, 2)),
+    "conv2d6": ((3, 2), (5, 3)),
+    "conv2d8": ((3, 2), (3, 2), (3, 2)),
+}
+
+
+def feature_frames(samples: int, hop: int = 160) -> int:
+    """Frames of ESPnet's centred short-time Fourier transform.
+
+    >>> feature_frames(16000)
+    101
+    """
+    return samples // hop + 1
+
+
+def encoder_frames(frames: int, input_layer: str = "conv2d") -> int:
+    """Frames that ESPnet's subsampling `input_layer` leaves of `frames`; 0 if too few for its kernels.
+
+    Raises:
+        ValueError: for an unknown input layer.
+
+    >>> [encoder_frames(101, layer) for layer in SUBSAMPLING]
+    [24, 16, 11]
+    """
+    if input_layer not in SUBSAMPLING:
+        raise ValueError(f"input_layer is {input_layer!r}; expected one of {', '.join(SUBSAMPLING)}")
+    for kernel, stride in SUBSAMPLING[input_layer]:
+        frames = max(0, (frames - kernel) // stride + 1)
+    return frames
+
+
+def ctc_frames(tokens: Sequence) -> int:
+    """The fewest frames on which CTC's loss is finite: one a token, and a blank between equal neighbours.
+
+    >>> ctc_frames("hello")
+    6
+    """
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
+
+
+def too_short_or_long(
+    utterances: Iterable[Utterance],
+    tokenize: Tokenize,
+    input_layer: str = "conv2d",
+    min_seconds: float = 0.0,
+    max_seconds: float = float("inf"),
+    sampling_rate: int = 16000,
+    hop: int = 160,
+) -> dict[str, str]:
+    """Utterances that can't be trained on, each with the reason.
+
+    Args:
+        tokenize: text -> tokens, from `imlspike.data.tokens.load_tokenizer`.
+        input_layer: the encoder's subsampling.
+        min_seconds, max_seconds: limits of duration, both allowed themselves.
+        sampling_rate: in Hz; hop: of the features, in samples.
+    """
+    reasons = {}
+    for utterance in utterances:
+        if not min_seconds <= utterance.seconds <= max_seconds:
+            reasons[utterance.id] = f"{utterance.seconds:.2f} s; allowed are {min_seconds} to {max_seconds} s"
+            continue
+        tokens = tokenize(utterance.text)
+        frames = encoder_frames(feature_frames(round(utterance.seconds * sampling_rate), hop), input_layer)
+        needed = max(1, ctc_frames(tokens))
+        if frames < needed:
+            reasons[utterance.id] = (
+                f"too short for its transcript: {utterance.seconds:.2f} s give {frames} frames after "
+                f"{input_layer}, CTC needs {needed} for {len(tokens)} tokens"
+            )
+    return reasons
+
+
+def fit_data_dir(
+    data_dir: str | os.PathLike, output_dir: str | os.PathLike, tokenize: Tokenize, **limits
+) -> tuple[list[Utterance], dict[str, str]]:
+    """Copy a data directory without the utterances `too_short_or_long` names (see there for `limits`).
+
+    They go to `output_dir/excluded.tsv`, below what was left out before. Both directories may be the same.
+
+    Returns: (utterances kept, utterance -> reason for those left out here).
+
+    Raises:
+        ValueError: if nothing is left.
+    """
+    utterances = read_data_dir(data_dir)
+    reasons = too_short_or_long(utterances, tokenize, **limits)
+    kept = [u for u in utterances if u.id not in reasons]
+    if not kept:
+        first = next(iter(reasons.items()), ("none", "the directory is empty"))
+        raise ValueError(f"{data_dir}: no utterance is left; {first[0]}: {first[1]}")
+    write_data_dir(output_dir, kept, read_excluded(data_dir) | reasons)
+    return kept, reasons
