@@ -182,8 +182,11 @@ class _FusedLIF(torch.autograd.Function):
         for t in range(len(potentials) - 1, -1, -1):
             h, s, q = potentials[t], spikes[t], grad_spikes[t]
             if not p.detach_reset:
-                q = torch.add(q, g, alpha=-p.threshold) if p.v_reset is None else torch.addcmul(q, g, h,
-                value=-1)
+                q = (
+                    torch.add(q, g, alpha=-p.threshold)
+                    if p.v_reset is None
+                    else torch.addcmul(q, g, h, value=-1)
+                )
             if p.v_reset is not None:
                 g = torch.addcmul(g, g, s, value=-1)
             grad_h = torch.addcmul(g, q, p.surrogate.derivative(h - (p.threshold - p.rest)))

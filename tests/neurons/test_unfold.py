@@ -1,0 +1,122 @@
+"""`unfold`: binary spikes that sum to the counts without exception, as an integrate-and-fire neuron fires."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from imlspike.neurons import IMLS, LIF, unfold
+from imlspike.neurons.imls import THRESHOLDS
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+def check(x, neuron):
+    counts, theta = neuron.encode(x)
+    spikes = unfold(x, theta, neuron.levels)
+    assert spikes.shape == (neuron.levels, *x.shape) and spikes.dtype == x.dtype and spikes.device == x.device
+    assert ((spikes == 0) | (spikes == 1)).all()
+    assert torch.equal(spikes.sum(0), counts)
+    assert (spikes[1:] <= spikes[:-1]).all()  # a constant input that is exhausted: the ones come first
+    return counts, theta, spikes
+
+
+def around_boundaries(theta, levels, dtype):
+    """Every (k + 1/2) theta and k theta in the dtype, with the representable numbers on both sides."""
+    multiples = torch.arange(-2 * levels - 4, 2 * levels + 5, dtype=torch.float64) / 2
+    x = (multiples * theta).to(dtype)
+    up, down = torch.tensor(float("inf"), dtype=dtype), torch.tensor(float("-inf"), dtype=dtype)
+    return torch.cat([x, torch.nextafter(x, up), torch.nextafter(x, down)])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    mantissa=st.integers(128, 255),
+    exponent=st.integers(-14, 8),
+    levels=st.sampled_from([1, 2, 4, 6, 8, 31]),
+    dtype=st.sampled_from(DTYPES),
+)
+@example(mantissa=128, exponent=0, levels=6, dtype=torch.float32)
+@example(mantissa=255, exponent=-14, levels=6, dtype=torch.float32)
+def test_at_every_boundary_the_spikes_are_those_of_exact_arithmetic(mantissa, exponent, levels, dtype):
+    value = mantissa / 128 * 2.0**exponent
+    x = around_boundaries(value, levels, dtype)
+    counts, theta, spikes = check(x, IMLS(levels, "fixed", value=value))
+    assert theta.item() == value
+    exact = Fraction(value)
+    for number, count, train in zip(x.tolist(), counts.tolist(), spikes.T.tolist(), strict=True):
+        potential = (
+            Fraction(number) + exact / 2
+        )  # integrate-and-fire in fractions, as the specification has it
+        fired = []
+        for _ in range(levels):
+            fired.append(float(potential >= exact))
+            potential -= exact * int(fired[-1])
+        assert train == fired and sum(fired) == count
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    scale=st.sampled_from([1e-30, 1e-6, 1e-3, 1.0, 30.0, 1e3]),
+    dtype=st.sampled_from(DTYPES),
+    threshold=st.sampled_from(THRESHOLDS),
+    levels=st.sampled_from([1, 3, 6, 16]),
+    kappa=st.sampled_from([0.1, 0.45, 0.8]),
+)
+def test_random_tensors(seed, scale, dtype, threshold, levels, kappa):
+    x = scale * torch.randn(2, 5, 33, generator=torch.Generator().manual_seed(seed))
+    check(x.to(dtype), IMLS(levels, threshold, kappa))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    numbers=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=12),
+    threshold=st.sampled_from(THRESHOLDS),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+)
+@example(numbers=[0.0, -0.0], threshold="token", dtype=torch.float32)
+@example(numbers=[1e-45, -1e-45, 1e-39], threshold="token", dtype=torch.float32)
+@example(numbers=[1e-45, 2.0**100], threshold="layer", dtype=torch.float32)
+def test_any_finite_numbers(numbers, threshold, dtype):
+    check(torch.tensor([[numbers]], dtype=dtype), IMLS(threshold=threshold))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_extremes_under_a_fixed_threshold(dtype):
+    big, small = torch.finfo(dtype).max, torch.finfo(dtype).smallest_normal
+    least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps  # the least denormal
+    x = torch.tensor([big, -big, small, -small, least, 0.0, -0.0, float("inf"), float("-inf")], dtype=dtype)
+    counts, _, _ = check(x, IMLS(threshold="fixed", value=0.3))
+    assert counts.tolist() == [6, 0, 0, 0, 0, 0, 0, 6, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_million_elements(dtype):
+    x = torch.randn(2000, 512, generator=torch.Generator().manual_seed(1)).to(dtype)
+    check(x, IMLS())
+
+
+def test_a_silent_token_stays_silent():
+    counts, _, _ = check(torch.zeros(1, 4, 8), IMLS())
+    assert counts.sum() == 0
+
+
+def test_unfolded_spikes_through_a_linear_layer():
+    x = torch.randn(3, 7, 24, dtype=torch.float64)
+    neuron, linear = IMLS(), torch.nn.Linear(24, 5).double()
+    _, theta, spikes = check(x, neuron)
+    by_steps = sum(torch.nn.functional.linear(b, linear.weight) for b in spikes)
+    torch.testing.assert_close(theta * by_steps + linear.bias, linear(neuron(x)))
+
+
+def test_unfold_is_the_soft_reset_neuron_without_leak():
+    """The project's own integrate-and-fire neuron, charged with x + theta/2, fires the same train."""
+    x = torch.randn(200, dtype=torch.float64)
+    value = 0.375
+    current = torch.zeros(6, 200, dtype=torch.float64)
+    current[0] = x + value / 2
+    fire = LIF(tau=float("inf"), threshold=value, reset="soft", decay_input=False)
+    assert torch.equal(fire(current), unfold(x, torch.tensor(value, dtype=torch.float64), 6))
