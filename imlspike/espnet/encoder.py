@@ -43,10 +43,6 @@ class SpikeformerEncoder(IMLSpikeformerEncoder, AbsEncoder):
         lengths = torch.arange(1, 64)
         self._min_frames = int(lengths[self.output_lengths(lengths) > 0][0])
 
-    def output_size(self) -> int:
-        """Channels C of the output."""
-        return self._output_size
-
     def forward(
         self,
         xs_pad: torch.Tensor,

@@ -1,0 +1,38 @@
+"""Resolve a training YAML: `python -m imlspike.bin.config BASE --override YAML --set KEY=VALUE`."""
+
+import argparse
+import sys
+
+import yaml
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check every key, then write or print the one YAML that drives the training. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="imlspike config",
+        description=main.__doc__,
+        epilog="An override that names a class (encoder: transformer) replaces its encoder_conf as a whole; "
+        "all other mappings are merged key by key.",
+    )
+    add = parser.add_argument
+    add("base", help="training YAML of ESPnet's ASR task")
+    add("--override", action="append", default=[], metavar="YAML", help="a file that says only what differs")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="such as encoder_conf.kappa=0.5")
+    add("--output", help="the resolved YAML (default: print it)")
+    args = parser.parse_args(argv)
+    from imlspike.espnet.config import ConfigError, resolve, write_config
+
+    try:
+        config = resolve(args.base, args.override, args.set)
+        if args.output:
+            write_config(config, args.output)
+    except (ConfigError, OSError) as error:
+        print(f"config: {error}", file=sys.stderr)
+        return 1
+    if not args.output:
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

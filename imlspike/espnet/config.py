@@ -1,0 +1,177 @@
+"""One resolved training YAML out of a base, small override files and single settings; every key checked.
+
+The rule, for each layer in turn (base, override files, `key=value` settings):
+
+- a key replaces what was there; a mapping such as `model_conf` is merged key by key;
+- except that a layer which names a class (`encoder: transformer`) starts its `encoder_conf` afresh: what
+  earlier layers said about another class can't leak into it. So too for decoder, specaug, optim, scheduler.
+
+So the ANN twin of a spiking recipe is a file of a few lines: `encoder: transformer` and its `encoder_conf`.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from imlspike.data.files import atomic_write
+from imlspike.espnet import register
+from imlspike.espnet.keys import constructor_keys, unknown_key
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used; the message names the file, the key and the nearest right one."""
+
+
+def resolve(base: str | os.PathLike, overrides: Iterable = (), set: Iterable[str] = ()) -> dict[str, Any]:
+    """The configuration that drives a training of ESPnet's ASR task: `base`, then `overrides`, then `set`.
+
+    Args:
+        base: a training YAML.
+        overrides: YAML files that say only what differs.
+        set: settings `key=value` with dots for nesting, as "encoder_conf.kappa=0.5"; values are YAML.
+
+    Raises:
+        ConfigError: for a key that ESPnet's ASR task or the chosen class doesn't take, a class that doesn't
+            exist, a key that stands twice, or text that isn't a YAML mapping.
+
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "quick.yaml").write_text("encoder: iml_spikeformer\\nencoder_conf: {kappa: 0.45}\\n")
+    >>> resolve(folder / "quick.yaml", set=["max_epoch=3", "encoder_conf.levels=4"])
+    {'encoder': 'iml_spikeformer', 'encoder_conf': {'kappa': 0.45, 'levels': 4}, 'max_epoch': 3}
+    >>> _ = (folder / "twin.yaml").write_text("encoder: transformer\\nencoder_conf: {num_blocks: 6}\\n")
+    >>> resolve(folder / "quick.yaml", [folder / "twin.yaml"])
+    {'encoder': 'transformer', 'encoder_conf': {'num_blocks': 6}}
+    """
+    register()
+    layers = [(os.fspath(path), read_yaml(path)) for path in (base, *overrides)]
+    layers += [(f"--set {setting}", _parse_setting(setting)) for setting in set]
+    check = _AsrKeys()
+    config: dict[str, Any] = {}
+    for source, layer in layers:
+        check.top_level(source, layer)
+        for key in layer:
+            if key in check.classes:
+                config.pop(f"{key}_conf", None)
+        _merge(config, copy.deepcopy(layer))
+        check.constructors(source, layer, config)
+    return config
+
+
+def write_config(config: dict[str, Any], path: str | os.PathLike) -> None:
+    """Write a resolved configuration as YAML, in the order of its keys, atomically.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "train.yaml"
+    >>> write_config({"optim_conf": {"lr": 1e-05}}, path)
+    >>> read_yaml(path)
+    {'optim_conf': {'lr': 1e-05}}
+    """
+    with atomic_write(path) as out:
+        yaml.safe_dump(config, out, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a YAML mapping; `1e-3` is a number here (YAML 1.1 makes it text); a doubled key is refused.
+
+    Raises:
+        ConfigError: if the file is missing, isn't YAML or isn't a mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = yaml.load(file, Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"{os.fspath(path)}: {error.strerror}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{os.fspath(path)}: not usable as YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{os.fspath(path)}: expected 'key: value' lines, found {type(config).__name__}")
+    return config
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key that stands twice and reads `1e-3` as a number."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = {}
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: key {key_node.value!r} stands twice")
+            seen[key_node.value] = True
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    """`a.b=1` as {"a": {"b": 1}}."""
+    path, equals, value = setting.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ConfigError(f"--set {setting}: expected key=value, such as encoder_conf.kappa=0.5")
+    try:
+        nested = yaml.load(value, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: {value!r} is not a YAML value: {error}") from None
+    for key in reversed(path.split(".")):
+        nested = {key: nested}
+    return nested
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    """Replace the keys of `into` by those of `layer`; where both hold mappings, merge these."""
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+class _AsrKeys:
+    """What ESPnet's ASR task takes: its options, and for each class that can be chosen, its constructor's."""
+
+    def __init__(self):
+        from espnet2.asr.ctc import CTC
+        from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+        from espnet2.tasks.asr import ASRTask
+
+        self.options = {action.dest: action for action in ASRTask.get_parser()._actions}
+        self.classes = {choices.name: choices.classes for choices in ASRTask.class_choices_list}
+        self.classes |= {"optim": optim_classes, "scheduler": scheduler_classes}
+        self.ctc = CTC
+
+    def top_level(self, source: str, layer: dict[str, Any]) -> None:
+        """Raise ConfigError for a key or a class name that ESPnet doesn't know."""
+        for key, value in layer.items():
+            if key not in self.options:
+                raise ConfigError(f"{source}: {unknown_key(key, self.options)}")
+            if key in self.classes and value is not None and str(value).lower() not in self.classes[key]:
+                text = unknown_key(str(value), self.classes[key]).replace("unknown key", f"{key} can't be", 1)
+                raise ConfigError(f"{source}: {text}")
+            if key.endswith("_conf") and not isinstance(value, dict | None):
+                raise ConfigError(f"{source}: {key} is {value!r}; expected a mapping of arguments")
+
+    def constructors(self, source: str, layer: dict[str, Any], config: dict[str, Any]) -> None:
+        """Raise ConfigError for a key in `<name>_conf` of `layer` that the chosen class doesn't take."""
+        for name in (*self.classes, "ctc"):
+            conf = layer.get(f"{name}_conf") or {}
+            if not conf:
+                continue
+            if name == "ctc":
+                chosen, cls = "CTC", self.ctc
+            else:
+                chosen = config.get(name, self.options[name].default)
+                if chosen is None:
+                    raise ConfigError(f"{source}: {name}_conf without {name}; say which {name} it is for")
+                cls = self.classes[name][str(chosen).lower()]
+            known = constructor_keys(cls)
+            for key in conf:
+                if known is not None and key not in known:
+                    raise ConfigError(f"{source}: {name}_conf of {chosen}: {unknown_key(key, known)}")
