@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 main_job=egs/msu_ru_nsh/asr1
-need_gb=8 # what an installation takes while it is made: the environment and what pip downloads
+need_gb=9   # while installing: 5.5 GB of environment and 3 GB of packages on their way into it
+cache_gb=12 # with this much, pip also keeps what it downloads (another 3 GB) for a second try
 extras=asr,dev
 
 usage() {
@@ -20,8 +21,8 @@ usage: ./run.sh [--active] [command] [options]
   ./run.sh setup                         only install
   ./run.sh --help                        this text
 
-The first call makes the virtual environment .venv beside this file and installs into it (about 8 GB of disk while
-it works); later calls start within seconds, until the requirements change.
+The first call makes the virtual environment .venv beside this file and installs into it (9 GB of disk while it
+works, 6 GB after); later calls start within seconds, until the requirements change.
 
   --active              use the active virtual or conda environment instead of .venv (it comes first)
   IMLSPIKE_PYTHON=...   the Python (3.11 or 3.12) that makes .venv; without it, the first that fits on PATH
@@ -61,10 +62,11 @@ make_venv() {
 }
 
 check_disk() {
-    local free_kb
-    free_kb=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
-    ((free_kb >= need_gb * 1024 * 1024)) ||
-        die "the disk of $1 has $((free_kb / 1024 / 1024)) GB free and the installation needs $need_gb GB; free some" \
+    local free_gb
+    free_gb=$(df -Pk "$1" | awk 'NR == 2 { print int($4 / 1024 / 1024) }')
+    ((free_gb >= cache_gb)) || export PIP_NO_CACHE_DIR=1
+    ((free_gb >= need_gb)) ||
+        die "the disk of $1 has $free_gb GB free and the installation needs $need_gb GB; free some" \
             "space, put the project on another disk, or use an environment elsewhere with --active"
 }
 
@@ -93,12 +95,13 @@ show_progress() { # pip's output, which goes to the log in full, as a few lines 
             break
         fi
         case $line in
-            Collecting\ *) packages=$((packages + 1)) ;;
+            Collecting\ * | Processing\ *) packages=$((packages + 1)) ;;
             *Downloading\ *MB\)* | *Using\ cached\ *MB\)*)
                 what="downloading"
                 line=${line##*/}
                 line=${line##*Downloading }
-                say "package $packages: ${line##*Using cached }"
+                line=${line##*Using cached }
+                say "package $packages: ${line%%-*} ${line##*.whl }"
                 ;;
             Building\ wheels*)
                 what="building packages that come as source"
@@ -120,7 +123,7 @@ explain_pip_failure() { # one line for what is in pip's log, with the way out
         die "no package index can be reached; check the network or the proxy (HTTPS_PROXY), or name a mirror in" \
             "PIP_INDEX_URL, and run this again (what pip said: $log)"
     fi
-    die "pip could not install: $(grep -m1 -iE '^ *error' "$log" || tail -n1 "$log") (all it said: $log)"
+    die "pip could not install: $(grep -m1 -E '^ *ERROR' "$log" || tail -n1 "$log") (all it said: $log)"
 }
 
 fingerprint() { # changes when an installation has to be made again
@@ -139,7 +142,7 @@ install() {
         echo "run.sh: this pip refuses a dependency of ESPnet; putting pip 26.0 in its place"
         "$py" -m pip install --quiet "pip<=26.0" >"$log" 2>&1 || explain_pip_failure "$log"
     fi
-    echo "run.sh: installing into $env (a few minutes, 6 GB; full log: $log)"
+    echo "run.sh: installing into $env (some 130 packages, 3 GB to download, a few minutes; full log: $log)"
     # As a variable and not as an option, so that the builds of source packages keep to the pins as well.
     PIP_CONSTRAINT=constraints.txt PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check \
         --progress-bar off -e ".[$extras]" 2>&1 | tee "$log" | show_progress || explain_pip_failure "$log"
