@@ -1,4 +1,7 @@
-"""Leave out what CTC can't be trained on: `python -m imlspike.bin.fit data/train --output-dir DIR`."""
+"""Leave out the utterances that CTC can't be trained on.
+
+    python -m imlspike.bin.fit data/train --output-dir dump/train --input-layer conv2d
+"""
 
 import argparse
 import sys

@@ -1,4 +1,7 @@
-"""Prepare a corpus: `python -m imlspike.bin.prepare msu_ru_nsh --corpus-dir DIR --output-dir data`."""
+"""Prepare a corpus as Kaldi data directories, checked.
+
+    python -m imlspike.bin.prepare msu_ru_nsh --download-dir downloads --output-dir data
+"""
 
 import argparse
 import sys

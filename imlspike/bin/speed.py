@@ -1,4 +1,7 @@
-"""Speed perturbation: `python -m imlspike.bin.speed data/train --output-dir data/train_sp`."""
+"""Add faster and slower copies to a data directory.
+
+    python -m imlspike.bin.speed data/train --output-dir data/train_sp --factors 0.9 1.0 1.1
+"""
 
 import argparse
 import sys

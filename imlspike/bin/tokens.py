@@ -1,4 +1,7 @@
-"""Make a token list: `python -m imlspike.bin.tokens --train data/train --check data/test --output-dir D`."""
+"""Make a token list and check that it covers every transcript.
+
+    python -m imlspike.bin.tokens --train data/train --check data/valid data/test --output-dir data/tokens
+"""
 
 import argparse
 import sys

@@ -27,7 +27,8 @@ def normalize_russian(text: str, name: str = "text") -> str:
     Traceback (most recent call last):
     ValueError: ru_0001: character '5' (U+0035) in 'дом 5'; expected Russian letters. Spell it out
     """
-    plain = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).lower().translate(_PUNCTUATION)).strip()
+    composed = unicodedata.normalize("NFC", text.translate(_PUNCTUATION))  # и + U+0306 is й
+    plain = re.sub(r"\s+", " ", composed.lower()).strip()
     for character in plain:
         if character not in _RUSSIAN:
             raise ValueError(

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import soundfile
+
+from imlspike.data.audio import AudioError, read_audio
+from tests.data.conftest import tone
+
+
+def test_samples_come_back_exactly(tmp_path):
+    samples = np.array([0, 1, -1, 16384, -32768, 32767], dtype=np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    read = read_audio(tmp_path / "a.wav")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, samples.astype(np.float32) / 32768)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_another_rate_keeps_length_and_pitch(tmp_path, rate, suffix):
+    soundfile.write(tmp_path / f"a{suffix}", tone(1.0, rate, pitch=440), rate)
+    read = read_audio(tmp_path / f"a{suffix}", on_mismatch="convert")
+    assert abs(len(read) - 16000) <= 1
+    assert np.argmax(np.abs(np.fft.rfft(read[:16000], 16000))) == 440
+    np.testing.assert_allclose(read[2000:14000], tone(1.0, 16000, pitch=440)[2000:14000], atol=0.02)
+
+
+def test_two_channels_are_their_mean(tmp_path):
+    left, right = tone(0.2, pitch=300), tone(0.2, pitch=700)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "a.wav", on_mismatch="convert"), (left + right) / 2, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (44100, 2)])
+def test_a_mismatch_is_refused_by_name_unless_allowed(tmp_path, rate, channels):
+    soundfile.write(tmp_path / "a.wav", np.zeros((rate, channels)), rate)
+    with pytest.raises(
+        AudioError, match=rf"ru_0001 \(.*a\.wav\): {rate} Hz with {channels} .*expected 16000 Hz mono"
+    ):
+        read_audio(tmp_path / "a.wav", name="ru_0001")
+
+
+def test_an_unknown_policy_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.1), 16000)
+    with pytest.raises(ValueError, match="'guess'"):
+        read_audio(tmp_path / "a.wav", on_mismatch="guess")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 1000, 15999])
+def test_a_truncated_wav_is_refused(tmp_path, cut):
+    """libsndfile reads such a file without a word; the header still promises every sample."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.5), 16000)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(AudioError, match=rf"a\.wav: truncated, its header promises {cut} more bytes"):
+        read_audio(path)
+
+
+def test_a_wav_cut_inside_an_early_chunk_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF\x00\x01\x00\x00WAVELIST\x40\x00\x00\x00INFO")
+    with pytest.raises(AudioError, match="truncated"):
+        read_audio(path)
+
+
+def test_chunks_around_the_samples_do_no_harm(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.1), 16000)
+    plain = path.read_bytes()
+    path.write_bytes(plain[:36] + b"note\x03\x00\x00\x00abc\x00" + plain[36:] + b"LIST\x04\x00\x00\x00INFO")
+    np.testing.assert_allclose(read_audio(path), tone(0.1), atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg"])
+def test_a_truncated_compressed_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32000)
+    soundfile.write(path, noise, 16000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=f"a{suffix}"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"not audio at all " * 50, "not readable as audio"),
+        (b"RIFF", "not readable"),
+    ],
+)
+def test_what_is_not_audio_is_refused(tmp_path, content, message):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"ru_0001 \(.*a\.wav\): {message}"):
+        read_audio(path, name="ru_0001")
+
+
+def test_a_wav_without_samples_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16000)
+    with pytest.raises(AudioError, match="holds no samples"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(AudioError, match="no such file"):
+        read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused(tmp_path, bad):
+    samples = tone(0.1)
+    samples[123] = bad
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"a\.wav: NaN or infinity at sample 123"):
+        read_audio(tmp_path / "a.wav", on_mismatch="convert")

@@ -1,0 +1,110 @@
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+
+words = st.text(st.characters(blacklist_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=8)
+values = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=20).map(
+    lambda value: value.strip(" \t\r")
+)
+
+
+@given(st.dictionaries(words, values, max_size=8))
+def test_a_kaldi_table_reads_back_as_written(tmp_path_factory, table):
+    path = tmp_path_factory.mktemp("kaldi") / "text"
+    write_kaldi(path, table)
+    assert read_kaldi(path) == table
+    assert list(read_kaldi(path)) == sorted(table)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a one\nb two\na three\n", r"text, line 3: key 'a' stands twice"),
+        (b"a one\n\nb two\n", r"text, line 2: empty line"),
+        (b"a one\n\n", r"text, line 2: empty line"),
+        (b"a one\nb \xff\xfe\n", r"text, line 2: not UTF-8"),
+    ],
+)
+def test_a_bad_table_is_refused_by_file_and_line(tmp_path, content, message):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_kaldi(tmp_path / "text")
+
+
+def test_tables_of_others_are_read(tmp_path):
+    (tmp_path / "text").write_bytes("b\tdva  slova \r\na\nв\u00a0г нет".encode())
+    assert read_kaldi(tmp_path / "text") == {"b": "dva  slova", "a": "", "в\u00a0г": "нет"}
+
+
+@pytest.mark.parametrize("table", [{"": "x"}, {"a b": "x"}, {"a": "x\ny"}, {"a": " x"}])
+def test_what_would_not_read_back_is_not_written(tmp_path, table):
+    with pytest.raises(ValueError, match="text"):
+        write_kaldi(tmp_path / "text", table)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 200))
+def test_an_interrupted_write_leaves_the_old_file(tmp_path_factory, old, new, cut):
+    path = tmp_path_factory.mktemp("atomic") / "model.pth"
+    path.write_bytes(old)
+    with pytest.raises(OSError, match="disk full"):
+        with atomic_write(path, "wb") as out:
+            out.write(new[:cut])
+            raise OSError("disk full")
+    assert path.read_bytes() == old
+    with atomic_write(path, "wb") as out:
+        out.write(new)
+        assert path.read_bytes() == old, "the new file must not be seen before it is whole"
+    assert path.read_bytes() == new
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.pth"]
+
+
+def test_writing_is_killed_between_bytes(tmp_path):
+    """A process that dies in the block (os._exit runs no clean-up) leaves the old file too."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    child = os.fork()
+    if child == 0:
+        with atomic_write(path) as out:
+            out.write("new")
+            out.flush()
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert path.read_text() == "old"
+
+
+def test_two_writers_leave_one_whole_file(tmp_path):
+    path = tmp_path / "a.txt"
+    barrier = threading.Barrier(2)
+
+    def write(letter):
+        with atomic_write(path) as out:
+            barrier.wait(timeout=10)
+            out.write(letter * 10000)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in ("a" * 10000, "b" * 10000)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with atomic_write(tmp_path / "link.txt") as out:
+        out.write("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_appending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'a'"):
+        with atomic_write(tmp_path / "a.txt", "a"):
+            pass
