@@ -48,7 +48,7 @@ _FREE = set(
     "clone _to_copy copy_ constant_pad_nd cat stack index index_select index_copy index_put_ gather repeat "
     "embedding where masked_fill masked_fill_ fill_ zero_ zeros zeros_like ones ones_like full full_like "
     "empty empty_like new_empty new_zeros new_ones new_full empty_strided scalar_tensor arange abs "
-    "roll neg _unsafe_view lift_fresh detach_ dropout native_dropout".split()
+    "uniform_ normal_ bernoulli_ roll neg _unsafe_view lift_fresh detach_ dropout native_dropout".split()
 )
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select"}
 

@@ -1,0 +1,141 @@
+"""Energy from operation counts: three figures that only mean something together.
+
+paper
+    What the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
+    accumulates at that of an addition.
+full
+    Everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
+    masks, norms that are not folded, softmax, residuals, biases and activation functions.
+int8
+    The same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
+    dense at the price of an 8-bit MAC, its other operations (not the neurons', not the scalings) at the
+    full price. Taken from the ANN twin it is the **bit-matched baseline**, which a spiking network has to
+    beat in its full figure.
+
+Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features),
+which is the same for all. So these figures compare networks; they don't predict a battery's life.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from imlspike.analysis.operations import AMOUNTS, Operations
+
+FIGURES = ("paper", "full", "int8")
+MEANING = {
+    "paper": "paper accounting (linear maps and convolutions)",
+    "full": "full accounting (everything that runs)",
+    "int8": "dense int8 network of the same shape",
+}
+_PRODUCTS = ("weights", "product")
+# Projections of the encoder's output inside a decoder: computed once, whatever the beam.
+_ONCE_PER_UTTERANCE = (".src_attn.linear_k", ".src_attn.linear_v")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Energy of one operation in pJ: 45 nm, 0.9 V.
+
+    Source: Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, figure 1.1.9.
+
+    Attributes:
+        mac: 32-bit floating-point multiplication (3.7) and addition (0.9).
+        accumulate: 32-bit floating-point addition; also the price of an addition or comparison elsewhere.
+        int8_mac: 8-bit integer multiplication (0.2) and addition (0.03); with a 32-bit accumulator it is 0.3.
+
+    >>> Costs().multiplication
+    3.7
+    """
+
+    mac: float = 4.6
+    accumulate: float = 0.9
+    int8_mac: float = 0.23
+
+    @property
+    def multiplication(self) -> float:
+        """A MAC without its addition."""
+        return round(self.mac - self.accumulate, 9)
+
+
+def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, float]:  # noqa: B008
+    """The three figures, in pJ, of the operations that `OperationCounter` counted.
+
+    >>> weights, neuron = Operations("w", "weights", accumulates=10, dense_macs=10), Operations("n", "neuron")
+    >>> neuron.additions = 5
+    >>> energy([weights, neuron])
+    {'paper': 9.0, 'full': 13.5, 'int8': 2.3}
+    """
+    figures = dict.fromkeys(FIGURES, 0.0)
+    for row in rows:
+        products = costs.mac * row.macs + costs.accumulate * row.accumulates
+        others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
+        figures["full"] += products + others
+        if row.kind == "weights":
+            figures["paper"] += products
+        if row.kind in _PRODUCTS:
+            figures["int8"] += costs.int8_mac * row.dense_macs
+        elif row.kind == "elementwise":
+            figures["int8"] += others
+    return figures
+
+
+def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
+    """A decoder's operations for `beam` hypotheses, from those for one.
+
+    A decoder that keeps its keys and values runs once for each token and hypothesis; only the projections of
+    the encoder's output are shared.
+
+    >>> rows = Operations("d.ff", "weights", 2), Operations("d.src_attn.linear_k", "weights", 2)
+    >>> [row.macs for row in for_beam(rows, 5)]
+    [10, 2]
+    """
+    return [row if row.name.endswith(_ONCE_PER_UTTERANCE) else row.times(beam) for row in rows]
+
+
+def summarize(parts: dict[str, list[Operations]], seconds: float, costs: Costs = Costs()) -> dict:  # noqa: B008
+    """Energies and operations per second of audio, for the encoder and for the whole model; ready to be JSON.
+
+    Args:
+        parts: name ("encoder", "ctc", "decoder") to operations over all the audio; "encoder" must be there.
+        seconds: length of that audio.
+
+    Returns:
+        ``{"unit": ..., "costs_pj": ..., "encoder": scope, "model": scope, "parts": {name: scope}}``, a scope
+        being the three figures in microjoules per second of audio (`FIGURES`) and the operations per second.
+    """
+    scopes = {name: _scope(rows, seconds, costs) for name, rows in parts.items()}
+    return {
+        "unit": "microjoules per second of audio",
+        "figures": MEANING,
+        "costs_pj": asdict(costs) | {"multiplication": costs.multiplication},
+        "seconds": seconds,
+        "encoder": scopes["encoder"],
+        "model": _scope([row for rows in parts.values() for row in rows], seconds, costs),
+        "parts": scopes,
+    }
+
+
+def _scope(rows, seconds, costs):
+    figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
+    amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
+    return figures | {"operations_per_second": amounts}
+
+
+def verdict(spiking: dict, twin: dict) -> str:
+    """One sentence that compares a scope of a spiking model with the same scope of its ANN twin.
+
+    >>> print(verdict({"paper": 1, "full": 2, "int8": 1}, {"paper": 5, "full": 5.5, "int8": 0.5}))
+    5.00 times less than the ANN (paper), 2.75 times less (full); LOSES to int8: 4.00 times its energy
+    """
+    paper, full = _ratio(twin["paper"] / spiking["paper"]), _ratio(twin["full"] / spiking["full"])
+    times = spiking["full"] / twin["int8"]
+    end = (
+        f"LOSES to int8: {times:.2f} times its energy"
+        if times > 1
+        else f"{1 / times:.2f} times less than int8"
+    )
+    return f"{paper} than the ANN (paper), {full} (full); {end}"
+
+
+def _ratio(times: float) -> str:
+    return f"{times:.2f} times less" if times >= 1 else f"{1 / times:.2f} times MORE"
