@@ -9,6 +9,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+_HELPER = "/usr/lib/apt/apt-helper"  # part of apt; unlike `apt-get download` it resumes a partial file
+
 
 class DownloadError(RuntimeError):
     """A package that couldn't be fetched; one line that says why and what to do."""
@@ -32,7 +34,7 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     unpacked = target_dir / package
     if unpacked.is_dir():
         return unpacked
-    for tool in ("apt-get", "dpkg-deb"):
+    for tool in ("apt-get", "dpkg-deb", _HELPER):
         if not shutil.which(tool):
             raise DownloadError(f"no {tool} here; unpack Debian's {package} elsewhere and pass --corpus-dir")
     target_dir.mkdir(parents=True, exist_ok=True)
@@ -46,7 +48,7 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     done = subprocess.run(["dpkg-deb", "-x", archive, unfinished], capture_output=True, text=True)
     if done.returncode:
         archive.unlink()
-        why = _last_line(done.stderr)
+        why = _reason(done.stderr)
         raise DownloadError(f"{archive.name} can't be unpacked ({why}); run again to fetch it anew")
     unfinished.rename(unpacked)
     shutil.rmtree(target_dir / "apt")
@@ -54,42 +56,40 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
 
 
 def _fetch(package: str, apt_dir: Path) -> Path:
-    """The package's archive in `apt_dir`, of the size that apt's lists promise."""
-    apt_dir.mkdir(exist_ok=True)
-    apt = _apt_command(apt_dir)
+    """The package's archive in `apt_dir`, with the checksum that apt's signed lists promise."""
+    options = _private_apt(apt_dir)
     print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
-    run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir)
-    update = run([*apt, "update"])
-    found = run([*apt, "download", "--print-uris", package])
-    uri = re.search(r"^'\S+' (\S+) (\d+) ", found.stdout, re.MULTILINE)
-    if found.returncode or not uri:
-        why = _last_line(update.stderr) or _last_line(found.stderr)
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir / "cache")
+    update = run(["apt-get", *options, "update"])
+    found = run(["apt-get", *options, "download", "--print-uris", package])
+    match = re.search(r"^'(\S+)' (\S+) (\d+) (\S+:\S+)$", found.stdout, re.MULTILINE)
+    if found.returncode or not match:
+        why = _reason(update.stderr or found.stderr)
         raise DownloadError(f"apt can't find {package} ({why}); is there a network? Else pass --corpus-dir")
-    archive, size = apt_dir / uri[1], int(uri[2])
-    if archive.is_file() and archive.stat().st_size == size:
-        return archive
+    uri, name, size, checksum = match.groups()
+    archive = apt_dir / name
     with open(apt_dir / "download.log", "w+", encoding="utf-8") as log:
-        process = subprocess.Popen([*apt, "download", package], stdout=log, stderr=log, cwd=apt_dir)
-        _show_progress(process, archive, size)
+        command = [_HELPER, *options, "download-file", uri, archive, checksum]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=apt_dir)
+        _show_progress(process, archive, int(size))
         log.seek(0)
-        why = _last_line(log.read())
-    if process.returncode or not archive.is_file() or archive.stat().st_size != size:
-        raise DownloadError(f"{archive.name} wasn't fetched ({why}); run again to go on, or use --corpus-dir")
+        why = _reason(log.read())
+    if process.returncode:
+        raise DownloadError(f"{name} wasn't fetched ({why}); run again to go on, or use --corpus-dir")
     return archive
 
 
-def _apt_command(apt_dir: Path) -> list[str]:
-    """apt-get with lists, cache and state of its own below `apt_dir`, run as the present user."""
+def _private_apt(apt_dir: Path) -> list[str]:
+    """Options that give apt lists, cache and state of its own below `apt_dir`, used as the present user."""
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (apt_dir / folder).mkdir(parents=True, exist_ok=True)
     return [
-        "apt-get",
         *("-o", f"Dir::State={apt_dir}/state"),
         *("-o", f"Dir::State::lists={apt_dir}/state/lists"),
         *("-o", f"Dir::Cache={apt_dir}/cache"),
         *("-o", "APT::Sandbox::User="),
         *("-o", "Acquire::Languages=none"),
-        *("-o", "Acquire::Retries=3"),
+        *("-o", "Acquire::Retries=1"),
     ]
 
 
@@ -110,7 +110,8 @@ def _show_progress(process: subprocess.Popen, archive: Path, size: int) -> None:
             print(f"{archive.name}: {done}{left}", file=sys.stderr, flush=True)
 
 
-def _last_line(text: str) -> str:
-    """The last line of an output that says something."""
+def _reason(text: str) -> str:
+    """The line of a tool's output that says why it failed: the first on a failed fetch, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    last = lines[-1] if lines else "no reason given"
+    return next((line for line in lines if "Failed to fetch" in line), last)
