@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
+AMPLITUDES = ("theta", "unit")
 
 # The largest fp32 (fp64) number below 1/2. floor(r + this) rounds r to the nearest integer, ties up, without the one
 # error of floor(r + 0.5): r = 1/2 - 2^-25, which rounds up to 1 before the floor is taken.
@@ -28,29 +29,30 @@ def _count(x: Tensor, theta: Tensor, levels: int) -> Tensor:
 
 
 class _Fire(torch.autograd.Function):
-    """y = theta * clip(floor(x / theta + 1/2), 0, T) with the straight-through gradients of `IMLS`."""
+    """y = theta s, or s, for s = clip(floor(x / theta + 1/2), 0, T), with the straight-through gradients of `IMLS`."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, theta: Tensor, levels: int) -> Tensor:
+    def forward(ctx, x: Tensor, theta: Tensor, levels: int, scaled: bool) -> Tensor:
         wide = _wide(x)
         counts = _count(wide, theta, levels)
         open_gate = (wide >= 0) & (wide <= (levels + 0.5) * theta)
+        ctx.scaled = scaled
         if ctx.needs_input_grad[1]:
-            # dy/dtheta: s - x/theta where the gate is open (s follows x/theta), T above it, 0 below.
-            slope = torch.where(open_gate, counts - wide / theta, counts)
-            ctx.save_for_backward(open_gate, slope)
+            # d(theta s)/dtheta: s - x/theta where the gate is open (s follows x/theta), T above it, 0 below.
+            # ds/dtheta: -x/theta^2 where the gate is open.
+            slope = torch.where(open_gate, -wide / theta, 0)
+            slope = slope + counts if scaled else slope / theta
+            ctx.save_for_backward(open_gate, theta, slope)
         else:
-            ctx.save_for_backward(open_gate)
-        ctx.theta_shape, ctx.theta_dtype = theta.shape, theta.dtype
-        return counts.mul_(theta).to(x.dtype)
+            ctx.save_for_backward(open_gate, theta)
+        return (counts.mul_(theta) if scaled else counts).to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        open_gate, *slope = ctx.saved_tensors
-        grad_theta = None
-        if slope:
-            grad_theta = (grad * slope[0]).sum_to_size(ctx.theta_shape).to(ctx.theta_dtype)
-        return grad * open_gate, grad_theta, None
+        open_gate, theta, *slope = ctx.saved_tensors
+        grad_theta = (grad * slope[0]).sum_to_size(theta.shape).to(theta.dtype) if slope else None
+        grad_x = grad * open_gate
+        return (grad_x if ctx.scaled else (grad_x / theta).to(grad.dtype)), grad_theta, None, None
 
 
 class IMLS(nn.Module):
@@ -64,6 +66,10 @@ class IMLS(nn.Module):
         y_{ic} &= \theta_i s_{ic} \\
         \partial y / \partial x &= 1[0 \le x \le (T + 1/2)\,\theta]   \quad\text{(straight-through)}
 
+    With ``amplitude="unit"`` the neuron sends s itself and keeps theta to itself: :math:`y = s`,
+    :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole numbers only, and the
+    level of a token drops out, as in a layer norm.
+
     The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then exact in
     fp32, which is why the binary spikes of `unfold` sum to s without exception.
 
@@ -75,13 +81,14 @@ class IMLS(nn.Module):
         kappa: factor on the mean magnitude.
         value: the threshold of ``fixed``, the first threshold of ``learned``.
         eps: least threshold.
+        amplitude: what a spike is worth: ``theta`` or ``unit``.
         detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). With ``detach=False``
             dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         token_dim: the axis of tokens.
         channel_dims: the axes of channels; all other axes are batch.
 
     Raises:
-        ValueError: on an unknown `threshold`, `levels` < 1, or `kappa`, `value`, `eps` not positive.
+        ValueError: on an unknown `threshold` or `amplitude`, `levels` < 1, or `kappa`, `value`, `eps` not positive.
 
     >>> neuron = IMLS(levels=6, threshold="fixed", value=1.0)
     >>> neuron(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
@@ -96,18 +103,21 @@ class IMLS(nn.Module):
         value: float = 1.0,
         eps: float = 1e-5,
         detach: bool = True,
+        amplitude: str = "theta",
         token_dim: int = -2,
         channel_dims: tuple[int, ...] = (-1,),
     ):
         super().__init__()
         if threshold not in THRESHOLDS:
             raise ValueError(f"threshold must be one of {', '.join(THRESHOLDS)}, got {threshold!r}")
+        if amplitude not in AMPLITUDES:
+            raise ValueError(f"amplitude must be one of {', '.join(AMPLITUDES)}, got {amplitude!r}")
         if levels < 1 or levels != int(levels):
             raise ValueError(f"levels must be a whole number of at least 1, got {levels}")
         if min(kappa, value, eps) <= 0:
             raise ValueError(f"kappa, value and eps must be positive, got {kappa}, {value}, {eps}")
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
-        self.value, self.eps, self.detach = value, eps, detach
+        self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
         self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
         if threshold == "learned":
             self.log_value = nn.Parameter(torch.tensor(float(value)).log())
@@ -135,20 +145,21 @@ class IMLS(nn.Module):
         return theta + (theta.detach().bfloat16().to(theta.dtype) - theta.detach())
 
     def _mean_magnitude(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if self.threshold == "token":
-            channels = math.prod(x.shape[dim] for dim in self.channel_dims)
-            return torch.linalg.vector_norm(x, 1, self.channel_dims, keepdim=True) / channels
-        dims = (self.token_dim,) + (self.channel_dims if self.threshold == "layer" else ())
+        dims = (self.token_dim,) if self.threshold == "channel" else self.channel_dims
         elements = math.prod(x.shape[dim] for dim in dims)
+        if self.threshold == "token":
+            return torch.linalg.vector_norm(x, 1, dims, keepdim=True) / elements
+        # Sums over time are taken in fp64, so that the amount of padding cannot move the last bit.
+        if self.threshold == "layer":
+            x = torch.linalg.vector_norm(x, 1, dims, keepdim=True) / elements
+            elements = x.shape[self.token_dim]
         if mask is not None:
             shape = [1] * x.dim()
             shape[0], shape[self.token_dim] = mask.shape
             mask = mask.reshape(shape)
             x = x * mask
-            real = mask.sum(self.token_dim, keepdim=True).clamp(min=1)
-            elements = real * (elements // x.shape[self.token_dim])
-        # Sums over time are taken in fp64, so that the amount of padding cannot move the last bit.
-        return torch.linalg.vector_norm(x, 1, dims, keepdim=True, dtype=torch.float64) / elements
+            elements = mask.sum(self.token_dim, keepdim=True).clamp(min=1)
+        return torch.linalg.vector_norm(x, 1, self.token_dim, keepdim=True, dtype=torch.float64) / elements
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The counts s (integers 0..T in x's shape and dtype, no gradient) and the thresholds theta that broadcast to them.
@@ -162,17 +173,19 @@ class IMLS(nn.Module):
             return _count(_wide(x), theta, self.levels).to(x.dtype), theta
 
     def fire(self, x: Tensor, theta: Tensor) -> Tensor:
-        """theta * s for thresholds already known (from `theta`), as when a long recording is worked off in pieces."""
+        """The output for thresholds already known (from `theta`), as when a long recording is worked off in pieces."""
+        scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
-            return _count(_wide(x), theta, self.levels).mul_(theta).to(x.dtype)
-        return _Fire.apply(x, theta, self.levels)
+            counts = _count(_wide(x), theta, self.levels)
+            return (counts.mul_(theta) if scaled else counts).to(x.dtype)
+        return _Fire.apply(x, theta, self.levels, scaled)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """y = theta * s, in the shape and dtype of `x`. `mask` as in `theta`."""
+        """y = theta s (or s, for the amplitude ``unit``), in the shape and dtype of `x`. `mask` as in `theta`."""
         return self.fire(x, self.theta(x, mask))
 
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={self.threshold}, kappa={self.kappa}"
+        return f"levels={self.levels}, threshold={self.threshold}, kappa={self.kappa}, amplitude={self.amplitude}"
 
 
 def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
