@@ -1,15 +1,93 @@
 """Training and decoding through the entry points, with a tiny model on seconds of audio."""
 
+import io
+import sys
 
+import pytest
 import torch
 import yaml
+
+from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.espnet import __main__ as stand_in
+from imlspike.espnet import register
+from tests.espnet.tiny import TEXTS, finish, python, tone, train_args
 
 
 def test_two_gloo_processes_train_one_epoch(tiny_experiment):
     """The experiment holds what ESPnet's trainer leaves after an epoch, from a plain YAML with our key."""
     config = yaml.safe_load((tiny_experiment / "config.yaml").read_text())
     assert config["encoder"] == "iml_spikeformer"
+    assert config["dist_world_size"] == 2
     checkpoint = torch.load(tiny_experiment / "checkpoint.pth", weights_only=False)
     assert checkpoint["reporter"]["epoch"] == 1
     assert any(key.startswith("encoder.blocks.0.") for key in checkpoint["model"])
-    assert not list(tiny_experiment.glob(".*"))
+    assert not [path.name for path in tiny_experiment.glob(".*")]
+
+
+def test_imlspike_imports_without_espnet():
+    """Neither `import imlspike` nor `import imlspike.espnet` imports ESPnet."""
+    code = "import sys, imlspike, imlspike.espnet; assert not {'espnet', 'espnet2'} & {*sys.modules}"
+    finish(python("-c", code))
+
+
+def test_beam_search_through_the_stand_in_on_half_of_the_keys(tiny_data, tiny_experiment, tmp_path):
+    """ESPnet's scripts call `python3 -m espnet2.bin.asr_inference`; the stand-in gives them our encoder."""
+    half = sorted(TEXTS)[::2]
+    write_kaldi(tmp_path / "keys", {u: "" for u in half})
+    finish(
+        python(
+            *("-m", "imlspike.espnet", "-u", "-m", "espnet2.bin.asr_inference"),
+            *("--asr_train_config", f"{tiny_experiment}/config.yaml"),
+            *("--asr_model_file", f"{tiny_experiment}/valid.loss.ave.pth"),
+            *("--data_path_and_name_and_type", f"{tiny_data}/wav.scp,speech,sound"),
+            *("--key_file", f"{tmp_path}/keys", "--output_dir", f"{tmp_path}/out"),
+            *("--ngpu", "0", "--nbest", "1", "--beam_size", "10", "--ctc_weight", "0.5"),
+        )
+    )
+    assert sorted(read_kaldi(tmp_path / "out" / "1best_recog" / "text")) == half
+
+
+def test_espnet_speech2text_decodes(tiny_experiment):
+    """ESPnet's own Speech2Text builds the model from the experiment and returns text in the token list."""
+    from espnet2.bin.asr_inference import Speech2Text
+
+    register()
+    config, model = tiny_experiment / "config.yaml", tiny_experiment / "1epoch.pth"
+    recognise = Speech2Text(config, model, beam_size=2, ctc_weight=0.5, maxlenratio=0.5)
+    text, tokens, _, _ = recognise(tone("ab").astype("float32"))[0]
+    assert type(recognise.asr_model.encoder).__name__ == "SpikeformerEncoder"
+    assert set(tokens) <= set(recognise.asr_model.token_list) and isinstance(text, str)
+
+
+def test_spawned_workers_are_registered(tiny_data, tmp_path):
+    """A process that ESPnet spawns imports nothing but its target, and yet builds our encoder."""
+    register()
+    from espnet2.tasks.asr import ASRTask
+
+    args = ASRTask.get_parser().parse_args(train_args(tiny_data, tmp_path / "exp", dry_run="true"))
+    args.distributed = False
+    process = torch.multiprocessing.get_context("spawn").Process(target=ASRTask.main_worker, args=(args,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert (tmp_path / "exp" / "config.yaml").exists()
+
+
+def test_stand_in_runs_scripts_code_and_standard_input(tmp_path, monkeypatch):
+    """What isn't `-m` runs as python would run it: sys.argv, sys.path[0] and __name__ are right."""
+    (tmp_path / "neighbour.py").write_text("VALUE = 3\n")
+    (tmp_path / "script.py").write_text(
+        "import sys, neighbour\nassert __name__ == '__main__'\nsys.exit([neighbour.VALUE, *sys.argv[1:]])\n"
+    )
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("import sys; sys.exit(sys.argv)"))
+    assert _exit_code([str(tmp_path / "script.py"), "a"]) == [3, "a"]
+    assert _exit_code(["-c", "import sys; sys.exit(sys.argv)", "a"]) == ["-c", "a"]
+    assert _exit_code(["-", "a"]) == ["-", "a"]
+
+
+def _exit_code(program):
+    with pytest.raises(SystemExit) as ended:
+        stand_in.run(program)
+    return ended.value.code

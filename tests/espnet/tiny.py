@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 TEXTS = {"u1": "ab ba", "u2": "aab", "u3": "b a", "u4": "abb", "u5": "ba", "u6": "a b a"}
-TOKENS = ["<blank>", "<unk>", "<space>", "a", "b", "<sos/eos>"]
+TOKENS = ["<blank>", "<unk>", "<space>", *"abcdefgh", "<sos/eos>"]  # more than the beam is wide
 PITCH = {"a": 300.0, "b": 1200.0, " ": 0.0}
 
 # What a user writes: a plain ESPnet training YAML with `encoder: iml_spikeformer`.
