@@ -191,6 +191,15 @@ def test_progress_shows_what_is_downloaded(front):
     assert (front.root / ".venv/imlspike-install.log").read_text() == says.replace(r"\n", "\n")
 
 
+@pytest.mark.parametrize(("version", "replaced"), [("23.2.1", False), ("26.0.1", False), ("26.3", True)])
+def test_a_pip_that_is_too_new_is_replaced(front, version, replaced):
+    program = f"import pip; pip.__version__ = '{version}'; $2"
+    says_version = f'    *pip.__version__*) exec {sys.executable} -c "{program}" ;;'
+    front.stub("python3.11", FAKE_PYTHON.replace("    *)", says_version + "\n    *)"))
+    assert front.run("setup").returncode == 0
+    assert ("pip<=26.0" in front.pip_calls.read_text()) is replaced
+
+
 def test_active_uses_the_environment_that_is_active(front, tmp_path):
     (tmp_path / "other/bin").mkdir(parents=True)
     shutil.copy(front.bin / "python3.11", tmp_path / "other/bin/python")
