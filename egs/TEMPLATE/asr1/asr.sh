@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Speech recognition from a corpus to a table of results, stage by stage. A recipe's run.sh calls it; --help lists
+# the options. What is complete is not done again; a run that was stopped goes on where it was.
+set -euo pipefail
+
+template=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "${template}/../../.." && pwd)
+command_line="${recipe_command:-$0 $*}"
+. "${template}/../utils/options.sh"
+. "${template}/../utils/jobs.sh"
+
+# What to run, where, and on what
+option stage 1 "first stage to run"
+option stop_stage 10 "last stage to run"
+option workdir . "folder for data/ dump/ exp/ downloads/"
+option python python3 "Python with imlspike and its extra 'asr'"
+option nj 2 "processes that run side by side, one model or piece of work each"
+option threads 1 "threads of each process"
+option ngpu 0 "GPUs of each training"
+option seed 0 "random seed"
+# Data
+option corpus "" "corpus, as 'imlspike prepare' names it"
+option corpus_dir "" "the corpus on this machine; empty: download it"
+option prepare_args "" "further options of 'imlspike prepare'"
+option train_set train "training set"
+option valid_set valid "validation set"
+option test_sets test "test sets, separated by spaces"
+option speed_perturb_factors "" "for example '0.9 1.0 1.1'; empty: none"
+option token_type char "char or bpe"
+option nbpe 300 "size of the bpe vocabulary"
+option tokens_args "" "further options of 'imlspike tokens'"
+option fit_args "" "further options of 'imlspike fit', as '--max-seconds 20'"
+# Models: one, or several that are trained side by side
+option asr_config "" "training YAML"
+option asr_override "" "YAML files that say what differs from it, separated by spaces"
+option asr_tag "" "name of the experiment; empty: that of the last YAML"
+option experiments "" "instead of these three, several: 'NAME:CONFIG[:OVERRIDE...] ...'"
+option train_args "" "settings over the YAML, as 'max_epoch=20 encoder_conf.kappa=0.5'"
+option feats_normalize global_mvn "global_mvn or utterance_mvn"
+option resume true "go on from a checkpoint; false: begin again; anyway: go on although settings have changed"
+# Decoding
+option decode_modes "greedy joint" "greedy: CTC; joint: CTC/attention beam search"
+option inference_config "${template}/conf/decode_joint.yaml" "YAML of the beam search"
+option inference_args "" "further options of ESPnet's asr_inference, as '--beam_size 5'"
+option inference_model "" "file in the experiment; empty: the average of the best epochs"
+
+. "${template}/steps.sh"
+parse_options "$@"
+check_options
+trap on_exit EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+cd "${workdir}"
+
+resolve_configs
+
+if stage 1 "data preparation"; then
+    once data/.done/prepare "$(prepare_key)" prepare_data
+fi
+
+if stage 2 "speed perturbation"; then
+    if [ -n "${speed_perturb_factors}" ]; then
+        once data/.done/speed "$(fingerprint "${speed_perturb_factors}" "data/${train_set}/"{wav.scp,text})" \
+            perturb_speed
+    else
+        log "  not asked for (--speed_perturb_factors '0.9 1.0 1.1')"
+    fi
+fi
+
+if stage 3 "tokens"; then
+    once "${tokens}/.done" "$(fingerprint "${nbpe}" "${tokens_args}" "data/${train_used}/text" $(test_texts))" \
+        make_tokens
+fi
+
+if stage 4 "utterances too short for their transcript, or too long"; then
+    once "${dump}/.done/fit" "$(fit_key)" fit_data
+fi
+
+if stage 5 "statistics of the features"; then
+    once "${dump}/.done/stats" "$(stats_key)" collect_stats
+fi
+
+if stage 6 "training of ${names[*]}"; then
+    follow_trainings
+    for name in "${names[@]}"; do job "${nj}" train "${name}"; done
+    wait_for_jobs
+    stop_following
+fi
+
+if stage 7 "decoding"; then
+    follow_decoding
+    for_each_decoding decode_pieces
+    wait_for_jobs
+    stop_following
+    for_each_decoding join_pieces
+fi
+
+if stage 8 "scoring"; then
+    for_each_decoding score
+    wait_for_jobs
+fi
+
+if stage 9 "spike counts and energy"; then
+    for name in "${names[@]}"; do job "${nj}" profile "${name}"; done
+    wait_for_jobs
+fi
+
+if stage 10 "report"; then
+    report
+fi
+log "done"

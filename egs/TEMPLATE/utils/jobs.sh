@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# What the stage drivers share: messages, steps that run once, jobs side by side, logs.
+
+started_at=$(date +%s)
+current_stage="" job_pids=()
+
+elapsed() {
+    local seconds=$(($(date +%s) - started_at))
+    printf '%d:%02d:%02d' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60))
+}
+
+log() { echo "[$(elapsed)] $*"; }
+
+# stage NUMBER TITLE: true where that stage is asked for, and says so
+stage() {
+    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] || return 1
+    current_stage="$1 ($2)"
+    log "stage $1: $2"
+}
+
+# fingerprint WORD|FILE...: one checksum over the words, and over the contents of those that are files
+fingerprint() {
+    local word
+    for word in "$@"; do
+        printf '%s\n' "${word}"
+        if [ -f "${word}" ]; then cat "${word}"; fi
+    done | cksum | cut -d' ' -f1
+}
+
+# once MARKER KEY [--quiet] COMMAND...: runs the command unless it has ended well before with the same key. The marker is written
+# under a temporary name and renamed after the command, so a killed run never counts as done.
+once() {
+    local marker=$1 key=$2 quiet=false; shift 2
+    if [ "$1" = --quiet ]; then quiet=true; shift; fi
+    if [ -f "${marker}" ] && [ "$(cat "${marker}")" = "${key}" ]; then
+        ${quiet} || log "  done before (to run it again, delete ${marker})"
+        return 0
+    fi
+    rm -f "${marker}"
+    "$@"
+    mkdir -p "$(dirname "${marker}")"
+    printf '%s\n' "${key}" > "${marker}.$$" && mv "${marker}.$$" "${marker}"
+}
+
+# logged LOG COMMAND...: appends the command and all it prints to the log; shows the log's end where it fails
+logged() {
+    local logfile=$1; shift
+    mkdir -p "$(dirname "${logfile}")"
+    printf '# %s: %s\n' "$(date '+%F %T')" "$*" >> "${logfile}"
+    if "$@" >> "${logfile}" 2>&1; then return 0; fi
+    { echo "failed: $*"; echo "the last lines of ${logfile}:"; tail -n 15 "${logfile}"; } >&2
+    return 1
+}
+
+# job LIMIT COMMAND...: runs the command in the background as soon as fewer than LIMIT jobs run
+job() {
+    local limit=$1; shift
+    while [ "$(jobs_running)" -ge "${limit}" ]; do sleep 0.2; done
+    "$@" &
+    job_pids+=($!)
+}
+
+jobs_running() {
+    local pid count=0
+    for pid in ${job_pids[@]+"${job_pids[@]}"}; do
+        if kill -0 "${pid}" 2> /dev/null; then count=$((count + 1)); fi
+    done
+    echo "${count}"
+}
+
+# wait_for_jobs: waits for all of them; fails where one has failed (the others have ended too)
+wait_for_jobs() {
+    local pid failed=0
+    for pid in ${job_pids[@]+"${job_pids[@]}"}; do wait "${pid}" || failed=1; done
+    job_pids=()
+    return "${failed}"
+}
+
+kill_tree() {
+    local child
+    for child in $(cat "/proc/$1/task/$1/children" 2> /dev/null || pgrep -P "$1"); do kill_tree "${child}"; done
+    kill "$1" 2> /dev/null || true
+}
+
+# With a trap on EXIT: ends what is left running, and says where a run stopped.
+on_exit() {
+    local status=$? pid
+    for pid in $(jobs -p); do kill_tree "${pid}"; done
+    if [ "${status}" -ne 0 ] && [ -n "${current_stage}" ]; then
+        log "stopped in stage ${current_stage}. The same command goes on from there; what is complete is not done again." >&2
+    fi
+}
+
+# count_lines TOTAL WHAT PATTERN GLOB: says now and then how many lines match in the files, and how long the rest takes.
+count_lines() {
+    local total=$1 what=$2 pattern=$3 glob=$4 begin first=-1 count left
+    begin=$(date +%s)
+    while sleep 10; do
+        # shellcheck disable=SC2086  # the glob
+        count=$(cat ${glob} 2> /dev/null | grep -c "${pattern}") || true
+        if [ "${first}" -lt 0 ] || [ "${count}" -lt "${first}" ]; then first=${count}; fi
+        if [ "${count}" -gt "${first}" ] && [ "${count}" -lt "${total}" ]; then
+            left=$((($(date +%s) - begin) * (total - count) / (count - first)))
+            log "  ${count} of ${total} ${what}, about ${left} s left"
+        fi
+    done
+}

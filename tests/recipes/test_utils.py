@@ -1,0 +1,183 @@
+"""The shell functions that the stage drivers share, and the follower of training logs."""
+
+import doctest
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+UTILS = Path(__file__).parents[2] / "egs" / "TEMPLATE" / "utils"
+
+
+def bash(script: str, *args: str, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Run a script that has the two libraries, as `recipe.sh ARGS`."""
+    head = f"set -euo pipefail; python={sys.executable}; . {UTILS}/options.sh; . {UTILS}/jobs.sh\n"
+    command = ["bash", "-c", head + script, "recipe.sh", *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+OPTIONS = 'option stage 1 "first"; option token_type char "units"; option note "" "words"; '
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], "1|char|"),
+        (["--stage", "3"], "3|char|"),
+        (["--stage=3", "--token-type", "bpe"], "3|bpe|"),
+        (["--note", "--max_epoch 2 | x=$HOME `id`"], "1|char|--max_epoch 2 | x=$HOME `id`"),
+        (["--note="], "1|char|"),
+        (["--note=a=b"], "1|char|a=b"),
+    ],
+)
+def test_options_hold_what_was_given(args, expected):
+    done = bash(OPTIONS + 'parse_options "$@"; printf "%s|%s|%s" "$stage" "$token_type" "$note"', *args)
+    assert (done.returncode, done.stdout) == (0, expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--stge", "3"], "unknown option --stge; did you mean --stage?"),
+        (["--tokentype=bpe"], "did you mean --token_type?"),
+        (["--qqqq", "3"], "unknown option --qqqq (--help"),
+        (["--stage"], "--stage needs a value"),
+        (["stage"], "unexpected argument 'stage'"),
+        (["--PATH", "x"], "unknown option --PATH"),
+        (["--stage", "two"], "--stage is 'two'; expected a whole number"),
+        (["--token_type", "phone"], "--token_type is 'phone'; expected one of: char bpe"),
+    ],
+)
+def test_a_wrong_option_is_named_with_the_way_out(args, message):
+    done = bash(OPTIONS + 'parse_options "$@"; whole_number stage; one_of token_type char bpe', *args)
+    assert done.returncode == 2 and message in done.stderr and done.stdout == ""
+
+
+def test_options_of_the_calling_script_are_known_to_the_one_it_calls():
+    script = (
+        'option model quick "m"; parse_options --keep-unknown "$@"; echo "$model ${#passed_on[@]}"\n'
+        f'bash -c \'. {UTILS}/options.sh; {OPTIONS} parse_options "$@"\' driver.sh "${{passed_on[@]}}"'
+    )
+    passed = bash(script, "--model", "full", "--stage", "2")
+    assert (passed.returncode, passed.stdout) == (0, "full 2\n")
+    assert "did you mean --model?" in bash(script, "--modle", "full").stderr
+    shown = bash(script, "--help").stdout
+    assert "--model" in shown and "--token_type" in shown
+
+
+def test_once_runs_again_only_for_another_key_or_after_a_failure(tmp_path):
+    def runs(key: str, command: str) -> int:
+        done = bash(f"step() {{ echo ran >> count; {command}; }}; once mark '{key}' step", folder=tmp_path)
+        assert (done.returncode == 0) == (command == "true")
+        return (tmp_path / "count").read_text().count("ran")
+
+    assert runs("one", "false") == 1
+    assert runs("one", "true") == 2
+    assert runs("one", "true") == 2
+    assert runs("two", "false") == 3
+    assert runs("one", "true") == 4, "what a failed run of another key left must not count as done"
+
+
+def test_fingerprint_follows_words_and_contents(tmp_path):
+    (tmp_path / "file").write_text("a")
+    words = ("x file", "x y file", "x 'y file'")
+    prints = [bash(f"fingerprint {some}", folder=tmp_path).stdout for some in words]
+    (tmp_path / "file").write_text("b")
+    prints.append(bash("fingerprint x file", folder=tmp_path).stdout)
+    assert len(set(prints)) == 4
+
+
+def test_jobs_run_side_by_side_up_to_the_limit_and_a_failure_is_told(tmp_path):
+    script = """
+    work() {
+        touch "running.$1"; ls running.* | wc -l >> most; sleep 0.5
+        rm "running.$1"; [ "$1" != "$bad" ]
+    }
+    for i in 1 2 3 4 5; do job 2 work $i; done
+    wait_for_jobs && echo fine
+    """
+    good = bash("bad=none" + script, folder=tmp_path)
+    assert (good.returncode, good.stdout) == (0, "fine\n")
+    assert max(map(int, (tmp_path / "most").read_text().split())) == 2
+    failed = bash("bad=2" + script, folder=tmp_path)
+    assert failed.returncode == 1 and "fine" not in failed.stdout
+    assert not list(tmp_path.glob("running.*")), "the others were not ended"
+
+
+def test_a_failed_command_shows_the_end_of_its_log(tmp_path):
+    done = bash("logged out/log bash -c 'seq 100; echo broken >&2; exit 3'", folder=tmp_path)
+    assert done.returncode == 1
+    assert "out/log" in done.stderr and "broken" in done.stderr and "\n50\n" not in done.stderr
+    assert "\n50\n" in (tmp_path / "out/log").read_text()
+
+
+def test_jobs_end_with_the_script(tmp_path):
+    traps = "trap on_exit EXIT; trap 'exit 143' TERM; current_stage=7; "
+    script = traps + "job 2 sleep 300.125; echo up; wait_for_jobs"
+    head = f"set -euo pipefail; . {UTILS}/options.sh; . {UTILS}/jobs.sh; "
+    running = subprocess.Popen(
+        ["bash", "-c", head + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert running.stdout.readline() == "up\n"
+    running.terminate()
+    _, said = running.communicate(timeout=20)
+    assert running.returncode == 143 and "stopped in stage 7" in said
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x00300.125" in read(p)]
+    assert left == []
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # ended meanwhile
+        return b""
+
+
+@pytest.fixture(scope="module")
+def follow():
+    spec = importlib.util.spec_from_file_location("follow", UTILS / "follow.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HEAD = "[h] 2026-01-01 10:00:00,100 (trainer:330) INFO: "
+LOG = f"""\
+{HEAD}[train] Batch sampler: NumElementsBatchSampler(N-batch=7, batch_bins=10)
+{HEAD}1/30epoch started
+{HEAD}1epoch:train:1-3batch: iter_time=0.1, loss_ctc=9.0, loss=34.56, clip=100
+{HEAD.replace("10:00", "10:01")}1epoch results: [train] loss_ctc=9.1, loss=33.2, time=1 minute, \
+[valid] loss=31.5, cer_ctc=0.71, acc=0.25
+"""
+
+
+def test_the_follower_says_epoch_loss_error_rate_and_time_left(follow):
+    training = follow.Training("quick")
+    shown = [training.read(line) for line in LOG.splitlines()]
+    assert shown[:3] == [None] * 3
+    assert shown[3] == (
+        "  quick: epoch 1/30, train loss 33.2, valid loss 31.5, CER by CTC 71.0 %, accuracy 25.0 %, 60 s, "
+        "about 29 min left"
+    )
+    assert training.status() == "quick: epoch 1/30 batch 3/7 loss 34.56"
+
+
+def test_the_follower_starts_at_the_end_of_an_old_log_and_leaves_with_the_last_line(follow, tmp_path):
+    log = tmp_path / "train.log"
+    log.write_text(LOG)
+    process = subprocess.Popen(
+        [sys.executable, UTILS / "follow.py", f"quick={log}"], stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(2)
+    with open(log, "a") as out:
+        out.write(LOG.replace("1epoch", "2epoch").replace("1/30", "2/30"))
+    process.terminate()
+    shown, _ = process.communicate(timeout=20)
+    assert [line.partition(",")[0] for line in shown.splitlines()] == ["  quick: epoch 2/30"]
+
+
+def test_the_examples_in_the_follower_hold(follow):
+    assert doctest.testmod(follow).failed == 0
