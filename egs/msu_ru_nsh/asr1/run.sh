@@ -13,8 +13,15 @@ option twin true "train the ANN twin (conf/MODEL_ann.yaml) beside it: true or fa
 parse_options --keep-unknown "$@"
 one_of twin true false
 
-experiments="${model}:conf/${model}.yaml"
-if [ "${twin}" = true ]; then experiments+=" ${model}_ann:conf/${model}.yaml:conf/${model}_ann.yaml"; fi
+# Every model is conf/quick.yaml and the files that say what differs from it.
+one_of model quick full
+changes=""
+if [ "${model}" != quick ]; then changes=":conf/${model}.yaml"; fi
+experiments="${model}:conf/quick.yaml${changes}"
+if [ "${twin}" = true ]; then
+    experiments+=" ${model}_ann:conf/quick.yaml${changes}:conf/quick_ann.yaml"
+    if [ "${model}" != quick ]; then experiments+=":conf/${model}_ann.yaml"; fi
+fi
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/asr1/asr.sh" --workdir "${recipe}" --corpus msu_ru_nsh --token_type char \
