@@ -1,4 +1,4 @@
-"""Layers of spiking speech models: re-parameterised maps, decay-masked attention, spiking subsampling, masked norms."""
+"""Layers of spiking speech models: maps that fold, attention under a decay, subsampling, masked norms."""
 
 from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
 from imlspike.layers.layout import Layout

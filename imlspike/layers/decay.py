@@ -13,12 +13,19 @@ CHUNKED_FROM = 256
 
 
 def hierarchical_decay(
-    layer: int, layers: int, heads: int, a: float = 1.0, b: float = 5.0, c: float = 1.0, kind: str = "hierarchical"
+    layer: int,
+    layers: int,
+    heads: int,
+    a: float = 1.0,
+    b: float = 5.0,
+    c: float = 1.0,
+    kind: str = "hierarchical",
 ) -> Tensor:
-    r"""The decay gamma of each head of one layer (the hierarchical decay mask of IML-Spikeformer; our formulation).
+    r"""The decay gamma of each head of one layer: IML-Spikeformer's hierarchical decay mask, our formulation.
 
-    hierarchical: :math:`\gamma_{lh} = 1 - 2^{-(a + b\,l/(L-1) + c\,h/H)}`, local in low layers, global in high ones.
-    uniform: the same for every layer and head, at the middle of that range of exponents. none: gamma = 1, no decay.
+    ``hierarchical``: :math:`\gamma_{lh} = 1 - 2^{-(a + b\,l/(L-1) + c\,h/H)}`, local in low layers, global
+    in high ones. ``uniform``: the same for every layer and head, at the middle of that range of exponents.
+    ``none``: gamma = 1, no decay.
 
     Args:
         layer: l, counted from 0.
@@ -51,7 +58,10 @@ def _sides(direction: str | Sequence[str], heads: int, like: Tensor) -> tuple[Te
     """(H,) ones where a head sees the past, and where it sees the future."""
     each = [direction] * heads if isinstance(direction, str) else list(direction)
     if len(each) != heads or any(d not in DIRECTIONS for d in each):
-        raise ValueError(f"direction must be one of {DIRECTIONS} or one of them for each of {heads} heads, got {direction!r}")
+        raise ValueError(
+            f"direction must be one of {DIRECTIONS}, or one of them for each of {heads} heads, "
+            f"got {direction!r}"
+        )
     return like.new_tensor([d != "future" for d in each]), like.new_tensor([d != "past" for d in each])
 
 
@@ -108,7 +118,8 @@ def _chunked(q, k, v, gamma, past, future, chunk):
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
     tokens = q.shape[2]
     pad = -tokens % chunk
-    q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (-1, chunk)) for t in (q, k, v))  # (B, H, M, C, D)
+    # (B, H, chunks, chunk, D)
+    q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (-1, chunk)) for t in (q, k, v))
     chunks = q.shape[2]
     out = ((q @ k.transpose(-1, -2)) * _mask(gamma, chunk, past, future)[:, None]) @ v
     step = torch.arange(chunk, device=q.device)
@@ -145,21 +156,21 @@ def decay_attention(
     direction: str | Sequence[str] = "both",
     chunk: int = CHUNK,
 ) -> Tensor:
-    r"""Softmax-free attention under a decay mask with rows that sum to one (IML-Spikeformer's HDM, our formulation).
+    r"""Softmax-free attention under a decay mask with rows that sum to one (IML-Spikeformer's; our form).
 
     .. math:: o_i = \frac{1}{\sqrt{D} \sum_j \gamma^{|i-j|}} \sum_j \gamma^{|i-j|} (q_i \cdot k_j)\, v_j
 
-    The quadratic form costs O(N^2 D). The chunked form is the same sum through a forward and a backward D x D state,
-    :math:`F_i = \gamma F_{i-1} + k_i^T v_i`, and costs O(N D (D + chunk)) and memory linear in N.
+    The quadratic form costs O(N^2 D). The chunked form is the same sum through a forward and a backward D x D
+    state, :math:`F_i = \gamma F_{i-1} + k_i^T v_i`, and costs O(N D (D + chunk)) and memory linear in N.
 
     Args:
         q, k, v: (B, H, N, D), any floating dtype.
         gamma: (H,) in (0, 1].
-        lengths: (B,) numbers of real tokens; tokens beyond are padding, which is neither seen nor counted, and whose
-            output is zero. None: all are real.
+        lengths: (B,) numbers of real tokens; tokens beyond are padding, which is neither seen nor counted,
+            and whose output is zero. None: all are real.
         mode: ``quadratic``, ``chunked``, or ``auto``: by the number of tokens.
-        direction: what a head sees beside the token itself: ``both`` sides, the ``past`` (causal), the ``future``; one
-            word for all heads or one for each.
+        direction: what a head sees beside the token itself: ``both`` sides, the ``past`` (causal), the
+            ``future``; one word for all heads or one for each.
         chunk: tokens in a chunk.
 
     Returns:
@@ -169,7 +180,7 @@ def decay_attention(
         ValueError: on an unknown `mode` or `direction`.
 
     >>> q = k = v = torch.ones(1, 1, 3, 4)
-    >>> decay_attention(q, k, v, torch.tensor([0.5]))[0, 0, :, 0].round(decimals=4)  # q.k / sqrt(4) = 2 everywhere
+    >>> decay_attention(q, k, v, torch.tensor([0.5]))[0, 0, :, 0].round(decimals=4)
     tensor([2., 2., 2.])
     """
     if mode not in MODES:
@@ -191,7 +202,7 @@ def decay_attention(
 
 
 class DecayAttention(nn.Module):
-    """`decay_attention` with its decay as a buffer; a module, so that operation counters can see its operands.
+    """`decay_attention` as a module that holds its decays.
 
     Args:
         gamma: (H,) decays.

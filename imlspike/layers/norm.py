@@ -7,13 +7,15 @@ from torch import Tensor, nn
 class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation over real tokens only: an utterance means the same alone and in a padded batch.
 
-    In training the mean and variance of each channel are those of the tokens where `mask` is True (all, without a mask); padding
-    comes out as zero. In evaluation it is the affine map of the running statistics, on every token.
+    In training the mean and variance of each channel are those of the tokens where `mask` is True (all,
+    without a mask); padding comes out as zero. In evaluation it is the affine map of the running statistics,
+    on every token.
 
     Args: those of `torch.nn.BatchNorm1d`.
 
     Forward:
-        x: (K, C) tokens without padding, (B, N, C), or (B, N, F, C) with an axis F that shares the statistics of a channel.
+        x: (K, C) tokens without padding, (B, N, C), or (B, N, F, C) with an axis F that shares the statistics
+            of a channel.
         mask: (B, N), True = a real token; or None.
 
     Returns:

@@ -42,7 +42,9 @@ class RepLinear(nn.Module):
         super().__init__()
         unknown = sorted(set(branches) - set(BRANCHES))
         if unknown or not {"linear", "wide"} & set(branches):
-            raise ValueError(f"branches must be of {BRANCHES} and hold 'linear' or 'wide', got {tuple(branches)}")
+            raise ValueError(
+                f"branches must be of {BRANCHES} and hold 'linear' or 'wide', got {tuple(branches)}"
+            )
         self.in_features, self.out_features = in_features, out_features
         wide = round(WIDENING * in_features)
         # No biases: the batch norm that follows would take them out again.
@@ -98,7 +100,7 @@ def _fold(branch: nn.ModuleDict) -> tuple[Tensor, Tensor]:
 
 
 def fold_rep_linears(module: nn.Module) -> nn.Module:
-    """Replaces every `RepLinear` inside `module`, in place, by its folded `torch.nn.Linear`; returns `module`.
+    """Replaces every `RepLinear` in `module`, in place, by its folded `torch.nn.Linear`; returns `module`.
 
     >>> model = fold_rep_linears(nn.Sequential(RepLinear(4, 6), nn.ReLU()).eval())
     >>> model[0]

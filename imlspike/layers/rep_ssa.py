@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from imlspike.layers.decay import DecayAttention
@@ -30,15 +29,16 @@ class RepSSA(nn.Module):
 
     .. math::
         S &= \mathrm{IMLS}(\mathrm{BN}(x)), \quad Q, K, V = \mathrm{RepLinear}_{q,k,v}(S) \\
-        o &= \mathrm{RepLinear}_o(\mathrm{IMLS}(\mathrm{decay\_attention}(Q, \mathrm{IMLS}(K), \mathrm{IMLS}(V))))
+        o &= \mathrm{RepLinear}_o(\mathrm{IMLS}(\mathrm{decay\_attention}(Q, \mathrm{IMLS}(K),
+        \mathrm{IMLS}(V))))
 
     No softmax: with spikes in K and V both products of the attention are accumulations.
 
     Args:
         channels: C.
         gamma: (H,) decay of each head; H divides C.
-        qk: what fires in the product Q K^T: the ``key``, ``both``, or ``none`` (then W_q W_k^T may be merged into one map,
-            and the spikes S take the place of the keys).
+        qk: what fires in the product Q K^T: the ``key``, ``both``, or ``none`` (then W_q W_k^T may be merged
+            into one map, and the spikes S take the place of the keys).
         direction, mode: of `imlspike.layers.decay_attention`.
         branches: of `RepLinear`.
         neuron: arguments of `IMLS`.
@@ -114,7 +114,12 @@ class SpikingFeedForward(nn.Module):
     """
 
     def __init__(
-        self, channels: int, hidden: int, dropout: float = 0.0, branches: Sequence[str] = ("linear", "identity"), **neuron
+        self,
+        channels: int,
+        hidden: int,
+        dropout: float = 0.0,
+        branches: Sequence[str] = ("linear", "identity"),
+        **neuron,
     ):
         super().__init__()
         self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)

@@ -1,4 +1,4 @@
-"""Spiking convolutional subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
+"""Spiking subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class _Stage(nn.Module):
         self.kernel, self.stride = kernel, stride
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
         self.norm = MaskedBatchNorm(channels)
-        # Theta does not factor out of a convolution over time unless the frames under its kernel share it: the statistic is the utterance's.
+        # Theta does not factor out of a convolution over time unless the frames under its kernel share it:
+        # the statistic is the utterance's.
         self.neuron = IMLS(**{**neuron, "token_dim": 1, "channel_dims": (2, 3)})
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +51,7 @@ class _Stage(nn.Module):
         return self.neuron(x, mask), lengths
 
     def _convolve(self, x: Tensor) -> Tensor:
-        # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: no copy on the way in or out.
+        # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
         return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def _in_pieces(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class _Stage(nn.Module):
         theta = self.neuron.theta(result, mask)
         for start in range(0, frames, step):
             rows = slice(start, start + step)
-            result[:, rows] = self.neuron.fire(result[:, rows], theta if theta.dim() == 0 else theta.expand(-1, frames, -1, -1)[:, rows])
+            result[:, rows] = self.neuron.fire(result[:, rows], theta)
         return result
 
     def fold(self) -> None:
@@ -80,8 +81,9 @@ class _Stage(nn.Module):
 class SpikingSubsampling(nn.Module):
     """Features to tokens: convolutions of stride 2 or 3 with IMLS neurons after each, then a linear map.
 
-    The first convolution sees real-valued features; all that follows is driven by spikes. Frames per token: conv2d 4,
-    conv2d6 6, conv2d8 8. Lengths and (folded) parameters are those of ESPnet's subsampling of the same name.
+    The first convolution sees real-valued features; all that follows is driven by spikes. Frames per token:
+    conv2d 4, conv2d6 6, conv2d8 8. Lengths and (folded) parameters are those of ESPnet's subsampling of the
+    same name.
 
     Args:
         input_size: F, features in a frame.
@@ -89,13 +91,15 @@ class SpikingSubsampling(nn.Module):
         input_layer: ``conv2d``, ``conv2d6`` or ``conv2d8``.
         channels: of the convolutions; None: as `output_size`, like ESPnet.
         branches: of the final `RepLinear`.
-        neuron: arguments of the `IMLS` neurons. A ``token`` threshold becomes ``layer`` here, one for the utterance.
+        neuron: arguments of the `IMLS` neurons. A ``token`` threshold becomes ``layer`` here, one for the
+            utterance.
 
     Forward:
         x (B, L, F), lengths (B,) -> packed tokens (K, output_size) and their `Layout`.
 
     Raises:
-        ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one token.
+        ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one
+        token.
 
     >>> tokens, layout = SpikingSubsampling(80, 16)(torch.randn(2, 50, 80), torch.tensor([50, 31]))
     >>> tokens.shape, layout.lengths
@@ -154,6 +158,6 @@ class SpikingSubsampling(nn.Module):
         return frames
 
     def fold(self) -> None:
-        """Folds each convolution with its batch norm, in place (evaluation only). `RepLinear`s are folded elsewhere."""
+        """Folds each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""
         for stage in self.stages:
             stage.fold()

@@ -17,7 +17,7 @@ from imlspike.layers import (
 
 
 class SpikeformerBlock(nn.Module):
-    """x + dropout(RepSSA(x)), then x + dropout(feed-forward(x)): residuals between membrane potentials, not spikes.
+    """x + RepSSA(x), then x + feed-forward(x): residuals join membrane potentials, not spikes.
 
     Args:
         attention: a `RepSSA`.
@@ -55,9 +55,10 @@ def sinusoids(positions: Tensor, channels: int) -> Tensor:
 class IMLSpikeformerEncoder(nn.Module):
     r"""The encoder of IML-Spikeformer, with ESPnet's argument names.
 
-    Spiking subsampling, then blocks of x + RepSSA(x) and x + FFN(x), then a batch norm. The published description fixes the multi-level
-    input-aware spikes, the re-parameterised attention and the hierarchical decay mask; the equations are ours
-    (`imlspike.neurons.IMLS`, `imlspike.layers.RepSSA`, `imlspike.layers.decay_attention`).
+    Spiking subsampling, then blocks of x + RepSSA(x) and x + FFN(x), then a batch norm. The published
+    description fixes the multi-level input-aware spikes, the re-parameterised attention and the hierarchical
+    decay mask; the equations are ours (`imlspike.neurons.IMLS`, `imlspike.layers.RepSSA`,
+    `imlspike.layers.decay_attention`).
 
     Args:
         input_size: F, features in a frame.
@@ -70,19 +71,21 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
-        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron. With spikes of
-            ``theta`` the attention is a product of three levels, and an utterance louder inside than the running statistics
-            of the batch norms grows from block to block (seen: losses of 1e23 in evaluation); ``unit`` spikes are bounded.
+        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
+            With spikes of ``theta`` the attention is a product of three levels, and an utterance louder
+            inside than the running statistics of the batch norms grows from block to block (seen: losses of
+            1e23 in evaluation); ``unit`` spikes are bounded.
         qk: which of query and key fire: ``key``, ``both`` or ``none``.
         decay: ``hierarchical``, ``uniform`` or ``none``.
         decay_a, decay_b, decay_c: gamma = 1 - 2^-(a + b l/(L-1) + c h/H).
-        direction: ``both``: every head sees past and future; ``split``: even heads the past, odd heads the future;
-            ``past``: causal attention (the subsampling still looks a few frames ahead).
+        direction: ``both``: every head sees past and future; ``split``: even heads the past, odd heads the
+            future; ``past``: causal attention (the subsampling still looks a few frames ahead).
         attention_mode: ``auto``, ``quadratic`` or ``chunked``.
         rep_branches: of `RepLinear`.
 
     Forward:
-        xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the wrapper's matter.
+        xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the
+        wrapper's matter.
 
     Returns:
         ys (B, N, C), zero at padding; lengths (B,) in tokens; None (ESPnet's states).
@@ -163,9 +166,10 @@ class IMLSpikeformerEncoder(nn.Module):
         return layout.unpack(self.after_norm(x)), layout.lengths, None
 
     def reparameterize(self) -> "IMLSpikeformerEncoder":
-        """Folds all branches and batch norms that a linear map or convolution can take in, in place, for inference.
+        """Folds branches and batch norms into the linear maps and convolutions they belong to, in place.
 
-        The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the encoder.
+        The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the
+        encoder.
         """
         self.eval()
         self.embed.fold()

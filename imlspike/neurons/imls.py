@@ -1,8 +1,8 @@
 """IMLS: the input-aware multi-level spiking neuron, and its unfolding into binary spikes.
 
-IML-Spikeformer (arXiv 2507.07396) simulates several time steps of spiking in one: a neuron fires an integer number of
-spikes at once, against a threshold that depends on its input. The paper's equations could not be obtained; the
-formulation below is this project's own (see the README).
+IML-Spikeformer (arXiv 2507.07396) simulates several time steps of spiking in one: a neuron fires an integer
+number of spikes at once, against a threshold that depends on its input. The paper's equations could not be
+obtained; the formulation below is this project's own (see the README).
 """
 
 import math
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
 AMPLITUDES = ("theta", "unit")
 
-# The largest fp32 (fp64) number below 1/2. floor(r + this) rounds r to the nearest integer, ties up, without the one
-# error of floor(r + 0.5): r = 1/2 - 2^-25, which rounds up to 1 before the floor is taken.
+# The largest fp32 (fp64) number below 1/2. floor(r + this) rounds r to the nearest integer, ties up, without
+# the one error of floor(r + 0.5): r = 1/2 - 2^-25, which rounds up to 1 before the floor is taken.
 _BELOW_HALF = {torch.float32: 0.5 - 2.0**-25, torch.float64: 0.5 - 2.0**-54}
 
 
@@ -29,7 +29,7 @@ def _count(x: Tensor, theta: Tensor, levels: int) -> Tensor:
 
 
 class _Fire(torch.autograd.Function):
-    """y = theta s, or s, for s = clip(floor(x / theta + 1/2), 0, T), with the straight-through gradients of `IMLS`."""
+    """theta s, or s, for s = clip(floor(x / theta + 1/2), 0, T), with the gradients of `IMLS`."""
 
     @staticmethod
     def forward(ctx, x: Tensor, theta: Tensor, levels: int, scaled: bool) -> Tensor:
@@ -67,28 +67,30 @@ class IMLS(nn.Module):
         \partial y / \partial x &= 1[0 \le x \le (T + 1/2)\,\theta]   \quad\text{(straight-through)}
 
     With ``amplitude="unit"`` the neuron sends s itself and keeps theta to itself: :math:`y = s`,
-    :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole numbers only, and the
-    level of a token drops out, as in a layer norm.
+    :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole
+    numbers only, and the level of a token drops out, as in a layer norm.
 
-    The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then exact in
-    fp32, which is why the binary spikes of `unfold` sum to s without exception.
+    The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then
+    exact in fp32, which is why the binary spikes of `unfold` sum to s without exception.
 
     Args:
         levels: T, the largest count; ``levels=1`` is a binary neuron.
-        threshold: what theta is taken over. ``token``: one per token, the mean over its channels; no token sees another, nor
-            padding. ``channel``: one per utterance and channel, the mean over its tokens. ``layer``: one per utterance, the
-            mean over tokens and channels. ``fixed``: the constant `value`. ``learned``: a trained scalar that starts at `value`.
+        threshold: what theta is taken over. ``token``: one per token, the mean over its channels; no token
+            sees another, nor padding. ``channel``: one per utterance and channel, the mean over its tokens.
+            ``layer``: one per utterance, the mean over tokens and channels. ``fixed``: the constant `value`.
+            ``learned``: a trained scalar that starts at `value`.
         kappa: factor on the mean magnitude.
         value: the threshold of ``fixed``, the first threshold of ``learned``.
         eps: least threshold.
         amplitude: what a spike is worth: ``theta`` or ``unit``.
-        detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). With ``detach=False``
-            dy/dtheta = s - x/theta inside the gate, T above, 0 below.
+        detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). With
+            ``detach=False`` dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         token_dim: the axis of tokens.
         channel_dims: the axes of channels; all other axes are batch.
 
     Raises:
-        ValueError: on an unknown `threshold` or `amplitude`, `levels` < 1, or `kappa`, `value`, `eps` not positive.
+        ValueError: on an unknown `threshold` or `amplitude`, `levels` < 1, or `kappa`, `value`, `eps` not
+        positive.
 
     >>> neuron = IMLS(levels=6, threshold="fixed", value=1.0)
     >>> neuron(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
@@ -127,8 +129,8 @@ class IMLS(nn.Module):
 
         Args:
             x: (..., N, C), or as `token_dim` and `channel_dims` say.
-            mask: (B, N), True = a real token, False = padding; left out of ``channel`` and ``layer`` statistics.
-                B is axis 0 of `x`.
+            mask: (B, N), True = a real token, False = padding; left out of ``channel`` and ``layer``
+                statistics. B is axis 0 of `x`.
 
         Returns:
             positive thresholds, fp32 (fp64 for an fp64 `x`).
@@ -162,7 +164,7 @@ class IMLS(nn.Module):
         return torch.linalg.vector_norm(x, 1, self.token_dim, keepdim=True, dtype=torch.float64) / elements
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The counts s (integers 0..T in x's shape and dtype, no gradient) and the thresholds theta that broadcast to them.
+        """The counts s, integers 0..T in x's shape and dtype, and the thresholds theta; no gradient.
 
         >>> counts, theta = IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
         >>> counts, theta
@@ -173,7 +175,7 @@ class IMLS(nn.Module):
             return _count(_wide(x), theta, self.levels).to(x.dtype), theta
 
     def fire(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The output for thresholds already known (from `theta`), as when a long recording is worked off in pieces."""
+        """The output for thresholds that are known already (from `theta`), in pieces of a recording say."""
         scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
             counts = _count(_wide(x), theta, self.levels)
@@ -181,19 +183,21 @@ class IMLS(nn.Module):
         return _Fire.apply(x, theta, self.levels, scaled)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """y = theta s (or s, for the amplitude ``unit``), in the shape and dtype of `x`. `mask` as in `theta`."""
+        """theta s, or s for the amplitude ``unit``, in the shape and dtype of `x`; `mask` as in `theta`."""
         return self.fire(x, self.theta(x, mask))
 
     def extra_repr(self) -> str:
-        return f"levels={self.levels}, threshold={self.threshold}, kappa={self.kappa}, amplitude={self.amplitude}"
+        shown = ("levels", "threshold", "kappa", "amplitude")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
 def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
     """The binary spikes that a neuromorphic chip fires in `levels` time steps for one multi-level spike.
 
-    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires b = 1[v >= theta],
-    v -= theta b. The potential is kept relative to the threshold (v - theta), in which form each subtraction is exact,
-    so that the spikes sum to the counts of `IMLS.encode` exactly, for fp32, fp64, bf16 and fp16 inputs.
+    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires b = 1[v
+    >= theta], v -= theta b. The potential is kept relative to the threshold (v - theta), in which form each
+    subtraction is exact, so that the spikes sum to the counts of `IMLS.encode` exactly, for fp32, fp64, bf16
+    and fp16 inputs.
 
     Args:
         x: input of the neuron, any shape.
