@@ -155,7 +155,7 @@ LOG = f"""\
 
 
 def test_the_follower_says_epoch_loss_error_rate_and_time_left(follow):
-    training = follow.Training("quick")
+    training = follow.Log("quick")
     shown = [training.read(line) for line in LOG.splitlines()]
     assert shown[:3] == [None] * 3
     assert shown[3] == (

@@ -81,7 +81,7 @@ if stage 5 "statistics of the features"; then
 fi
 
 if stage 6 "training of ${names[*]}"; then
-    follow_trainings
+    follow_logs train.log
     for name in "${names[@]}"; do job "${nj}" train "${name}"; done
     wait_for_jobs
     stop_following
@@ -101,8 +101,10 @@ if stage 8 "scoring"; then
 fi
 
 if stage 9 "spike counts and energy"; then
+    follow_logs profile/log
     for name in "${names[@]}"; do job "${nj}" profile "${name}"; done
     wait_for_jobs
+    stop_following
 fi
 
 if stage 10 "report"; then

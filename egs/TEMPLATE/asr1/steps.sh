@@ -213,11 +213,11 @@ settle_earlier_training() {
     echo "${key}" > "${started}"
 }
 
-# follow_trainings, follow_decoding: progress in the background, until stop_following
+# follow_logs, follow_decoding: progress in the background, until stop_following
 
-follow_trainings() {
+follow_logs() { # LOG, the same in each experiment
     local name logs=()
-    for name in "${names[@]}"; do logs+=("${name}=exp/${name}/train.log"); done
+    for name in "${names[@]}"; do logs+=("${name}=exp/${name}/$1"); done
     "${python}" "${template}/../utils/follow.py" "${logs[@]}" &
     follower=$!
 }

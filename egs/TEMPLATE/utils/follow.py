@@ -1,8 +1,9 @@
-"""Shows the essence of ESPnet training logs while they grow: `follow.py NAME=LOG [NAME=LOG ...]`.
+"""Shows the essence of logs while they grow: `follow.py NAME=LOG [NAME=LOG ...]`.
 
-One line an epoch and training: losses, error rate on the validation set, seconds an epoch, time left. On a
-terminal one more line, rewritten in place, shows the batch that each training is at. Reads what is
-appended after its start and ends on SIGTERM, or when the process that started it is gone.
+Of ESPnet's trainings one line an epoch: losses, error rate on the validation set, seconds, time left. Of
+other programs the lines that end in "left", as "profiled 3/51, about 20 s left". On a terminal one more line,
+rewritten in place, shows the batch that each training is at. Reads what is appended after its start and ends
+on SIGTERM, or when the process that started it is gone.
 """
 
 import os
@@ -16,6 +17,7 @@ STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 BATCHES = re.compile(r"\[train\] Batch sampler: .*?N-batch=(\d+)")
 STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([\d.e+-]+)")
 RESULTS = re.compile(r"(\d+)epoch results: (\[train\].*)")
+PROGRESS = re.compile(r"\d+/\d+,? .*left$")
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 CLOCK = "%Y-%m-%d %H:%M:%S"
 
@@ -32,8 +34,8 @@ def duration(seconds):
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class Training:
-    """What one log has told so far. `read(line)` returns the text to show for a finished epoch, or None."""
+class Log:
+    """What one log has told so far. `read(line)` returns the text to show for an epoch or a step, or None."""
 
     def __init__(self, name):
         self.name = name
@@ -52,6 +54,8 @@ class Training:
             self.batch, self.loss = int(match[2]), match[3]
         elif match := RESULTS.search(line):
             return self.finished(line, match[2])
+        elif PROGRESS.search(line):
+            return f"  {self.name}: {line}"
         return None
 
     def finished(self, line, results):
@@ -91,17 +95,17 @@ def value(results, key):
 
 def follow(logs, interval=1.0, terminal=False, alive=lambda: True):
     """Print new epochs of `{name: path}` until `alive()` is false."""
-    trainings = {path: Training(name) for name, path in logs.items()}
-    positions = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in trainings}
+    states = {path: Log(name) for name, path in logs.items()}
+    positions = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in states}
     running = True
     while running:
         running = alive()
-        for path, training in trainings.items():
+        for path, state in states.items():
             for line in new_lines(path, positions):
-                if (text := training.read(line)) is not None:
+                if (text := state.read(line)) is not None:
                     print(f"\r\033[K{text}" if terminal else text, flush=True)
         if terminal:
-            print("\r\033[K  " + "   ".join(t.status() for t in trainings.values()), end="", flush=True)
+            print("\r\033[K  " + "   ".join(state.status() for state in states.values()), end="", flush=True)
         if running:
             time.sleep(interval)
     if terminal:

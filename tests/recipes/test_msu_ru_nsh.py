@@ -1,0 +1,185 @@
+"""The whole recipe on seconds of tones: killed in an epoch, run to its end, and run once more for nothing."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
+
+from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
+
+HERE = Path(__file__).parent
+RECIPE = HERE.parents[1] / "egs" / "msu_ru_nsh" / "asr1" / "run.sh"
+EPOCHS = 4
+SPIKING = f"tiny:{HERE}/tiny.yaml"
+BOTH = f"{SPIKING} tiny_ann:{HERE}/tiny.yaml:{HERE}/tiny_ann.yaml"
+
+
+@dataclass
+class Recipe:
+    """A folder where the recipe ran, what the killed run had left, and what the two after it printed."""
+
+    work: Path
+    epochs_when_killed: list[int]
+    printed: str
+    printed_again: str
+    changed_again: list[Path]
+
+    def lines(self, path: str) -> dict[str, str]:
+        """A Kaldi table as a dictionary."""
+        lines = (self.work / path).read_text(encoding="utf-8").splitlines()
+        return {line.split()[0]: line.partition(" ")[2] for line in lines}
+
+
+def start(work: Path, *options: str) -> subprocess.Popen:
+    """Start the recipe as a process group of its own, as a terminal does."""
+    command = ["bash", RECIPE, "--workdir", work, "--python", sys.executable]
+    command += ["--corpus_dir", work / "corpus", "--prepare_args", "--max-left-out 0.2"]
+    return subprocess.Popen(
+        [*map(str, command), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What a run printed, which must have succeeded."""
+    printed, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def epochs_finished(log: Path) -> list[int]:
+    """The epochs whose results an ESPnet log tells, in its order."""
+    return [int(n) for n in re.findall(r" (\d+)epoch results:", log.read_text() if log.exists() else "")]
+
+
+def kill_within_epoch(work: Path) -> list[int]:
+    """Run the recipe, kill -9 its process group in the middle of epoch 2; the epochs it finished."""
+    log = work / "exp" / "tiny" / "train.log"
+    process = start(work, "--experiments", SPIKING, "--stop_stage", "6")
+    deadline = time.monotonic() + 400
+    while not (log.exists() and "2epoch:train:1-" in log.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, log.read_text() if log.exists() else "the training did not start"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return epochs_finished(log)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Recipe:
+    work = tmp_path_factory.mktemp("with a blank") / "work"
+    write_corpus(work / "corpus")
+    finished = kill_within_epoch(work)
+    printed = finish(start(work, "--experiments", BOTH))
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    again = finish(start(work, "--experiments", BOTH))
+    after = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    changed = [path.relative_to(work) for path in after if before.get(path) != after[path]]
+    return Recipe(work, finished, printed, again, changed)
+
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_epochs(recipe):
+    assert recipe.epochs_when_killed == [1]
+    epochs = list(range(1, EPOCHS + 1))
+    assert epochs_finished(recipe.work / "exp/tiny/train.log") == epochs
+    assert epochs_finished(recipe.work / "exp/tiny_ann/train.log") == epochs
+    assert f"tiny_ann: epoch {EPOCHS}/{EPOCHS}, train loss" in recipe.printed
+
+
+def test_what_cannot_be_used_is_counted_listed_and_left_out(recipe):
+    excluded = recipe.lines("data/test/excluded.tsv") | recipe.lines("data/train/excluded.tsv")
+    fit = (recipe.work / "dump/char/train/excluded.tsv").read_text()
+    for split in ("train", "valid", "test"):
+        excluded |= recipe.lines(f"data/{split}/excluded.tsv")
+    assert set(excluded) == {WORDS_WITHOUT_AUDIO, AUDIO_WITHOUT_WORDS}
+    assert TOO_SHORT in fit and "too short for its transcript" in fit
+    trained_on = recipe.lines("dump/char/train/text")
+    assert len(trained_on) == 20 and TOO_SHORT not in trained_on
+    assert recipe.lines("dump/char/stats/train/speech_shape").keys() == trained_on.keys()
+
+
+def test_every_test_sentence_is_decoded_both_ways_by_both_models_and_scored(recipe):
+    sentences = recipe.lines("data/test/text").keys()
+    assert sentences == {"ru_0012", "ru_0024"}
+    for name in ("tiny", "tiny_ann"):
+        for mode in ("greedy", "joint"):
+            folder = recipe.work / "exp" / name / f"decode_{mode}" / "test"
+            assert recipe.lines(str(folder / "text")).keys() == sentences
+            assert json.loads((folder / "score.json").read_text())["utterances"] == 2
+
+
+def test_the_averaged_model_decodes_and_the_experiment_holds_what_it_needs(recipe):
+    log = (recipe.work / "exp/tiny/decode_joint/test/pieces/1/log").read_text()
+    assert "valid.acc.ave.pth" in log
+    found = {path.name for path in (recipe.work / "exp/tiny").iterdir()}
+    assert {"train.yaml", "config.yaml", "tokens.txt", "feats_stats.npz", "tensorboard", "images"} <= found
+
+
+def test_the_report_names_results_configuration_versions_seed_and_command(recipe):
+    results = (recipe.work / "exp" / "RESULTS.md").read_text()
+    assert "RESULTS.md" in recipe.printed
+    for text in ("tiny", "tiny_ann", "CER", "WER", "espnet", "torch", "seed", "run.sh"):
+        assert text in results and (text in ("espnet", "torch", "seed", "run.sh") or text in recipe.printed)
+    assert re.search(r"\b[0-9a-f]{7,40}\b", results), "no git hash"
+
+
+def test_a_run_of_what_is_complete_does_nothing(recipe):
+    assert {str(path) for path in recipe.changed_again} <= {"exp/RESULTS.md", "exp/RESULTS.json"}
+    assert "done before" in recipe.printed_again and "epoch 1/" not in recipe.printed_again
+
+
+def test_a_training_with_other_settings_is_not_taken_up_in_silence(recipe):
+    process = start(recipe.work, "--experiments", SPIKING, "--stage", "6", "--train_args", "max_epoch=9")
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode != 0 and "--resume anyway" in printed
+    assert epochs_finished(recipe.work / "exp/tiny/train.log") == list(range(1, EPOCHS + 1))
+
+
+def test_two_trainings_never_write_one_experiment(recipe):
+    with open(recipe.work / "exp/tiny/.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start(recipe.work, "--experiments", SPIKING, "--stage", "6", "--stop_stage", "6")
+        printed, _ = process.communicate(timeout=120)
+    assert process.returncode != 0 and "another process is training in exp/tiny" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tokentype", "bpe"], "did you mean --token_type?"),
+        (["--twn", "false"], "did you mean --twin?"),
+        (["--decode_modes", "greedy beam"], "'beam'; expected one of: greedy joint"),
+        (["--experiments", "a:nowhere.yaml"], "configuration of a: there is no nowhere.yaml"),
+        (["--corpus_dir", "nowhere"], "--corpus_dir: there is no nowhere"),
+        (["--train_args", "max_epoch"], "'max_epoch' is no setting"),
+    ],
+)
+def test_a_wrong_option_stops_before_anything_is_made(tmp_path, options, message):
+    command = ["bash", str(RECIPE), "--workdir", str(tmp_path / "work"), "--python", sys.executable, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and message in done.stderr
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_wrong_key_of_a_configuration_stops_with_the_nearest_right_one(recipe, tmp_path):
+    (tmp_path / "typo.yaml").write_text("encoder_conf: {kapa: 0.4}")
+    options = ["--experiments", f"typo:{HERE}/tiny.yaml:{tmp_path}/typo.yaml", "--stage", "6"]
+    printed, _ = (process := start(recipe.work, *options)).communicate(timeout=120)
+    assert process.returncode != 0 and "did you mean 'kappa'?" in printed
