@@ -7,7 +7,8 @@ from itertools import pairwise
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.tokens import Tokenize
 
-# ESPnet's input layers as (kernel, stride) along time, without padding.
+# ESPnet's input layers as (kernel, stride) along time, without padding. The layers know them too, but data
+# imports no network.
 SUBSAMPLING: dict[str, tuple[tuple[int, int], ...]] = {
     "conv2d": ((3, 2), (3, 2)),
     "conv2d6": ((3, 2), (5, 3)),

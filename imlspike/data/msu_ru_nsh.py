@@ -49,7 +49,7 @@ def split_of(utterance: str) -> str:
     """
     match = re.fullmatch(r"ru_(\d+)", utterance)
     if not match:
-        raise ValueError(f"{utterance}: expected a name like ru_0001, whose number decides the split")
+        raise ValueError(f"{utterance}: expected a name like ru_0001 (its number sets the split); rename it")
     return {0: "test", 6: "valid"}.get(int(match[1]) % 12, "train")
 
 

@@ -104,6 +104,17 @@ def test_a_link_stays_a_link(tmp_path):
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
+def test_whoever_reads_the_old_file_reads_it_to_the_end(tmp_path):
+    """The new file takes the old one's name, it isn't written over its bytes: a kill can't mix the two."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with open(path) as reader:
+        with atomic_write(path) as out:
+            out.write("brand new")
+        assert reader.read() == "old"
+    assert path.read_text() == "brand new"
+
+
 def test_appending_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'a'"):
         with atomic_write(tmp_path / "a.txt", "a"):

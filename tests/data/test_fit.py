@@ -14,6 +14,7 @@ from imlspike.data.fit import (
 )
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.tokens import char_tokens
+from imlspike.models import IMLSpikeformerEncoder
 
 LAYERS = list(SUBSAMPLING)
 
@@ -47,6 +48,14 @@ def test_lengths_are_those_of_espnets_own_layers(layer):
             expected = int(mask.sum())
             assert ys.shape[1] == expected
         assert encoder_frames(frames, layer) == expected, f"{frames} frames"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_lengths_are_those_of_our_own_encoder(layer):
+    """Data knows nothing of the layers, so the rule is written twice; the two must agree."""
+    small = {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}
+    encoder = IMLSpikeformerEncoder(80, 16, input_layer=layer, **small)
+    assert [encoder_frames(n, layer) for n in range(200)] == [encoder.output_lengths(n) for n in range(200)]
 
 
 def test_feature_frames_are_those_of_espnets_frontend():
