@@ -60,8 +60,8 @@ class Costs:
 def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, float]:  # noqa: B008
     """The three figures, in pJ, of the operations that `OperationCounter` counted.
 
-    >>> weights, neuron = Operations("w", "weights", accumulates=10, dense_macs=100), Operations("n", "neuron")
-    >>> neuron.additions = 5
+    >>> weights = Operations("w", "weights", accumulates=10, dense_macs=100)
+    >>> neuron = Operations("n", "neuron", additions=5)
     >>> energy([weights, neuron])
     {'paper': 9.0, 'full': 13.5, 'int8': 23.0}
     """

@@ -90,7 +90,7 @@ class _Spikes:
     tensor: Tensor  # held, so that its memory is not given to another tensor
     version: int
     counts: Tensor  # in the strides of `tensor`
-    threshold: str | None
+    threshold: str | None  # what the counts are multiplied by; None: nothing
 
 
 class OperationCounter(TorchDispatchMode):
@@ -180,7 +180,7 @@ class OperationCounter(TorchDispatchMode):
             self._add("neuron", additions=(1 + fired.levels) * elements + spikes)
             if threshold not in ("fixed", "learned"):  # kappa * mean |x|
                 self._add("neuron", additions=elements, multiplications=fired.theta.numel())
-        self._note(output, fired.counts, threshold)
+        self._note(output, fired.counts, threshold if fired.scaled else None)
 
     def _note(self, tensor, counts, threshold):
         same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)

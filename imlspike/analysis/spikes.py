@@ -20,12 +20,14 @@ class Firing:
 
     Attributes:
         counts: spikes of each element, whole numbers in the shape of the neuron's output.
-        theta: thresholds that broadcast to `counts`; None for LIF and PLIF: their spikes are ones.
+        theta: thresholds that broadcast to `counts`; None for LIF and PLIF.
+        scaled: the output is counts times theta, not the counts themselves.
         levels: the most that an element of `counts` can hold.
     """
 
     counts: Tensor
     theta: Tensor | None
+    scaled: bool
     levels: int
 
 
@@ -34,7 +36,8 @@ def firing(neuron: nn.Module, args: tuple, kwargs: dict, output: Tensor, name: s
     """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
 
     Raises:
-        ValueError: the output is not counts (0, 1, ... levels) times threshold; `name` is named.
+        ValueError: the output is not counts (0, 1, ... levels), times the threshold if the neuron sends that;
+            `name` is named.
 
     >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])
     >>> firing(neuron, (x,), {}, neuron(x)).counts
@@ -42,15 +45,16 @@ def firing(neuron: nn.Module, args: tuple, kwargs: dict, output: Tensor, name: s
     """
     if isinstance(neuron, IMLS):
         counts, theta = neuron.encode(*args, **kwargs)
-        levels, agrees = neuron.levels, torch.equal((counts * theta).to(output.dtype), output)
+        levels, scaled = neuron.levels, neuron.amplitude == "theta"
+        agrees = torch.equal((counts * theta).to(output.dtype) if scaled else counts, output)
     else:
-        counts, theta, levels, agrees = output, None, 1, True
+        counts, theta, scaled, levels, agrees = output, None, False, 1, True
     whole = torch.equal(counts, counts.round()) and bool(((counts >= 0) & (counts <= levels)).all())
     if not (agrees and whole):
         raise ValueError(
             f"{name}: its output isn't made of 0 to {levels} whole spikes; this is no spiking layer"
         )
-    return Firing(counts, theta, levels)
+    return Firing(counts, theta, scaled, levels)
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,18 @@ def test_a_toy_network_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "multiplications"),
-    [("token", 2 * 5), ("channel", 3 * 5), ("fixed", 0), ("learned", 0)],
+    ("threshold", "amplitude", "multiplications"),
+    [
+        ("token", "theta", 2 * 5),
+        ("channel", "theta", 3 * 5),
+        ("fixed", "theta", 0),
+        ("learned", "theta", 0),
+        ("token", "unit", 0),
+    ],
 )
-def test_where_the_threshold_is_multiplied(threshold, multiplications):
-    rows = count(nn.Sequential(IMLS(threshold=threshold), nn.Linear(3, 5)), torch.randn(2, 3))
+def test_where_the_threshold_is_multiplied(threshold, amplitude, multiplications):
+    neuron = IMLS(threshold=threshold, amplitude=amplitude)
+    rows = count(nn.Sequential(neuron, nn.Linear(3, 5)), torch.randn(2, 3))
     assert total(rows, "multiplications", "scaling") == multiplications
 
 

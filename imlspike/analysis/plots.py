@@ -1,0 +1,141 @@
+"""Pictures of a trained network: firing rate by depth, spikes of one utterance, learning curves.
+
+matplotlib is imported when a picture is drawn; files are PNGs of some tens of kilobytes.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from imlspike.analysis.spikes import LayerSpikes
+from imlspike.data.files import atomic_write
+
+INK, PALE = "#1f2937", "#d1d5db"
+
+
+@contextmanager
+def _figure(path, rows: int, height: float, width: float = 7.5, **options) -> Iterator[tuple]:
+    """(figure, axes as a list) to draw on; saved to `path` at the end."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(rows, 1, squeeze=False, **options)[:, 0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        for spine in axis.spines.values():
+            spine.set_color(PALE)
+        axis.tick_params(colors=INK, labelsize=8, length=2)
+    yield figure, axes
+    with atomic_write(path, "wb") as out:
+        figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
+
+
+def split_name(name: str) -> tuple[str, int | None]:
+    """A layer's role and the number of its block, from its place in the network.
+
+    >>> split_name("blocks.3.attention.k_neuron"), split_name("embed.stages.0.neuron"), split_name("neuron")
+    (('attention.k_neuron', 3), ('embed.stages neuron', 0), ('neuron', None))
+    """
+    found = re.match(r"(?:encoder\.)?(.*?)\.?(\d+)\.(.*)", name)
+    if not found:
+        return name, None
+    group, number, role = found.groups()
+    return (role if "block" in group or "encoders" in group else f"{group} {role}"), int(number)
+
+
+def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
+    """Firing rate and share of saturated neurons of every layer by depth; a line for each role in a block."""
+    roles: dict[str, list] = {}
+    for name, layer in layers.items():
+        role, depth = split_name(name)
+        roles.setdefault(role, []).append((depth or 0, layer))
+    with _figure(path, 2, 5.2, sharex=True, height_ratios=(3, 2)) as (_, (top, bottom)):
+        for number, (role, points) in enumerate(roles.items()):
+            depths = [depth for depth, _ in points]
+            style = dict(
+                marker="osD^v"[number // 10 % 5], markersize=4, linewidth=1.4, color=f"C{number % 10}"
+            )
+            if role.startswith("embed"):
+                depths, style = (
+                    [depth - len(points) for depth in depths],
+                    style | dict(linestyle=":", marker="x"),
+                )
+            top.plot(depths, [100 * layer.rate for _, layer in points], label=role, **style)
+            bottom.plot(depths, [100 * layer.saturated / layer.neurons for _, layer in points], **style)
+        top.set_ylabel("firing rate, % of T", color=INK, fontsize=9)
+        bottom.set_ylabel("saturated, %", color=INK, fontsize=9)
+        bottom.set_xlabel("block (left of 0: subsampling)", color=INK, fontsize=9)
+        bottom.xaxis.get_major_locator().set_params(integer=True)
+        for axis in (top, bottom):
+            axis.set_ylim(bottom=0)
+            axis.grid(axis="y", color=PALE, linewidth=0.5)
+        top.legend(fontsize=7, frameon=False, ncols=2)
+
+
+def plot_raster(
+    rasters: Mapping, seconds: float, path, title: str = "", layers: int = 8, neurons: int = 48
+) -> None:
+    """The spikes of one utterance: time to the right, neurons upward, darker for more spikes at once.
+
+    Args:
+        rasters: name to counts (..., N, C) of one utterance, as `SpikeRecorder` keeps them.
+        seconds: length of the utterance.
+        layers, neurons: how many to show; both are picked evenly.
+    """
+    shown = [list(rasters)[i] for i in _evenly(len(rasters), layers)]
+    with _figure(path, len(shown), 0.95 * len(shown) + 0.8, sharex=True) as (figure, axes):
+        for axis, name in zip(axes, shown, strict=True):
+            counts = rasters[name]
+            counts = counts.reshape(-1, *counts.shape[-2:])[0] if counts.dim() < 4 else counts[0].flatten(1)
+            mean = counts.float().mean()
+            counts = counts[:, _evenly(counts.shape[1], neurons)].T.numpy()
+            extent = (0, seconds, 0, len(counts))
+            axis.imshow(counts, aspect="auto", cmap="Blues", interpolation="nearest", extent=extent, vmin=0)
+            label = f"{name.removeprefix('encoder.')}: {mean:.2f} spikes a neuron and token"
+            axis.set_title(label, fontsize=8, color=INK, loc="left", pad=2)
+            axis.set_yticks([])
+        axes[-1].set_xlabel("seconds (darker: more spikes at once)", fontsize=9, color=INK)
+        figure.suptitle(title, fontsize=9, color=INK)
+
+
+def _evenly(total: int, wanted: int) -> list[int]:
+    """Up to `wanted` whole numbers below `total`, evenly spread."""
+    wanted = min(wanted, total)
+    return [round(i * (total - 1) / max(wanted - 1, 1)) for i in range(wanted)]
+
+
+def plot_learning_curves(trainings: Mapping[str, list[dict]], path) -> None:
+    """Loss on training and validation data, and the validation error that the log has, by epoch.
+
+    Args:
+        trainings: name to what `imlspike.analysis.training_log.read_epochs` gives.
+    """
+    errors = [key for key in ("cer_ctc", "cer") if _has(trainings, key)][:1]
+    with _figure(path, 1 + len(errors), 3.0 * (1 + len(errors)), sharex=True) as (_, axes):
+        for number, (name, epochs) in enumerate(trainings.items()):
+            color = f"C{number % 10}"
+            for phase, style in (("train", dict(alpha=0.45, linestyle="--")), ("valid", dict(label=name))):
+                axes[0].plot(*_curve(epochs, phase, "loss"), color=color, linewidth=1.4, **style)
+            for axis, key in zip(axes[1:], errors, strict=True):
+                axis.plot(*_curve(epochs, "valid", key, scale=100), color=color, linewidth=1.4, label=name)
+        axes[0].set_ylabel("loss (dashed: training)", color=INK, fontsize=9)
+        for axis in axes:
+            axis.grid(color=PALE, linewidth=0.5)
+            axis.legend(fontsize=8, frameon=False)
+        for axis in axes[1:]:
+            axis.set_ylabel(
+                "validation CER by CTC, %" if errors == ["cer_ctc"] else "validation CER, %", fontsize=9
+            )
+            axis.set_ylim(0, 105)
+        axes[-1].set_xlabel("epoch", color=INK, fontsize=9)
+
+
+def _has(trainings, key):
+    return any(key in epoch.get("valid", {}) for epochs in trainings.values() for epoch in epochs)
+
+
+def _curve(epochs, phase, key, scale=1):
+    points = [(epoch["epoch"], scale * epoch[phase][key]) for epoch in epochs if key in epoch.get(phase, {})]
+    return [x for x, _ in points], [y for _, y in points]
