@@ -1,0 +1,31 @@
+"""Layout: pack and unpack are inverse, and padding never gets through."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imlspike.layers import Layout
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=5),
+    padding=st.integers(0, 3),
+    tail=st.sampled_from([(4,), (), (2, 3)]),
+)
+def test_pack_and_unpack_are_inverse(lengths, padding, tail):
+    tokens = max(max(lengths), 1) + padding
+    layout = Layout(torch.tensor(lengths), tokens)
+    x = torch.randn(len(lengths), tokens, *tail)
+    packed = layout.pack(x)
+    assert torch.equal(packed, torch.cat([x[b, :n] for b, n in enumerate(lengths)]))
+    back = layout.unpack(packed)
+    assert torch.equal(layout.pack(back), packed) and back.shape == x.shape
+    mask = torch.arange(tokens) < torch.tensor(lengths)[:, None]
+    assert torch.equal(layout.mask, mask) and torch.equal(back[mask], packed) and not back[~mask].any()
+
+
+def test_gradients_pass_and_stop_at_padding():
+    layout = Layout(torch.tensor([3, 1]), 4)
+    x = torch.randn(2, 4, 2, requires_grad=True)
+    layout.unpack(layout.pack(x) * 2).sum().backward()
+    assert torch.equal(x.grad, 2.0 * layout.mask[..., None].expand(2, 4, 2))

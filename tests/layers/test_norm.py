@@ -1,0 +1,89 @@
+"""MaskedBatchNorm against torch's batch norm of the real tokens alone."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imlspike.layers import MaskedBatchNorm
+
+
+def randomised(norm):
+    with torch.no_grad():
+        for t in (norm.weight, norm.bias, norm.running_mean):
+            t.copy_(torch.randn_like(t))
+        norm.running_var.uniform_(0.5, 2)
+    return norm
+
+
+@given(
+    lengths=st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    padding=st.integers(0, 4),
+    frequencies=st.sampled_from([None, 1, 5]),
+    steps=st.integers(1, 3),
+    momentum=st.sampled_from([0.1, 0.5, None]),
+)
+def test_training_sees_real_tokens_only(lengths, padding, frequencies, steps, momentum):
+    channels, tokens = 3, max(lengths) + padding
+    ours = randomised(MaskedBatchNorm(channels, momentum=momentum).double())
+    theirs = torch.nn.BatchNorm1d(channels, momentum=momentum).double()
+    theirs.load_state_dict(ours.state_dict())
+    mask = torch.arange(tokens) < torch.tensor(lengths)[:, None]
+    shape = (
+        (len(lengths), tokens, channels)
+        if frequencies is None
+        else (len(lengths), tokens, frequencies, channels)
+    )
+    for _ in range(steps):
+        x = 3 * torch.randn(shape, dtype=torch.float64) + 1
+        x[~mask] = 1e3
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        out = ours(a, mask)
+        packed = theirs(b[mask].reshape(-1, channels))
+        torch.testing.assert_close(out[mask].reshape(-1, channels), packed)
+        assert not out[~mask].any()
+        weights = torch.randn_like(packed)
+        (got,) = torch.autograd.grad((out[mask].reshape(-1, channels) * weights).sum(), a)
+        (want,) = torch.autograd.grad((packed * weights).sum(), b)
+        torch.testing.assert_close(got, want)
+        for name, buffer in theirs.named_buffers():
+            torch.testing.assert_close(getattr(ours, name), buffer)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(
+        ours(x, mask)[mask].reshape(-1, channels), theirs(x[mask].reshape(-1, channels))
+    )
+
+
+def test_padding_content_has_no_effect():
+    norm, mask = randomised(MaskedBatchNorm(4)), torch.arange(9) < torch.tensor([[9], [5], [1]])
+    x = torch.randn(3, 9, 4)
+    for training in (True, False):
+        norm.train(training)
+        one, other = copy.deepcopy(norm), copy.deepcopy(norm)
+        louder = torch.where(mask[..., None], x, x * 1e6)
+        assert torch.equal(one(x, mask)[mask], other(louder, mask)[mask])
+        for a, b in zip(one.buffers(), other.buffers(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_without_a_mask_and_on_packed_tokens_it_is_a_plain_batch_norm():
+    x = torch.randn(2, 6, 4)
+    for view in (x, x.reshape(12, 4), x.reshape(2, 3, 2, 4)):
+        torch.testing.assert_close(
+            MaskedBatchNorm(4)(view).reshape(12, 4), torch.nn.BatchNorm1d(4)(x.reshape(12, 4))
+        )
+
+
+def test_the_affine_map_is_what_evaluation_does():
+    norm = randomised(MaskedBatchNorm(5).double()).eval()
+    scale, shift = norm.affine_map()
+    x = torch.randn(7, 5, dtype=torch.float64)
+    torch.testing.assert_close(norm(x), x * scale + shift, rtol=1e-12, atol=1e-12)
+
+
+def test_one_value_a_channel_has_no_variance():
+    mask = torch.tensor([[True, False]])
+    with pytest.raises(ValueError, match="more than 1 value"):
+        MaskedBatchNorm(3)(torch.randn(1, 2, 3), mask)

@@ -1,0 +1,77 @@
+"""RepSSA and the spiking feed-forward: packed tokens, the three qk modes, the merged map of one of them."""
+
+import pytest
+import torch
+
+from imlspike.layers import DecayAttention, Layout, RepSSA, SpikingFeedForward, hierarchical_decay
+from imlspike.layers.rep_ssa import QK, fire
+from imlspike.neurons import IMLS
+from imlspike.neurons.imls import THRESHOLDS
+
+
+def trained_ssa(**options):
+    ssa = RepSSA(8, hierarchical_decay(0, 2, 2), **options).double()
+    layout = Layout(torch.tensor([9, 5]), 9)
+    for _ in range(2):
+        ssa(2 * torch.randn(14, 8, dtype=torch.float64) + 1, layout)
+    return ssa.eval()
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_a_neuron_on_packed_tokens_sees_utterances(threshold):
+    lengths, neuron = [5, 1, 3], IMLS(threshold=threshold)
+    layout = Layout(torch.tensor(lengths), 6)
+    x = torch.randn(9, 4)
+    alone = torch.cat([neuron(part[None])[0] for part in x.split(lengths)])
+    assert torch.equal(fire(neuron, x, layout), alone)
+
+
+@pytest.mark.parametrize("qk", QK)
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_alone_is_in_a_batch(qk, threshold):
+    lengths = [7, 2, 5]
+    ssa = trained_ssa(qk=qk, threshold=threshold)
+    feed_forward = SpikingFeedForward(8, 12, threshold=threshold).double().eval()
+    x = torch.randn(14, 8, dtype=torch.float64)
+    for module in (ssa, feed_forward):
+        together = module(x, Layout(torch.tensor(lengths), 9))
+        layouts = [Layout(torch.tensor([n]), n) for n in lengths]
+        alone = [module(part, layout) for part, layout in zip(x.split(lengths), layouts, strict=True)]
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("qk", QK)
+@pytest.mark.parametrize("amplitude", ["theta", "unit"])
+def test_which_operands_of_the_attention_spike(qk, amplitude, monkeypatch):
+    seen = []
+    plain = DecayAttention.forward
+    monkeypatch.setattr(DecayAttention, "forward", lambda *args: seen.append(args[1:4]) or plain(*args))
+    ssa = trained_ssa(qk=qk, amplitude=amplitude, threshold="fixed", value=0.75)
+    ssa(torch.randn(14, 8, dtype=torch.float64), Layout(torch.tensor([9, 5]), 9))
+    for name, operand in zip("qkv", seen[-1], strict=True):
+        spikes = name == "v" or qk == "both" or (qk == "key" and name == "k")
+        counts = operand / 0.75 if amplitude == "theta" else operand
+        whole = torch.equal(counts, counts.round()) and counts.min() >= 0 and counts.max() <= 6
+        assert bool(whole) == spikes and operand.any(), name
+
+
+def test_without_neurons_on_q_and_k_their_maps_merge():
+    r"""qk none: (S W_q^T + b_q)(S W_k^T + b_k)^T = S M S^T + S u 1^T + 1 (S w)^T + b_q b_k, M = W_q^T W_k."""
+    ssa = trained_ssa(qk="none")
+    spikes = IMLS()(torch.randn(20, 8, dtype=torch.float64))
+    q, k = ssa.q(spikes), ssa.k(spikes)
+    wq, wk = ssa.q.folded(), ssa.k.folded()
+    for head in range(2):
+        part = slice(4 * head, 4 * head + 4)
+        merged = wq.weight[part].T @ wk.weight[part]
+        for_queries, for_keys = wq.weight[part].T @ wk.bias[part], wk.weight[part].T @ wq.bias[part]
+        scores = spikes @ merged @ spikes.T + (spikes @ for_queries)[:, None] + (spikes @ for_keys)[None]
+        scores = scores + wq.bias[part] @ wk.bias[part]
+        torch.testing.assert_close(scores, q[:, part] @ k[:, part].T, rtol=1e-10, atol=1e-10)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="key, both, none.*'keys'"):
+        RepSSA(8, torch.tensor([0.5, 0.9]), qk="keys")
+    with pytest.raises(ValueError, match="3 and 8"):
+        RepSSA(8, torch.ones(3))
