@@ -112,7 +112,8 @@ class GreedyDecoder:
             raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
         silent = (self.model.blank_id, self.model.eos)
         best = [token for token in torch.unique_consecutive(frames).tolist() if token not in silent]
-        return self.tokenizer.tokens2text([self.model.token_list[token] for token in best])
+        text = self.tokenizer.tokens2text([self.model.token_list[token] for token in best])
+        return " ".join(text.split())  # a blank at an end can't stand in a Kaldi table
 
 
 def _load_exactly(model: torch.nn.Module, config: str | os.PathLike, path: str | os.PathLike) -> None:

@@ -1,6 +1,9 @@
 """What each of ESPnet's worker processes runs: the one that a user started and those that ESPnet spawns."""
 
 import argparse
+import logging
+import resource
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +19,8 @@ _espnet_main_worker = AbsTask.main_worker.__func__
 def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     """ESPnet's `task.main_worker(args)` with imlspike registered and checkpoints that are replaced whole.
 
+    At the end the log says how much memory the process took at most.
+
     Args:
         task: ESPnet's task class, for example `ASRTask`.
         args: its parsed arguments.
@@ -28,6 +33,9 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
         if not args.collect_stats and not args.dry_run and args.resume and _is_first(args):
             repair_experiment(Path(args.output_dir), args.best_model_criterion)
         _espnet_main_worker(task, args)
+    # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    logging.info(f"peak resident memory: {peak:.0f} MB")
 
 
 def _is_first(args: argparse.Namespace) -> bool:
