@@ -20,6 +20,7 @@ from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_A
 HERE = Path(__file__).parent
 RECIPE = HERE.parents[1] / "egs" / "msu_ru_nsh" / "asr1" / "run.sh"
 EPOCHS = 4
+REPORT = {"exp/RESULTS.md", "exp/results.json", "exp/learning_curves.png"}
 SPIKING = f"tiny:{HERE}/tiny.yaml"
 BOTH = f"{SPIKING} tiny_ann:{HERE}/tiny.yaml:{HERE}/tiny_ann.yaml"
 
@@ -55,7 +56,11 @@ def start(work: Path, *options: str) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> str:
     """What a run printed, which must have succeeded."""
-    printed, _ = process.communicate(timeout=500)
+    try:
+        printed, _ = process.communicate(timeout=1500)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, printed
     return printed
 
@@ -69,7 +74,7 @@ def kill_within_epoch(work: Path) -> list[int]:
     """Run the recipe, kill -9 its process group in the middle of epoch 2; the epochs it finished."""
     log = work / "exp" / "tiny" / "train.log"
     process = start(work, "--experiments", SPIKING, "--stop_stage", "6")
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 1000
     while not (log.exists() and "2epoch:train:1-" in log.read_text()):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, log.read_text() if log.exists() else "the training did not start"
@@ -92,7 +97,7 @@ def recipe(tmp_path_factory) -> Recipe:
     return Recipe(work, finished, printed, again, changed)
 
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3000)  # minutes of work for one idle core
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_epochs(recipe):
@@ -132,16 +137,19 @@ def test_the_averaged_model_decodes_and_the_experiment_holds_what_it_needs(recip
     assert {"train.yaml", "config.yaml", "tokens.txt", "feats_stats.npz", "tensorboard", "images"} <= found
 
 
-def test_the_report_names_results_configuration_versions_seed_and_command(recipe):
-    results = (recipe.work / "exp" / "RESULTS.md").read_text()
-    assert "RESULTS.md" in recipe.printed
-    for text in ("tiny", "tiny_ann", "CER", "WER", "espnet", "torch", "seed", "run.sh"):
-        assert text in results and (text in ("espnet", "torch", "seed", "run.sh") or text in recipe.printed)
-    assert re.search(r"\b[0-9a-f]{7,40}\b", results), "no git hash"
+def test_the_report_is_printed_and_names_configuration_versions_seed_and_command(recipe):
+    for path in REPORT:
+        assert path in recipe.printed and (recipe.work / path).stat().st_size > 0
+    results = (recipe.work / "exp/RESULTS.md").read_text()
+    rows = [line for line in results.splitlines() if re.search(r"\btiny(_ann)?\b", line) and "|" in line]
+    assert len(rows) >= 2 and all(row in recipe.printed for row in rows)
+    for text in ("espnet 2", "torch 2", "seed: 0", "run.sh --workdir"):
+        assert text in results
+    assert re.search(r"git: ([0-9a-f]{40}|unknown)", results)
 
 
 def test_a_run_of_what_is_complete_does_nothing(recipe):
-    assert {str(path) for path in recipe.changed_again} <= {"exp/RESULTS.md", "exp/RESULTS.json"}
+    assert {str(path) for path in recipe.changed_again} <= REPORT
     assert "done before" in recipe.printed_again and "epoch 1/" not in recipe.printed_again
 
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Speech recognition from a corpus to a table of results, stage by stage. A recipe's run.sh calls it; --help lists
 # the options. What is complete is not done again; a run that was stopped goes on where it was.
+# shellcheck disable=SC2046,SC2154  # test_texts gives several words; 'option' sets the variables
 set -euo pipefail
+{ # read whole before it runs: an update of the project can't change a script that trains for hours
 
 template=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "${template}/../../.." && pwd)
@@ -111,3 +113,5 @@ if stage 10 "report"; then
     report
 fi
 log "done"
+exit
+}

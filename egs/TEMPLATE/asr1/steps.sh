@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2154,SC2034,SC2086
+# shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2046,SC2012
 # What the stages of asr.sh do. Variables are the options of asr.sh and those that check_options sets (so SC2154 and
-# SC2034 are silent); options that hold several words are split into words on purpose (SC2086).
+# SC2034 are silent); what holds several words is split into words on purpose (SC2086, SC2046).
 
 declare -A config_of=() overrides_of=()
 names=()
@@ -121,7 +121,6 @@ test_texts() {
 make_tokens() {
     local size=()
     if [ "${token_type}" = bpe ]; then size=(--nbpe "${nbpe}"); fi
-    # shellcheck disable=SC2046  # one folder a word
     "${python}" -m imlspike.bin.tokens --train "data/${train_used}" --check $(test_texts | xargs -n1 dirname) \
         --output-dir "${tokens}" --type "${token_type}" "${size[@]}" ${tokens_args}
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # stage and stop_stage are options of the script that reads this
 # What the stage drivers share: messages, steps that run once, jobs side by side, logs.
 
 started_at=$(date +%s)

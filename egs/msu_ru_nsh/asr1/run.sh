@@ -2,14 +2,15 @@
 # The main job: a spiking recogniser and its ANN twin on 99.5 minutes of read Russian (see README.md). Without
 # options it downloads the corpus, trains both models of conf/quick.yaml side by side, decodes, scores, counts spikes
 # and prints one table. Options it doesn't know go to ../../TEMPLATE/asr1/asr.sh; --help lists all of them.
+# shellcheck disable=SC2154  # 'option' sets the variables
 set -euo pipefail
 
 recipe_command="$0 $*"
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "${recipe}/../../TEMPLATE/utils/options.sh"
 
-option model quick "a model of the top-level conf/: quick or full"
-option twin true "train the ANN twin (conf/MODEL_ann.yaml) beside it: true or false"
+option model quick "quick or full, see conf/ at the project's root"
+option twin true "train the ANN twin beside it: true or false"
 parse_options --keep-unknown "$@"
 one_of twin true false
 
