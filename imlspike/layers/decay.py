@@ -103,11 +103,10 @@ def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Seque
 
 
 def _mask(gamma: Tensor, tokens: int, past: Tensor, future: Tensor) -> Tensor:
-    """(H, N, N) gamma^|i-j| where head h sees j from i, else 0."""
-    i = torch.arange(tokens, device=gamma.device)
-    distance = i[:, None] - i
-    side = (distance > 0) * past[:, None, None] + (distance < 0) * future[:, None, None] + (distance == 0)
-    return _powers(gamma, distance.abs()) * side
+    """(H, N, N) gamma^|i-j| where head h sees j from i, else 0: a sliding window over 2N-1 powers."""
+    offset = torch.arange(1 - tokens, tokens, device=gamma.device)  # j - i
+    sees = (offset < 0) * past[:, None] + (offset > 0) * future[:, None] + (offset == 0)
+    return (_powers(gamma, offset.abs()) * sees).unfold(1, tokens, 1).flip(1)
 
 
 def _quadratic(q, k, v, gamma, past, future):
