@@ -6,6 +6,7 @@ from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
+from imlspike.layers.time_conv import SpikingTimeConv
 
 __all__ = [
     "DecayAttention",
@@ -15,6 +16,7 @@ __all__ = [
     "RepSSA",
     "SpikingFeedForward",
     "SpikingSubsampling",
+    "SpikingTimeConv",
     "conv_output",
     "decay_attention",
     "fold_rep_linears",

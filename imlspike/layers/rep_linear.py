@@ -21,6 +21,7 @@ class RepLinear(nn.Module):
     Args:
         in_features, out_features: channels.
         branches: which of the above; must hold ``linear`` or ``wide``.
+        gain: what the scales of the branches' last batch norms start from.
 
     Forward:
         x: (K, C_in) tokens without padding, or (B, N, C_in) with `mask`.
@@ -38,7 +39,13 @@ class RepLinear(nn.Module):
     True
     """
 
-    def __init__(self, in_features: int, out_features: int, branches: Sequence[str] = ("linear", "identity")):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        branches: Sequence[str] = ("linear", "identity"),
+        gain: float = 1.0,
+    ):
         super().__init__()
         unknown = sorted(set(branches) - set(BRANCHES))
         if unknown or not {"linear", "wide"} & set(branches):
@@ -53,6 +60,11 @@ class RepLinear(nn.Module):
         self.narrow = _normed(wide, out_features) if "wide" in branches else None
         keeps_width = "identity" in branches and in_features == out_features
         self.identity = MaskedBatchNorm(in_features) if keeps_width else None
+        for branch in (self.linear, self.narrow):
+            if branch is not None:
+                nn.init.constant_(branch["norm"].weight, gain)
+        if self.identity is not None:
+            nn.init.constant_(self.identity.weight, gain)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See the class."""

@@ -61,6 +61,7 @@ class RepSSA(nn.Module):
         direction: str | Sequence[str] = "both",
         mode: str = "auto",
         branches: Sequence[str] = ("linear", "identity"),
+        gain: float = 1.0,
         **neuron,
     ):
         super().__init__()
@@ -77,8 +78,11 @@ class RepSSA(nn.Module):
         self.k_neuron = IMLS(**neuron) if qk in ("key", "both") else None
         self.v_neuron = IMLS(**neuron)
         self.attention = DecayAttention(gamma, direction, mode)
-        self.o_neuron = IMLS(**neuron)
-        self.o = RepLinear(channels, channels, branches)
+        # Heads that look far average much and come out small, and with keys and values of one sign the
+        # channels of a head go up and down together; without this norm some heads drown out the others under
+        # their common threshold.
+        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), IMLS(**neuron)
+        self.o = RepLinear(channels, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
@@ -90,7 +94,8 @@ class RepSSA(nn.Module):
             k = fire(self.k_neuron, k, layout)
         q, k, v = (self._split(layout.unpack(t)) for t in (q, k, v))
         mixed = self.attention(q, k, v, layout.lengths)
-        return self.o(fire(self.o_neuron, layout.pack(mixed.transpose(1, 2).flatten(2)), layout))
+        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
+        return self.o(fire(self.o_neuron, mixed, layout))
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, H, N, C/H)"""
@@ -119,13 +124,14 @@ class SpikingFeedForward(nn.Module):
         hidden: int,
         dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
+        gain: float = 1.0,
         **neuron,
     ):
         super().__init__()
         self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
         self.expand = RepLinear(channels, hidden, branches)
         self.dropout, self.hidden_neuron = nn.Dropout(dropout), IMLS(**neuron)
-        self.project = RepLinear(hidden, channels, branches)
+        self.project = RepLinear(hidden, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""

@@ -11,17 +11,20 @@ from imlspike.layers import (
     RepSSA,
     SpikingFeedForward,
     SpikingSubsampling,
+    SpikingTimeConv,
     fold_rep_linears,
     hierarchical_decay,
 )
 
 
 class SpikeformerBlock(nn.Module):
-    """x + RepSSA(x), then x + feed-forward(x): residuals join membrane potentials, not spikes.
+    """x + conv(x) where there is one, x + RepSSA(x), x + FFN(x): residuals join membrane potentials, not
+    spikes.
 
     Args:
         attention: a `RepSSA`.
         feed_forward: a `SpikingFeedForward`.
+        conv: a `SpikingTimeConv`, or None.
         dropout: rate on the output of each branch.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
@@ -31,12 +34,21 @@ class SpikeformerBlock(nn.Module):
     torch.Size([8, 8])
     """
 
-    def __init__(self, attention: RepSSA, feed_forward: SpikingFeedForward, dropout: float = 0.0):
+    def __init__(
+        self,
+        attention: RepSSA,
+        feed_forward: SpikingFeedForward,
+        conv: SpikingTimeConv | None = None,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        self.conv = conv
         self.attention, self.feed_forward, self.dropout = attention, feed_forward, nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
+        if self.conv is not None:
+            x = x + self.dropout(self.conv(x, layout))
         x = x + self.dropout(self.attention(x, layout))
         return x + self.dropout(self.feed_forward(x, layout))
 
@@ -82,6 +94,9 @@ class IMLSpikeformerEncoder(nn.Module):
             future; ``past``: causal attention (the subsampling still looks a few frames ahead).
         attention_mode: ``auto``, ``quadratic`` or ``chunked``.
         rep_branches: of `RepLinear`.
+        residual_gain: first scale of the batch norms that end a branch; below 1 the tokens pass a new network
+            nearly unchanged.
+        conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none, as in the paper.
 
     Forward:
         xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the
@@ -125,6 +140,8 @@ class IMLSpikeformerEncoder(nn.Module):
         direction: str = "both",
         attention_mode: str = "auto",
         rep_branches: Sequence[str] = ("linear", "identity"),
+        residual_gain: float = 0.25,
+        conv_kernel: int = 0,
     ):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
@@ -138,12 +155,16 @@ class IMLSpikeformerEncoder(nn.Module):
         self.dropout = nn.Dropout(positional_dropout_rate)
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
+        gain = residual_gain
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, rep_branches, **neuron)
-            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, rep_branches, **neuron)
-            self.blocks.append(SpikeformerBlock(attention, feed_forward, dropout_rate))
+            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, rep_branches, gain, **neuron)
+            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, rep_branches, gain, **neuron)
+            conv = None
+            if conv_kernel:
+                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", gain, **neuron)
+            self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
 
     def output_size(self) -> int:
@@ -173,5 +194,8 @@ class IMLSpikeformerEncoder(nn.Module):
         """
         self.eval()
         self.embed.fold()
+        for block in self.blocks:
+            if block.conv is not None:
+                block.conv.fold()
         fold_rep_linears(self)
         return self

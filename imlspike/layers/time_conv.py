@@ -1,0 +1,60 @@
+"""A depthwise convolution over time that is driven by spikes."""
+
+import torch
+from torch import Tensor, nn
+
+from imlspike.layers.layout import Layout
+from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_ssa import fire
+from imlspike.neurons import IMLS
+
+
+class SpikingTimeConv(nn.Module):
+    r"""BN -> IMLS -> depthwise convolution over tokens -> BN: the order of neighbours, which a decay cannot
+    tell.
+
+    :math:`y_{ic} = \mathrm{BN}(\sum_j w_{jc}\, s_{i+j,c})` with whole spike counts s, so that no threshold
+    has to pass through the sum over time. Not in the paper; spiking vision Transformers have such
+    convolutions (Spike-driven Transformer V2), as has the Conformer.
+
+    Args:
+        channels: C.
+        kernel: tokens under the kernel, odd.
+        causal: the kernel sees the token and those before it; otherwise as many on either side.
+        gain: what the scale of the last batch norm starts from.
+        neuron: arguments of `IMLS`, but for the amplitude, which is ``unit``.
+
+    Forward: x (K, C) packed tokens and their `Layout` -> (K, C). Beyond an utterance's ends there are no
+    spikes.
+
+    Raises:
+        ValueError: if `kernel` is even or below 1.
+
+    >>> SpikingTimeConv(8, kernel=3)(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
+    torch.Size([8, 8])
+    """
+
+    def __init__(self, channels: int, kernel: int = 15, causal: bool = False, gain: float = 1.0, **neuron):
+        super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel must be an odd number of tokens, got {kernel}")
+        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**{**neuron, "amplitude": "unit"})
+        self.conv = nn.Conv1d(channels, channels, kernel, groups=channels, bias=False)
+        self.out_norm = MaskedBatchNorm(channels)
+        nn.init.constant_(self.out_norm.weight, gain)
+        self.before, self.after = (kernel - 1, 0) if causal else (kernel // 2, kernel // 2)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """See the class."""
+        spikes = layout.unpack(fire(self.neuron, self.norm(x), layout)).transpose(1, 2)
+        mixed = self.conv(nn.functional.pad(spikes, (self.before, self.after)))
+        mixed = layout.pack(mixed.transpose(1, 2))
+        return mixed if self.out_norm is None else self.out_norm(mixed)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Folds the convolution with the batch norm behind it, in place, for evaluation."""
+        if self.out_norm is not None:
+            scale, shift = self.out_norm.affine_map()
+            self.conv.weight.mul_(scale[:, None, None])
+            self.conv.bias, self.out_norm = nn.Parameter(shift), None
