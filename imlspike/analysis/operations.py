@@ -44,13 +44,14 @@ _ELEMENTWISE = {
     "native_batch_norm": (1, 1),
 }
 _REDUCTIONS = {"sum", "mean", "cumsum", "amax", "max", "min"}
-_FREE = set(
+_FREE = set(  # data that is moved or made, not computed
     "clone _to_copy copy_ constant_pad_nd cat stack index index_select index_copy index_put_ gather repeat "
-    "embedding where masked_fill masked_fill_ fill_ zero_ zeros zeros_like ones ones_like full full_like "
-    "empty empty_like new_empty new_zeros new_ones new_full empty_strided scalar_tensor arange abs "
-    "uniform_ normal_ bernoulli_ roll neg _unsafe_view lift_fresh detach_ dropout native_dropout".split()
+    "flip roll tril triu scatter slice_scatter select_scatter embedding where masked_fill masked_fill_ fill_ "
+    "zero_ zeros zeros_like ones ones_like full full_like empty empty_like new_empty new_zeros new_ones "
+    "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
+    "detach_ dropout native_dropout".split()
 )
-_COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select"}
+_COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 
 
 @dataclass

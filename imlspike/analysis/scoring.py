@@ -96,7 +96,8 @@ def bootstrap_interval(errors, lengths, resamples=10000, seed=0, confidence=0.95
 def summarize(scores, resamples=10000, seed=0):
     """Corpus-level CER and WER of `score_utterances`' result: a dict that is ready to be written as JSON.
 
-    Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too.
+    Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance`
+    holds errors and reference length of each.
     """
     summary = {
         "utterances": len(scores),
@@ -104,6 +105,10 @@ def summarize(scores, resamples=10000, seed=0):
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "utterance", "confidence": 0.95},
         "characters_include_space": True,
         "jiwer": version("jiwer"),
+    }
+    summary["per_utterance"] = {
+        score.utterance: {m: [sum(score.counts(m)[1:]), sum(score.counts(m)[:3])] for m in MEASURES}
+        for score in scores
     }
     for measure in MEASURES:
         table = np.array([score.counts(measure) for score in scores])  # (U, 4)

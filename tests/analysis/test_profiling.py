@@ -85,9 +85,9 @@ def test_files_and_pictures(measured, tmp_path):
 
 
 LOG = """\
-[vm] (trainer:394) INFO: 1epoch results: [train] loss_ctc=55.2, acc=0.006, loss=3.42e+03, optim0_lr0=2.000e-05, \
-train_time=0.092, time=1 minute and 30.5 seconds, total_count=3, gpu_max_cached_mem_GB=1.5, \
-[valid] loss_ctc=54.6, cer_ctc=0.900, loss=nan, time=2.5 seconds, total_count=1, \
+[vm] (trainer:394) INFO: 1epoch results: [train] loss_ctc=55.2, acc=0.006, loss=3.42e+03, \
+optim0_lr0=2.000e-05, train_time=0.092, time=1 minute and 30.5 seconds, total_count=3, \
+gpu_max_cached_mem_GB=1.5, [valid] loss_ctc=54.6, cer_ctc=0.900, loss=nan, time=2.5 seconds, total_count=1, \
 [att_plot] time=1 second, total_count=0
 [vm] (trainer:394) INFO: 2epoch results: [train] loss=9.000, time=5 seconds, total_count=6, \
 [valid] loss=8.0, time=1 second, total_count=2

@@ -1,0 +1,196 @@
+"""Everything that trained experiments came to, in one table: error rates, training cost, spikes, energy.
+
+An experiment is a folder as the recipe leaves it:
+
+==========================================  ======================================================
+config.yaml, train.log                      of ESPnet's trainer
+decode_<mode>/<set>/score.json              of `imlspike score`
+profile/energy.json                         of `imlspike profile`
+==========================================  ======================================================
+
+The ANN twin of `quick` is `quick_ann`, beside it.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from imlspike.analysis.energy import FIGURES, verdict
+from imlspike.analysis.training_log import peak_memory_mb, read_epochs
+
+TWIN = "_ann"
+
+
+def gather(folder) -> dict:
+    """What one experiment folder holds; ready to be JSON. Missing files leave None or an empty list behind.
+
+    Raises:
+        ValueError: the folder has no config.yaml.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(f"{folder}: no config.yaml; expected the folder of an ESPnet experiment")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    scores = []
+    for path in sorted(folder.glob("decode_*/*/score.json")):
+        mode, test_set = path.parent.parent.name.removeprefix("decode_"), path.parent.name
+        scores.append({"decoding": mode, "set": test_set} | json.loads(path.read_text(encoding="utf-8")))
+    energy = folder / "profile" / "energy.json"
+    return {
+        "name": folder.name,
+        "encoder": config.get("encoder"),
+        "seed": config.get("seed"),
+        "training": _training(folder / "train.log"),
+        "scores": scores,
+        "energy": json.loads(energy.read_text(encoding="utf-8")) if energy.is_file() else None,
+    }
+
+
+def _training(log):
+    epochs = read_epochs(log) if log.is_file() else []
+    if not epochs:
+        return None
+    seconds = [epoch["train"]["seconds"] for epoch in epochs]
+    gpu = [
+        epoch["train"]["gpu_max_cached_mem_GB"]
+        for epoch in epochs
+        if "gpu_max_cached_mem_GB" in epoch["train"]
+    ]
+    return {
+        "epochs": len(epochs),
+        "seconds_per_epoch": statistics.median(seconds),
+        "hours": sum(sum(phase["seconds"] for phase in e.values() if isinstance(phase, dict)) for e in epochs)
+        / 3600,
+        "peak_memory_mb": peak_memory_mb(log),
+        "gpu_memory_gb": max(gpu) if gpu else None,
+    }
+
+
+def compare(experiments: list[dict], resamples: int = 10000, seed: int = 0) -> list[dict]:
+    """Each spiking experiment beside its twin: ratios of CER (with a paired interval), time, memory; energy.
+
+    An interval that holds 1 means that these test sentences don't tell the two apart.
+    """
+    named = {experiment["name"]: experiment for experiment in experiments}
+    comparisons = []
+    for experiment in experiments:
+        twin = named.get(experiment["name"] + TWIN)
+        if twin is None:
+            continue
+        comparison = {"name": experiment["name"], "twin": twin["name"], "cer": [], "energy": None}
+        for score in experiment["scores"]:
+            other = [
+                s for s in twin["scores"] if (s["decoding"], s["set"]) == (score["decoding"], score["set"])
+            ]
+            if other:
+                ratio, low, high = cer_ratio(score, other[0], resamples, seed)
+                where = {"decoding": score["decoding"], "set": score["set"]}
+                comparison["cer"].append(where | {"ratio": ratio, "ci95": [low, high]})
+        for key in ("seconds_per_epoch", "peak_memory_mb"):
+            ours, theirs = ((e["training"] or {}).get(key) for e in (experiment, twin))
+            comparison[key] = ours / theirs if ours and theirs else None
+        if experiment["energy"] and twin["energy"]:
+            scopes = ("encoder", "model")
+            comparison["energy"] = {s: verdict(experiment["energy"][s], twin["energy"][s]) for s in scopes}
+        comparisons.append(comparison)
+    return comparisons
+
+
+def cer_ratio(score: dict, twin: dict, resamples: int = 10000, seed: int = 0) -> tuple[float, float, float]:
+    """CER of one score.json over that of another on the same utterances, and its 95 % interval.
+
+    The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
+
+    Raises:
+        ValueError: they do not hold the same utterances.
+    """
+    ours, theirs = score["per_utterance"], twin["per_utterance"]
+    if ours.keys() != theirs.keys():
+        odd = sorted(ours.keys() ^ theirs.keys())[0]
+        raise ValueError(
+            f"{score['hypothesis']} and {twin['hypothesis']} were scored on other utterances: {odd}"
+        )
+    errors = np.array([[ours[u]["cer"][0], theirs[u]["cer"][0]] for u in sorted(ours)], dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    totals = np.array(
+        [errors[generator.integers(len(errors), size=len(errors))].sum(0) for _ in range(resamples)]
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # a twin without errors: an infinite ratio
+        ratios = totals[:, 0] / totals[:, 1]
+        ratio = errors[:, 0].sum() / errors[:, 1].sum()
+    low, high = np.nanquantile(ratios, [0.025, 0.975], method="nearest")
+    return float(ratio), float(low), float(high)
+
+
+COLUMNS = (
+    "model", "decoding", "CER %", "WER %", "CER / twin", "epochs", "s / epoch", "memory MB",
+    "parameters", "spikes", "µJ/s paper", "µJ/s full", "µJ/s int8",
+)  # fmt: skip
+
+
+def table(experiments: list[dict], comparisons: list[dict]) -> str:
+    """The Markdown table: a line for each decoding; what belongs to an experiment stands in its first."""
+    against = {(c["name"], r["decoding"], r["set"]): r for c in comparisons for r in c["cer"]}
+    sets = {score["set"] for experiment in experiments for score in experiment["scores"]}
+    lines = []
+    for experiment in experiments:
+        costs = _costs(experiment)
+        for score in experiment["scores"] or [None]:
+            cells = [experiment["name"], "", "", "", ""]
+            if score:
+                ratio = against.get((experiment["name"], score["decoding"], score["set"]))
+                cells[1] = score["decoding"] + (f", {score['set']}" if len(sets) > 1 else "")
+                cells[2:4] = _rate(score["cer"]), _rate(score["wer"])
+                cells[4] = (
+                    f"{ratio['ratio']:.2f} ({ratio['ci95'][0]:.2f} to {ratio['ci95'][1]:.2f})"
+                    if ratio
+                    else ""
+                )
+            lines.append(cells + costs)
+            costs = [""] * len(costs)
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *lines, strict=True)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in (COLUMNS, rule, *lines)
+    )
+
+
+def _rate(row):
+    low, high = row["ci95"]
+    return f"{100 * row['rate']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _costs(experiment):
+    training, energy = experiment["training"], experiment["energy"]
+    cells = [""] * 8
+    if training:
+        memory = training["peak_memory_mb"]
+        cells[:3] = (
+            str(training["epochs"]),
+            f"{training['seconds_per_epoch']:.3g}",
+            str(memory) if memory else "",
+        )
+    if energy:
+        cells[3] = f"{energy['parameters']['model'] / 1e6:.2f} M"
+        cells[4] = f"{energy['mean_count']:.2f}" if energy["mean_count"] is not None else ""
+        cells[5:] = (f"{energy['encoder'][f]:.3g} / {energy['model'][f]:.3g}" for f in FIGURES)
+    return cells
+
+
+def sentences(comparisons: list[dict]) -> list[str]:
+    """What the comparisons say, a sentence each."""
+    said = []
+    for c in comparisons:
+        costs = []
+        for key, what in (("seconds_per_epoch", "an epoch takes"), ("peak_memory_mb", "its memory is")):
+            if c[key]:
+                costs.append(f"{what} {c[key]:.2f} times the twin's")
+        if costs:
+            said.append(f"{c['name']}: training: {', '.join(costs)}.")
+        for scope, sentence in (c["energy"] or {}).items():
+            said.append(f"{c['name']}: energy of the {scope}: {sentence}.")
+    return said

@@ -1,0 +1,149 @@
+"""Gather the results of several experiments into one table and two files, RESULTS.md and results.json."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import imlspike
+from imlspike.analysis.results import compare, gather, sentences, table
+from imlspike.data.files import atomic_write
+
+NOTES = """\
+CER counts the spaces between words. In brackets: 95 % intervals by bootstrap over the test utterances;
+the ratio to the ANN twin is paired (the same utterances drawn for both). s / epoch: median time of a
+training epoch. Memory: most resident memory of the training. Parameters: of the whole model,
+re-parameterised layers folded. Spikes: mean of a neuron for one token. Energy: microjoules per second of
+audio, encoder / whole model, from operations counted on the test set, at {mac} pJ a MAC, {accumulate} pJ
+an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm); the model's for a beam of {beam}. "paper": linear
+maps and convolutions; "full": everything that runs; "int8": the same shape as a dense 8-bit ANN. The
+twin's int8 figure is the bit-matched baseline for the spiking model's full one. Memory traffic isn't
+counted.
+"""
+
+
+def main(argv=None) -> int:
+    """Write the files, print the table and where they are. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="imlspike report", description=__doc__)
+    parser.add_argument(
+        "experiments", nargs="+", type=Path, help="experiment folders; the twin of X is X_ann"
+    )
+    parser.add_argument("--command", default="", help="the command that trained them, for the record")
+    parser.add_argument(
+        "--output", type=Path, default=Path("RESULTS.md"), help="Markdown file (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    try:
+        experiments = [gather(folder) for folder in args.experiments]
+        comparisons = compare(experiments)
+    except (OSError, ValueError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    about = {"command": args.command, **surroundings()}
+    shown = table(experiments, comparisons)
+    said = sentences(comparisons)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    data = args.output.with_suffix(".json").with_stem(args.output.stem.lower())
+    with atomic_write(args.output) as out:
+        out.write(markdown(shown, said, about, experiments))
+    with atomic_write(data) as out:
+        results = about | {"experiments": experiments, "comparisons": comparisons}
+        out.write(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    figure = curves(args.experiments, args.output.parent)
+    print(f"\n{shown}\n")
+    for sentence in said:
+        print(sentence)
+    print(f"\nresults: {args.output} {data}{f' {figure}' if figure else ''}")
+    return 0
+
+
+def markdown(shown: str, said: list[str], about: dict, experiments: list[dict]) -> str:
+    """The text of the Markdown file."""
+    costs = next((e["energy"] for e in experiments if e["energy"]), None)
+    lines = ["# Results", "", shown, ""]
+    if costs:
+        lines += [NOTES.format(**costs["costs_pj"], beam=costs["beam"])]
+    lines += [f"- {sentence}" for sentence in said]
+    for experiment in experiments:
+        for score in experiment["scores"]:
+            if score["missing"]:
+                names = " ".join(score["missing"])
+                lines.append(f"- {experiment['name']}, {score['decoding']}: no hypothesis for {names}")
+    lines += ["", "## How", "", f"- command: `{about['command']}`"]
+    lines += [f"- seed: {', '.join(sorted({str(e['seed']) for e in experiments}))}"]
+    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in about['versions'].items())}"]
+    lines += [
+        f"- git: {about['git']}",
+        f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def surroundings() -> dict:
+    """Versions, state of the source and machine."""
+    return {
+        "versions": {"imlspike": imlspike.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "espnet", "jiwer")},
+        "git": git_state(Path(imlspike.__file__).parent),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+    }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def git_state(folder) -> str:
+    """The commit of the source in `folder`, "(dirty)" if tracked files changed; "unknown" outside git."""
+    try:
+        run = dict(cwd=folder, capture_output=True, text=True, check=True)
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], **run
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + (" (dirty)" if changed else "")
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def curves(folders, output_dir) -> Path | None:
+    """Learning curves of all experiments that have a training log; None without matplotlib or logs."""
+    from imlspike.analysis.training_log import read_epochs
+
+    trainings = {f.name: read_epochs(f / "train.log") for f in folders if (f / "train.log").is_file()}
+    try:
+        from imlspike.analysis.plots import plot_learning_curves
+
+        if any(trainings.values()):
+            plot_learning_curves(
+                {n: e for n, e in trainings.items() if e}, output_dir / "learning_curves.png"
+            )
+            return output_dir / "learning_curves.png"
+    except ImportError:
+        print("no learning curves: matplotlib is not installed", file=sys.stderr)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
