@@ -155,15 +155,15 @@ class IMLSpikeformerEncoder(nn.Module):
         self.dropout = nn.Dropout(positional_dropout_rate)
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
-        gain = residual_gain
+        rep = dict(branches=rep_branches, gain=residual_gain)
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, rep_branches, gain, **neuron)
-            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, rep_branches, gain, **neuron)
+            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep, **neuron)
+            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep, **neuron)
             conv = None
             if conv_kernel:
-                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", gain, **neuron)
+                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, **neuron)
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
 
