@@ -23,36 +23,72 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype in _BELOW_HALF else x.float()
 
 
-def _count(x: Tensor, theta: Tensor, levels: int) -> Tensor:
-    ratio = x / theta
-    return ratio.add_(_BELOW_HALF[ratio.dtype]).floor_().clamp_(0, levels)
+# On a CPU a neuron is worked off in pieces of so many elements: all passes over a piece hit the cache.
+_PIECE = 1 << 18
+
+
+def _pieces(*tensors: Tensor):
+    """The tensors (of one shape) cut alike into pieces, as views: an iterable of tuples."""
+    shape, elements = tensors[0].shape, tensors[0].numel()
+    if elements <= _PIECE or tensors[0].device.type != "cpu":
+        yield tensors
+        return
+    dim = next(dim for dim, size in enumerate(shape) if size > 1)
+    rows = max(1, _PIECE * shape[dim] // elements)
+    for cut in zip(*(tensor.split(rows, dim) for tensor in tensors), strict=True):
+        yield from _pieces(*cut)
+
+
+def _count(x: Tensor, theta: Tensor, levels: int, scaled: bool = False) -> Tensor:
+    """s, or theta s."""
+    counts = torch.empty_like(x)
+    for x_, theta_, counts_ in _pieces(x, theta.expand_as(x), counts):
+        torch.div(x_, theta_, out=counts_).add_(_BELOW_HALF[x.dtype]).floor_().clamp_(0, levels)
+        if scaled:
+            counts_.mul_(theta_)
+    return counts
+
+
+def _total(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Sum of |x| over `dims`, which are kept."""
+    if x.requires_grad:
+        return torch.linalg.vector_norm(x, 1, dims, keepdim=True)
+    if x.device.type != "cpu" or x.numel() <= _PIECE:
+        return x.abs().sum(dims, keepdim=True)
+    summed = {dim % x.dim() for dim in dims}
+    dim = next((dim for dim, size in enumerate(x.shape) if size > 1 and dim not in summed), None)
+    if dim is None:
+        return torch.linalg.vector_norm(x, 1, dims, keepdim=True)
+    rows = max(1, _PIECE * x.shape[dim] // x.numel())
+    return torch.cat([_total(piece, dims) for piece in x.split(rows, dim)], dim)
 
 
 class _Fire(torch.autograd.Function):
-    """theta s, or s, for s = clip(floor(x / theta + 1/2), 0, T), with the gradients of `IMLS`."""
+    """y = theta s, or s, for s = clip(floor(x / theta + 1/2), 0, T), with straight-through gradients."""
 
     @staticmethod
     def forward(ctx, x: Tensor, theta: Tensor, levels: int, scaled: bool) -> Tensor:
         wide = _wide(x)
-        counts = _count(wide, theta, levels)
-        open_gate = (wide >= 0) & (wide <= (levels + 0.5) * theta)
+        open_gate = torch.empty_like(wide, dtype=torch.bool)
+        for x_, top_, gate_ in _pieces(wide, ((levels + 0.5) * theta).expand_as(wide), open_gate):
+            torch.ge(x_, 0, out=gate_).bitwise_and_(x_ <= top_)
         ctx.scaled = scaled
         if ctx.needs_input_grad[1]:
             # d(theta s)/dtheta: s - x/theta where the gate is open (s follows x/theta), T above it, 0 below.
             # ds/dtheta: -x/theta^2 where the gate is open.
             slope = torch.where(open_gate, -wide / theta, 0)
-            slope = slope + counts if scaled else slope / theta
+            slope = slope + _count(wide, theta, levels) if scaled else slope / theta
             ctx.save_for_backward(open_gate, theta, slope)
         else:
             ctx.save_for_backward(open_gate, theta)
-        return (counts.mul_(theta) if scaled else counts).to(x.dtype)
+        return _count(wide, theta, levels, scaled).to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         open_gate, theta, *slope = ctx.saved_tensors
         grad_theta = (grad * slope[0]).sum_to_size(theta.shape).to(theta.dtype) if slope else None
         grad_x = grad * open_gate
-        return (grad_x if ctx.scaled else (grad_x / theta).to(grad.dtype)), grad_theta, None, None
+        return (grad_x if ctx.scaled else grad_x.div_(theta)), grad_theta, None, None
 
 
 class IMLS(nn.Module):
@@ -150,10 +186,10 @@ class IMLS(nn.Module):
         dims = (self.token_dim,) if self.threshold == "channel" else self.channel_dims
         elements = math.prod(x.shape[dim] for dim in dims)
         if self.threshold == "token":
-            return torch.linalg.vector_norm(x, 1, dims, keepdim=True) / elements
+            return _total(x, dims) / elements
         # Sums over time are taken in fp64, so that the amount of padding cannot move the last bit.
         if self.threshold == "layer":
-            x = torch.linalg.vector_norm(x, 1, dims, keepdim=True) / elements
+            x = _total(x, dims) / elements
             elements = x.shape[self.token_dim]
         if mask is not None:
             shape = [1] * x.dim()
@@ -178,8 +214,7 @@ class IMLS(nn.Module):
         """The output for thresholds that are known already (from `theta`), in pieces of a recording say."""
         scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
-            counts = _count(_wide(x), theta, self.levels)
-            return (counts.mul_(theta) if scaled else counts).to(x.dtype)
+            return _count(_wide(x), theta, self.levels, scaled).to(x.dtype)
         return _Fire.apply(x, theta, self.levels, scaled)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
