@@ -1,0 +1,42 @@
+"""Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import setting
+from benchmarks.questions import QUESTIONS
+from imlspike.data.files import atomic_write
+
+
+def main(argv=None) -> None:
+    """Answers the questions one by one and prints each table when it is there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=9, help="repetitions of each peer")
+    parser.add_argument("--output", type=Path, help="also write the report to this file")
+    args = parser.parse_args(argv)
+    if min(args.threads, args.turns) < 1:
+        parser.error("--threads and --turns must be at least 1")
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    sections = [f"# Benchmarks\n\n{setting()}"]
+    print(sections[0], flush=True)
+    names = args.only or list(QUESTIONS)
+    for number, name in enumerate(names, 1):
+        start = time.perf_counter()
+        print(f"{number} of {len(names)}: {name} ...", file=sys.stderr, flush=True)
+        sections.append(QUESTIONS[name](args.threads, args.turns))
+        print(f"\n{sections[-1]}", flush=True)
+        print(f"{name} took {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    if args.output:
+        with atomic_write(args.output) as file:
+            file.write("\n\n".join(sections) + "\n")
+
+
+if __name__ == "__main__":
+    main()
