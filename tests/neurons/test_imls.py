@@ -17,7 +17,7 @@ ADAPTIVE = ("token", "channel", "layer")
 
 
 def reference_theta(x, threshold, kappa=0.45, eps=1e-5, value=1.0, lengths=None):
-    """theta of (B, N, C) in float64, before its rounding to eight bits; padding is skipped in a plain loop."""
+    """theta of (B, N, C) in float64, before its rounding to eight bits; a plain loop skips padding."""
     x = np.abs(np.asarray(x, dtype=np.float64))
     theta = np.full(x.shape, max(value, eps))
     for b in range(x.shape[0]):
@@ -124,7 +124,7 @@ def test_a_token_threshold_sees_its_own_token_only():
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_channels_may_lie_on_other_axes(threshold):
-    """(B, C, N, F) as in convolutional subsampling: channels and frequencies together are the channels of a token."""
+    """(B, C, N, F) as in convolutional subsampling: channels and frequencies are the channels of a token."""
     x = torch.randn(2, 3, 5, 4)
     mask = torch.arange(5) < torch.tensor([[3], [5]])
     moved = IMLS(threshold=threshold, token_dim=2, channel_dims=(1, 3))
@@ -218,6 +218,77 @@ def test_learned_threshold_gets_its_gradient_and_learns():
     assert (neuron(x) - x).square().mean().item() < 0.2 * start
 
 
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("levels", [1, 6])
+def test_unit_amplitude_sends_the_counts(threshold, levels):
+    """y = s, and dy/dx = 1/theta inside the gate, 0 outside; with and without gradient the same values."""
+    x = (3 * torch.randn(2, 50, 30)).requires_grad_()
+    neuron = IMLS(levels, threshold, value=0.7, amplitude="unit")
+    counts, theta = neuron.encode(x)
+    assert torch.equal(counts, IMLS(levels, threshold, value=0.7).encode(x)[0])
+    y, weights = neuron(x), torch.randn_like(x)
+    assert torch.equal(y, counts) and y.max() == levels
+    y.backward(weights)
+    gate = (x.detach() >= 0) & (x.detach() <= (levels + 0.5) * theta)
+    torch.testing.assert_close(x.grad, weights * gate / theta, rtol=1e-6, atol=0)
+    with torch.no_grad():
+        assert torch.equal(neuron(x), y)
+
+
+def unit_straight_through(x, theta, levels):
+    """s with the derivative of x / theta inside the gate: towards theta, -x / theta^2."""
+    ratio = x / theta
+    gate = (ratio >= 0) & (ratio <= levels + 0.5)
+    return torch.floor(ratio + 0.5).clamp(0, levels).detach() + (ratio - ratio.detach()) * gate
+
+
+@pytest.mark.parametrize("threshold", ADAPTIVE)
+def test_unit_amplitude_with_an_attached_threshold(threshold):
+    x = (2 * torch.randn(2, 7, 6, dtype=torch.float64)).requires_grad_()
+    weights = torch.randn_like(x)
+    neuron = IMLS(threshold=threshold, detach=False, amplitude="unit")
+    (got,) = torch.autograd.grad(neuron(x), x, weights)
+    dims = {"token": (-1,), "channel": (-2,), "layer": (-2, -1)}[threshold]
+    statistic = 0.45 * x.abs().mean(dims, keepdim=True)
+    theta = statistic + (neuron.encode(x)[1] - statistic).detach()  # the rounded value, the slope of the mean
+    (want,) = torch.autograd.grad(unit_straight_through(x, theta, 6), x, weights)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    gate = (x >= 0) & (x <= 6.5 * theta)
+    by_hand = (weights * gate / theta).detach()
+    through_theta = (weights * gate * -x / theta**2).sum(dims, keepdim=True) * 0.45 * x.sign()
+    elements = math.prod(x.shape[dim] for dim in dims)
+    torch.testing.assert_close(got, by_hand + (through_theta / elements).detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_unit_amplitude_with_a_learned_threshold():
+    x = torch.randn(20, 30)
+    neuron = IMLS(levels=4, threshold="learned", value=0.5, amplitude="unit")  # 0.5 is a bfloat16
+    weights = torch.randn_like(x)
+    neuron(x).backward(weights)
+    gate = (x >= 0) & (x <= 4.5 * 0.5)
+    want = (weights * gate * -x / 0.5**2).sum() * 0.5  # d theta / d log_value = theta
+    torch.testing.assert_close(neuron.log_value.grad, want, rtol=1e-4, atol=1e-4)
+
+
+def test_unit_amplitude_in_low_precision():
+    for dtype in (torch.bfloat16, torch.float16):
+        x = (3 * torch.randn(2, 9, 16)).to(dtype).requires_grad_()
+        neuron = IMLS(amplitude="unit")
+        y = neuron(x)
+        y.sum().backward()
+        assert y.dtype == x.grad.dtype == dtype and torch.equal(y, neuron.encode(x)[0])
+        counts, theta = neuron.encode(x)
+        gate = (x.detach() >= 0) & (x.detach().float() <= 6.5 * theta)
+        torch.testing.assert_close(x.grad.float(), gate / theta, rtol=1e-2, atol=1e-6)
+
+
+def test_unit_amplitude_forgets_the_level_of_a_token():
+    x = torch.randn(3, 5, 64)
+    neuron = IMLS(amplitude="unit")
+    assert torch.equal(neuron(4 * x), neuron(x))  # by a power of two, which rounds like 1
+    assert not torch.equal(IMLS()(4 * x), IMLS()(x))
+
+
 def test_with_and_without_gradient_the_same_values():
     x = torch.randn(3, 9, 16)
     for threshold in THRESHOLDS:
@@ -227,6 +298,23 @@ def test_with_and_without_gradient_the_same_values():
                 wanted = neuron(x)
             assert torch.equal(neuron(x.clone().requires_grad_()), wanted)
             assert torch.equal(neuron.fire(x, neuron.theta(x)), wanted)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64])
+@pytest.mark.parametrize("amplitude", ["theta", "unit"])
+def test_in_pieces_is_the_whole(piece, amplitude, monkeypatch):
+    """Large inputs are worked off in pieces that fit the cache: the same counts, thresholds and gradients."""
+    x, weights = 3 * torch.randn(2, 2, 9, 16, dtype=torch.float64)
+    for threshold in THRESHOLDS:
+        for detach in (True, False):
+            neuron, results = IMLS(threshold=threshold, detach=detach, amplitude=amplitude), []
+            for size in (1 << 18, piece):
+                monkeypatch.setattr("imlspike.neurons.imls._PIECE", size)
+                leaf = x.clone().requires_grad_()
+                neuron(leaf).backward(weights)
+                results.append([neuron(x), *neuron.encode(x), leaf.grad])
+            for a, b in zip(*results, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_the_threshold_factors_out_of_a_linear_layer():
@@ -285,6 +373,7 @@ def test_nan_is_not_swallowed():
         ({"kappa": 0.0}, "kappa"),
         ({"value": -1.0}, "value"),
         ({"eps": 0.0}, "eps"),
+        ({"amplitude": "one"}, "theta, unit"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
