@@ -134,6 +134,27 @@ def test_what_is_no_longer_spikes_counts_as_macs():
     assert (row.macs, row.accumulates) == (3 * 3 * 6 * 5, 0)
 
 
+@pytest.mark.parametrize(
+    ("factor", "macs", "accumulates"),
+    [
+        ([[2.0], [0.5]], 0, 5 * 4),  # a factor for each token: 5 spikes, 4 outputs
+        ([[1.0], [0.0]], 0, 3 * 4),  # the second token, with 2 spikes, is masked
+        ([[1.0, 2.0, 0.5]], 2 * 3 * 4, 0),  # a factor for each channel doesn't leave the sum
+    ],
+)
+def test_what_a_factor_leaves_of_spikes(factor, macs, accumulates):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron, self.linear = IMLS(threshold="fixed"), nn.Linear(3, 4, bias=False)
+
+        def forward(self, x):
+            return self.linear(self.neuron(x) * torch.tensor(factor))
+
+    row = count(Scaled(), torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]))["linear", "weights"]
+    assert (row.macs, row.accumulates) == (macs, accumulates)
+
+
 def test_memory_given_back_by_spikes_is_not_taken_for_spikes():
     class Reuse(nn.Module):
         def __init__(self):
