@@ -91,7 +91,9 @@ class IMLSpikeformerEncoder(nn.Module):
         decay: ``hierarchical``, ``uniform`` or ``none``.
         decay_a, decay_b, decay_c: gamma = 1 - 2^-(a + b l/(L-1) + c h/H).
         direction: ``both``: every head sees past and future; ``split``: even heads the past, odd heads the
-            future; ``past``: causal attention (the subsampling still looks a few frames ahead).
+            future; ``past``: causal, but for the few frames that the subsampling looks ahead, where
+            `threshold` is ``fixed`` or ``learned`` (the other statistics of the subsampling need the whole
+            utterance).
         attention_mode: ``auto``, ``quadratic`` or ``chunked``.
         rep_branches: of `RepLinear`.
         residual_gain: first scale of the batch norms that end a branch; below 1 the tokens pass a new network
