@@ -52,25 +52,39 @@ class _Stage(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
-        return self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.conv(x.to(self.conv.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def _pieces(self, x: Tensor, frames: int):
+        """(rows, what reaches the neuron there), piece by piece."""
+        step = max(1, PIECE // self.stride)
+        for start in range(0, frames, step):
+            stop = min(start + step, frames)
+            piece = self._convolve(x[:, start * self.stride : (stop - 1) * self.stride + self.kernel])
+            yield slice(start, stop), piece if self.norm is None else self.norm(piece)
 
     def _in_pieces(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The same, piece by piece: no more than a piece of real-valued output exists beside the result."""
-        frames = conv_output(x.shape[1], self.kernel, self.stride)
-        result = None
-        mask = Layout(lengths, frames).mask
-        step = PIECE // self.stride
-        for start in range(0, frames, step):
-            piece = x[:, start * self.stride : (min(start + step, frames) - 1) * self.stride + self.kernel]
-            piece = self._convolve(piece)
-            piece = self.norm(piece) if self.norm is not None else piece
+        frames, result = conv_output(x.shape[1], self.kernel, self.stride), None
+        mask, neuron = Layout(lengths, frames).mask, self.neuron
+        if self.conv.in_channels == 1 and neuron.amplitude == "unit" and neuron.threshold != "channel":
+            # The first stage is the widest and its convolution costs least: done twice, so that only counts
+            # are kept, one byte each. A threshold over frames and channels needs each frame's mean only.
+            pieces = (piece.abs() for _, piece in self._pieces(x, frames))
+            means = [piece.mean(neuron.channel_dims, keepdim=True) for piece in pieces]
+            theta = neuron.theta(torch.cat(means, 1), mask)
+            counts = torch.uint8 if neuron.levels < 256 else x.dtype
+            for rows, piece in self._pieces(x, frames):
+                if result is None:
+                    result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:], dtype=counts)
+                result[:, rows] = neuron.fire(piece, theta)
+            return result
+        for rows, piece in self._pieces(x, frames):
             if result is None:
                 result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:])
-            result[:, start : start + piece.shape[1]] = piece
-        theta = self.neuron.theta(result, mask)
-        for start in range(0, frames, step):
-            rows = slice(start, start + step)
-            result[:, rows] = self.neuron.fire(result[:, rows], theta)
+            result[:, rows] = piece
+        theta = neuron.theta(result, mask)
+        for rows in (slice(start, start + PIECE) for start in range(0, frames, PIECE)):
+            result[:, rows] = neuron.fire(result[:, rows], theta)
         return result
 
     def fold(self) -> None:
