@@ -162,9 +162,12 @@ def test_memory_given_back_by_spikes_is_not_taken_for_spikes():
             self.neuron, self.linear = IMLS(), nn.Linear(64, 64, bias=False)
 
         def forward(self, x):
-            x = self.linear(self.neuron(x))
+            y = self.neuron(x)
+            x = self.linear(y)
+            del y
             for _ in range(20):
-                x = self.linear(x * 0.5)
+                y = x * 0.5
+                x = self.linear(y)
             return x
 
     row = count(Reuse(), torch.randn(64, 64))["linear", "weights"]
