@@ -19,7 +19,7 @@ from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_A
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parents[1] / "egs" / "msu_ru_nsh" / "asr1" / "run.sh"
-EPOCHS = 4
+EPOCHS = 3
 REPORT = {"exp/RESULTS.md", "exp/results.json", "exp/learning_curves.png"}
 SPIKING = f"tiny:{HERE}/tiny.yaml"
 BOTH = f"{SPIKING} tiny_ann:{HERE}/tiny.yaml:{HERE}/tiny_ann.yaml"

@@ -7,7 +7,7 @@ set -euo pipefail
 
 template=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "${template}/../../.." && pwd)
-command_line="${recipe_command:-$0 $*}"
+command_line=${recipe_command:-$(printf "%q " "$0" "$@")}
 . "${template}/../utils/options.sh"
 . "${template}/../utils/jobs.sh"
 
@@ -42,7 +42,7 @@ option feats_normalize global_mvn "global_mvn or utterance_mvn"
 option resume true "go on from a checkpoint; false: begin again; anyway: go on although settings have changed"
 # Decoding
 option decode_modes "greedy joint" "greedy: CTC; joint: CTC/attention beam search"
-option inference_config "${template}/conf/decode_joint.yaml" "YAML of the beam search"
+option inference_config egs/TEMPLATE/asr1/conf/decode_joint.yaml "YAML of the beam search"
 option inference_args "" "further options of ESPnet's asr_inference, as '--beam_size 5'"
 option inference_model "" "file in the experiment; empty: the average of the best epochs"
 

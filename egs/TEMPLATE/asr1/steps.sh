@@ -177,7 +177,7 @@ train() {
         "${dump}"/{"${train_used}","${valid_set}"}/text)
     mkdir -p "${exp}/.done"
     if command -v flock > /dev/null; then # held by the trainer as well, even if this script is killed
-        exec 9> "${exp}/.lock"
+        exec 9>> "${exp}/.lock"
         flock -n 9 || die "another process is training in ${exp}; wait for it or end it"
     fi
     once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
@@ -222,9 +222,10 @@ follow_logs() { # LOG, the same in each experiment
 }
 
 follow_decoding() {
-    local count=0 name mode set
+    local count=0 name mode set logs=()
     for_each_decoding count_utterances
-    count_lines "${count}" "sentences by beam search" "best hypo" "exp/*/decode_joint/*/pieces/*/log" &
+    for name in "${names[@]}"; do logs+=("exp/${name}/decode_joint/*/pieces/*/log"); done
+    count_lines "${count}" "sentences by beam search" "best hypo" "${logs[@]}" &
     follower=$!
 }
 
@@ -305,9 +306,13 @@ decode_joint() {
 join_pieces() {
     local out=exp/$1/decode_$2/$3
     if [ "$2" = joint ]; then
-        LC_ALL=C sort "${out}"/pieces/*/1best_recog/text > "${out}/text.part"
-        mv "${out}/text.part" "${out}/text"
+        once "${out}/.done" "$(fingerprint "${out}"/pieces/*/1best_recog/text)" --quiet join_texts "${out}"
     fi
+}
+
+join_texts() {
+    LC_ALL=C sort "$1"/pieces/*/1best_recog/text > "$1/text.part"
+    mv "$1/text.part" "$1/text"
 }
 
 score() {
@@ -320,11 +325,17 @@ score() {
 profile() {
     local name=$1 set=${test_sets%% *} model out=exp/$1/profile
     model=$(model_of "${name}")
-    once "${out}/.done" "$(fingerprint "${model}" "data/${set}/wav.scp")" \
+    once "${out}/.done" "$(fingerprint "${model}" "$(beam_size)" "data/${set}/wav.scp")" \
         logged "${out}/log" "${python}" -m imlspike.bin.profile --config "exp/${name}/config.yaml" --model "${model}" \
-        --data-dir "data/${set}" --output-dir "${out}"
+        --data-dir "data/${set}" --output-dir "${out}" --beam "$(beam_size)"
+}
+
+beam_size() {
+    local found
+    found=$(sed -n 's/^beam_size: *\([0-9]*\).*/\1/p' "${inference_config}")
+    echo "${found:-20}" # ESPnet's default
 }
 
 report() {
-    "${python}" -m imlspike.bin.report "${names[@]/#/exp/}" --command "${command_line}" --output exp/RESULTS.md
+    "${python}" -m imlspike.bin.report "${names[@]/#/exp/}" --command "${command_line}" --output "${PWD}/exp/RESULTS.md"
 }

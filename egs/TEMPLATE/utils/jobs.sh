@@ -91,13 +91,14 @@ on_exit() {
     fi
 }
 
-# count_lines TOTAL WHAT PATTERN GLOB: says now and then how many lines match in the files, and how long the rest takes.
+# count_lines TOTAL WHAT PATTERN GLOB...: says now and then how many lines match in the files, and how long the rest takes.
 count_lines() {
-    local total=$1 what=$2 pattern=$3 glob=$4 begin first=-1 count left
+    local total=$1 what=$2 pattern=$3 begin first=-1 count left
+    shift 3
     begin=$(date +%s)
     while sleep 10; do
-        # shellcheck disable=SC2086  # the glob
-        count=$(cat ${glob} 2> /dev/null | grep -c "${pattern}") || true
+        # shellcheck disable=SC2048  # the globs
+        count=$(cat $* 2> /dev/null | grep -c "${pattern}") || true
         if [ "${first}" -lt 0 ] || [ "${count}" -lt "${first}" ]; then first=${count}; fi
         if [ "${count}" -gt "${first}" ] && [ "${count}" -lt "${total}" ]; then
             left=$((($(date +%s) - begin) * (total - count) / (count - first)))

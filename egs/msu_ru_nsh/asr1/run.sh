@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154  # 'option' sets the variables
 set -euo pipefail
 
-recipe_command="$0 $*"
+recipe_command=$(printf "%q " "$0" "$@")
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "${recipe}/../../TEMPLATE/utils/options.sh"
 
