@@ -66,9 +66,13 @@ def _sides(direction: str | Sequence[str], heads: int, like: Tensor) -> tuple[Te
 
 
 def _powers(gamma: Tensor, exponents: Tensor) -> Tensor:
-    """gamma ** exponents as (H, *exponents.shape), stable and right for gamma = 1."""
+    """gamma ** exponents as (H, *exponents.shape), stable and right for gamma = 1; zero where below 2^-60.
+
+    Such powers vanish beside the token's own weight of 1, and denormal numbers slow a matrix product down.
+    """
     log = gamma.double().log().reshape(-1, *[1] * exponents.dim())
-    return (log * exponents.double()).exp().to(gamma.dtype)
+    powers = (log * exponents.double()).exp()
+    return powers.masked_fill_(powers < 2.0**-60, 0.0).to(gamma.dtype)
 
 
 def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Sequence[str] = "both") -> Tensor:
@@ -110,7 +114,7 @@ def _mask(gamma: Tensor, tokens: int, past: Tensor, future: Tensor) -> Tensor:
 
 
 def _quadratic(q, k, v, gamma, past, future):
-    return ((q @ k.transpose(-1, -2)) * _mask(gamma, q.shape[2], past, future)) @ v
+    return (q @ k.transpose(-1, -2)).mul_(_mask(gamma, q.shape[2], past, future)) @ v
 
 
 def _chunked(q, k, v, gamma, past, future, chunk):
@@ -120,7 +124,7 @@ def _chunked(q, k, v, gamma, past, future, chunk):
     # (B, H, chunks, chunk, D)
     q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (-1, chunk)) for t in (q, k, v))
     chunks = q.shape[2]
-    out = ((q @ k.transpose(-1, -2)) * _mask(gamma, chunk, past, future)[:, None]) @ v
+    out = (q @ k.transpose(-1, -2)).mul_(_mask(gamma, chunk, past, future)[:, None]) @ v
     step = torch.arange(chunk, device=q.device)
     to_end = _powers(gamma, chunk - 1 - step)[:, None, :, None]  # decay from token j to the last of its chunk
     to_start = _powers(gamma, step)[:, None, :, None]  # decay from token j to the first of its chunk

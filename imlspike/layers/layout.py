@@ -13,6 +13,7 @@ class Layout:
 
     Attributes:
         mask: (B, N), True = a real token.
+        full: whether there is no padding.
 
     >>> layout = Layout(torch.tensor([2, 1]), tokens=2)
     >>> x = torch.arange(4.0).reshape(2, 2, 1)
@@ -23,7 +24,8 @@ class Layout:
     def __init__(self, lengths: Tensor, tokens: int):
         self.lengths, self.batch, self.tokens = lengths, len(lengths), tokens
         self.mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]
-        self._real = None if bool(self.mask.all()) else self.mask.flatten().nonzero().squeeze(1)
+        self.full = bool(self.mask.all())
+        self._real = None if self.full else self.mask.flatten().nonzero().squeeze(1)
 
     def pack(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (K, C), the K real tokens, utterance after utterance."""

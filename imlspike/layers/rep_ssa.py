@@ -93,7 +93,7 @@ class RepSSA(nn.Module):
         if self.k_neuron is not None:
             k = fire(self.k_neuron, k, layout)
         q, k, v = (self._split(layout.unpack(t)) for t in (q, k, v))
-        mixed = self.attention(q, k, v, layout.lengths)
+        mixed = self.attention(q, k, v, None if layout.full else layout.lengths)
         mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
         return self.o(fire(self.o_neuron, mixed, layout))
 

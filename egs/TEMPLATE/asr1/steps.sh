@@ -46,7 +46,8 @@ existing() {
 list_experiments() {
     local spec name file parts
     if [ -z "${experiments}" ]; then
-        [ -n "${asr_config}" ] || die "no model: give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...] ...'"
+        [ -n "${asr_config}" ] ||
+            die "no model: give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...] ...'"
         spec=${asr_override:-${asr_config}}
         experiments=${asr_tag:-$(basename "${spec##* }" .yaml)}:${asr_config}
         for file in ${asr_override}; do experiments+=:${file}; done
@@ -132,7 +133,9 @@ input_layer() {
     echo "${found:-conv2d}"
 }
 
-fit_key() { fingerprint "$(input_layer)" "${fit_args}" "data/${train_used}/"{text,wav.scp} "data/${valid_set}/"{text,wav.scp} "${tokens}/.done"; }
+fit_key() {
+    fingerprint "$(input_layer)" "${fit_args}" data/{"${train_used}","${valid_set}"}/{text,wav.scp} "${tokens}/.done"
+}
 
 fit_data() {
     local set model=()
@@ -157,16 +160,20 @@ espnet_data() {
     done
 }
 
-stats_key() { fingerprint "$(frontend_of "${names[0]}")" "${dump}"/{"${train_used}","${valid_set}"}/{wav.scp,text} "${tokens}/tokens.txt"; }
+stats_key() {
+    fingerprint "$(frontend_of "${names[0]}")" "${dump}"/{"${train_used}","${valid_set}"}/{wav.scp,text} \
+        "${tokens}/tokens.txt"
+}
 
 collect_stats() {
-    local stats=${dump}/stats split vocabulary
+    local stats=${dump}/stats split shape vocabulary
     logged "${stats}/stats.log" "${python}" -m imlspike.espnet.asr_train --collect_stats true \
         --config "${dump}/config/${names[0]}.yaml" --normalize none --output_dir "${stats}" --ngpu 0 $(espnet_data) \
         --train_shape_file "${dump}/${train_used}/wav.scp" --valid_shape_file "${dump}/${valid_set}/wav.scp"
     vocabulary=$(wc -l < "${tokens}/tokens.txt")
     for split in train valid; do # ESPnet weighs a batch by frames and by tokens x vocabulary
-        awk -v n="${vocabulary}" '{ print $0 "," n }' "${stats}/${split}/text_shape" > "${stats}/${split}/text_shape.${token_type}"
+        shape=${stats}/${split}/text_shape
+        awk -v n="${vocabulary}" '{ print $0 "," n }' "${shape}" > "${shape}.${token_type}"
     done
     log "  $(wc -l < "${stats}/train/speech_shape") + $(wc -l < "${stats}/valid/speech_shape") utterances"
 }
@@ -298,8 +305,8 @@ decode_joint() {
     mkdir -p "${out}"
     awk -v piece="${piece}" -v pieces="${pieces}" 'NR % pieces == piece % pieces' "data/${set}/wav.scp" > "${out}/keys"
     logged "${out}/log" "${python}" -m imlspike.espnet.asr_inference --config "${inference_config}" \
-        --asr_train_config "exp/${name}/config.yaml" --asr_model_file "${model}" --output_dir "${out}" --log_level INFO \
-        --data_path_and_name_and_type "data/${set}/wav.scp,speech,sound" --key_file "${out}/keys" \
+        --asr_train_config "exp/${name}/config.yaml" --asr_model_file "${model}" --output_dir "${out}" \
+        --data_path_and_name_and_type "data/${set}/wav.scp,speech,sound" --key_file "${out}/keys" --log_level INFO \
         --ngpu "$((ngpu > 0))" --seed "${seed}" ${inference_args}
 }
 

@@ -27,8 +27,8 @@ fingerprint() {
     done | cksum | cut -d' ' -f1
 }
 
-# once MARKER KEY [--quiet] COMMAND...: runs the command unless it has ended well before with the same key. The marker is written
-# under a temporary name and renamed after the command, so a killed run never counts as done.
+# once MARKER KEY [--quiet] COMMAND...: runs the command unless it has ended well before with the same key. The marker
+# is written under a temporary name and renamed after the command, so a killed run never counts as done.
 once() {
     local marker=$1 key=$2 quiet=false; shift 2
     if [ "$1" = --quiet ]; then quiet=true; shift; fi
@@ -87,17 +87,17 @@ on_exit() {
     local status=$? pid
     for pid in $(jobs -p); do kill_tree "${pid}"; done
     if [ "${status}" -ne 0 ] && [ -n "${current_stage}" ]; then
-        log "stopped in stage ${current_stage}. The same command goes on from there; what is complete is not done again." >&2
+        log "stopped in stage ${current_stage}. The same command goes on from there and does nothing twice." >&2
     fi
 }
 
-# count_lines TOTAL WHAT PATTERN GLOB...: says now and then how many lines match in the files, and how long the rest takes.
+# count_lines TOTAL WHAT PATTERN GLOB...: says now and then how many lines match, and how long the rest takes.
 count_lines() {
     local total=$1 what=$2 pattern=$3 begin first=-1 count left
     shift 3
     begin=$(date +%s)
     while sleep 10; do
-        # shellcheck disable=SC2048  # the globs
+        # shellcheck disable=SC2048,SC2086  # the globs
         count=$(cat $* 2> /dev/null | grep -c "${pattern}") || true
         if [ "${first}" -lt 0 ] || [ "${count}" -lt "${first}" ]; then first=${count}; fi
         if [ "${count}" -gt "${first}" ] && [ "${count}" -lt "${total}" ]; then

@@ -31,8 +31,9 @@ print_options() {
 # The known option closest to a mistyped one, or nothing.
 nearest_option() {
     # shellcheck disable=SC2046  # one name a word
-    "${python:-python3}" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0.5))' \
-        "$1" $(printf '%s' "${recipe_options}${option_table}" | cut -d'|' -f1)
+    "${python:-python3}" -c 'import difflib, sys
+print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0.5))' "$1" \
+        $(printf '%s' "${recipe_options}${option_table}" | cut -d'|' -f1)
 }
 
 unknown_option() {
