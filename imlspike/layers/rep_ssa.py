@@ -16,6 +16,7 @@ QK = ("key", "both", "none")
 def fire(neuron: IMLS, x: Tensor, layout: Layout) -> Tensor:
     """A neuron on packed tokens (K, C); thresholds taken over an utterance see its tokens as (B, N, C).
 
+    >>> import torch
     >>> fire(IMLS(threshold="layer"), torch.ones(3, 2), Layout(torch.tensor([2, 1]), 2)).shape
     torch.Size([3, 2])
     """
@@ -48,6 +49,7 @@ class RepSSA(nn.Module):
     Raises:
         ValueError: if H does not divide C, or on an unknown `qk`.
 
+    >>> import torch
     >>> layout = Layout(torch.tensor([5, 3]), 5)
     >>> RepSSA(8, torch.tensor([0.5, 0.9]))(torch.randn(8, 8), layout).shape
     torch.Size([8, 8])
@@ -114,6 +116,7 @@ class SpikingFeedForward(nn.Module):
 
     Forward: x (K, C) and its `Layout` -> (K, C).
 
+    >>> import torch
     >>> SpikingFeedForward(8, 32)(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
     torch.Size([8, 8])
     """
