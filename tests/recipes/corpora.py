@@ -1,0 +1,128 @@
+"""AiShell-1 and LibriSpeech in miniature: their exact layout, names and quirks, with tones for speech.
+
+The sentences are those of `tests.recipes.corpus`, letter by letter in another script, so a train set of 16
+sentences or more holds every character there is.
+"""
+
+import io
+import tarfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tests.recipes.corpus import LETTERS, RATE, sentence, tones
+
+MANDARIN = (
+    "而对楼市成交抑制作用最大的限购也渐被放松北京上海人有不在这里中ｔ"  # the last is a letter of full width
+)
+ENGLISH = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'ETAOI"
+AISHELL_SETS = {"train": ("S0002", "S0003"), "dev": ("S0724",), "test": ("S0764",)}
+LIBRISPEECH_PARTS = {
+    "train-clean-100": 12,
+    "train-clean-360": 8,
+    "train-other-500": 4,
+    "dev-clean": 3,
+    "dev-other": 3,
+    "test-clean": 3,
+    "test-other": 3,
+}
+
+
+def make_aishell(
+    root: Path,
+    sentences: Mapping[str, int] | None = None,
+    archives: Collection[str] = (),
+    without_transcript: int = 1,
+) -> Path:
+    """Write `data_aishell/` and `resource_aishell/` below `root`; returns `root`.
+
+    Args:
+        sentences: how many sentences each set has, shared out among its speakers; 20, 4 and 4 if not given.
+        archives: speakers (S0002, ...) or "all", left as `wav/<speaker>.tar.gz` as the distribution has them.
+        without_transcript: wavs of the first train speaker that no transcript names.
+    """
+    rng = np.random.default_rng(0)
+    sentences = sentences or {"train": 20, "dev": 4, "test": 4}
+    number, lines = 0, []
+    for part, speakers in AISHELL_SETS.items():
+        for speaker, count in zip(speakers, _shares(sentences[part], len(speakers)), strict=True):
+            folder = root / "data_aishell" / "wav" / part / speaker
+            extra = without_transcript if speaker == "S0002" else 0
+            for i in range(count + extra):
+                number += 1
+                name = f"BAC009{speaker}W{122 + i:04d}"
+                _write(folder / f"{name}.wav", tones(sentence(number), rng))
+                if i < count:
+                    lines.append(f"{name} {_in(MANDARIN, sentence(number))}\n")
+            if "all" in archives or speaker in archives:
+                _to_archive(folder, part, speaker)
+    transcripts = root / "data_aishell" / "transcript" / "aishell_transcript_v0.8.txt"
+    transcripts.parent.mkdir(parents=True)
+    transcripts.write_text("".join(lines), encoding="utf-8")
+    resource = root / "resource_aishell"
+    resource.mkdir()
+    (resource / "lexicon.txt").write_text(
+        "SIL sil\n而 ee er2\n对 d ui4\n楼市 l ou2 sh ix4\n", encoding="utf-8"
+    )
+    speakers = [speaker[1:] for part in AISHELL_SETS.values() for speaker in part]
+    (resource / "speaker.info").write_text("".join(f"{speaker} F\n" for speaker in speakers))
+    return root
+
+
+def make_librispeech(root: Path, parts: Mapping[str, int] | Sequence[str] = tuple(LIBRISPEECH_PARTS)) -> Path:
+    """Write `LibriSpeech/` below `root`, each part with two speakers; returns `root`.
+
+    Args:
+        parts: which parts, and how many sentences each has if not those of `LIBRISPEECH_PARTS`.
+    """
+    rng = np.random.default_rng(0)
+    top = root / "LibriSpeech"
+    counts = parts if isinstance(parts, Mapping) else {part: LIBRISPEECH_PARTS[part] for part in parts}
+    number, speakers = 0, []
+    for index, (part, count) in enumerate(counts.items()):
+        for which, share in enumerate(_shares(count, 2)):
+            speaker, chapter = str(19 + 100 * index + which), str(198 + 10 * index)
+            speakers.append(f"{speaker:<4} | F | {part:<16} | 25.19 | A. Reader")
+            folder = top / part / speaker / chapter
+            lines = []
+            for i in range(share):
+                number += 1
+                name = f"{speaker}-{chapter}-{i:04d}"
+                _write(folder / f"{name}.flac", tones(sentence(number), rng))
+                lines.append(f"{name} {_in(ENGLISH, sentence(number))}\n")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
+    head = ";ID  |SEX| SUBSET           |MINUTES| NAME"
+    (top / "SPEAKERS.TXT").write_text("\n".join([head, *speakers, ""]))
+    (top / "CHAPTERS.TXT").write_text(";ID    |READER|MINUTES| SUBSET           | PROJ.|BOOK ID| CH. TITLE\n")
+    for name in ("BOOKS.TXT", "LICENSE.TXT", "README.TXT"):
+        (top / name).write_text("miniature\n")
+    return root
+
+
+def _shares(count: int, parts: int) -> list[int]:
+    return [count // parts + (i < count % parts) for i in range(parts)]
+
+
+def _in(script: str, text: str) -> str:
+    return text.translate(str.maketrans(LETTERS, script))
+
+
+def _write(path: Path, samples: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE, subtype="PCM_16")
+
+
+def _to_archive(folder: Path, part: str, speaker: str) -> None:
+    """Replace a speaker's folder by `wav/<speaker>.tar.gz`, which holds `<part>/<speaker>/*.wav`."""
+    with tarfile.open(folder.parents[1] / f"{speaker}.tar.gz", "w:gz") as archive:
+        for wav in sorted(folder.iterdir()):
+            info = tarfile.TarInfo(f"{part}/{speaker}/{wav.name}")
+            info.size = wav.stat().st_size
+            archive.addfile(info, io.BytesIO(wav.read_bytes()))
+            wav.unlink()
+    folder.rmdir()
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
