@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# LibriSpeech, 960 hours of read English: IML-Spikeformer at the published size on 5,000 BPE pieces, scored in WER (see
+# README.md). Options it doesn't know go to ../../TEMPLATE/asr1/asr.sh, also those set below; --help lists all.
+# shellcheck disable=SC2154  # 'option' sets the variables
+set -euo pipefail
+
+recipe_command=$(printf "%q " "$0" "$@")
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "${recipe}/../../TEMPLATE/utils/options.sh"
+
+option twin false "the ANN twin of the same size: true (beside the spiking model), only, or false"
+parse_options --keep-unknown "$@"
+one_of twin true only false
+
+spiking=${recipe}/conf/train_asr_iml_spikeformer.yaml
+ann=train_asr_iml_spikeformer_ann:${spiking}:${recipe}/conf/train_asr_transformer.yaml
+models=(--asr_config "${spiking}")
+if [ "${twin}" = only ]; then models+=(--experiments "${ann}"); fi
+if [ "${twin}" = true ]; then models+=(--experiments "train_asr_iml_spikeformer:${spiking} ${ann}"); fi
+[ "${twin}" = false ] || [[ " ${passed_on[*]-} " != *" --asr_"* ]] ||
+    die "--twin ${twin} trains the recipe's own models and leaves --asr_config, --asr_override and --asr_tag without" \
+        "effect; name all models in --experiments instead (README.md)"
+
+export recipe_command
+exec "${recipe}/../../TEMPLATE/asr1/asr.sh" \
+    --workdir "${recipe}" \
+    --corpus librispeech \
+    --train_set train_960 \
+    --valid_set dev \
+    --test_sets "dev_clean dev_other test_clean test_other" \
+    --profile_set test_clean \
+    --speed_perturb_factors "0.9 1.0 1.1" \
+    --audio_format flac \
+    --max_wav_duration 30 \
+    --token_type bpe \
+    --nbpe 5000 \
+    "${models[@]}" \
+    --inference_config "${recipe}/conf/decode_asr.yaml" \
+    ${passed_on[@]+"${passed_on[@]}"}
