@@ -1,23 +1,18 @@
-"""Batched CTC greedy decoding of an ESPnet experiment over a Kaldi data directory.
+"""Batched decoding of an ESPnet experiment, and its application to a Kaldi data directory."""
 
-Joint CTC/attention beam search is ESPnet's own: `python -m imlspike.espnet.asr_inference`.
-"""
-
-import argparse
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import humanfriendly
 import soundfile
 import torch
 import yaml
 
 from imlspike.data.audio import AudioError, OnMismatch, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
-from imlspike.espnet import register
+from imlspike.espnet.recognizer import load_recognizer
 
 Progress = Callable[[int, int, float], None]
 
@@ -32,40 +27,25 @@ class Decoded:
     seconds: float = 0.0
 
 
-class GreedyDecoder:
-    """An ESPnet recogniser that takes the best CTC token of every frame: no decoder, no beam, no LM.
-
-    Repeated tokens are merged, blanks and <sos/eos> left out (Graves et al. 2006, best path decoding). An
-    encoder that has `reparameterize()` is folded; the output stays the same up to rounding.
+class Decoder:
+    """Waveforms in, texts out: what greedy and joint decoding share.
 
     Args:
         config: `config.yaml` of the experiment (a recogniser of waveforms: it has a frontend).
         model: a model file of it, such as `valid.acc.ave.pth`.
         device: where to run, as torch names it.
 
+    Attributes:
+        sampling_rate: that waveforms must have, in Hz.
+
     Raises:
-        ValueError: if the model file doesn't hold exactly the parameters that `config.yaml` asks for.
+        ValueError: as `imlspike.espnet.recognizer.load_recognizer` does.
     """
 
     def __init__(self, config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu"):
-        register()
-        from espnet2.tasks.asr import ASRTask
-        from espnet2.text.build_tokenizer import build_tokenizer
-
-        with open(config, encoding="utf-8") as file:
-            args = argparse.Namespace(**yaml.safe_load(file))
-        self.model = ASRTask.build_model(args).to(device).eval()
-        _load_exactly(self.model, config, model)
-        if hasattr(self.model.encoder, "reparameterize"):
-            self.model.encoder.reparameterize()
-        # The short-time Fourier transform mirrors an utterance at its ends, which padding would hide from it:
-        # each utterance goes through the frontend alone, so that its transcript doesn't depend on its batch.
-        self.frontend, self.model.frontend = self.model.frontend, None
-        self.device = device
-        self.min_samples = int(args.frontend_conf.get("n_fft", 512)) // 2 + 1  # less can't be mirrored
-        self.peak = args.speech_volume_normalize
-        self.sampling_rate = humanfriendly.parse_size(str(args.frontend_conf.get("fs", 16000)))
-        self.tokenizer = build_tokenizer(token_type=args.token_type, bpemodel=args.bpemodel)
+        self.recognizer = load_recognizer(config, model, device)
+        self.model, self.tokenizer = self.recognizer.model, self.recognizer.tokenizer
+        self.sampling_rate = self.recognizer.sampling_rate
 
     @torch.no_grad()
     def __call__(self, waveforms: list[torch.Tensor]) -> list[str | None]:
@@ -77,55 +57,31 @@ class GreedyDecoder:
         from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
 
         try:
-            encoded, out_lengths = self._encode(waveforms)
+            encoded, lengths = self.recognizer.encode(waveforms)
         except TooShortUttError:
             if len(waveforms) == 1:
                 return [None]
-            return [text for waveform in waveforms for text in self([waveform])]
-        if isinstance(encoded, tuple):  # with intermediate CTC
-            encoded = encoded[0]
-        tokens = self.model.ctc.argmax(encoded)
-        return [
-            self._text(frames[:length], row[:length])
-            for frames, row, length in zip(tokens, encoded, out_lengths.tolist(), strict=True)
-        ]
+            half = len(waveforms) // 2
+            return self(waveforms[:half]) + self(waveforms[half:])
+        return [self.recognizer.text(tokens) for tokens in self.tokens(encoded, lengths)]
 
-    def _encode(self, waveforms: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """ESPnet's `encode` of a padded batch, features taken utterance by utterance."""
-        from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
-
-        shortest = min(map(len, waveforms))
-        if shortest < self.min_samples:
-            raise TooShortUttError("too short for the frontend", shortest, self.min_samples)
-        features = []
-        for waveform in waveforms:
-            samples = torch.tensor([len(waveform)], device=self.device)
-            if self.peak is not None and waveform.any():
-                waveform = waveform * (self.peak / waveform.abs().max())
-            features.append(self.frontend(waveform.to(self.device)[None], samples)[0][0])
-        lengths = torch.tensor([len(feature) for feature in features], device=self.device)
-        return self.model.encode(torch.nn.utils.rnn.pad_sequence(features, batch_first=True), lengths)
-
-    def _text(self, frames: torch.Tensor, encoded: torch.Tensor) -> str:
-        """The text of one utterance's best tokens (N,)."""
-        if not torch.isfinite(encoded).all():
-            raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
-        silent = (self.model.blank_id, self.model.eos)
-        best = [token for token in torch.unique_consecutive(frames).tolist() if token not in silent]
-        text = self.tokenizer.tokens2text([self.model.token_list[token] for token in best])
-        return " ".join(text.split())  # a blank at an end can't stand in a Kaldi table
+    def tokens(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """Token numbers of each utterance out of the encoder's output (B, N, C) with its lengths (B,)."""
+        raise NotImplementedError
 
 
-def _load_exactly(model: torch.nn.Module, config: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Load parameters; unlike ESPnet, which skips what isn't there, fail on a missing or superfluous one."""
-    path = Path(path)
-    if not path.is_file():
-        there = ", ".join(sorted(file.name for file in path.parent.glob("*.pth"))) or "no .pth file"
-        raise ValueError(f"{path}: no such model file; in {path.parent} there is {there}")
-    try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise ValueError(f"{path} doesn't belong to {os.fspath(config)}: {error}") from None
+class GreedyDecoder(Decoder):
+    """An ESPnet recogniser that takes the best CTC token of every frame: no decoder, no beam, no LM.
+
+    Repeated tokens are merged, blanks and <sos/eos> left out (Graves et al. 2006, best path decoding).
+    Arguments and errors are those of `Decoder`.
+    """
+
+    def tokens(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """See `Decoder.tokens`."""
+        best = self.model.ctc.argmax(encoded)
+        rows = zip(best, lengths.tolist(), strict=True)
+        return [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
 
 
 def decode_dir(
