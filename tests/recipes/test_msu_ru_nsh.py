@@ -73,7 +73,7 @@ def epochs_finished(log: Path) -> list[int]:
 def kill_within_epoch(work: Path) -> list[int]:
     """Run the recipe, kill -9 its process group in the middle of epoch 2; the epochs it finished."""
     log = work / "exp" / "tiny" / "train.log"
-    process = start(work, "--experiments", SPIKING, "--stop_stage", "6")
+    process = start(work, "--experiments", SPIKING, "--stop_stage", "11")
     deadline = time.monotonic() + 1000
     while not (log.exists() and "2epoch:train:1-" in log.read_text()):
         assert process.poll() is None, process.communicate()[0]
@@ -154,7 +154,7 @@ def test_a_run_of_what_is_complete_does_nothing(recipe):
 
 
 def test_a_training_with_other_settings_is_not_taken_up_in_silence(recipe):
-    process = start(recipe.work, "--experiments", SPIKING, "--stage", "6", "--train_args", "max_epoch=9")
+    process = start(recipe.work, "--experiments", SPIKING, "--stage", "11", "--train_args", "max_epoch=9")
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0 and "--resume anyway" in printed
     assert epochs_finished(recipe.work / "exp/tiny/train.log") == list(range(1, EPOCHS + 1))
@@ -163,7 +163,7 @@ def test_a_training_with_other_settings_is_not_taken_up_in_silence(recipe):
 def test_two_trainings_never_write_one_experiment(recipe):
     with open(recipe.work / "exp/tiny/.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = start(recipe.work, "--experiments", SPIKING, "--stage", "6", "--stop_stage", "6")
+        process = start(recipe.work, "--experiments", SPIKING, "--stage", "11", "--stop_stage", "11")
         printed, _ = process.communicate(timeout=120)
     assert process.returncode != 0 and "another process is training in exp/tiny" in printed
 
@@ -176,6 +176,9 @@ def test_two_trainings_never_write_one_experiment(recipe):
         (["--decode_modes", "greedy beam"], "'beam'; expected one of: greedy joint"),
         (["--experiments", "a:nowhere.yaml"], "configuration of a: there is no nowhere.yaml"),
         (["--corpus_dir", "nowhere"], "--corpus_dir: there is no nowhere"),
+        (["--skip_train", "yes"], "--skip_train is 'yes'; expected one of: true false"),
+        (["--max_wav_duration", "20s"], "--max_wav_duration is '20s'; expected a number"),
+        (["--inference_nj", "0"], "--inference_nj is 0; expected at least 1"),
         (["--train_args", "max_epoch"], "'max_epoch' is no setting"),
     ],
 )
@@ -188,6 +191,6 @@ def test_a_wrong_option_stops_before_anything_is_made(tmp_path, options, message
 
 def test_a_wrong_key_of_a_configuration_stops_with_the_nearest_right_one(recipe, tmp_path):
     (tmp_path / "typo.yaml").write_text("encoder_conf: {kapa: 0.4}")
-    options = ["--experiments", f"typo:{HERE}/tiny.yaml:{tmp_path}/typo.yaml", "--stage", "6"]
+    options = ["--experiments", f"typo:{HERE}/tiny.yaml:{tmp_path}/typo.yaml", "--stage", "11"]
     printed, _ = (process := start(recipe.work, *options)).communicate(timeout=120)
     assert process.returncode != 0 and "did you mean 'kappa'?" in printed

@@ -48,11 +48,14 @@ def test_options_hold_what_was_given(args, expected):
         (["stage"], "unexpected argument 'stage'"),
         (["--PATH", "x"], "unknown option --PATH"),
         (["--stage", "two"], "--stage is 'two'; expected a whole number"),
+        (["--stage", "0"], "--stage is 0; expected at least 1"),
+        (["--note", "1.5s"], "--note is '1.5s'; expected a number"),
         (["--token_type", "phone"], "--token_type is 'phone'; expected one of: char bpe"),
     ],
 )
 def test_a_wrong_option_is_named_with_the_way_out(args, message):
-    done = bash(OPTIONS + 'parse_options "$@"; whole_number stage; one_of token_type char bpe', *args)
+    checks = "whole_number stage; at_least_one stage; decimal_number note; one_of token_type char bpe"
+    done = bash(f'{OPTIONS} note=0.5; parse_options "$@"; {checks}', *args)
     assert done.returncode == 2 and message in done.stderr and done.stdout == ""
 
 
@@ -66,6 +69,12 @@ def test_options_of_the_calling_script_are_known_to_the_one_it_calls():
     assert "did you mean --model?" in bash(script, "--modle", "full").stderr
     shown = bash(script, "--help").stdout
     assert "--model" in shown and "--token_type" in shown
+
+
+def test_stages_run_between_the_first_and_the_last_unless_skipped():
+    script = 'stage=2 stop_stage=11 skip_stages="1 3"; for n in 1 2 3 4 10 11 12; do stage $n x || true; done'
+    done = bash(script)
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["2:", "4:", "10:", "11:"]
 
 
 def test_once_runs_again_only_for_another_key_or_after_a_failure(tmp_path):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Speech recognition from a corpus to a table of results, stage by stage. A recipe's run.sh calls it; --help lists
-# the options. What is complete is not done again; a run that was stopped goes on where it was.
-# shellcheck disable=SC2046,SC2154  # test_texts gives several words; 'option' sets the variables
+# Speech recognition from a corpus to a table of results, in ESPnet's stages and with its options where it has them.
+# A recipe's run.sh calls it; --help lists the options. What is complete is not done again; a run that was stopped
+# goes on where it was.
+# shellcheck disable=SC2034,SC2154  # the steps use these variables; 'option' sets them
 set -euo pipefail
 { # read whole before it runs: an update of the project can't change a script that trains for hours
 
@@ -13,12 +14,19 @@ command_line=${recipe_command:-$(printf "%q " "$0" "$@")}
 
 # What to run, where, and on what
 option stage 1 "first stage to run"
-option stop_stage 10 "last stage to run"
+option stop_stage 16 "last stage to run"
+option skip_stages "" "stages to leave out, as '14 15'"
+option skip_data_prep false "leave out stages 1 to 5: true or false"
+option skip_train false "leave out stages 6 to 11"
+option skip_eval false "leave out stages 12 to 14"
+option skip_packing false "leave out stage 15"
 option workdir . "folder for data/ dump/ exp/ downloads/"
 option python python3 "Python with imlspike and its extra 'asr'"
 option nj 2 "processes that run side by side, one model or piece of work each"
+option inference_nj "" "processes that decode side by side; empty: as many as --nj"
 option threads 1 "threads of each process"
-option ngpu 0 "GPUs of each training"
+option ngpu 0 "GPUs of each training on each machine; 0: none"
+option num_nodes 1 "machines of each training"
 option seed 0 "random seed"
 # Data
 option corpus "" "corpus, as 'imlspike prepare' names it"
@@ -26,12 +34,14 @@ option corpus_dir "" "the corpus on this machine; empty: download it"
 option prepare_args "" "further options of 'imlspike prepare'"
 option train_set train "training set"
 option valid_set valid "validation set"
-option test_sets test "test sets, separated by spaces"
+option test_sets test "sets to decode and score, separated by spaces; --valid_set may be among them"
 option speed_perturb_factors "" "for example '0.9 1.0 1.1'; empty: none"
+option audio_format "" "flac; empty: the files as preparation left them"
+option min_wav_duration 0.1 "shortest utterance to train on, in seconds"
+option max_wav_duration 20 "longest utterance to train on, in seconds"
 option token_type char "char or bpe"
 option nbpe 300 "size of the bpe vocabulary"
 option tokens_args "" "further options of 'imlspike tokens'"
-option fit_args "" "further options of 'imlspike fit', as '--max-seconds 20'"
 # Models: one, or several that are trained side by side
 option asr_config "" "training YAML"
 option asr_override "" "YAML files that say what differs from it, separated by spaces"
@@ -44,9 +54,13 @@ option resume true "go on from a checkpoint; false: begin again; anyway: go on a
 option decode_modes "greedy joint" "greedy: CTC; joint: CTC/attention beam search"
 option inference_config egs/TEMPLATE/asr1/conf/decode_joint.yaml "YAML of the beam search"
 option inference_args "" "further options of ESPnet's asr_inference, as '--beam_size 5'"
-option inference_model "" "file in the experiment; empty: the average of the best epochs"
+option inference_asr_model "" "file in the experiment; empty: the average of the best epochs"
+option profile_set "" "set on which spikes and energy are counted; empty: the first of --test_sets"
 
-. "${template}/steps.sh"
+. "${template}/settings.sh"
+. "${template}/steps_data.sh"
+. "${template}/steps_train.sh"
+. "${template}/steps_decode.sh"
 parse_options "$@"
 check_options
 trap on_exit EXIT
@@ -69,27 +83,39 @@ if stage 2 "speed perturbation"; then
     fi
 fi
 
-if stage 3 "tokens"; then
-    once "${tokens}/.done" "$(fingerprint "${nbpe}" "${tokens_args}" "data/${train_used}/text" $(test_texts))" \
-        make_tokens
+if stage 3 "format of the audio"; then
+    if [ -n "${audio_format}" ]; then
+        for set in $(all_sets); do format_audio "${set}"; done
+    else
+        log "  not asked for (--audio_format flac)"
+    fi
 fi
 
-if stage 4 "utterances too short for their transcript, or too long"; then
+if stage 4 "removal of what is too long or too short"; then
+    log "  together with what is too short for its transcript, in stage 5"
+fi
+
+if stage 5 "tokens, and removal of what is too short for its transcript"; then
+    once "${tokens}/.done" "$(tokens_key)" make_tokens
     once "${dump}/.done/fit" "$(fit_key)" fit_data
 fi
 
-if stage 5 "statistics of the features"; then
+if stage 9 "n-gram language model"; then
+    log "  not used"
+fi
+
+if stage 10 "statistics of the features"; then
     once "${dump}/.done/stats" "$(stats_key)" collect_stats
 fi
 
-if stage 6 "training of ${names[*]}"; then
-    follow_logs train.log
+if stage 11 "training of ${names[*]}"; then
+    follow_experiments train.log
     for name in "${names[@]}"; do job "${nj}" train "${name}"; done
     wait_for_jobs
     stop_following
 fi
 
-if stage 7 "decoding"; then
+if stage 12 "decoding of ${test_sets}"; then
     follow_decoding
     for_each_decoding decode_pieces
     wait_for_jobs
@@ -97,19 +123,19 @@ if stage 7 "decoding"; then
     for_each_decoding join_pieces
 fi
 
-if stage 8 "scoring"; then
+if stage 13 "scoring"; then
     for_each_decoding score
     wait_for_jobs
 fi
 
-if stage 9 "spike counts and energy"; then
-    follow_logs profile/log
+if stage 14 "spike counts and energy on ${profile_set}"; then
+    follow_experiments profile/log
     for name in "${names[@]}"; do job "${nj}" profile "${name}"; done
     wait_for_jobs
     stop_following
 fi
 
-if stage 10 "report"; then
+if stage 16 "report"; then
     report
 fi
 log "done"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154  # stage and stop_stage are options of the script that reads this
+# shellcheck shell=bash disable=SC2154  # stage, stop_stage, skip_stages and python are options of who reads this
 # What the stage drivers share: messages, steps that run once, jobs side by side, logs.
 
 started_at=$(date +%s)
@@ -11,9 +11,9 @@ elapsed() {
 
 log() { echo "[$(elapsed)] $*"; }
 
-# stage NUMBER TITLE: true where that stage is asked for, and says so
+# stage NUMBER TITLE: true where that stage is asked for and not to be skipped, and says so
 stage() {
-    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] || return 1
+    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ] && [[ " ${skip_stages:-} " != *" $1 "* ]] || return 1
     current_stage="$1 ($2)"
     log "stage $1: $2"
 }
@@ -89,6 +89,17 @@ on_exit() {
     if [ "${status}" -ne 0 ] && [ -n "${current_stage}" ]; then
         log "stopped in stage ${current_stage}. The same command goes on from there and does nothing twice." >&2
     fi
+}
+
+# follow_logs NAME=LOG...: shows in the background what the logs tell of progress, until stop_following
+follow_logs() {
+    "${python}" "$(dirname "${BASH_SOURCE[0]}")/follow.py" "$@" &
+    follower=$!
+}
+
+stop_following() {
+    kill "${follower}" 2> /dev/null || true
+    wait "${follower}" 2> /dev/null || true
 }
 
 # count_lines TOTAL WHAT PATTERN GLOB...: says now and then how many lines match, and how long the rest takes.

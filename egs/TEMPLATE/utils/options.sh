@@ -83,3 +83,17 @@ whole_number() {
     local name
     for name in "$@"; do [[ ${!name} =~ ^[0-9]+$ ]] || die "--${name} is '${!name}'; expected a whole number"; done
 }
+
+# at_least_one nj: dies where a variable holds zero
+at_least_one() {
+    local name
+    for name in "$@"; do [ "${!name}" -ge 1 ] || die "--${name} is ${!name}; expected at least 1"; done
+}
+
+# decimal_number max_wav_duration: dies unless each variable holds a number such as 20 or 0.1
+decimal_number() {
+    local name
+    for name in "$@"; do
+        [[ ${!name} =~ ^[0-9]+([.][0-9]+)?$ ]] || die "--${name} is '${!name}'; expected a number"
+    done
+}

@@ -1,0 +1,118 @@
+# shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2046
+# What the options of asr.sh mean: checks, folders, one resolved configuration for each experiment. Variables are the
+# options and those that check_options sets (so SC2154 and SC2034 are silent here and in steps_*.sh); what holds
+# several words is split into words on purpose (SC2086, SC2046).
+
+declare -A config_of=() overrides_of=()
+names=()
+
+check_options() {
+    inference_nj=${inference_nj:-${nj}} profile_set=${profile_set:-${test_sets%% *}}
+    whole_number stage stop_stage nj inference_nj threads ngpu num_nodes seed nbpe
+    decimal_number min_wav_duration max_wav_duration
+    at_least_one nj inference_nj num_nodes
+    local option
+    for option in skip_data_prep skip_train skip_eval skip_packing; do one_of "${option}" true false; done
+    ! ${skip_data_prep} || skip_stages+=" 1 2 3 4 5"
+    ! ${skip_train} || skip_stages+=" 6 7 8 9 10 11"
+    ! ${skip_eval} || skip_stages+=" 12 13 14"
+    ! ${skip_packing} || skip_stages+=" 15"
+    one_of audio_format "" flac
+    one_of token_type char bpe
+    one_of feats_normalize global_mvn utterance_mvn
+    one_of resume true false anyway
+    local mode setting
+    for mode in ${decode_modes}; do one_of mode greedy joint; done
+    for setting in ${train_args}; do
+        [[ ${setting} == *=* ]] || die "--train_args: '${setting}' is no setting; write key=value, as max_epoch=20"
+    done
+    [ -n "${corpus}" ] || [ "${stage}" -gt 1 ] || die "--corpus is empty; name the corpus to prepare"
+    [ -z "${corpus_dir}" ] || corpus_dir=$(existing "${corpus_dir}" --corpus_dir)
+    inference_config=$(existing "${inference_config}" --inference_config)
+    list_experiments
+    mkdir -p "${workdir}"
+    train_used=${train_set}${speed_perturb_factors:+_sp}
+    sound=data
+    if [ -n "${audio_format}" ]; then sound=dump/${audio_format}; fi
+    dump=dump/${token_type}${speed_perturb_factors:+_sp}
+    if [ "${token_type}" = bpe ]; then dump=dump/bpe${nbpe}${speed_perturb_factors:+_sp}; fi
+    tokens=${dump}/tokens
+    bpemodel=none
+    if [ "${token_type}" = bpe ]; then bpemodel=${tokens}/bpe.model; fi
+    export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}" PYTHONUNBUFFERED=1
+    export OMP_NUM_THREADS="${threads}" MKL_NUM_THREADS="${threads}"
+    # glibc would give each large block back to the system and fault it in again: 15 to 20 % of a training step.
+    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
+}
+
+# existing PATH WHAT: the absolute path of what has to be there, seen from here or from the project's root
+existing() {
+    local from
+    for from in "" "${root}/"; do
+        if [ -e "${from}$1" ]; then realpath "${from}$1"; return; fi
+    done
+    die "$2: there is no $1, neither here (${PWD}) nor in ${root}"
+}
+
+# names, config_of and overrides_of from --experiments, or from --asr_config, --asr_override and --asr_tag
+list_experiments() {
+    local spec name file parts
+    if [ -z "${experiments}" ]; then
+        [ -n "${asr_config}" ] ||
+            die "no model: give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...] ...'"
+        spec=${asr_override:-${asr_config}}
+        experiments=${asr_tag:-$(basename "${spec##* }" .yaml)}:${asr_config}
+        for file in ${asr_override}; do experiments+=:${file}; done
+    fi
+    for spec in ${experiments}; do
+        IFS=: read -r -a parts <<< "${spec}"
+        name=${parts[0]}
+        [ "${#parts[@]}" -ge 2 ] || die "--experiments: '${spec}' has no configuration; write NAME:CONFIG[:OVERRIDE...]"
+        [ -z "${config_of[${name}]:-}" ] || die "--experiments: the name ${name} stands twice"
+        names+=("${name}")
+        config_of[${name}]=$(existing "${parts[1]}" "configuration of ${name}")
+        for file in "${parts[@]:2}"; do
+            overrides_of[${name}]+=$(existing "${file}" "override of ${name}")$'\n'
+        done
+    done
+}
+
+# One checked YAML for each experiment, before anything else: a wrong key costs seconds, not a night.
+resolve_configs() {
+    local name
+    log "configuration of ${names[*]}"
+    mkdir -p "${dump}/config"
+    for name in "${names[@]}"; do job "${nj}" resolve_config "${name}"; done
+    wait_for_jobs
+    for name in "${names[@]:1}"; do
+        diff -q <(frontend_of "${names[0]}") <(frontend_of "${name}") > /dev/null ||
+            die "${names[0]} and ${name} have different front ends; they can't share statistics, run them apart"
+    done
+}
+
+resolve_config() {
+    local resolved=${dump}/config/$1.yaml arguments=("${config_of[$1]}") file setting
+    while read -r file; do arguments+=(${file:+--override "${file}"}); done <<< "${overrides_of[$1]:-}"
+    for setting in ${train_args}; do arguments+=(--set "${setting}"); done
+    once "${resolved}.done" "$(fingerprint "${arguments[@]}")" --quiet write_config "${resolved}" "${arguments[@]}"
+}
+
+write_config() { # RESOLVED ARGUMENT...; what ESPnet says about packages it could use isn't shown
+    local resolved=$1; shift
+    if ! "${python}" -m imlspike.bin.config "$@" --output "${resolved}" > "${resolved}.log" 2>&1; then
+        grep '^config:' "${resolved}.log" >&2 || cat "${resolved}.log" >&2
+        return 1
+    fi
+}
+
+# The sets that are worked on: each once, the training set first
+all_sets() { printf '%s\n' "${train_used}" ${valid_set} ${test_sets} | awk '!seen[$0]++'; }
+
+# follow_experiments LOG: shows the progress that the log of this name tells in each experiment, until stop_following
+follow_experiments() {
+    local name logs=()
+    for name in "${names[@]}"; do logs+=("${name}=exp/${name}/$1"); done
+    follow_logs "${logs[@]}"
+}
+
+frontend_of() { awk '/^[^ ]/ { keep = /^frontend/ } keep' "${dump}/config/$1.yaml"; }

@@ -1,0 +1,66 @@
+# shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2046,SC2012
+# Stages 1 to 5: data. See settings.sh for the variables.
+
+prepare_key() {
+    local listing=""
+    if [ -n "${corpus_dir}" ]; then listing=$(ls -lLR "${corpus_dir}" | cksum); fi
+    fingerprint "${corpus}" "${corpus_dir}" "${prepare_args}" "${listing}"
+}
+
+prepare_data() {
+    local from=(--download-dir downloads)
+    if [ -n "${corpus_dir}" ]; then from=(--corpus-dir "${corpus_dir}"); fi
+    "${python}" -m imlspike.bin.prepare "${corpus}" "${from[@]}" --output-dir data ${prepare_args}
+}
+
+perturb_speed() {
+    "${python}" -m imlspike.bin.speed "data/${train_set}" --factors ${speed_perturb_factors} \
+        --output-dir "data/${train_used}"
+}
+
+format_audio() { # SET
+    once "${sound}/$1/.done" "$(fingerprint "${audio_format}" "data/$1/"{wav.scp,text,utt2spk})" \
+        "${python}" -m imlspike.bin.format "data/$1" --output-dir "${sound}/$1" --audio-format "${audio_format}" \
+        --nj "${nj}"
+}
+
+tokens_key() { fingerprint "${nbpe}" "${tokens_args}" $(all_sets | sed "s|.*|${sound}/&/text|"); }
+
+make_tokens() {
+    local size=()
+    if [ "${token_type}" = bpe ]; then size=(--nbpe "${nbpe}"); fi
+    "${python}" -m imlspike.bin.tokens --train "${sound}/${train_used}" \
+        --check $(all_sets | tail -n +2 | sed "s|^|${sound}/|") \
+        --output-dir "${tokens}" --type "${token_type}" "${size[@]}" ${tokens_args}
+}
+
+# The strongest subsampling among the experiments (conv2d < conv2d6 < conv2d8): all of them can train on what is left.
+input_layer() {
+    local found
+    found=$(cat "${dump}"/config/*.yaml | sed -n 's/^ *input_layer: *//p' | sort | tail -n 1)
+    echo "${found:-conv2d}"
+}
+
+# Samples from one frame of the features to the next
+hop_length() {
+    local found
+    found=$(frontend_of "${names[0]}" | sed -n 's/^ *hop_length: *//p')
+    echo "${found:-128}" # ESPnet's default
+}
+
+fit_args() {
+    echo "--input-layer $(input_layer) --hop $(hop_length) --min-seconds ${min_wav_duration}" \
+        "--max-seconds ${max_wav_duration}"
+}
+
+fit_key() {
+    fingerprint "$(fit_args)" "${sound}"/{"${train_used}","${valid_set}"}/{text,wav.scp} "${tokens}/.done"
+}
+
+fit_data() {
+    local set model=()
+    if [ "${token_type}" = bpe ]; then model=(--bpe-model "${bpemodel}"); fi
+    for set in "${train_used}" "${valid_set}"; do
+        "${python}" -m imlspike.bin.fit "${sound}/${set}" --output-dir "${dump}/${set}" "${model[@]}" $(fit_args)
+    done
+}

@@ -1,0 +1,79 @@
+# shellcheck shell=bash disable=SC2154,SC2086,SC2046
+# Stages 10 and 11: statistics and training by ESPnet's trainer. See settings.sh for the variables.
+
+# The arguments that statistics and training share.
+espnet_data() {
+    local set option
+    printf '%s\n' --use_preprocessor true --token_type "${token_type}" --token_list "${tokens}/tokens.txt" \
+        --bpemodel "${bpemodel}"
+    for option in train:"${train_used}" valid:"${valid_set}"; do
+        set=${dump}/${option#*:} option=${option%%:*}
+        printf '%s\n' "--${option}_data_path_and_name_and_type" "${set}/wav.scp,speech,sound" \
+            "--${option}_data_path_and_name_and_type" "${set}/text,text,text"
+    done
+}
+
+stats_key() {
+    fingerprint "$(frontend_of "${names[0]}")" "${dump}"/{"${train_used}","${valid_set}"}/{wav.scp,text} \
+        "${tokens}/tokens.txt"
+}
+
+collect_stats() {
+    local stats=${dump}/stats split shape vocabulary
+    logged "${stats}/stats.log" "${python}" -m imlspike.espnet.asr_train --collect_stats true \
+        --config "${dump}/config/${names[0]}.yaml" --normalize none --output_dir "${stats}" --ngpu 0 $(espnet_data) \
+        --train_shape_file "${dump}/${train_used}/wav.scp" --valid_shape_file "${dump}/${valid_set}/wav.scp"
+    vocabulary=$(wc -l < "${tokens}/tokens.txt")
+    for split in train valid; do # ESPnet weighs a batch by frames and by tokens x vocabulary
+        shape=${stats}/${split}/text_shape
+        awk -v n="${vocabulary}" '{ print $0 "," n }' "${shape}" > "${shape}.${token_type}"
+    done
+    log "  $(wc -l < "${stats}/train/speech_shape") + $(wc -l < "${stats}/valid/speech_shape") utterances"
+}
+
+train() {
+    local name=$1 exp=exp/$1 config=${dump}/config/$1.yaml key
+    key=$(fingerprint "${config}" "${ngpu}" "${seed}" "${feats_normalize}" "${dump}/.done/stats" \
+        "${dump}"/{"${train_used}","${valid_set}"}/text)
+    lock_experiment "${exp}"
+    once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
+}
+
+# lock_experiment EXP: makes the folder and holds its lock as long as this process or a trainer that it starts lives
+lock_experiment() {
+    mkdir -p "$1/.done"
+    if command -v flock > /dev/null; then
+        exec 9>> "$1/.lock"
+        flock -n 9 || die "another process is training in $1; wait for it or end it"
+    fi
+}
+
+run_trainer() {
+    local name=$1 key=$2 exp=exp/$1 shape normalize=(--normalize "${feats_normalize}") args=()
+    settle_earlier_training "${exp}" "${key}" --asr_tag
+    cp "${dump}/config/${name}.yaml" "${exp}/train.yaml"
+    cp "${tokens}/tokens.txt" "${dump}/stats/train/feats_stats.npz" "${exp}/"
+    if [ "${token_type}" = bpe ]; then cp "${bpemodel}" "${exp}/"; fi
+    if [ "${feats_normalize}" = global_mvn ]; then
+        normalize+=(--normalize_conf "stats_file=${PWD}/${exp}/feats_stats.npz")
+    fi
+    for shape in speech_shape "text_shape.${token_type}"; do
+        args+=(--train_shape_file "${dump}/stats/train/${shape}" --valid_shape_file "${dump}/stats/valid/${shape}")
+    done
+    logged "${exp}/train.log" "${python}" -m imlspike.espnet.asr_train --config "${exp}/train.yaml" \
+        --output_dir "${exp}" --resume true --ngpu "${ngpu}" --seed "${seed}" $(espnet_data) "${normalize[@]}" \
+        "${args[@]}" --fold_length 80000 --fold_length 150
+}
+
+# settle_earlier_training EXP KEY OPTION: a checkpoint of other settings is never taken up in silence; OPTION gives the
+# experiment another name.
+settle_earlier_training() {
+    local exp=$1 key=$2 option=$3 started=$1/.done/started
+    if [ "${resume}" = false ]; then
+        rm -rf "${exp}"/*.pth "${exp}"/{tensorboard,images,att_ws,train.log}
+    elif [ "${resume}" = true ] && [ -f "${exp}/checkpoint.pth" ] && [ "$(cat "${started}")" != "${key}" ]; then
+        die "${exp} holds a training with other settings or data (its settings: ${exp}/train.yaml). Give another" \
+            "${option}, or begin again with --resume false, or go on from its checkpoint with --resume anyway"
+    fi
+    echo "${key}" > "${started}"
+}
