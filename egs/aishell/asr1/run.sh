@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# AiShell-1, 178 hours of read Mandarin: IML-Spikeformer at the published size on characters, scored in CER (see
+# AiShell-1, 165 hours of read Mandarin: IML-Spikeformer at the published size on characters, scored in CER (see
 # README.md). Options it doesn't know go to ../../TEMPLATE/asr1/asr.sh, also those set below; --help lists all.
 # shellcheck disable=SC2154  # 'option' sets the variables
 set -euo pipefail
