@@ -1,48 +1,92 @@
 """Prepare a corpus as Kaldi data directories, checked.
 
-    python -m imlspike.bin.prepare msu_ru_nsh --download-dir downloads --output-dir data
+python -m imlspike.bin.prepare msu_ru_nsh --download-dir downloads --output-dir data
+python -m imlspike.bin.prepare librispeech --corpus-dir /corpora/LibriSpeech --parts train-clean-100 dev-clean
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from imlspike.data.aishell import download_aishell, prepare_aishell
+from imlspike.data.corpus import Prepared
 from imlspike.data.debian import DownloadError
+from imlspike.data.librispeech import PARTS, download_librispeech, prepare_librispeech
 from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
-
-CORPORA = {"msu_ru_nsh": (download_msu_ru_nsh, prepare_msu_ru_nsh)}
+from imlspike.data.openslr import BASE_URL
+from imlspike.data.progress import Progress
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write `train`, `valid` and `test` below --output-dir; print what is in them and what was left out."""
-    parser = argparse.ArgumentParser(prog="imlspike prepare", description=main.__doc__)
-    parser.add_argument("corpus", choices=sorted(CORPORA))
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--corpus-dir", type=Path, help="the corpus, unpacked, on this machine")
-    source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
-    parser.add_argument("--output-dir", type=Path, default=Path("data"))
-    parser.add_argument("--max-left-out", type=float, default=0.05, help="share of sentences (default 0.05)")
-    args = parser.parse_args(argv)
-    download, prepare = CORPORA[args.corpus]
+    """Write a data directory for each set below --output-dir; print what is in them and what was left out."""
+    args = _parser().parse_args(argv)
+    download, prepare = _functions(args)
     try:
         corpus_dir = args.corpus_dir or download(args.download_dir)
-        result = prepare(corpus_dir, args.output_dir, args.max_left_out, _progress)
-    except (DownloadError, ValueError, OSError) as error:
+        result = prepare(corpus_dir, args.output_dir, args.max_left_out, Progress("recordings read"))
+    except (DownloadError, ImportError, ValueError, OSError) as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 1
-    print(f"{'split':<8}{'utterances':>12}{'minutes':>10}{'characters':>12}{'left out':>10}")
-    for split, (kept, excluded) in result.items():
-        minutes = sum(u.seconds for u in kept) / 60
-        characters = sum(len(u.text) for u in kept)
-        print(f"{split:<8}{len(kept):>12}{minutes:>10.1f}{characters:>12}{len(excluded):>10}")
+    _print_table(result)
     if any(excluded for _, excluded in result.values()):
         print(f"What was left out, and why: {args.output_dir}/*/excluded.tsv")
     return 0
 
 
-def _progress(done: int, total: int) -> None:
-    if done == total or done % 100 == 0:
-        print(f"read {done}/{total} recordings", file=sys.stderr, flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="imlspike prepare", description=main.__doc__)
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    for name, sets in {
+        "msu_ru_nsh": "train, valid and test",
+        "aishell": "train, dev and test",
+        "librispeech": "train_960, dev, and one set for each part: train_clean_100, ..., test_other",
+    }.items():
+        corpus = corpora.add_parser(name, help=f"writes {sets}")
+        source = corpus.add_mutually_exclusive_group(required=True)
+        source.add_argument("--corpus-dir", type=Path, help="the corpus, unpacked, on this machine")
+        source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
+        add = corpus.add_argument
+        add("--output-dir", type=Path, default=Path("data"))
+        add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
+        if name != "msu_ru_nsh":
+            add("--base-url", default=BASE_URL, help="openslr.org's resources/, or a mirror's")
+        if name == "aishell":
+            add(
+                "--unpack-dir", type=Path, help="where speakers' archives are unpacked (default: beside them)"
+            )
+        if name == "librispeech":
+            add(
+                "--parts",
+                nargs="+",
+                choices=PARTS,
+                help="which parts (default: all, or those that are there)",
+            )
+    return parser
+
+
+def _functions(args: argparse.Namespace):
+    """The corpus's two functions, with its own options filled in."""
+    if args.corpus == "aishell":
+        return (
+            partial(download_aishell, base_url=args.base_url),
+            partial(prepare_aishell, unpack_dir=args.unpack_dir),
+        )
+    if args.corpus == "librispeech":
+        return (
+            partial(download_librispeech, parts=args.parts, base_url=args.base_url),
+            partial(prepare_librispeech, parts=args.parts),
+        )
+    return download_msu_ru_nsh, prepare_msu_ru_nsh
+
+
+def _print_table(result: Prepared) -> None:
+    width = max(8, *(len(name) + 2 for name in result))
+    print(f"{'set':<{width}}{'utterances':>12}{'minutes':>10}{'characters':>12}{'left out':>10}")
+    for name, (kept, excluded) in result.items():
+        minutes = sum(u.seconds for u in kept) / 60
+        characters = sum(len(u.text) for u in kept)
+        print(f"{name:<{width}}{len(kept):>12}{minutes:>10.1f}{characters:>12}{len(excluded):>10}")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ from pathlib import Path
 import soundfile
 
 from imlspike.data.audio import AudioError, read_audio
+from imlspike.data.corpus import Prepared, check_left_out
 from imlspike.data.debian import download_package
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.text import normalize_russian
-
-Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
-"""split -> (utterances kept, utterance -> reason for those left out)"""
 
 SPLITS = ("train", "valid", "test")
 SAMPLING_RATE = 16000
@@ -152,14 +150,4 @@ def _check(result: Prepared, corpus_dir: Path, max_left_out: float) -> None:
                     f"{corpus_dir}: {other} ({other_split}) and {utterance.id} ({split}) have the same "
                     "transcript, so the splits would overlap; remove one of the two"
                 )
-    reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
-    total = len(reasons) + sum(len(kept) for kept, _ in result.values())
-    if len(reasons) > max_left_out * total:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:5])
-        raise ValueError(
-            f"{corpus_dir}: {len(reasons)} of {total} sentences would be left out, more than "
-            f"{max_left_out:.0%}; repair the corpus or allow it with --max-left-out. The first: {listed}"
-        )
-    for split, (kept, _) in result.items():
-        if not kept:
-            raise ValueError(f"{corpus_dir}: no sentence for {split}; is this the whole corpus?")
+    check_left_out(result, corpus_dir, max_left_out)

@@ -88,7 +88,7 @@ def test_too_much_left_out_is_an_error_and_nothing_is_written(corpus, tmp_path, 
         (corpus / "wav" / f"ru_{number:04d}.wav").write_bytes(b"")
     assert main(["msu_ru_nsh", "--corpus-dir", str(corpus), "--output-dir", str(tmp_path / "data")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "2 of 24 sentences would be left out, more than 5%" in error and "ru_0001" in error
+    assert "2 of 24 utterances would be left out, more than 5%" in error and "ru_0001" in error
     assert not (tmp_path / "data").exists()
 
 
@@ -144,7 +144,7 @@ def test_an_incomplete_corpus_is_refused(corpus, tmp_path):
     transcripts(corpus).write_text("\n".join(lines[:5]), encoding="utf-8")
     for wav in sorted((corpus / "wav").iterdir())[5:]:
         wav.unlink()
-    with pytest.raises(ValueError, match="no sentence for valid"):
+    with pytest.raises(ValueError, match="no utterance for valid"):
         prepare_msu_ru_nsh(corpus, tmp_path / "data")
 
 
