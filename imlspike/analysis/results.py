@@ -5,6 +5,7 @@ An experiment is a folder as the recipe leaves it:
 ==========================================  ======================================================
 config.yaml, train.log                      of ESPnet's trainer
 decode_<mode>/<set>/score.json              of `imlspike score`
+decode_<mode>/<set>/speed.json              what decoding took: audio_seconds, seconds, processes
 profile/energy.json                         of `imlspike profile`
 ==========================================  ======================================================
 
@@ -13,6 +14,7 @@ The ANN twin of `quick` is `quick_ann`, beside it.
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from imlspike.analysis.energy import FIGURES, verdict
 from imlspike.analysis.training_log import peak_memory_mb, read_epochs
 
 TWIN = "_ann"
+MEASURES = ("cer", "wer")
 
 
 def gather(folder) -> dict:
@@ -37,16 +40,20 @@ def gather(folder) -> dict:
     scores = []
     for path in sorted(folder.glob("decode_*/*/score.json")):
         mode, test_set = path.parent.parent.name.removeprefix("decode_"), path.parent.name
-        scores.append({"decoding": mode, "set": test_set} | json.loads(path.read_text(encoding="utf-8")))
-    energy = folder / "profile" / "energy.json"
+        score = {"decoding": mode, "set": test_set, "speed": _read(path.with_name("speed.json"))}
+        scores.append(score | _read(path))
     return {
         "name": folder.name,
         "encoder": config.get("encoder"),
         "seed": config.get("seed"),
         "training": _training(folder / "train.log"),
         "scores": scores,
-        "energy": json.loads(energy.read_text(encoding="utf-8")) if energy.is_file() else None,
+        "energy": _read(folder / "profile" / "energy.json"),
     }
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _training(log):
@@ -69,8 +76,14 @@ def _training(log):
     }
 
 
-def compare(experiments: list[dict], resamples: int = 10000, seed: int = 0) -> list[dict]:
-    """Each spiking experiment beside its twin: ratios of CER (with a paired interval), time, memory; energy.
+def compare(
+    experiments: list[dict], measure: str = "cer", resamples: int = 10000, seed: int = 0
+) -> list[dict]:
+    """Each spiking experiment beside its twin: ratios of errors (with a paired interval), of time and of
+    memory; energy.
+
+    Args:
+        measure: the errors that are compared, "cer" or "wer".
 
     An interval that holds 1 means that these test sentences don't tell the two apart.
     """
@@ -80,15 +93,15 @@ def compare(experiments: list[dict], resamples: int = 10000, seed: int = 0) -> l
         twin = named.get(experiment["name"] + TWIN)
         if twin is None:
             continue
-        comparison = {"name": experiment["name"], "twin": twin["name"], "cer": [], "energy": None}
+        comparison = {"name": experiment["name"], "twin": twin["name"], "errors": [], "energy": None}
         for score in experiment["scores"]:
             other = [
                 s for s in twin["scores"] if (s["decoding"], s["set"]) == (score["decoding"], score["set"])
             ]
             if other:
-                ratio, low, high = cer_ratio(score, other[0], resamples, seed)
-                where = {"decoding": score["decoding"], "set": score["set"]}
-                comparison["cer"].append(where | {"ratio": ratio, "ci95": [low, high]})
+                ratio, low, high = error_ratio(score, other[0], measure, resamples, seed)
+                where = {"decoding": score["decoding"], "set": score["set"], "measure": measure}
+                comparison["errors"].append(where | {"ratio": ratio, "ci95": [low, high]})
         for key in ("seconds_per_epoch", "peak_memory_mb"):
             ours, theirs = ((e["training"] or {}).get(key) for e in (experiment, twin))
             comparison[key] = ours / theirs if ours and theirs else None
@@ -99,8 +112,11 @@ def compare(experiments: list[dict], resamples: int = 10000, seed: int = 0) -> l
     return comparisons
 
 
-def cer_ratio(score: dict, twin: dict, resamples: int = 10000, seed: int = 0) -> tuple[float, float, float]:
-    """CER of one score.json over that of another on the same utterances, and its 95 % interval.
+def error_ratio(
+    score: dict, twin: dict, measure: str = "cer", resamples: int = 10000, seed: int = 0
+) -> tuple[float, float, float]:
+    """CER or WER (`measure`) of one score.json over that of another on the same utterances, and its 95 %
+    interval.
 
     The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
 
@@ -113,7 +129,8 @@ def cer_ratio(score: dict, twin: dict, resamples: int = 10000, seed: int = 0) ->
         raise ValueError(
             f"{score['hypothesis']} and {twin['hypothesis']} were scored on other utterances: {odd}"
         )
-    errors = np.array([[ours[u]["cer"][0], theirs[u]["cer"][0]] for u in sorted(ours)], dtype=np.float64)
+    pairs = [[ours[u][measure][0], theirs[u][measure][0]] for u in sorted(ours)]
+    errors = np.array(pairs, dtype=np.float64)
     generator = np.random.default_rng(seed)
     totals = np.array(
         [errors[generator.integers(len(errors), size=len(errors))].sum(0) for _ in range(resamples)]
@@ -125,38 +142,68 @@ def cer_ratio(score: dict, twin: dict, resamples: int = 10000, seed: int = 0) ->
     return float(ratio), float(low), float(high)
 
 
-COLUMNS = (
-    "model", "decoding", "CER %", "WER %", "CER / twin", "epochs", "s / epoch", "memory MB",
-    "parameters", "spikes", "µJ/s paper", "µJ/s full", "µJ/s int8",
-)  # fmt: skip
+def columns(measure: str = "cer", spaces: bool = True) -> list[str]:
+    """The heads of the table: the error rate that counts comes first. Without spaces in the text a "word" is
+    a whole sentence.
+
+    >>> columns("wer")[3:7]
+    ['WER %', 'CER %', 'WER / twin', 'RTF']
+    """
+    heads = {"cer": "CER", "wer": "WER" if spaces else "sentences wrong"}
+    rates = [f"{heads[m]} %" for m in sorted(MEASURES, key=lambda m: m != measure)]
+    costs = ["epochs", "s / epoch", "memory MB", "parameters", "spikes"]
+    energy = [f"µJ/s {figure}" for figure in FIGURES]
+    return ["model", "decoding", "set", *rates, f"{heads[measure]} / twin", "RTF", *costs, *energy]
 
 
-def table(experiments: list[dict], comparisons: list[dict]) -> str:
-    """The Markdown table: a line for each decoding; what belongs to an experiment stands in its first."""
-    against = {(c["name"], r["decoding"], r["set"]): r for c in comparisons for r in c["cer"]}
-    sets = {score["set"] for experiment in experiments for score in experiment["scores"]}
+def table(experiments: list[dict], comparisons: list[dict], measure: str = "cer") -> str:
+    """The Markdown table: a line for each decoding of each set; what belongs to an experiment stands in its
+    first."""
+    against = {(c["name"], r["decoding"], r["set"]): r for c in comparisons for r in c["errors"]}
+    spaces = all(s["characters_include_space"] for e in experiments for s in e["scores"])
     lines = []
     for experiment in experiments:
         costs = _costs(experiment)
         for score in experiment["scores"] or [None]:
-            cells = [experiment["name"], "", "", "", ""]
+            cells = [experiment["name"], *[""] * 6]
             if score:
                 ratio = against.get((experiment["name"], score["decoding"], score["set"]))
-                cells[1] = score["decoding"] + (f", {score['set']}" if len(sets) > 1 else "")
-                cells[2:4] = _rate(score["cer"]), _rate(score["wer"])
-                cells[4] = (
-                    f"{ratio['ratio']:.2f} ({ratio['ci95'][0]:.2f} to {ratio['ci95'][1]:.2f})"
-                    if ratio
-                    else ""
-                )
+                cells[1:3] = score["decoding"], score["set"]
+                cells[3:5] = (_rate(score[m]) for m in sorted(MEASURES, key=lambda m: m != measure))
+                cells[5] = _ratio(ratio) if ratio else ""
+                cells[6] = f"{real_time_factor(score['speed']):.3g}" if score["speed"] else ""
             lines.append(cells + costs)
             costs = [""] * len(costs)
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *lines, strict=True)]
+    return aligned(columns(measure, spaces), lines)
+
+
+def real_time_factor(speed: dict) -> float:
+    """Seconds that one process works on a second of audio, from what `speed.json` holds.
+
+    >>> real_time_factor({"audio_seconds": 100.0, "seconds": 20.0, "processes": 2})
+    0.2
+    """
+    return speed["seconds"] / speed["audio_seconds"]
+
+
+def aligned(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose cells stand under each other.
+
+    >>> print(aligned(["a", "b"], [["long", ""]]))
+    | a    | b |
+    | ---- | - |
+    | long |   |
+    """
+    widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in (COLUMNS, rule, *lines)
+        for line in (columns, rule, *lines)
     )
+
+
+def _ratio(row):
+    return f"{row['ratio']:.2f} ({row['ci95'][0]:.2f} to {row['ci95'][1]:.2f})"
 
 
 def _rate(row):

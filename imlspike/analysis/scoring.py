@@ -4,7 +4,8 @@ The edit distance is jiwer's. What is added: Kaldi `text` files in, nothing drop
 interval over utterances, and a file of alignments to read.
 
 Characters are counted **with the space between words** (a lost word boundary is an error), after runs of
-white space became one space and the ends were stripped; case, punctuation and Unicode form stay as they are.
+white space became one space and the ends were stripped; for scripts without spaces (`spaces=False`) they are
+taken out of both sides, as is usual for Mandarin. Case, punctuation and Unicode form stay as they are.
 """
 
 import json
@@ -34,10 +35,14 @@ class UtteranceScore:
         return [getattr(self.output[measure], name) for name in COUNTS]
 
 
-def score_utterances(references, hypotheses):
+def score_utterances(references, hypotheses, spaces=True):
     """Align every hypothesis with its reference (dicts of utterance to transcript), in the references' order.
 
     An utterance without a hypothesis counts as all deletions and is marked `missing`.
+
+    Args:
+        spaces: False takes all white space out of both before. A transcript is one word then, and the word
+            error rate the share of transcripts with an error.
 
     Raises:
         ValueError: there is no reference at all, a reference is empty, or a hypothesis has no reference; each
@@ -46,7 +51,11 @@ def score_utterances(references, hypotheses):
     >>> [utterance] = score_utterances({"utt1": "a cat sat"}, {"utt1": "a hat sat on"})
     >>> utterance.counts("wer")  # hits, substitutions, deletions, insertions
     [2, 1, 0, 1]
+    >>> [utterance] = score_utterances({"utt1": "放松 北京"}, {"utt1": "放松北 京"}, spaces=False)
+    >>> utterance.counts("cer")
+    [4, 0, 0, 0]
     """
+    joint = " " if spaces else ""
     if not references:
         raise ValueError("no reference transcripts: nothing to score against")
     empty = sorted(utterance for utterance, words in references.items() if not words.strip())
@@ -59,7 +68,7 @@ def score_utterances(references, hypotheses):
         UtteranceScore(
             utterance,
             {
-                key: process(" ".join(words.split()), " ".join(hypotheses.get(utterance, "").split()))
+                key: process(joint.join(words.split()), joint.join(hypotheses.get(utterance, "").split()))
                 for key, process in MEASURES.items()
             },
             missing=utterance not in hypotheses,
@@ -93,7 +102,7 @@ def bootstrap_interval(errors, lengths, resamples=10000, seed=0, confidence=0.95
     return float(low), float(high)
 
 
-def summarize(scores, resamples=10000, seed=0):
+def summarize(scores, resamples=10000, seed=0, spaces=True):
     """Corpus-level CER and WER of `score_utterances`' result: a dict that is ready to be written as JSON.
 
     Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance`
@@ -103,7 +112,7 @@ def summarize(scores, resamples=10000, seed=0):
         "utterances": len(scores),
         "missing": [score.utterance for score in scores if score.missing],
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "utterance", "confidence": 0.95},
-        "characters_include_space": True,
+        "characters_include_space": spaces,
         "jiwer": version("jiwer"),
     }
     summary["per_utterance"] = {
@@ -146,6 +155,9 @@ def format_alignments(scores):
 
 def format_summary(summary, name=""):
     """The summary as a small table to print."""
+    units = {"cer": "characters with spaces", "wer": "words"}
+    if not summary["characters_include_space"]:
+        units = {"cer": "characters", "wer": "transcripts"}
     missing = len(summary["missing"])
     lines = [f"{name or 'score'}: {summary['utterances']} utterances, {missing} without hypothesis"]
     for measure in MEASURES:
@@ -154,12 +166,12 @@ def format_summary(summary, name=""):
         lines.append(
             f"  {measure.upper()} {row['rate']:7.2%}  (95 % {low:.2%} to {high:.2%})  "
             f"S {row['substitutions']}  D {row['deletions']}  I {row['insertions']}  hits {row['hits']}  "
-            f"of {row['reference_length']} {'characters with spaces' if measure == 'cer' else 'words'}"
+            f"of {row['reference_length']} {units[measure]}"
         )
     return "\n".join(lines)
 
 
-def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0):
+def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True):
     """Score a Kaldi `text` file against another; write `score.json` and `alignments.txt` into `output_dir`.
 
     Returns:
@@ -169,11 +181,11 @@ def score_files(reference, hypothesis, output_dir, name="", resamples=10000, see
         ValueError: as `read_kaldi` and `score_utterances`, with both files named.
     """
     try:
-        scores = score_utterances(read_kaldi(reference), read_kaldi(hypothesis))
+        scores = score_utterances(read_kaldi(reference), read_kaldi(hypothesis), spaces)
     except ValueError as error:
         raise ValueError(f"cannot score {hypothesis} against {reference}: {error}") from error
     summary = {"name": name, "reference": str(reference), "hypothesis": str(hypothesis)}
-    summary |= summarize(scores, resamples, seed)
+    summary |= summarize(scores, resamples, seed, spaces)
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     for file, text in (

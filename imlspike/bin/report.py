@@ -14,16 +14,17 @@ from imlspike.analysis.results import compare, gather, sentences, table
 from imlspike.data.files import atomic_write
 
 NOTES = """\
-CER counts the spaces between words. In brackets: 95 % intervals by bootstrap over the test utterances;
-the ratio to the ANN twin is paired (the same utterances drawn for both). s / epoch: median time of a
-training epoch. Memory: most resident memory of the training. Parameters: of the whole model,
-re-parameterised layers folded. Spikes: mean of a neuron for one token. Energy: microjoules per second of
-audio, encoder / whole model, from operations counted on the test set, at {mac} pJ a MAC, {accumulate} pJ
-an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm); the model's for a beam of {beam}. "paper": linear
-maps and convolutions; "full": everything that runs; "int8": the same shape as a dense 8-bit ANN. The
-twin's int8 figure is the bit-matched baseline for the spiking model's full one. Memory traffic isn't
-counted.
-"""
+{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
+is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
+without its start. s / epoch: median time of a training epoch. Memory: most resident memory of the training.
+Parameters: of the whole model, re-parameterised layers folded. Spikes: mean of a neuron for one token."""
+
+ENERGY_NOTES = """\
+Energy: microjoules per second of audio, encoder / whole model, from operations counted on {utterances}
+utterances, at {mac} pJ a MAC, {accumulate} pJ an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm); the
+model's for a beam of {beam}, without a language model. "paper": linear maps and convolutions; "full":
+everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched
+baseline for the spiking model's full one. Memory traffic isn't counted."""
 
 
 def main(argv=None) -> int:
@@ -34,17 +35,23 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--command", default="", help="the command that trained them, for the record")
     parser.add_argument(
+        "--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)"
+    )
+    parser.add_argument("--lm", type=Path, help="experiment folder of the language model that decoded")
+    parser.add_argument(
         "--output", type=Path, default=Path("RESULTS.md"), help="Markdown file (default: %(default)s)"
     )
     args = parser.parse_args(argv)
     try:
         experiments = [gather(folder) for folder in args.experiments]
-        comparisons = compare(experiments)
+        comparisons = compare(experiments, args.primary)
     except (OSError, ValueError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
-    about = {"command": args.command, **surroundings()}
-    shown = table(experiments, comparisons)
+    about = {"command": args.command, "primary": args.primary, **surroundings()}
+    if args.lm:
+        about["lm"] = {"name": args.lm.name, "perplexity": perplexity(args.lm)}
+    shown = table(experiments, comparisons, args.primary)
     said = sentences(comparisons)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     data = args.output.with_suffix(".json").with_stem(args.output.stem.lower())
@@ -63,25 +70,45 @@ def main(argv=None) -> int:
 
 def markdown(shown: str, said: list[str], about: dict, experiments: list[dict]) -> str:
     """The text of the Markdown file."""
-    costs = next((e["energy"] for e in experiments if e["energy"]), None)
-    lines = ["# Results", "", shown, ""]
-    if costs:
-        lines += [NOTES.format(**costs["costs_pj"], beam=costs["beam"])]
+    lines = ["# Results", "", shown, "", notes(experiments), ""]
     lines += [f"- {sentence}" for sentence in said]
     for experiment in experiments:
         for score in experiment["scores"]:
             if score["missing"]:
                 names = " ".join(score["missing"])
-                lines.append(f"- {experiment['name']}, {score['decoding']}: no hypothesis for {names}")
-    lines += ["", "## How", "", f"- command: `{about['command']}`"]
+                where = f"{experiment['name']}, {score['decoding']}, {score['set']}"
+                lines.append(f"- {where}: no hypothesis for {names}")
+    return "\n".join([*lines, "", "## How", "", *made(about, experiments), ""])
+
+
+def notes(experiments: list[dict]) -> str:
+    """What the columns of the table mean."""
+    spaces = all(s["characters_include_space"] for e in experiments for s in e["scores"])
+    characters = "CER counts the spaces between words." if spaces else "CER leaves spaces out of account."
+    said = NOTES.format(characters=characters)
+    costs = next((e["energy"] for e in experiments if e["energy"]), None)
+    if costs is None:
+        return said
+    energy = ENERGY_NOTES.format(**costs["costs_pj"], beam=costs["beam"], utterances=costs["utterances"])
+    return f"{said}\n{energy}"
+
+
+def made(about: dict, experiments: list[dict]) -> list[str]:
+    """A list of what the results were made with: command, seed, versions, source, machine."""
+    lines = [f"- command: `{about['command']}`"]
+    if "lm" in about:
+        value = about["lm"]["perplexity"]
+        lines += [f"- language model: {about['lm']['name']}" + (f", perplexity {value:.1f}" if value else "")]
     lines += [f"- seed: {', '.join(sorted({str(e['seed']) for e in experiments}))}"]
     lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in about['versions'].items())}"]
-    lines += [
-        f"- git: {about['git']}",
-        f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}",
-        "",
-    ]
-    return "\n".join(lines)
+    lines += [f"- git: {about['git']}"]
+    return [*lines, f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}"]
+
+
+def perplexity(lm: Path) -> float | None:
+    """What stage 8 measured for a language model: perplexity of a token, or None."""
+    file = lm / "perplexity" / "ppl"
+    return float(file.read_text()) if file.is_file() else None
 
 
 def surroundings() -> dict:

@@ -18,12 +18,17 @@ def main(argv=None):
     parser.add_argument("--output-dir", required=True, help="where score.json and alignments.txt go")
     parser.add_argument("--name", default="", help="what to call this decoding in the table")
     parser.add_argument(
+        "--no-spaces", action="store_true", help="take spaces out of both before, as for Mandarin"
+    )
+    parser.add_argument(
         "--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
-        summary = score_files(args.ref, args.hyp, args.output_dir, args.name, args.resamples, args.seed)
+        summary = score_files(
+            args.ref, args.hyp, args.output_dir, args.name, args.resamples, args.seed, not args.no_spaces
+        )
     except (OSError, ValueError) as error:
         print(f"score: {error}", file=sys.stderr)
         return 1

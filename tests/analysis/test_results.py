@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from imlspike.analysis.results import cer_ratio, compare, gather, sentences, table
+from imlspike.analysis.results import compare, error_ratio, gather, sentences, table
 from imlspike.analysis.scoring import score_files
-from imlspike.bin.report import git_state, main
+from imlspike.bin.report import git_state, main, notes
 
 LOG = (
     "x INFO: {}epoch results: [train] loss=2.0, time={} seconds, total_count=6, "
@@ -33,7 +33,14 @@ def experiment(folder, hypotheses, seconds, energy=None, memory=None):
     if energy:
         (folder / "profile").mkdir()
         costs = {"mac": 4.6, "accumulate": 0.9, "int8_mac": 0.23}
-        report = {"encoder": energy, "model": energy, "costs_pj": costs, "beam": 10, "mean_count": 1.1}
+        report = {
+            "encoder": energy,
+            "model": energy,
+            "costs_pj": costs,
+            "beam": 10,
+            "mean_count": 1.1,
+            "utterances": 3,
+        }
         (folder / "profile/energy.json").write_text(json.dumps(report | {"parameters": {"model": 2_100_000}}))
     return folder
 
@@ -52,7 +59,7 @@ def pair(tmp_path):
 def test_twins_are_compared(pair):
     [comparison] = compare([gather(folder) for folder in pair], resamples=200)
     assert (comparison["name"], comparison["twin"]) == ("quick", "quick_ann")
-    [cer] = comparison["cer"]
+    [cer] = comparison["errors"]
     assert cer["ratio"] == 3 / 5
     assert cer["ci95"][0] == 0 and cer["ci95"][1] == 1  # all drawn: the sentence without errors; the third
     assert (comparison["seconds_per_epoch"], comparison["peak_memory_mb"]) == (2.0, 1.5)
@@ -61,12 +68,38 @@ def test_twins_are_compared(pair):
     assert "LOSES to int8: 2.00 times" in said
 
 
+def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, capsys, tmp_path):
+    speed = {"audio_seconds": 60.0, "seconds": 7.5, "processes": 2}
+    (pair[0] / "decode_greedy/test/speed.json").write_text(json.dumps(speed))
+    (tmp_path / "lm/perplexity").mkdir(parents=True)
+    (tmp_path / "lm/perplexity/ppl").write_text("12.345\n")
+    arguments = ["--primary", "wer", "--lm", tmp_path / "lm", "--output", tmp_path / "R.md"]
+    assert main(list(map(str, [*pair, *arguments]))) == 0
+    text = (tmp_path / "R.md").read_text(encoding="utf-8")
+    head, _, row = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()[2:5]]
+    shown = dict(zip(head, row, strict=True))
+    assert head.index("WER %") < head.index("CER %")
+    assert (shown["decoding"], shown["set"], shown["RTF"]) == ("greedy", "test", "0.125")
+    assert shown["WER / twin"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
+    assert "language model: lm, perplexity 12.3" in text
+
+
+def test_without_spaces_the_table_says_sentences_and_not_words(pair):
+    for folder in pair:
+        place = folder / "decode_greedy/test"
+        score_files(folder / "ref", folder / "hyp", place, resamples=50, spaces=False)
+    experiments = [gather(folder) for folder in pair]
+    shown = table(experiments, compare(experiments, resamples=50))
+    assert "sentences wrong %" in shown and "WER" not in shown
+    assert "CER leaves spaces out" in notes(experiments)
+
+
 def test_a_ratio_of_equals_has_no_spread_and_other_utterances_are_refused(pair):
     score = gather(pair[0])["scores"][0]
-    assert cer_ratio(score, score, resamples=50) == (1.0, 1.0, 1.0)
+    assert error_ratio(score, score, resamples=50) == (1.0, 1.0, 1.0)
     other = score | {"per_utterance": {"ghost": {"cer": [0, 4]}}}
     with pytest.raises(ValueError, match="ghost"):
-        cer_ratio(score, other)
+        error_ratio(score, other)
 
 
 def test_the_command_line_writes_table_and_record(pair, tmp_path, capsys):

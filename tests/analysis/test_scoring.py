@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.analysis.scoring import bootstrap_interval, score_files, score_utterances, summarize
+from imlspike.analysis.scoring import (
+    bootstrap_interval,
+    format_summary,
+    score_files,
+    score_utterances,
+    summarize,
+)
 from imlspike.bin.score import main
 
 sentences = st.lists(st.text("абв", min_size=1, max_size=3), max_size=5).map(" ".join)
@@ -41,6 +47,15 @@ def test_rates_equal_a_textbook_edit_distance(pairs):
 def test_a_lost_space_is_a_character_error():
     summary = summarize(score_utterances({"u": "ab cd"}, {"u": "abcd"}), resamples=10)
     assert (summary["cer"]["deletions"], summary["cer"]["reference_length"]) == (1, 5)
+
+
+def test_without_spaces_only_characters_count_and_a_transcript_is_one_word():
+    references, hypotheses = {"a": "而 对", "b": "楼市"}, {"a": "而对", "b": "楼 是"}
+    summary = summarize(score_utterances(references, hypotheses, spaces=False), resamples=10, spaces=False)
+    assert (summary["cer"]["errors"], summary["cer"]["reference_length"]) == (1, 4)
+    assert (summary["wer"]["errors"], summary["wer"]["reference_length"]) == (1, 2)
+    assert summary["characters_include_space"] is False
+    assert "of 4 characters\n" in format_summary(summary) and "of 2 transcripts" in format_summary(summary)
 
 
 def test_missing_hypothesis_is_all_deletions_and_named():
