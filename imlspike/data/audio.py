@@ -1,7 +1,10 @@
-"""Reading audio so that nothing wrong gets through in silence."""
+"""Reading audio so that nothing wrong gets through in silence, however long the recording is."""
 
 import os
 import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +14,23 @@ import torch
 import torchaudio
 
 OnMismatch = Literal["error", "convert"]
+UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 
 
 class AudioError(ValueError):
     """An audio file that can't be used as it is; the message names it, what was expected and the way out."""
+
+
+@dataclass(frozen=True)
+class AudioFormat:
+    """What the header of an audio file tells: sampling rate in Hz, channels, duration in seconds.
+
+    The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None).
+    """
+
+    sampling_rate: int
+    channels: int
+    seconds: float | None
 
 
 def read_audio(
@@ -34,8 +50,8 @@ def read_audio(
 
     Raises:
         AudioError: for a file that is missing, empty, not audio, shorter than its header promises (a WAV
-            header written by a stream, with no true length, counts as that), that holds NaN or infinity, or
-            doesn't match.
+            header written by a stream, with no true length, counts as that; an MP3's is no promise), that
+            holds NaN or infinity, or doesn't match.
         ValueError: for an unknown `on_mismatch`.
 
     >>> import tempfile
@@ -44,25 +60,62 @@ def read_audio(
     >>> read_audio(path, on_mismatch="convert").shape
     (1600,)
     """
+    return np.concatenate(list(stream_audio(path, sampling_rate, name, on_mismatch)))
+
+
+def stream_audio(
+    path: str | os.PathLike,
+    sampling_rate: int = 16000,
+    name: str | None = None,
+    on_mismatch: OnMismatch = "error",
+    block_seconds: float = 10.0,
+) -> Iterator[np.ndarray]:
+    """The waveform of `read_audio` in blocks, without ever holding the whole file.
+
+    Args:
+        path, sampling_rate, name, on_mismatch: as for `read_audio`.
+        block_seconds: about how long a block is; the waveform doesn't depend on it (up to rounding, where it
+            is resampled).
+
+    Raises:
+        AudioError, ValueError: as `read_audio`, some of them only when that place of the file is reached.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
+    >>> soundfile.write(path, np.zeros(40000), 16000)
+    >>> [block.shape for block in stream_audio(path, block_seconds=1)]
+    [(16000,), (16000,), (8000,)]
+    """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
-    path = Path(path)
     who = f"{name} ({path})" if name else str(path)
-    samples, rate = _read(path, who)
-    channels = samples.shape[1]
-    if on_mismatch == "error" and (rate != sampling_rate or channels != 1):
+    form = audio_format(path, name)
+    if on_mismatch == "error" and (form.sampling_rate, form.channels) != (sampling_rate, 1):
         raise AudioError(
-            f"{who}: {rate} Hz with {channels} channel(s); expected {sampling_rate} Hz mono. "
-            "Convert the file, or allow it with on_mismatch='convert'"
+            f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {sampling_rate} Hz "
+            "mono. Convert the file, or allow it with on_mismatch='convert'"
         )
-    mono = samples.mean(axis=1)
-    if rate != sampling_rate:
-        mono = torchaudio.functional.resample(torch.from_numpy(mono), rate, sampling_rate).numpy()
-    return mono
+    blocks = _mono_blocks(Path(path), who, max(1, round(block_seconds * form.sampling_rate)))
+    yield from resample_blocks(blocks, form.sampling_rate, sampling_rate)
 
 
-def _read(path: Path, who: str) -> tuple[np.ndarray, int]:
-    """The whole file as float32 `(samples, channels)` and its rate, checked."""
+def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
+    """Read the header of an audio file, and refuse what can be seen to be wrong from it.
+
+    Args:
+        path: the file.
+        name: the utterance to name in errors, where it differs from the file.
+
+    Raises:
+        AudioError: for a file that is missing, empty, not audio or a truncated WAV.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
+    >>> soundfile.write(path, np.zeros((4410, 2)), 44100)
+    >>> audio_format(path)
+    AudioFormat(sampling_rate=44100, channels=2, seconds=0.1)
+    """
+    path, who = Path(path), f"{name} ({path})" if name else str(path)
     if not path.is_file():
         raise AudioError(f"{who}: no such file; check the corpus folder or wav.scp")
     if path.stat().st_size == 0:
@@ -75,18 +128,92 @@ def _read(path: Path, who: str) -> tuple[np.ndarray, int]:
         )
     try:
         with soundfile.SoundFile(path) as sound:
-            expected, rate = sound.frames, sound.samplerate
-            samples = sound.read(dtype="float32", always_2d=True)
+            known = sound.frames < UNKNOWN_LENGTH
+            seconds = sound.frames / sound.samplerate if known else None
+            return AudioFormat(sound.samplerate, sound.channels, seconds)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg or MP3") from None
-    if len(samples) == 0:
+        raise _unreadable(who, error) from None
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    """Resample a waveform that comes in blocks; how it was cut into blocks leaves no trace (up to rounding).
+
+    The filter is that of `torchaudio.transforms.Resample`: a windowed sinc of finite width, so every output
+    sample needs only that many input samples around it, which are kept from block to block. Rates whose ratio
+    has a denominator over 1000 (44101 to 16000 Hz), which would need a filter of gigabytes, are taken for the
+    nearest ratio that hasn't; that is at most 0.05 % off.
+
+    Args:
+        blocks: float32 arrays `(samples,)`.
+        from_rate, to_rate: in Hz.
+
+    Yields:
+        float32 arrays `(samples,)`, in all of length ceil(samples * to_rate / from_rate).
+
+    >>> blocks = [np.zeros(5, dtype=np.float32), np.zeros(4405, dtype=np.float32)]
+    >>> sum(map(len, resample_blocks(blocks, 44100, 16000)))
+    1600
+    """
+    ratio = Fraction(from_rate, to_rate).limit_denominator(1000)
+    step_in, step_out = ratio.numerator, ratio.denominator
+    if step_in == step_out:
+        yield from blocks
+        return
+    resample = torchaudio.transforms.Resample(step_in, step_out)
+    steps_around = -(-resample.width // step_in)
+    around, skip = steps_around * step_in, steps_around * step_out
+    held = np.zeros(around, dtype=np.float32)  # what lies before the beginning is silence
+    for block in blocks:
+        held = np.concatenate([held, block])
+        ready = (len(held) - 2 * around) // step_in * step_in  # with all their surroundings
+        if ready > 0:
+            out = resample(torch.from_numpy(held[: ready + 2 * around])).numpy()
+            yield out[skip : skip + ready // step_in * step_out]
+            held = held[ready:]
+    yield resample(torch.from_numpy(held)).numpy()[skip:]
+
+
+class _Forwards(soundfile.SoundFile):
+    """A file read from its beginning to its end, without the jump that soundfile makes after every read.
+
+    To jump into an MP3 is not exact: from the second block on, libsndfile would give other samples.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
+    """The file's samples as float32 `(block,)`, channels averaged, checked."""
+    done = 0
+    try:
+        with _Forwards(path) as sound:
+            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+                finite = np.isfinite(samples).all(axis=1)
+                if not finite.all():
+                    bad = done + int(np.argmin(finite))
+                    raise AudioError(
+                        f"{who}: NaN or infinity at sample {bad}; write the file again from its source"
+                    )
+                done += len(samples)
+                yield samples.mean(axis=1)
+            # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
+            no_length = sound.format == "MP3" or (sound.format == "FLAC" and sound.frames == UNKNOWN_LENGTH)
+            expected = done if no_length else sound.frames
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _unreadable(who, error) from None
+    if done == 0:
         raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
-    if len(samples) < expected:
-        raise AudioError(f"{who}: truncated, {len(samples)} of {expected} samples can be read; copy it again")
-    if not np.isfinite(samples).all():
-        bad = int(np.argmin(np.isfinite(samples).all(axis=1)))
-        raise AudioError(f"{who}: NaN or infinity at sample {bad}; write the file again from its source")
-    return samples, rate
+    if done < expected:
+        raise AudioError(f"{who}: truncated, {done} of {expected} samples can be read; copy it again")
+
+
+def _unreadable(who: str, error: Exception) -> AudioError:
+    """The error for what libsndfile doesn't read."""
+    return AudioError(
+        f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. "
+        "Other formats can be converted, as by `ffmpeg -i FILE FILE.wav`"
+    )
 
 
 def _missing_wav_bytes(path: Path) -> int:

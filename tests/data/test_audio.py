@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torchaudio
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from imlspike.data.audio import AudioError, read_audio
+from imlspike.data.audio import (
+    AudioError,
+    AudioFormat,
+    audio_format,
+    read_audio,
+    resample_blocks,
+    stream_audio,
+)
 from tests.data.conftest import tone
 
 
@@ -116,3 +127,77 @@ def test_nan_and_infinity_are_refused(tmp_path, bad):
     soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"a\.wav: NaN or infinity at sample 123"):
         read_audio(tmp_path / "a.wav", on_mismatch="convert")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2)])
+def test_blocks_joined_are_the_whole(tmp_path, rate, channels, suffix):
+    """Whatever their length, up to rounding. To jump within an MP3, as soundfile does, would not be exact."""
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, np.stack([tone(1.0, rate)] * channels, axis=1), rate)
+    samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    whole = torch.from_numpy(samples.mean(axis=1))
+    if rate != 16000:
+        whole = torchaudio.functional.resample(whole, rate, 16000)
+    for seconds in (0.01, 0.37, 10):
+        blocks = list(stream_audio(path, on_mismatch="convert", block_seconds=seconds))
+        assert len(blocks) == 1 or max(map(len, blocks)) <= 16000 * (seconds + 0.05)
+        np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5 if rate != 16000 else 1e-6)
+
+
+@settings(max_examples=20)
+@example(rates=(44100, 16000), sizes=[1])
+@given(
+    rates=st.sampled_from([(8000, 16000), (48000, 16000), (44100, 16000), (11025, 16000)]),
+    sizes=st.lists(st.integers(0, 1500), min_size=1, max_size=12),
+)
+def test_resampling_in_blocks_leaves_no_seams(rates, sizes):
+    """Everywhere, at the borders of blocks too, it is what resampling of the whole gives."""
+    samples = np.random.default_rng(0).uniform(-1, 1, sum(sizes)).astype(np.float32)
+    blocks = np.split(samples, np.cumsum(sizes)[:-1])
+    joined = np.concatenate(list(resample_blocks(blocks, *rates)))
+    if len(samples) == 0:
+        assert len(joined) == 0
+    else:
+        whole = torchaudio.transforms.Resample(*rates)(torch.from_numpy(samples)).numpy()
+        np.testing.assert_allclose(joined, whole, atol=2e-6)
+
+
+def test_rates_without_a_small_ratio_are_approximated():
+    """A sine keeps its pitch; the exact filter would take gigabytes."""
+    rate = 44101
+    whole = np.concatenate(list(resample_blocks([tone(1.0, rate, pitch=440)], rate, 16000)))
+    assert abs(len(whole) - 16000) <= 1
+    np.testing.assert_allclose(whole[2000:14000], tone(1.0, 16000, pitch=440)[2000:14000], atol=0.02)
+
+
+def test_what_a_header_tells(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.zeros((22050, 3)), 44100)
+    assert audio_format(tmp_path / "a.flac") == AudioFormat(44100, 3, 0.5)
+
+
+def test_a_flac_of_unknown_length_is_read(tmp_path):
+    """As a program writes it that doesn't know how much is to come."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(0.5), 16000)
+    whole, content = read_audio(path), bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the lowest 36 bits of these eight bytes are the number of samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert audio_format(path).seconds is None
+    np.testing.assert_array_equal(read_audio(path), whole)
+
+
+def test_a_bad_sample_is_counted_from_the_beginning(tmp_path):
+    samples = tone(1.0)
+    samples[12345] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    blocks = stream_audio(tmp_path / "a.wav", block_seconds=0.1)
+    with pytest.raises(AudioError, match="at sample 12345"):
+        list(blocks)
+
+
+def test_a_format_that_is_not_read_names_a_way_out(tmp_path):
+    (tmp_path / "a.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A " + bytes(4000))
+    with pytest.raises(AudioError, match=r"a\.m4a: not readable as audio .*expected WAV, .*ffmpeg -i"):
+        read_audio(tmp_path / "a.m4a")
