@@ -4,6 +4,7 @@ An experiment is a folder as the recipe leaves it:
 
 ==========================================  ======================================================
 config.yaml, train.log                      of ESPnet's trainer
+command                                     that trained it
 decode_<mode>/<set>/score.json              of `imlspike score`
 decode_<mode>/<set>/speed.json              what decoding took: audio_seconds, seconds, processes
 profile/energy.json                         of `imlspike profile`
@@ -46,6 +47,7 @@ def gather(folder) -> dict:
         "name": folder.name,
         "encoder": config.get("encoder"),
         "seed": config.get("seed"),
+        "command": (folder / "command").read_text().strip() if (folder / "command").is_file() else "",
         "training": _training(folder / "train.log"),
         "scores": scores,
         "energy": _read(folder / "profile" / "energy.json"),

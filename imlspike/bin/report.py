@@ -33,7 +33,9 @@ def main(argv=None) -> int:
     parser.add_argument(
         "experiments", nargs="+", type=Path, help="experiment folders; the twin of X is X_ann"
     )
-    parser.add_argument("--command", default="", help="the command that trained them, for the record")
+    parser.add_argument(
+        "--command", default="", help="the command that trained those that don't tell (in their file command)"
+    )
     parser.add_argument(
         "--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)"
     )
@@ -95,7 +97,8 @@ def notes(experiments: list[dict]) -> str:
 
 def made(about: dict, experiments: list[dict]) -> list[str]:
     """A list of what the results were made with: command, seed, versions, source, machine."""
-    lines = [f"- command: `{about['command']}`"]
+    commands = dict.fromkeys(e["command"] or about["command"] for e in experiments)
+    lines = [f"- command: `{command}`" for command in commands]
     if "lm" in about:
         value = about["lm"]["perplexity"]
         lines += [f"- language model: {about['lm']['name']}" + (f", perplexity {value:.1f}" if value else "")]

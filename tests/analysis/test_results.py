@@ -69,6 +69,7 @@ def test_twins_are_compared(pair):
 
 
 def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, capsys, tmp_path):
+    (pair[0] / "command").write_text("./run.sh --model quick\n")
     speed = {"audio_seconds": 60.0, "seconds": 7.5, "processes": 2}
     (pair[0] / "decode_greedy/test/speed.json").write_text(json.dumps(speed))
     (tmp_path / "lm/perplexity").mkdir(parents=True)
@@ -82,6 +83,7 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
     assert (shown["decoding"], shown["set"], shown["RTF"]) == ("greedy", "test", "0.125")
     assert shown["WER / twin"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
     assert "language model: lm, perplexity 12.3" in text
+    assert "- command: `./run.sh --model quick`\n- command: ``" in text  # the twin's isn't known
 
 
 def test_without_spaces_the_table_says_sentences_and_not_words(pair):
