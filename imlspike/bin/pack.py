@@ -71,7 +71,8 @@ def model_card(args: argparse.Namespace) -> str:
     head["tags"] = ["espnet", "audio", "spiking-neural-network", "imlspike"]
     name = args.exp.name
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {name}", ""]
-    lines += [what_it_is(config, experiment), "", *data(args), "", *USE.format(zip=args.output.name).splitlines(), ""]
+    use = USE.format(zip=args.output.name)
+    lines += [what_it_is(config, experiment), "", *data(args), "", use, ""]
     lines += ["## Results", "", table([experiment], [], args.primary), "", notes([experiment]), ""]
     lines += ["## How it was made", "", *made(about, [experiment])]
     if training := experiment["training"]:
