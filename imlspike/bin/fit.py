@@ -1,6 +1,6 @@
 """Leave out the utterances that CTC can't be trained on.
 
-    python -m imlspike.bin.fit data/train --output-dir dump/train --input-layer conv2d
+python -m imlspike.bin.fit data/train --output-dir dump/train --input-layer conv2d
 """
 
 import argparse
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from imlspike.data.fit import SUBSAMPLING, fit_data_dir
 from imlspike.data.tokens import load_tokenizer
+
+SHOWN = 20  # of those left out; excluded.tsv has them all
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,13 +21,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--bpe-model", type=Path, help="tokens are its pieces; without it, characters")
-    parser.add_argument("--input-layer", choices=tuple(SUBSAMPLING), default="conv2d")
+    parser.add_argument(
+        "--input-layer",
+        choices=(*SUBSAMPLING, "none"),
+        default="conv2d",
+        help="the encoder's (default %(default)s); none: look at durations only",
+    )
     parser.add_argument("--min-seconds", type=float, default=0.0)
     parser.add_argument("--max-seconds", type=float, default=float("inf"))
     parser.add_argument("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")
     parser.add_argument("--hop", type=int, default=160, help="hop of the features, in samples (default 160)")
     args = parser.parse_args(argv)
     limits = {name: getattr(args, name) for name in ("input_layer", "min_seconds", "max_seconds", "hop")}
+    if args.input_layer == "none":
+        limits["input_layer"] = None
     try:
         tokenize = load_tokenizer(args.bpe_model)
         kept, reasons = fit_data_dir(
@@ -34,8 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"fit: {error}", file=sys.stderr)
         return 1
-    for utt, reason in sorted(reasons.items()):
+    for utt, reason in sorted(reasons.items())[:SHOWN]:
         print(f"left out {utt}: {reason}")
+    if len(reasons) > SHOWN:
+        print(f"left out {len(reasons) - SHOWN} more, see {args.output_dir}/excluded.tsv")
     print(f"{args.output_dir}: {len(kept)} utterances, {len(reasons)} left out (listed in excluded.tsv)")
     return 0
 

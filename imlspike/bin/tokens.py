@@ -1,12 +1,13 @@
 """Make a token list and check that it covers every transcript.
 
-    python -m imlspike.bin.tokens --train data/train --check data/valid data/test --output-dir data/tokens
+python -m imlspike.bin.tokens --train data/train --check data/valid data/test --output-dir data/tokens
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.data.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
 
@@ -21,9 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nbpe", type=int, default=300, help="size of the bpe vocabulary (default 300)")
     parser.add_argument(
         "--on-unknown",
-        choices=("error", "exclude"),
+        choices=("error", "exclude", "keep"),
         default="error",
-        help="what to do with an utterance the list doesn't cover: stop, or move it to its excluded.tsv",
+        help="what to do with an utterance the list doesn't cover: stop, move it to its excluded.tsv, or "
+        "keep it in a directory of --check, where what can't be recognised counts as errors (they are listed "
+        "in unknown.tsv in --output-dir)",
     )
     args = parser.parse_args(argv)
     try:
@@ -40,20 +43,29 @@ def _run(args: argparse.Namespace) -> int:
     else:
         path, model = write_char_tokens(texts, args.output_dir), None
     tokens, tokenize = read_tokens(path), load_tokenizer(model)
+    unknown: dict[str, str] = {}
     print(f"{path}: {len(tokens)} tokens ({args.type})")
     for data_dir in [args.train, *args.check]:
         utterances = read_data_dir(data_dir)
         reasons = uncovered(utterances, tokens, tokenize)
-        if reasons and args.on_unknown == "error":
+        if reasons and (args.on_unknown == "error" or (args.on_unknown == "keep" and data_dir == args.train)):
             utt, reason = next(iter(reasons.items()))
             raise ValueError(
                 f"{data_dir}: {utt}: {reason} ({len(reasons)} such utterance(s)); "
-                "correct the text, add it to --train, or leave them out with --on-unknown exclude"
+                "correct the text, add it to --train, leave them out with --on-unknown exclude, or count "
+                "them as errors with --on-unknown keep"
             )
+        if args.on_unknown == "keep":
+            unknown |= {f"{data_dir}/{utterance}": reason for utterance, reason in reasons.items()}
+            print(f"{data_dir}: {len(utterances)} utterances, {len(reasons)} not wholly covered, kept")
+            continue
         if reasons:
             kept = [u for u in utterances if u.id not in reasons]
             write_data_dir(data_dir, kept, read_excluded(data_dir) | reasons)
         print(f"{data_dir}: {len(utterances) - len(reasons)} utterances covered, {len(reasons)} left out")
+    if args.on_unknown == "keep":
+        with atomic_write(args.output_dir / "unknown.tsv") as out:
+            out.writelines(f"{utterance}\t{reason}\n" for utterance, reason in unknown.items())
     return 0
 
 

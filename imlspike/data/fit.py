@@ -1,4 +1,5 @@
-"""Which utterances a CTC encoder can be trained on: long enough for their transcript after subsampling."""
+"""Which utterances a CTC encoder can be trained on: of a fitting length, and long enough for their transcript
+after subsampling."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -53,7 +54,7 @@ def ctc_frames(tokens: Sequence) -> int:
 def too_short_or_long(
     utterances: Iterable[Utterance],
     tokenize: Tokenize,
-    input_layer: str = "conv2d",
+    input_layer: str | None = "conv2d",
     min_seconds: float = 0.0,
     max_seconds: float = float("inf"),
     sampling_rate: int = 16000,
@@ -63,7 +64,7 @@ def too_short_or_long(
 
     Args:
         tokenize: text -> tokens, from `imlspike.data.tokens.load_tokenizer`.
-        input_layer: the encoder's subsampling.
+        input_layer: the encoder's subsampling; None: only durations are looked at.
         min_seconds, max_seconds: limits of duration, both allowed themselves.
         sampling_rate: in Hz; hop: of the features, in samples.
     """
@@ -71,6 +72,8 @@ def too_short_or_long(
     for utterance in utterances:
         if not min_seconds <= utterance.seconds <= max_seconds:
             reasons[utterance.id] = f"{utterance.seconds:.2f} s; allowed are {min_seconds} to {max_seconds} s"
+            continue
+        if input_layer is None:
             continue
         tokens = tokenize(utterance.text)
         frames = encoder_frames(feature_frames(round(utterance.seconds * sampling_rate), hop), input_layer)

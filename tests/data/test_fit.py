@@ -107,6 +107,16 @@ def test_limits_of_duration_are_allowed_themselves():
     assert list(reasons) == ["1", "7", "8"] and "3.50 s" in reasons["7"]
 
 
+def test_durations_alone_can_be_looked_at(tmp_path, capsys):
+    long, crammed = utterance("long", "а", 4.0), utterance("crammed", "много букв", 0.3)
+    assert list(too_short_or_long([long, crammed], char_tokens, None, max_seconds=3.0)) == ["long"]
+    write_data_dir(tmp_path / "train", [long, crammed])
+    limits = ["--input-layer", "none", "--max-seconds", "3"]
+    assert main([str(tmp_path / "train"), "--output-dir", str(tmp_path / "fit"), *limits]) == 0
+    assert read_data_dir(tmp_path / "fit") == [crammed]
+    assert "left out long: 4.00 s" in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_named_counted_and_left_out(tmp_path, capsys):
     good, bad = utterance("ru_1", "дом", 1.0), utterance("ru_2", "очень длинный текст", 0.3)
     write_data_dir(tmp_path / "train", [good, bad], {"ru_3": "audio without transcript"})

@@ -94,6 +94,11 @@ def test_a_character_outside_the_list_names_the_utterance(tmp_path, capsys, kind
     error = capsys.readouterr().err
     assert "ru_2: not in the token list: 'щ'" in error and "test" in error and "--on-unknown exclude" in error
     assert len(read_data_dir(test)) == 2, "an error changes nothing"
+    assert main([*argv, "--on-unknown", "keep"]) == 0
+    assert "2 utterances, 1 not wholly covered, kept" in capsys.readouterr().out
+    assert len(read_data_dir(test)) == 2
+    unknown = (tmp_path / "tokens/unknown.tsv").read_text(encoding="utf-8")
+    assert unknown == f"{test}/ru_2\tnot in the token list: 'щ'\n"
     assert main([*argv, "--on-unknown", "exclude"]) == 0
     assert [u.id for u in read_data_dir(test)] == ["ru_1"]
     assert read_excluded(test) == {"ru_2": "not in the token list: 'щ'"}
