@@ -67,8 +67,8 @@ def join(
         if (form.sampling_rate, form.channels) != (SAMPLING_RATE, 1):
             expected = f"{SAMPLING_RATE} Hz mono"
             return f"{file}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {expected}"
-        if form.seconds == 0:
-            return f"{file}: holds no samples"
+        if not form.seconds:
+            return f"{file}: its header tells of no samples; copy it again, or leave it out"
         return Utterance(name, str(file), here.texts[name], speaker_of(name, file), form.seconds)
 
     result: Prepared = {}
@@ -102,10 +102,11 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
     reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
     total = len(reasons) + sum(len(kept) for kept, _ in result.values())
     if len(reasons) > max_left_out * total:
+        allow = " or allow it with --max-left-out" if max_left_out else ""
         listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:5])
         raise ValueError(
             f"{where}: {len(reasons)} of {total} utterances would be left out, more than {max_left_out:.0%}; "
-            f"repair the corpus or allow it with --max-left-out. The first: {listed}"
+            f"repair the corpus{allow}. The first: {listed}"
         )
     for name, (kept, _) in result.items():
         if not kept:

@@ -1,0 +1,63 @@
+"""The same work on many utterances, in several processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_parallel(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    nj: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Result]:
+    """Yield `work(item)` for each item, in their order.
+
+    Args:
+        work: a function that other processes can import (one of a module, or a `functools.partial` of one).
+        nj: processes, each with one thread; with 1 the work is done in this one.
+        progress: called with (done, total) items.
+
+    Raises:
+        ValueError: if `nj` isn't positive.
+        RuntimeError: if a process was killed (as for lack of memory).
+        Whatever `work` raises; the other processes end first.
+
+    >>> list(map_parallel(abs, [-1, 2], nj=1))
+    [1, 2]
+    """
+    if nj < 1:
+        raise ValueError(f"nj is {nj}; at least one process is needed")
+    if nj == 1 or len(items) < 2:
+        yield from _counted(map(work, items), len(items), progress)
+        return
+    # Not forked from this process: torch's threads don't live through that.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["imlspike.data.parallel", _module_of(work)])
+    with ProcessPoolExecutor(nj, context, torch.set_num_threads, (1,)) as pool:
+        try:
+            yield from _counted(pool.map(work, items, chunksize=4), len(items), progress)
+        except BrokenProcessPool:
+            raise RuntimeError(
+                f"one of {nj} processes was killed, perhaps for lack of memory; run again with fewer (--nj)"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _module_of(work: Callable) -> str:
+    """The module that a function, or what a partial is of, is defined in."""
+    return getattr(work, "func", work).__module__
+
+
+def _counted(results: Iterator[Result], total: int, progress: Callable[[int, int], None]) -> Iterator[Result]:
+    for done, result in enumerate(results, start=1):
+        progress(done, total)
+        yield result

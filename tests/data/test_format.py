@@ -1,0 +1,170 @@
+"""The FLAC stage: samples stay what they were, nothing is done twice, nothing broken gets through."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from imlspike.bin.format import main
+from imlspike.data import format as format_module
+from imlspike.data.audio import read_audio
+from imlspike.data.files import read_kaldi
+from imlspike.data.format import format_data_dir
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
+from imlspike.data.parallel import map_parallel
+from tests.data.conftest import tone
+
+RATE = 16000
+
+
+def write(folder: Path, files: dict[str, tuple[np.ndarray, int]], suffix="wav", subtype="PCM_16") -> Path:
+    """A data directory with a file for each name: its samples and its rate."""
+    folder.mkdir(exist_ok=True)
+    utterances = []
+    for name, (samples, rate) in files.items():
+        path = folder / f"{name}.{suffix}"
+        soundfile.write(path, samples, rate, subtype=subtype)
+        utterances.append(Utterance(name, str(path), "дом", "s1", len(samples) / rate))
+    write_data_dir(folder / "data", utterances, {"z": "audio without transcript"})
+    return folder / "data"
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return write(tmp_path / "in", {name: (tone(0.5), RATE) for name in "abcd"})
+
+
+def integers(path) -> np.ndarray:
+    return soundfile.read(path, dtype="int16")[0]
+
+
+@pytest.mark.parametrize("audio_format", ["flac", "wav"])
+def test_every_16_bit_sample_stays_exactly_what_it_was(tmp_path, audio_format):
+    folder, samples = tmp_path, np.arange(-32768, 32768, dtype=np.int16)
+    data = write(folder / "in", {"a": (samples, RATE)})
+    [utterance], _ = format_data_dir(data, folder / "out", audio_format, keep_fitting=False)
+    assert utterance.wav == str(folder / "out" / "audio" / "s1" / f"a.{audio_format}")
+    info = soundfile.info(utterance.wav)
+    assert (info.format, info.subtype, info.samplerate) == (audio_format.upper(), "PCM_16", RATE)
+    np.testing.assert_array_equal(integers(utterance.wav), samples)
+    assert round(utterance.seconds * RATE) == len(samples)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "PCM_24"])
+def test_finer_samples_are_rounded_to_the_nearest_and_clipped(tmp_path, subtype):
+    exact = np.array([0.1234567, -0.9999999, 0.99999, 1.0, -1.0, 3.0517578e-05 * 1.4])
+    data = write(tmp_path / "in", {"a": (exact, RATE)}, subtype=subtype)
+    [utterance], _ = format_data_dir(data, tmp_path / "out")
+    expected = np.clip(np.round(exact * 32768), -32768, 32767)
+    np.testing.assert_array_equal(integers(utterance.wav), expected)
+
+
+def test_other_rates_and_channels_are_converted(tmp_path):
+    stereo = np.stack([tone(1.0, 44100, 440)] * 2, axis=1)
+    data = write(tmp_path / "in", {"a": (stereo, 44100)})
+    [utterance], _ = format_data_dir(data, tmp_path / "out")
+    samples = read_audio(utterance.wav)
+    assert len(samples) == RATE == utterance.seconds * RATE
+    np.testing.assert_allclose(samples[2000:14000], tone(1.0, pitch=440)[2000:14000], atol=0.02)
+    [utterance], _ = format_data_dir(data, tmp_path / "out", sampling_rate=8000)
+    assert soundfile.info(utterance.wav).samplerate == 8000, "another rate isn't taken for done"
+
+
+def test_everything_but_the_audio_stays(data_dir, tmp_path):
+    format_data_dir(data_dir, tmp_path / "out")
+    for name in ("text", "utt2spk", "spk2utt", "utt2dur", "excluded.tsv"):
+        assert (tmp_path / "out" / name).read_text() == (data_dir / name).read_text()
+    assert read_kaldi(data_dir / "wav.scp").keys() == read_kaldi(tmp_path / "out" / "wav.scp").keys()
+
+
+def test_flac_that_fits_stays_where_it_is_unless_a_copy_is_asked_for(tmp_path):
+    data = write(tmp_path / "in", {"a": (tone(0.5), RATE), "b": (tone(0.5, 8000), 8000)}, suffix="flac")
+    kept, _ = format_data_dir(data, tmp_path / "out")
+    assert [u.wav for u in kept] == [str(tmp_path / "in/a.flac"), str(tmp_path / "out/audio/s1/b.flac")]
+    kept, _ = format_data_dir(data, tmp_path / "copy", keep_fitting=False)
+    assert [u.wav for u in kept] == [str(tmp_path / f"copy/audio/s1/{name}.flac") for name in "ab"]
+    np.testing.assert_array_equal(integers(kept[0].wav), integers(tmp_path / "in/a.flac"))
+
+
+def test_what_is_done_is_kept_and_what_has_changed_is_done_again(data_dir, tmp_path, monkeypatch):
+    """As a run that was killed leaves it: two whole files, and one cut short by a crash of the machine."""
+    format_data_dir(data_dir, tmp_path / "out")
+    first = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    audio = tmp_path / "out" / "audio" / "s1"
+    (audio / "a.flac").unlink()
+    (audio / "b.flac").write_bytes(b"")
+    soundfile.write(data_dir.parent / "c.wav", tone(0.25), RATE)
+    read, reader = [], read_audio
+    monkeypatch.setattr(
+        format_module, "read_audio", lambda *a, **k: read.append(Path(a[0]).stem) or reader(*a, **k)
+    )
+    kept, _ = format_data_dir(data_dir, tmp_path / "out")
+    assert read == ["a", "b", "c"]
+    assert kept[2].seconds == 0.25
+    for path, content in first.items():
+        if path.name not in ("c.flac", "utt2dur"):
+            assert path.read_bytes() == content, path
+
+
+def test_several_processes_write_the_same(data_dir, tmp_path):
+    calls = []
+    alone, _ = format_data_dir(data_dir, tmp_path / "out", nj=1)
+    one = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.flac")}
+    shutil.rmtree(tmp_path / "out")
+    (data_dir.parent / "d.wav").write_bytes(b"")
+    several, reasons = format_data_dir(
+        data_dir, tmp_path / "out", nj=2, max_left_out=0.3, progress=lambda *done: calls.append(done)
+    )
+    assert several == alone[:3] and list(reasons) == ["d"]
+    two = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.flac")}
+    assert two == {name: content for name, content in one.items() if name != "d.flac"}
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "nan", "truncated flac", "empty flac"])
+def test_a_broken_file_is_named_and_left_out_up_to_the_limit(tmp_path, damage, capsys):
+    suffix = "flac" if "flac" in damage else "wav"
+    data = write(tmp_path / "in", {name: (tone(2.0), RATE) for name in "abcd"}, suffix)
+    broken = tmp_path / "in" / f"b.{suffix}"
+    if damage == "nan":
+        soundfile.write(broken, np.full(1000, np.nan), RATE, subtype="FLOAT")
+    elif damage == "missing":
+        broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[:-2000] if "truncated" in damage else b"")
+    argv = [str(data), "--output-dir", str(tmp_path / "out")]
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert "1 of 4 utterances would be left out, more than 5%" in error and "b: " in error
+    assert not (tmp_path / "out" / "wav.scp").exists()
+    assert main([*argv, "--max-left-out", "0.25"]) == 0
+    out = capsys.readouterr().out
+    assert "left out b: " in out and f"b.{suffix}" in out and "3 utterances" in out and "1 left out" in out
+    assert list(read_excluded(tmp_path / "out")) == ["b", "z"]
+    assert [u.id for u in read_data_dir(tmp_path / "out")] == ["a", "c", "d"]
+
+
+def test_wrong_arguments_are_refused(data_dir, tmp_path, capsys):
+    assert main([str(data_dir), "--output-dir", str(data_dir)]) == 1
+    assert "a directory of its own" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="'mp3'; expected 'flac' or 'wav'"):
+        format_data_dir(data_dir, tmp_path / "out", "mp3")
+    with pytest.raises(ValueError, match="nj is 0"):
+        list(map_parallel(abs, [1], 0))
+
+
+def test_real_excerpts(real_audio, tmp_path):
+    """LibriSpeech's own FLAC stays where it is; as WAV its samples are the same."""
+    flacs = sorted((real_audio / "LibriSpeech").rglob("*.flac"))[:3]
+    if not flacs:
+        pytest.skip("no LibriSpeech in IMLSPIKE_TEST_DATA")
+    utterances = [Utterance(path.stem, str(path), "A", "s", soundfile.info(path).duration) for path in flacs]
+    write_data_dir(tmp_path / "data", utterances)
+    kept, reasons = format_data_dir(tmp_path / "data", tmp_path / "out")
+    assert kept == utterances and not reasons
+    for as_wav, path in zip(
+        format_data_dir(tmp_path / "data", tmp_path / "wav", "wav")[0], flacs, strict=True
+    ):
+        np.testing.assert_array_equal(integers(as_wav.wav), integers(path))

@@ -1,0 +1,131 @@
+"""Mandarin words laid out as AiShell-1: the split, the layout, broken files and second runs."""
+
+import random
+from collections import Counter
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imlspike.data.aishell import prepare_aishell
+from imlspike.data.kaldi import read_data_dir
+from tests.data.conftest import tone
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "egs/aishell/asr1/local/words_as_aishell.py"
+spec = spec_from_file_location("words_as_aishell", SCRIPT)
+script = module_from_spec(spec)
+spec.loader.exec_module(script)
+
+WORDS = [a + b for a in "天地人上下" for b in "天地人上下" if a != b]
+
+
+@pytest.fixture
+def words_dir(tmp_path):
+    folder = tmp_path / "words"
+    folder.mkdir()
+    for i, word in enumerate(WORDS):
+        samples = tone(0.3 + i / 100, 22050, 300 + 20 * i)
+        soundfile.write(folder / f"cmn-{word}.mp3", samples, 22050, format="MP3")
+    return folder
+
+
+def lay_out(words_dir, output_dir, **options) -> int:
+    options = {"held_out": 2, "min_count": 3, "nj": 1} | options
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    return script.main([str(words_dir), str(output_dir), *arguments])
+
+
+@settings(max_examples=40)
+@given(
+    st.sets(st.text("天地人上下", min_size=2, max_size=4), min_size=30, max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_every_character_of_a_held_out_word_is_trained_on_often_enough(words, held_out, min_count):
+    try:
+        sets = script.split_words(words, held_out, min_count)
+    except ValueError as error:
+        assert "can be held out" in str(error)
+        return
+    assert len(sets["dev"]) == len(sets["test"]) == held_out
+    assert sorted(word for part in sets.values() for word in part) == sorted(words)
+    for word in sets["dev"] + sets["test"]:
+        assert all(sum(c in other for other in sets["train"]) >= min_count for c in word)
+
+
+def test_the_split_depends_on_nothing_but_the_words():
+    shuffled = random.Random(1).sample(WORDS, len(WORDS))
+    assert script.split_words(WORDS, 2, 3) == script.split_words(shuffled, 2, 3)
+    with pytest.raises(
+        ValueError, match=r"only 4 of 20 words can be held out, 8 are asked for; .*--min-count"
+    ):
+        script.split_words(WORDS, 4, 6)
+
+
+def test_the_recipe_prepares_it_as_aishell(words_dir, tmp_path, capsys):
+    assert lay_out(words_dir, tmp_path / "out") == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in table[1:]] == [["train", "16"], ["dev", "2"], ["test", "2"]]
+    sets = {name: (kept, left) for name, (kept, left) in prepare_aishell(tmp_path / "out", tmp_path).items()}
+    assert not any(left for _, left in sets.values())
+    first = sets["dev"][0][0]
+    assert first.id == "BAC009S0724W0001" and first.speaker == "S0724"
+    assert sorted(u.text for kept, _ in sets.values() for u in kept) == sorted(WORDS)
+    for kept, _ in sets.values():
+        for u in kept:
+            samples, rate = soundfile.read(u.wav)
+            source = 0.3 + WORDS.index(u.text) / 100, 300 + 20 * WORDS.index(u.text)
+            assert rate == 16000 and 0 <= u.seconds - source[0] < 0.1  # MP3 pads
+            pitch = np.argmax(np.abs(np.fft.rfft(samples, 16000)))
+            assert abs(pitch - source[1]) <= 2
+
+
+def test_a_broken_file_is_named_and_what_was_done_is_kept(words_dir, tmp_path, capsys):
+    sets = script.split_words(WORDS, 2, 3)
+    broken = words_dir / f"cmn-{sets['test'][0]}.mp3"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"")
+    assert lay_out(words_dir, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert broken.name in error and "is empty" in error and "--max-left-out" not in error
+    assert not (tmp_path / "out/data_aishell").exists()
+    before = {wav.name: wav.stat().st_mtime_ns for wav in (tmp_path / "out").rglob("*.wav")}
+    assert len(before) == 19
+    broken.write_bytes(whole)
+    assert lay_out(words_dir, tmp_path / "out") == 0
+    after = {wav.name: wav.stat().st_mtime_ns for wav in (tmp_path / "out/data_aishell").rglob("*.wav")}
+    assert len(after) == 20 and before.items() < after.items()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data_aishell"]
+
+
+def test_a_second_run_changes_nothing_and_another_split_is_refused(words_dir, tmp_path, capsys):
+    assert lay_out(words_dir, tmp_path / "out") == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
+    assert lay_out(words_dir, tmp_path / "out") == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
+    assert lay_out(words_dir, tmp_path / "out", held_out=1) == 1
+    assert "holds other words or another split; remove it" in capsys.readouterr().err
+    assert lay_out(tmp_path, tmp_path / "out") == 1
+    assert "no words; expected files named cmn-<characters>.mp3" in capsys.readouterr().err
+
+
+def test_real_words(real_audio, tmp_path):
+    """A few of them, made of common characters so that some can be held out."""
+    files = {path.stem[4:]: path for path in (real_audio / "mandarin_words").glob("cmn-*.mp3")}
+    if not files:
+        pytest.skip("no mandarin_words in IMLSPIKE_TEST_DATA")
+    common = {character for character, _ in Counter("".join(sorted(files))).most_common(40)}
+    words = sorted(word for word in files if set(word) <= common)[:20]
+    (tmp_path / "words").mkdir()
+    for word in words:
+        (tmp_path / "words" / files[word].name).symlink_to(files[word])
+    assert lay_out(tmp_path / "words", tmp_path / "out", held_out=1, min_count=1) == 0
+    prepare_aishell(tmp_path / "out", tmp_path / "data")
+    utterances = [u for split in ("train", "dev", "test") for u in read_data_dir(tmp_path / "data" / split)]
+    assert sorted(u.text for u in utterances) == words
+    assert all(0.9 < u.seconds < 2.2 for u in utterances)
