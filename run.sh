@@ -16,6 +16,7 @@ usage: ./run.sh [--active] [command] [options]
                                          recogniser and its ANN twin on real speech, decodes, scores, counts spikes)
   ./run.sh egs/<corpus>/<task> [options] any other recipe; options go to it, e.g. --stage 3 --stop_stage 5,
                                          and --help shows what it takes
+                                         (another script is named in full: egs/msu_ru_nsh/asr1/ablate.sh)
   ./run.sh test [pytest options]         ruff, then the tests and the doctests
   ./run.sh bench [options]               speed and memory against peers
   ./run.sh setup                         only install
@@ -184,12 +185,15 @@ recipes() {
 }
 
 run_recipe() {
-    local recipe=${1%/}
-    recipe=${recipe%/run.sh}
-    [[ -f $recipe/run.sh ]] || die "there is no recipe $recipe; there are: $(recipes | paste -sd' ' -)"
+    local recipe=${1%/} script=run.sh
+    if [[ $recipe == *.sh ]]; then
+        script=${recipe##*/}
+        recipe=${recipe%/*}
+    fi
+    [[ -f $recipe/$script ]] || die "there is no recipe ${1%/}; there are: $(recipes | paste -sd' ' -)"
     setup
     cd "$recipe"
-    exec bash ./run.sh "${@:2}"
+    exec bash "./$script" "${@:2}"
 }
 
 active=0

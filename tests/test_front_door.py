@@ -113,6 +113,12 @@ def test_a_recipe_gets_its_options_as_they_were_given(front, recipe):
     assert "<asr1><--stage><3><--note><two words>\n" in result.stdout
 
 
+def test_another_script_of_a_recipe_is_named_in_full(front):
+    front.write("egs/toy/asr1/other.sh", "echo other $*\n")
+    assert "other --nj 2\n" in front.run("./egs/toy/asr1/other.sh", "--nj", "2").stdout
+    refused(front.run("egs/toy/asr1/oter.sh"), "no recipe egs/toy/asr1/oter.sh")
+
+
 def test_options_alone_go_to_the_main_job(front):
     assert "<asr1><--stage><2>\n" in front.run("--stage", "2").stdout
 
