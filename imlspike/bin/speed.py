@@ -1,35 +1,37 @@
 """Add faster and slower copies to a data directory.
 
-    python -m imlspike.bin.speed data/train --output-dir data/train_sp --factors 0.9 1.0 1.1
+python -m imlspike.bin.speed data/train --output-dir data/train_sp --factors 0.9 1.0 1.1 --nj 8
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from imlspike.data.progress import Progress
 from imlspike.data.speed import perturb_speed
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write a data directory that holds another one once at each speed."""
+    """Write a data directory that holds another one once at each speed; what an earlier run has written is
+    kept."""
     parser = argparse.ArgumentParser(prog="imlspike speed", description=main.__doc__)
-    parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1])
-    args = parser.parse_args(argv)
+    add = parser.add_argument
+    add("data_dir", type=Path)
+    add("--output-dir", type=Path, required=True)
+    add("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1])
+    add("--audio-format", choices=("flac", "wav"), default="wav")
+    add("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")
+    add("--max-left-out", type=float, default=0.05, help="share of copies (default 0.05)")
+    add("--nj", type=int, default=1, help="processes (default 1)")
+    args = vars(parser.parse_args(argv))
     try:
-        utterances = perturb_speed(args.data_dir, args.output_dir, args.factors, progress=_progress)
-    except (ValueError, OSError) as error:
+        utterances = perturb_speed(**args, progress=Progress("speed"))
+    except (RuntimeError, ValueError, OSError) as error:
         print(f"speed: {error}", file=sys.stderr)
         return 1
-    minutes = sum(u.seconds for u in utterances) / 60
-    print(f"{args.output_dir}: {len(utterances)} utterances, {minutes:.1f} minutes, factors {args.factors}")
+    minutes, factors = sum(u.seconds for u in utterances) / 60, args["factors"]
+    print(f"{args['output_dir']}: {len(utterances)} utterances, {minutes:.1f} minutes, factors {factors}")
     return 0
-
-
-def _progress(done: int, total: int) -> None:
-    if done == total or done % 100 == 0:
-        print(f"speed {done}/{total} recordings", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

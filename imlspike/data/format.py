@@ -80,21 +80,25 @@ def _format(
     """The utterance with its new file, or the reason why it is left out."""
     target = audio_dir / utterance.speaker / f"{utterance.id}.{audio_format}"
     try:
-        made_from = _identity(Path(utterance.wav), sampling_rate)
-        if (frames := _frames_if_made_from(target, made_from)) is None:
+        made_from = identity(Path(utterance.wav), sampling_rate)
+        if (frames := frames_if_made_from(target, made_from)) is None:
             samples = read_audio(utterance.wav, sampling_rate, utterance.id, on_mismatch="convert")
             frames = len(samples)
             if keep_fitting and _fits(utterance.wav, audio_format, sampling_rate):
                 target = Path(utterance.wav)
             else:
-                _write(target, samples, sampling_rate, made_from)
+                write_16_bit(target, samples, sampling_rate, made_from)
     except AudioError as error:
         return str(error)
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 
 
-def _identity(source: Path, sampling_rate: int) -> str:
-    """What tells that a source, and what is made of it, are the same as before."""
+def identity(source: Path, sampling_rate: int) -> str:
+    """What tells that a file that is made of `source` would be made the same: path, size, time of change.
+
+    Raises:
+        AudioError: if there is no such file.
+    """
     try:
         stat = source.stat()
     except OSError as error:
@@ -102,8 +106,8 @@ def _identity(source: Path, sampling_rate: int) -> str:
     return f"{sampling_rate} Hz of {source}, {stat.st_size} bytes, {stat.st_mtime_ns}"
 
 
-def _frames_if_made_from(target: Path, made_from: str) -> int | None:
-    """The length of an earlier run's file, if that is what would be made now."""
+def frames_if_made_from(target: Path, made_from: str) -> int | None:
+    """The length in samples of an earlier run's file whose comment is `made_from`; None for any other."""
     if not target.is_file():
         return None
     try:
@@ -119,8 +123,16 @@ def _fits(source: str, audio_format: Suffix, sampling_rate: int) -> bool:
     return kind == (audio_format.upper(), "PCM_16", sampling_rate, 1)
 
 
-def _write(target: Path, samples: np.ndarray, sampling_rate: int, comment: str) -> None:
-    """Write float samples as 16-bit integers; libsndfile's own scaling isn't the inverse of its reading."""
+def write_16_bit(target: Path, samples: np.ndarray, sampling_rate: int, comment: str) -> None:
+    """Write float samples `(n,)` with full scale at 1 as a mono 16-bit file, whole or not at all.
+
+    Rounded to the nearest integer and clipped here: libsndfile scales otherwise when it writes than when it
+    reads.
+
+    Args:
+        target: the file; its suffix says which format.
+        comment: stands in the file's header.
+    """
     integers = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
     encoded = io.BytesIO()
     kind = target.suffix[1:].upper()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imlspike.bin.speed import main
-from imlspike.data.audio import AudioError, read_audio
+from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.speed import change_speed, perturb_speed
 from tests.data.conftest import tone
@@ -53,7 +53,7 @@ def test_loud_recordings_are_clipped_not_wrapped(data_dir, tmp_path):
     square = np.sign(tone(0.5)) * 0.999
     soundfile.write(data_dir.parent / "a.wav", square, 16000)
     perturb_speed(data_dir, tmp_path / "sp", [0.9])
-    samples = read_audio(tmp_path / "sp" / "wav" / "sp0.9-a.wav")
+    samples = read_audio(tmp_path / "sp" / "wav" / "sp0.9-s1" / "sp0.9-a.wav")
     expected = np.clip(change_speed(read_audio(data_dir.parent / "a.wav"), 0.9), -1, 1)
     np.testing.assert_allclose(samples, expected, atol=1e-4)
     assert np.abs(expected).max() == 1
@@ -74,5 +74,24 @@ def test_the_command_line_and_its_errors(data_dir, tmp_path, capsys):
     soundfile.write(data_dir.parent / "a.wav", tone(1.0, 8000), 8000)
     assert main(argv) == 1
     assert "a (" in (error := capsys.readouterr().err) and "8000 Hz" in error
-    with pytest.raises(AudioError):
-        perturb_speed(data_dir, tmp_path / "sp2")
+
+
+def test_a_broken_recording_is_left_out_at_every_other_speed_up_to_the_limit(data_dir, tmp_path):
+    (data_dir.parent / "a.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 of 4 utterances would be left out.* sp0.9-a: a \(.*is empty"):
+        perturb_speed(data_dir, tmp_path / "sp")
+    kept = perturb_speed(data_dir, tmp_path / "sp", max_left_out=0.5)
+    assert [u.id for u in kept] == ["a", "b", "sp0.9-b", "sp1.1-b"], "the original is for `format` to judge"
+    assert list(read_excluded(tmp_path / "sp")) == ["c", "sp0.9-a", "sp1.1-a"]
+
+
+def test_what_is_done_is_kept_and_several_processes_write_the_same(data_dir, tmp_path):
+    first = perturb_speed(data_dir, tmp_path / "sp", audio_format="flac")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "sp").rglob("*.flac")}
+    gone, *_ = files
+    content = gone.read_bytes()
+    gone.unlink()
+    assert perturb_speed(data_dir, tmp_path / "sp", audio_format="flac", nj=2) == first
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "sp").rglob("*.flac")}
+    assert len(files) == 4 and {path for path in files if again[path] != files[path]} == {gone}
+    assert gone.read_bytes() == content
