@@ -40,8 +40,7 @@ class SpikeformerEncoder(IMLSpikeformerEncoder, AbsEncoder):
             if key not in known:
                 raise TypeError(f"encoder_conf of iml_spikeformer: {unknown_key(key, known)}")
         super().__init__(input_size, **conf)
-        lengths = torch.arange(1, 64)
-        self._min_frames = int(lengths[self.output_lengths(lengths) > 0][0])
+        self._min_frames = self.embed.least_frames()
 
     def forward(
         self,

@@ -1,5 +1,7 @@
 """The two published sizes: encoder, ESPnet's decoder and CTC, folded and counted on meta tensors."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -15,10 +17,15 @@ SIZES = {
     ),
     "aishell": (dict(output_size=256, attention_heads=4, num_blocks=12, input_layer="conv2d"), 4233, 30.35),
 }
+EGS = Path(__file__).parents[2] / "egs"
 
 
 def count(*modules):
     return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def published(millions):
+    return pytest.approx(millions, abs=0.0005 if millions > 50 else 0.005)
 
 
 @pytest.mark.parametrize("corpus", SIZES)
@@ -42,5 +49,23 @@ def test_parameters_are_those_of_the_paper(corpus):
     folded = count(encoder.reparameterize())
     assert folded < unfolded
     assert folded == count(twin)
-    total = (folded + count(decoder, ctc)) / 1e6
-    assert total == pytest.approx(millions, abs=0.0005 if millions > 50 else 0.005)
+    assert (folded + count(decoder, ctc)) / 1e6 == published(millions)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["spiking", "twin"])
+@pytest.mark.parametrize("corpus", SIZES)
+def test_the_recipe_s_yaml_describes_a_model_of_that_size(corpus, twin):
+    """The whole recogniser as ESPnet's trainer builds it; only the spiking encoder has branches to fold."""
+    pytest.importorskip("espnet2")
+    from benchmarks.estimate import build
+    from imlspike.espnet.config import resolve
+
+    _, vocabulary, millions = SIZES[corpus]
+    conf = EGS / corpus / "asr1" / "conf"
+    overrides = [conf / "train_asr_transformer.yaml"] if twin else []
+    config = resolve(conf / "train_asr_iml_spikeformer.yaml", overrides)
+    with torch.device("meta"):
+        model = build(config | {"input_size": 80}, vocabulary)  # without frontend, which has no parameters
+    if not twin:
+        model.encoder.reparameterize()
+    assert count(model) / 1e6 == published(millions)

@@ -1,0 +1,75 @@
+"""Every YAML of conf/ and egs/: its keys are known, and what it describes can be built."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
+
+from benchmarks.estimate import build  # noqa: E402
+from imlspike.espnet.config import read_yaml, resolve  # noqa: E402
+from imlspike.espnet.keys import constructor_keys  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+YAMLS = [
+    path.relative_to(ROOT) for start in ("conf", "egs") for path in sorted((ROOT / start).rglob("*.yaml"))
+]
+YAMLS = [path for path in YAMLS if not {"results", "exp", "dump", "data"} & set(path.parts)]
+DECODING = [path for path in YAMLS if path.name.startswith("decode")]
+LANGUAGE = [path for path in YAMLS if path.name.startswith("train_lm")]
+TRAINING = [path for path in YAMLS if path not in DECODING + LANGUAGE]
+# What an override is laid over, where it isn't the file of this folder (or above) that stands alone.
+ALONE = {"conf": "quick.yaml", "egs": "train_asr_iml_spikeformer.yaml"}
+OVER = {
+    "conf/full_ann.yaml": ["conf/quick.yaml", "conf/full.yaml", "conf/quick_ann.yaml"],
+    "conf/time_conv.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
+}
+
+
+def layers(path: Path) -> list[Path]:
+    """The base and the overrides that make a whole configuration of a training YAML."""
+    above = OVER.get(str(path))
+    if above is None:
+        name = ALONE[path.parts[0]]
+        base = next(folder / name for folder in path.parents if (ROOT / folder / name).exists())
+        above = [] if path == base else [base]
+    return [ROOT / file for file in (*above, path)]
+
+
+def test_all_yamls_are_found():
+    assert {"conf/quick.yaml", "conf/time_conv.yaml"} <= set(map(str, TRAINING))
+    assert len(LANGUAGE) >= 2 and len(DECODING) >= 3
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=str)
+def test_a_recogniser_can_be_built(path):
+    base, *overrides = layers(path)
+    config = resolve(base, overrides)
+    assert not overrides or config != resolve(base, overrides[:-1]), "it changes nothing"
+    with torch.device("meta"):
+        model = build(config | {"input_size": 80}, vocabulary=50)
+    assert model.encoder.output_size() == config["encoder_conf"]["output_size"]
+    assert {"optim_conf", "scheduler_conf", "max_epoch", "best_model_criterion"} <= config.keys()
+
+
+@pytest.mark.parametrize("path", LANGUAGE, ids=str)
+def test_a_language_model_can_be_built(path):
+    from espnet2.tasks.lm import LMTask, lm_choices
+
+    config, known = read_yaml(ROOT / path), LMTask.get_default_config()
+    assert not config.keys() - known.keys()
+    assert not config["lm_conf"].keys() - constructor_keys(lm_choices.get_class(config["lm"]))
+    tokens = ["<blank>", "<unk>", "a", "<sos/eos>"]
+    with torch.device("meta"):
+        model = LMTask.build_model(argparse.Namespace(**known | config | {"token_list": tokens}))
+    assert sum(p.numel() for p in model.parameters()) > 0
+
+
+@pytest.mark.parametrize("path", DECODING, ids=str)
+def test_a_decoding_has_options_of_espnet_s_inference(path):
+    from espnet2.bin.asr_inference import get_parser
+
+    known = {action.dest for action in get_parser()._actions}
+    assert not read_yaml(ROOT / path).keys() - known
