@@ -12,6 +12,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+PER_PROCESS = 100
+"""So many items are worth starting one more process, which takes seconds."""
+
+
 def map_parallel(
     work: Callable[[Item], Result],
     items: Sequence[Item],
@@ -22,7 +26,8 @@ def map_parallel(
 
     Args:
         work: a function that other processes can import (one of a module, or a `functools.partial` of one).
-        nj: processes, each with one thread; with 1 the work is done in this one.
+        nj: processes at most, each with one thread, and no more than one for `PER_PROCESS` items; where that
+            gives one, the work is done in this process.
         progress: called with (done, total) items.
 
     Raises:
@@ -35,7 +40,8 @@ def map_parallel(
     """
     if nj < 1:
         raise ValueError(f"nj is {nj}; at least one process is needed")
-    if nj == 1 or len(items) < 2:
+    nj = min(nj, -(-len(items) // PER_PROCESS))
+    if nj <= 1:
         yield from _counted(map(work, items), len(items), progress)
         return
     # Not forked from this process: torch's threads don't live through that.

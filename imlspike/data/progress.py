@@ -9,7 +9,8 @@ class Progress:
 
     Args:
         what: what is counted, as "recordings read".
-        every: seconds between two lines.
+        every: the fewest seconds between two lines; a job of hours says so less often, a twentieth of its
+            time apart.
 
     An instance is called with (done, total), in any order of magnitude; the estimate takes the speed since
     the first call for the speed of the rest.
@@ -32,7 +33,7 @@ class Progress:
             self.start, self.first, self.printed = now, done, now
         left = ""
         if done < total:
-            if now - self.printed < self.every or done == self.first:
+            if now - self.printed < max(self.every, (now - self.start) / 20) or done == self.first:
                 return
             seconds = (now - self.start) * (total - done) / (done - self.first)
             left = f", about {_spell(seconds)} left"

@@ -9,6 +9,7 @@ import soundfile
 
 from imlspike.bin.format import main
 from imlspike.data import format as format_module
+from imlspike.data import parallel
 from imlspike.data.audio import read_audio
 from imlspike.data.files import read_kaldi
 from imlspike.data.format import format_data_dir
@@ -108,7 +109,8 @@ def test_what_is_done_is_kept_and_what_has_changed_is_done_again(data_dir, tmp_p
             assert path.read_bytes() == content, path
 
 
-def test_several_processes_write_the_same(data_dir, tmp_path):
+def test_several_processes_write_the_same(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "PER_PROCESS", 1)
     calls = []
     alone, _ = format_data_dir(data_dir, tmp_path / "out", nj=1)
     one = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.flac")}

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imlspike.bin.speed import main
+from imlspike.data import parallel
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.speed import change_speed, perturb_speed
@@ -85,7 +86,8 @@ def test_a_broken_recording_is_left_out_at_every_other_speed_up_to_the_limit(dat
     assert list(read_excluded(tmp_path / "sp")) == ["c", "sp0.9-a", "sp1.1-a"]
 
 
-def test_what_is_done_is_kept_and_several_processes_write_the_same(data_dir, tmp_path):
+def test_what_is_done_is_kept_and_several_processes_write_the_same(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "PER_PROCESS", 1)
     first = perturb_speed(data_dir, tmp_path / "sp", audio_format="flac")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "sp").rglob("*.flac")}
     gone, *_ = files
