@@ -15,6 +15,7 @@ import torchaudio
 
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
+AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
 
 
 class AudioError(ValueError):
@@ -117,7 +118,7 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     """
     path, who = Path(path), f"{name} ({path})" if name else str(path)
     if not path.is_file():
-        raise AudioError(f"{who}: no such file; check the corpus folder or wav.scp")
+        raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
     missing = _missing_wav_bytes(path)
@@ -163,8 +164,8 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
     steps_around = -(-resample.width // step_in)
     around, skip = steps_around * step_in, steps_around * step_out
     held = np.zeros(around, dtype=np.float32)  # what lies before the beginning is silence
-    for block in blocks:
-        held = np.concatenate([held, block])
+    for part in (part for block in blocks for part in np.split(block, range(AT_ONCE, len(block), AT_ONCE))):
+        held = np.concatenate([held, part])
         ready = (len(held) - 2 * around) // step_in * step_in  # with all their surroundings
         if ready > 0:
             out = resample(torch.from_numpy(held[: ready + 2 * around])).numpy()

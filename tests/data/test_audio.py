@@ -163,6 +163,15 @@ def test_resampling_in_blocks_leaves_no_seams(rates, sizes):
         np.testing.assert_allclose(joined, whole, atol=2e-6)
 
 
+def test_a_long_block_is_resampled_in_parts(monkeypatch):
+    samples = np.random.default_rng(0).uniform(-1, 1, 5000).astype(np.float32)
+    whole = torchaudio.transforms.Resample(44100, 16000)(torch.from_numpy(samples)).numpy()
+    monkeypatch.setattr("imlspike.data.audio.AT_ONCE", 700)
+    parts = list(resample_blocks([samples], 44100, 16000))
+    assert max(map(len, parts)) < 700
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=2e-6)
+
+
 def test_rates_without_a_small_ratio_are_approximated():
     """A sine keeps its pitch; the exact filter would take gigabytes."""
     rate = 44101

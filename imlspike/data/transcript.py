@@ -1,0 +1,86 @@
+"""What a recogniser heard in a file, as text and as JSON."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+NO_BLANKS = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+)  # Thai, kana, Han
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is said between `start` and `end`, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What is said in one file.
+
+    Attributes:
+        file: as it was named.
+        segments: its parts in order; a file that wasn't cut is one.
+        seconds: how long it is.
+        sampling_rate, channels: what it was recorded with.
+        error: why it could not be transcribed (then there are no segments), or None.
+
+    >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1).text
+    'one two three'
+    """
+
+    file: str
+    segments: tuple[Segment, ...] = ()
+    seconds: float = 0.0
+    sampling_rate: int = 0
+    channels: int = 0
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of all segments."""
+        return join_texts(segment.text for segment in self.segments)
+
+    def lines(self) -> str:
+        """The text, one line a segment; segments in which nothing is said have none.
+
+        >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 6, ""), Segment(6, 9, "three"))).lines()
+        'one two\\nthree\\n'
+        """
+        return "".join(f"{segment.text}\n" for segment in self.segments if segment.text)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON holds: file, duration, sampling_rate, channels, text and segments; times in seconds.
+
+        >>> Transcript("a.wav", (Segment(0, 1.23456, "one"),), 1.23456, 16000, 1).as_dict()["segments"]
+        [{'start': 0, 'end': 1.235, 'text': 'one'}]
+        """
+        return {
+            "file": self.file,
+            "duration": round(self.seconds, 3),
+            "sampling_rate": self.sampling_rate,
+            "channels": self.channels,
+            "text": self.text,
+            "segments": [
+                {"start": round(segment.start, 3), "end": round(segment.end, 3), "text": segment.text}
+                for segment in self.segments
+            ],
+        }
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Join the texts of a recording's pieces, with a blank between them where their script has blanks.
+
+    >>> join_texts(["one two", "", "three"]), join_texts(["你好", "世界"])
+    ('one two three', '你好世界')
+    """
+    joined = ""
+    for text in filter(None, texts):
+        glued = not joined or (NO_BLANKS.match(joined[-1]) and NO_BLANKS.match(text[0]))
+        joined += text if glued else f" {text}"
+    return joined

@@ -1,0 +1,266 @@
+"""What was trained, in use: recordings to text."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+import torch
+
+from imlspike.data.audio import AudioError, audio_format, resample_blocks, stream_audio
+from imlspike.data.segment import Piece, cut_at_pauses
+from imlspike.data.transcript import Segment, Transcript, join_texts
+
+Decode = Callable[[list[torch.Tensor]], list[str | None]]
+WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
+
+
+class Speech2Text:
+    """A trained recogniser: waveforms or files to text. `from_pretrained` makes one.
+
+    Args:
+        decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
+            `sampling_rate` in Hz. `imlspike.espnet.decode` has them.
+        name: of the model, for results and messages.
+
+    >>> def decoder(waveforms):
+    ...     return [f"{len(waveform)} samples" for waveform in waveforms]
+    >>> decoder.sampling_rate = 16000
+    >>> s2t = Speech2Text(decoder)
+    >>> s2t(np.zeros(800))
+    '800 samples'
+    >>> s2t([np.zeros(800), np.zeros(441, dtype=np.int16)], sampling_rate=44100)
+    ['291 samples', '160 samples']
+    """
+
+    def __init__(self, decoder: Decode, name: str = "unnamed"):
+        self.decoder, self.name = decoder, name
+        self.sampling_rate: int = decoder.sampling_rate
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike,
+        decoding: Literal["greedy", "joint"] = "greedy",
+        device: str = "cpu",
+        model_file: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        **options,
+    ) -> "Speech2Text":
+        """Open what a recipe trained.
+
+        Args:
+            path: an experiment's folder (`exp/NAME`), a recipe's folder with one experiment, a zip that
+                `espnet2.bin.pack` made, or a name on the Hugging Face hub; see
+                `imlspike.espnet.experiment.find_experiment`.
+            decoding: "greedy" (CTC's best path: fast) or "joint" (beam search with CTC and attention).
+            device: where to run, as torch names it.
+            model_file: another model of the experiment than the average of its best epochs.
+            cache_dir: where a zip is unpacked to and kept; default: a temporary folder.
+            **options: of joint decoding, as `beam_size=5`; see `imlspike.espnet.decode.JointDecoder`. With
+                `lm_weight`, the language model that a pack holds is used.
+
+        Raises:
+            ValueError: if there is no such recogniser, saying what was expected; for an option that this
+                way of decoding doesn't take.
+            ImportError: without the extra `asr`; the message says how to install it.
+        """
+        if decoding not in ("greedy", "joint"):
+            raise ValueError(f"decoding is {decoding!r}; expected 'greedy' or 'joint'")
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {device!r}, but torch finds no GPU here; use 'cpu'")
+        if find_spec("espnet2") is None:
+            raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
+        from imlspike.espnet.decode import Decoder, GreedyDecoder, JointDecoder
+        from imlspike.espnet.experiment import find_experiment
+        from imlspike.espnet.keys import constructor_keys, unknown_key
+
+        kind = GreedyDecoder if decoding == "greedy" else JointDecoder
+        known = constructor_keys(kind) - constructor_keys(Decoder)
+        for option in options:
+            if option not in known:
+                raise ValueError(f"options of {decoding} decoding: {unknown_key(option, known)}")
+        found = find_experiment(path, model_file, cache_dir)
+        if options.get("lm_weight") and "lm_file" not in options:
+            options |= {"lm_config": found.lm_config, "lm_file": found.lm_file}
+        return cls(kind(found.config, found.model, device, **options), os.fspath(path))
+
+    def __call__(
+        self,
+        waveform: np.ndarray | torch.Tensor | Sequence,
+        sampling_rate: int = 16000,
+        max_seconds: float | None = 25.0,
+        batch_seconds: float = 120.0,
+    ) -> str | list[str]:
+        """The text of a waveform, or the texts of a list of them.
+
+        Args:
+            waveform: (samples,), floats with full scale at 1 or signed integers; or a list of such.
+            sampling_rate: of the waveforms, in Hz; they are resampled if need be.
+            max_seconds: a longer one is cut at pauses, see `imlspike.data.segment.cut_at_pauses`; None:
+                never, however much memory that takes.
+            batch_seconds: audio that is decoded at once, padding counted.
+
+        Returns:
+            A text, or a list of texts for a list; "" for a waveform too short for the recogniser.
+
+        Raises:
+            ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it.
+            FloatingPointError: if the recogniser's output isn't finite.
+        """
+        many = isinstance(waveform, list | tuple)
+        waveforms = list(waveform) if many else [waveform]
+        texts: list[dict[int, str]] = [{} for _ in waveforms]
+
+        def pieces():
+            for number, one in enumerate(waveforms):
+                what = f"waveform {number}" if many else "the waveform"
+                blocks = resample_blocks([_as_float(one, what)], sampling_rate, self.sampling_rate)
+                for piece in self._cut(blocks, max_seconds):
+                    yield number, piece
+
+        for number, piece, text in self._decode(pieces(), batch_seconds):
+            if isinstance(text, FloatingPointError):
+                raise text
+            texts[number][piece.start] = text
+        joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
+        return joined if many else joined[0]
+
+    def transcribe(
+        self,
+        files: str | os.PathLike | Iterable[str | os.PathLike],
+        max_seconds: float | None = 25.0,
+        batch_seconds: float = 120.0,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[Transcript]:
+        """Transcribe files of any length, sampling rate and number of channels (their mean is taken).
+
+        Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
+        with their length or number.
+
+        Args:
+            files: a file, or several.
+            max_seconds, batch_seconds: as for a call.
+            on_error: what a file that can't be transcribed does: "raise" ends it all, "return" gives a
+                transcript whose `error` tells why, and goes on.
+            progress: called with the seconds of audio decoded so far.
+
+        Yields:
+            A `Transcript` for each file, in their order.
+
+        Raises:
+            AudioError, FloatingPointError: naming the file, unless `on_error` is "return".
+        """
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'return'")
+        files = [files] if isinstance(files, str | os.PathLike) else files
+        begun: deque[_Running] = deque()
+        done_seconds = 0.0
+
+        def pieces():
+            for file in files:
+                running = _Running(os.fspath(file))
+                begun.append(running)
+                try:
+                    form = audio_format(file)
+                    running.sampling_rate, running.channels = form.sampling_rate, form.channels
+                    blocks = stream_audio(file, self.sampling_rate, on_mismatch="convert")
+                    for piece in self._cut(blocks, max_seconds):
+                        running.waiting += 1
+                        running.seconds = (piece.start + len(piece.samples)) / self.sampling_rate
+                        yield running, piece
+                except (AudioError, OSError) as error:
+                    if on_error == "raise":
+                        raise
+                    running.error = str(error)
+                running.read = True
+
+        for running, piece, text in self._decode(pieces(), batch_seconds):
+            start = piece.start / self.sampling_rate
+            end = (piece.start + len(piece.samples)) / self.sampling_rate
+            running.waiting -= 1
+            if isinstance(text, FloatingPointError):
+                text = FloatingPointError(f"{running.file}, at {start:.1f} s: {text}")
+                if on_error == "raise":
+                    raise text
+                running.error = str(text)
+            else:
+                running.segments.append(Segment(start, end, text))
+            done_seconds += end - start
+            if progress:
+                progress(done_seconds)
+            while begun and begun[0].read and not begun[0].waiting:
+                yield begun.popleft().transcript()
+        yield from (running.transcript() for running in begun)
+
+    def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
+        """Pieces of a recording."""
+        if max_seconds is None:
+            return iter([Piece(0, np.concatenate(list(blocks)))])
+        return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+
+    def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
+        """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
+        window, seconds = [], 0.0
+        for owner, piece in pieces:
+            window.append((owner, piece))
+            seconds += len(piece.samples) / self.sampling_rate
+            if seconds >= WINDOW * batch_seconds:
+                yield from self._decode_window(window, batch_seconds)
+                window, seconds = [], 0.0
+        yield from self._decode_window(window, batch_seconds)
+
+    def _decode_window(self, window: list[tuple], batch_seconds: float) -> Iterator[tuple]:
+        from imlspike.espnet.decode import batches
+
+        lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(window)}
+        for batch in batches(lengths, batch_seconds):
+            texts = self._texts([torch.from_numpy(window[i][1].samples) for i in batch])
+            yield from ((*window[i], text) for i, text in zip(batch, texts, strict=True))
+
+    def _texts(self, waveforms: list[torch.Tensor]) -> list:
+        """The text of each waveform, or the FloatingPointError that it alone gives."""
+        try:
+            return [text or "" for text in self.decoder(waveforms)]
+        except FloatingPointError as error:
+            if len(waveforms) == 1:
+                return [error]
+            return [text for waveform in waveforms for text in self._texts([waveform])]
+
+
+@dataclass
+class _Running:
+    """A file while pieces of it are on their way."""
+
+    file: str
+    segments: list[Segment] = field(default_factory=list)
+    seconds: float = 0.0
+    sampling_rate: int = 0
+    channels: int = 0
+    error: str | None = None
+    read: bool = False
+    waiting: int = 0
+
+    def transcript(self) -> Transcript:
+        segments = () if self.error else tuple(sorted(self.segments, key=lambda segment: segment.start))
+        return Transcript(self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)
+
+
+def _as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
+    """A waveform as float32 (samples,) with full scale at 1, checked."""
+    samples = np.asarray(waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else waveform)
+    if samples.ndim != 1:
+        raise ValueError(
+            f"{what} has shape {samples.shape}; expected (samples,): give the mean of its channels"
+        )
+    if samples.dtype.kind == "i":
+        samples = samples / -float(np.iinfo(samples.dtype).min)
+    elif samples.dtype.kind != "f":
+        raise ValueError(f"{what} is of type {samples.dtype}; expected floats or signed integers")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
+    return samples.astype(np.float32)

@@ -1,0 +1,217 @@
+"""`imlspike transcribe`: files and folders in, texts out, whatever some of them hold."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
+
+import imlspike  # noqa: E402
+from imlspike.bin import transcribe  # noqa: E402
+from imlspike.inference import Speech2Text  # noqa: E402
+
+
+def decoder(waveforms):
+    """Says how many tenths of a second it hears; nothing below one."""
+    return [f"tenths {len(wave) // 1600}" if len(wave) >= 1600 else None for wave in waveforms]
+
+
+decoder.sampling_rate = 16000
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch) -> list:
+    """What `from_pretrained` was called with; it gives the decoder above."""
+    calls = []
+
+    def from_pretrained(*args, **options):
+        calls.append((args, options))
+        return Speech2Text(decoder)
+
+    monkeypatch.setattr(Speech2Text, "from_pretrained", from_pretrained)
+    return calls
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two folders with recordings of the same name, several kinds and rates, and what isn't audio."""
+    folder = tmp_path / "in"
+    for name in ("x/deep", "y", ".hidden"):
+        (folder / name).mkdir(parents=True)
+    write(folder / "x/a.wav", 0.2)
+    write(folder / "x/deep/b.flac", 0.5, rate=44100, channels=2)
+    write(folder / "y/a.wav", 0.3)
+    write(folder / "y/a.mp3", 0.4, rate=8000)
+    write(folder / ".hidden/c.wav", 0.1)
+    write(folder / "y/._a.wav", 0.1)
+    (folder / "y/notes.txt").write_text("not audio")
+    return folder
+
+
+def write(path, seconds, rate=16000, channels=1):
+    """A recording of noise."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (round(seconds * rate), channels))
+    soundfile.write(path, noise, rate)
+
+
+def run(*words) -> int:
+    """The command line with these words."""
+    return transcribe.main([str(word) for word in words] + ["--model", "exp/some"])
+
+
+def test_without_a_folder_for_them_texts_are_printed_a_line_a_file(folder, capsys):
+    assert run(folder / "y/a.wav", folder / "x") == 0
+    shown = capsys.readouterr()
+    assert shown.out == (
+        f"{folder}/y/a.wav\ttenths 3\n{folder}/x/a.wav\ttenths 2\n{folder}/x/deep/b.flac\ttenths 5\n"
+    )
+    assert f"several channels, mixed down to one: {folder}/x/deep/b.flac" in shown.err
+    assert f"resampled to 16000 Hz: {folder}/x/deep/b.flac" in shown.err
+
+
+def test_json_is_printed_an_object_a_line(folder, capsys, opened):
+    write(folder / "long.wav", 3)
+    assert run(folder / "long.wav", "--format", "json", "--max-seconds", 2, "--decoding", "joint") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    segments = told.pop("segments")
+    assert segments[0]["start"] == 0 and segments[-1]["end"] == 3 and len(segments) == 2
+    assert told.pop("text") == " ".join(segment["text"] for segment in segments)
+    assert told == {
+        "file": f"{folder}/long.wav",
+        "duration": 3.0,
+        "sampling_rate": 16000,
+        "channels": 1,
+        "model": "exp/some",
+        "decoding": "joint",
+        "version": imlspike.__version__,
+    }
+    assert opened == [(("exp/some", "joint", "cpu", None), {})]
+
+
+def test_a_folder_is_mirrored_and_no_name_overwrites_another(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(folder, "--output-dir", out, "--format", "both") == 0
+    texts = {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.txt")}
+    assert texts == {
+        "x/a.txt": "tenths 2\n",
+        "x/deep/b.txt": "tenths 5\n",
+        "y/a.wav.txt": "tenths 3\n",
+        "y/a.mp3.txt": "tenths 4\n",
+    }
+    told = {str(path.relative_to(out)): json.loads(path.read_text()) for path in out.rglob("*.json")}
+    assert {name: content["text"] + "\n" for name, content in told.items()} == {
+        name.replace(".txt", ".json"): text for name, text in texts.items()
+    }
+    shown = capsys.readouterr()
+    assert shown.out == "" and "4 audio files; 1 files of other kinds left out" in shown.err
+
+
+def test_files_of_one_name_from_different_folders_keep_their_folders(folder, tmp_path):
+    out = tmp_path / "out"
+    words = [folder / "x/a.wav", folder / "y/a.wav", folder / "y/../x/a.wav", folder / "x/deep/b.flac"]
+    assert run(*words, "--output-dir", out) == 0
+    written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert written == {"x/a.wav.txt", "y/a.wav.txt", "b.txt"}
+
+
+def test_what_is_done_is_not_done_again(folder, tmp_path, capsys, opened):
+    """Until asked to; a file that has only one of two outputs isn't done."""
+    out = tmp_path / "out"
+    assert run(folder, "--output-dir", out) == 0
+    (out / "x/a.txt").write_text("corrected by hand\n")
+    write(folder / "new.wav", 0.6)
+    assert run(folder, "--output-dir", out) == 0
+    assert (out / "x/a.txt").read_text() == "corrected by hand\n"
+    assert (out / "new.txt").read_text() == "tenths 6\n"
+    assert "4 of 5 files were done before" in capsys.readouterr().err
+    assert run(folder, "--output-dir", out) == 0 and len(opened) == 2
+    assert run(folder, "--output-dir", out, "--overwrite") == 0
+    assert (out / "x/a.txt").read_text() == "tenths 2\n"
+    (out / "x/a.txt").write_text("corrected by hand\n")
+    assert run(folder, "--output-dir", out, "--format", "both") == 0
+    assert (out / "x/a.txt").read_text() == "tenths 2\n" and (out / "x/a.json").is_file()
+
+
+def test_a_broken_file_is_named_and_the_rest_is_done(folder, tmp_path, capsys):
+    """Empty, cut off, not audio, not readable here, NaN, missing: status 1 and a list at the end."""
+    out = tmp_path / "out"
+    (folder / "empty.wav").touch()
+    (folder / "cut.wav").write_bytes((folder / "x/a.wav").read_bytes()[:-1000])
+    (folder / "text.mp3").write_text("no sound")
+    (folder / "phone.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A " + bytes(4000))
+    soundfile.write(folder / "nan.wav", np.full(1000, np.nan), 16000, subtype="FLOAT")
+    broken = ["cut.wav", "empty.wav", "nan.wav", "phone.m4a", "text.mp3"]
+    assert run(folder, folder / "missing.wav", "--output-dir", out) == 1
+    error = capsys.readouterr().err
+    assert len(list(out.rglob("*.txt"))) == 4
+    for name in (*broken, "missing.wav"):
+        assert f"transcribe: {folder}/{name}: " in error
+    names = ", ".join(f"{folder}/{name}" for name in (*broken, "missing.wav"))
+    assert error.splitlines()[-1] == f"transcribe: 6 of 10 files were not transcribed: {names}"
+    assert "ffmpeg" in error
+
+
+def test_a_file_without_a_word_is_told(folder, tmp_path, capsys):
+    write(folder / "short.wav", 0.05)
+    assert run(folder / "short.wav", "--output-dir", tmp_path) == 0
+    assert (tmp_path / "short.txt").read_text() == ""
+    assert f"without a recognised word: {folder}/short.wav" in capsys.readouterr().err
+
+
+def test_a_folder_without_audio_is_an_error(folder, tmp_path, capsys, opened):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/a.txt").touch()
+    assert run(tmp_path / "none") == 1 and not opened
+    assert "none: no audio in this folder (1 files of other kinds)" in capsys.readouterr().err
+    assert run(tmp_path / "none", folder / "x/a.wav") == 1 and len(opened) == 1
+
+
+def test_a_model_that_is_not_there_is_one_line(folder, monkeypatch, capsys):
+    monkeypatch.undo()
+    assert run(folder) == 1
+    assert "transcribe: error: exp/some: no such file or folder; expected" in capsys.readouterr().err
+
+
+def test_interrupted_it_leaves_whole_files_and_says_how_to_go_on(folder, tmp_path, monkeypatch, capsys):
+    """The second file's output is under way when the key is pressed."""
+    dump = transcribe.dump
+
+    def interrupted(result, about, indent):
+        if "deep" in result.file:
+            raise KeyboardInterrupt
+        return dump(result, about, indent)
+
+    monkeypatch.setattr(transcribe, "dump", interrupted)
+    assert run(folder / "x", "--output-dir", tmp_path / "out", "--format", "json") == 130
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["a.json"]
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_options_of_joint_decoding_come_from_a_yaml(folder, tmp_path, opened, capsys):
+    (tmp_path / "decode.yaml").write_text("beam_size: 5\nctc_weight: 0.3\n")
+    joint = ["--decoding", "joint", "--decode-config", tmp_path / "decode.yaml", "--device", "cuda"]
+    assert run(folder / "x/a.wav", *joint, "--model-file", "best.pth") == 0
+    ((args, options),) = opened
+    assert args == ("exp/some", "joint", "cuda", "best.pth")
+    assert (options["beam_size"], options["ctc_weight"]) == (5, 0.3)
+    (tmp_path / "decode.yaml").write_text("beamsize: 5\n")
+    assert run(folder / "x/a.wav", *joint) == 1
+    assert "did you mean 'beam_size'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "both"], "needs --output-dir"),
+        (["--decode-config", "a.yaml"], "for --decoding joint"),
+        (["--batch-seconds", "0"], "invalid positive value: '0'"),
+        (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
+    ],
+)
+def test_senseless_options_are_refused(words, message, capsys):
+    with pytest.raises(SystemExit):
+        run("a.wav", *words)
+    assert message in capsys.readouterr().err
