@@ -1,4 +1,4 @@
-"""ESPnet plug-in: the spiking encoder under the key `iml_spikeformer`, and entry points that know it.
+"""ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, and entry points that know them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENCODER_KEY = "iml_spikeformer"
+DECODER_KEY = "iml_spikeformer"
 
 
 def register() -> None:
@@ -14,7 +15,8 @@ def register() -> None:
 
     Adds the encoder key `iml_spikeformer` to ESPnet's ASR task, so that a training YAML may say
     `encoder: iml_spikeformer` with the arguments of `imlspike.models.IMLSpikeformerEncoder` under
-    `encoder_conf`. From then on every ESPnet task of this process trains through
+    `encoder_conf`, and likewise the decoder key `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`).
+    From then on every ESPnet task of this process trains through
     `imlspike.espnet.worker.run_worker`: worker processes that ESPnet spawns (one a GPU) register too, and
     checkpoints are replaced whole. ESPnet's import takes several seconds, hence a function.
 
@@ -30,15 +32,17 @@ def register() -> None:
     try:
         with _without_nltk_downloads():
             from espnet2.tasks.abs_task import AbsTask
-            from espnet2.tasks.asr import encoder_choices
+            from espnet2.tasks.asr import decoder_choices, encoder_choices
     except ModuleNotFoundError as error:
         if error.name not in ("espnet", "espnet2", "nltk"):
             raise
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
+    from imlspike.espnet.decoder import SpikeformerDecoder
     from imlspike.espnet.encoder import SpikeformerEncoder
     from imlspike.espnet.worker import RegisteredWorker
 
     encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
+    decoder_choices.classes[DECODER_KEY] = SpikeformerDecoder
     AbsTask.main_worker = RegisteredWorker()
 
 
