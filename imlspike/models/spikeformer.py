@@ -99,6 +99,8 @@ class IMLSpikeformerEncoder(nn.Module):
         residual_gain: first scale of the batch norms that end a branch; below 1 the tokens pass a new network
             nearly unchanged.
         conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none, as in the paper.
+        sync_norms: whether processes that train together share the statistics of their batch norms, see
+            `MaskedBatchNorm`.
 
     Forward:
         xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the
@@ -144,6 +146,7 @@ class IMLSpikeformerEncoder(nn.Module):
         rep_branches: Sequence[str] = ("linear", "identity"),
         residual_gain: float = 0.25,
         conv_kernel: int = 0,
+        sync_norms: bool = True,
     ):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
@@ -168,6 +171,9 @@ class IMLSpikeformerEncoder(nn.Module):
                 conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, **neuron)
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
+        for module in self.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.synchronised = sync_norms
 
     def output_size(self) -> int:
         """C, the channels of an output token (ESPnet's interface)."""

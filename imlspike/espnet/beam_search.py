@@ -1,0 +1,248 @@
+"""Joint CTC/attention beam search over many utterances at once."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import compress
+from typing import NamedTuple
+
+import torch
+
+from imlspike.espnet.config import ConfigError, read_yaml
+from imlspike.espnet.ctc_prefix import NEVER, CTCPrefix
+from imlspike.espnet.keys import unknown_key
+
+PRE_BEAM = 1.5  # CTC scores this many times the beam's tokens: those that the other scorers like best
+END_STEPS, END_MARGIN = 3, -10.0  # of Watanabe et al. 2017, Eq. (50): M and D_end
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search; the names and meanings are those of ESPnet's decoding YAML.
+
+    Args:
+        beam_size: hypotheses of each utterance.
+        ctc_weight: of CTC's log probability; the attention decoder's is 1 - ctc_weight.
+        penalty: added for each token.
+        maxlenratio: most tokens, as a part of the encoder's frames; 0: as many as frames, and the end is
+            detected; below 0: -maxlenratio tokens.
+        minlenratio: fewest tokens likewise; below 0: -minlenratio tokens.
+        lm_weight: of the language model's log probability.
+
+    Raises:
+        ValueError: for a beam or a weight out of range.
+
+    >>> SearchOptions(beam_size=0)
+    Traceback (most recent call last):
+    ValueError: beam_size is 0; expected a whole number, at least 1
+    """
+
+    beam_size: int = 10
+    ctc_weight: float = 0.5
+    penalty: float = 0.0
+    maxlenratio: float = 0.0
+    minlenratio: float = 0.0
+    lm_weight: float = 0.0
+
+    def __post_init__(self):
+        if type(self.beam_size) is not int or self.beam_size < 1:
+            raise ValueError(f"beam_size is {self.beam_size!r}; expected a whole number, at least 1")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{field.name} is {value!r}; expected a number")
+        if not 0 <= self.ctc_weight <= 1:
+            raise ValueError(f"ctc_weight is {self.ctc_weight}; expected 0 (attention only) to 1 (CTC only)")
+        if self.lm_weight < 0:
+            raise ValueError(f"lm_weight is {self.lm_weight}; expected at least 0")
+
+
+def read_options(path: str | os.PathLike | None) -> SearchOptions:
+    """The options in a decoding YAML of ESPnet; without one, the defaults.
+
+    Raises:
+        ConfigError: for an unknown key, naming the nearest one, or a value out of range.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "decode.yaml"
+    >>> _ = path.write_text("beam_size: 5\\nctc_weight: 0.3\\n")
+    >>> read_options(path).ctc_weight
+    0.3
+    """
+    if path is None:
+        return SearchOptions()
+    options: Mapping = read_yaml(path)
+    known = {field.name for field in fields(SearchOptions)}
+    for key in options:
+        if key not in known:
+            raise ConfigError(f"{os.fspath(path)}: {unknown_key(str(key), known)}")
+    try:
+        return SearchOptions(**options)
+    except ValueError as error:
+        raise ConfigError(f"{os.fspath(path)}: {error}") from None
+
+
+class Hypothesis(NamedTuple):
+    """A transcript that ended: token numbers without <sos> and <eos>, and its weighted log probability."""
+
+    tokens: list[int]
+    score: float
+
+
+class BeamSearch:
+    """What ESPnet's `BatchBeamSearch` with its `CTCPrefixScorer` finds, for many utterances in one go.
+
+    The score of N tokens is (1 - ctc_weight) log p_attention + ctc_weight log p_CTC + lm_weight log p_LM +
+    penalty N. At every step the decoder (and the LM) scores all tokens, CTC the best 1.5 W of each
+    hypothesis (and <eos>), and the best W of an utterance go on; W is the beam's size. An utterance is done
+    when the ended hypotheses get ever worse (Watanabe et al. 2017, Eq. 50), and leaves the batch.
+
+    Where it differs from ESPnet: CTC's probabilities are computed in double precision; sums may be rounded
+    otherwise; and a hypothesis that reaches the greatest length when it ends ends once (ESPnet appends a
+    second <eos> to it).
+
+    Args:
+        decoder: ESPnet's attention decoder (anything with `batch_score`); not used if ctc_weight is 1.
+        ctc: ESPnet's `CTC` module; not used if ctc_weight is 0.
+        eos: the number of <sos/eos>.
+        options: see `SearchOptions`.
+        lm: ESPnet's language model with `batch_score`.
+    """
+
+    def __init__(self, decoder, ctc, eos: int, options: SearchOptions, lm=None):
+        self.decoder, self.ctc, self.eos, self.options, self.lm = decoder, ctc, eos, options, lm
+
+    @torch.no_grad()
+    def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Hypothesis]]:
+        """The ended hypotheses of each utterance, best first.
+
+        Args:
+            encoded: the encoder's output (U, T, C); what padding holds has no effect.
+            lengths: its lengths (U,).
+
+        Raises:
+            FloatingPointError: if scores aren't numbers.
+        """
+        return self._search(encoded, lengths, self.options.minlenratio)
+
+    def _search(self, encoded, lengths, minlenratio: float) -> list[list[Hypothesis]]:
+        frames = lengths.tolist()
+        most = self.options.maxlenratio or 1.0
+        ended = [_Ended(_tokens(minlenratio, n), max(1, _tokens(most, n))) for n in frames]
+        running = _Running(self, encoded, lengths)
+        active = list(range(len(frames)))
+        step = 0
+        while active:
+            best, parents, tokens = running.extend()
+            last = torch.tensor([step + 1 >= ended[u].most for u in active], device=best.device)
+            ends = (best > NEVER) & ((tokens == self.eos) | last[:, None])
+            self._collect(running, best, parents, tokens, ends, [ended[u] for u in active], step)
+            best = best.masked_fill(ends, NEVER)
+            left = (best > NEVER).any(1).tolist()
+            if self.options.maxlenratio == 0:
+                left = [more and not ended[u].detected(step) for more, u in zip(left, active, strict=True)]
+            active = list(compress(active, left))
+            running.advance(best, parents, tokens, torch.tensor(left, device=best.device))
+            step += 1
+        found = [sorted(e.hypotheses, key=lambda h: -h.score) for e in ended]
+        again = [u for u, hypotheses in enumerate(found) if not hypotheses]
+        if again and minlenratio >= 0.1:  # nothing was long enough
+            second = self._search(encoded[again], lengths[again], max(0.0, minlenratio - 0.1))
+            for u, hypotheses in zip(again, second, strict=True):
+                found[u] = hypotheses
+        return found
+
+    def _collect(self, running, best, parents, tokens, ends, ended, step: int) -> None:
+        """Put hypotheses that end at this step on the lists of their utterances."""
+        places = ends.nonzero()
+        if not len(places):
+            return
+        rows, slots = places.T
+        prefixes = running.prefixes[rows, parents[rows, slots], 1:]
+        words = torch.cat([prefixes, tokens[rows, slots, None]], 1).tolist()
+        for row, score, said in zip(rows.tolist(), best[rows, slots].tolist(), words, strict=True):
+            if step >= ended[row].fewest:
+                ended[row].add(step, Hypothesis(said[: -1 if said[-1] == self.eos else None], score))
+
+
+class _Running:
+    """The hypotheses of U utterances that go on: W slots each, of which some may be empty (score -inf)."""
+
+    def __init__(self, search: BeamSearch, encoded: torch.Tensor, lengths: torch.Tensor):
+        from imlspike.espnet.scorers import decoder_scorer, lm_scorer
+
+        self.options, beam = search.options, search.options.beam_size
+        weight = self.options.ctc_weight
+        self.full = []  # scorers of all tokens, and their weights
+        if weight < 1:
+            self.full.append((decoder_scorer(search.decoder, encoded, lengths, beam), 1 - weight))
+        if search.lm is not None and self.options.lm_weight:
+            self.full.append((lm_scorer(search.lm, encoded, lengths, beam), self.options.lm_weight))
+        self.ctc = None
+        if weight > 0:
+            log_probs = search.ctc.log_softmax(encoded)
+            self.ctc = CTCPrefix(log_probs, lengths, beam, eos=search.eos)
+        self.prefixes = torch.full((len(encoded), beam, 1), search.eos, device=encoded.device)
+        self.score = encoded.new_full((len(encoded), beam), NEVER)
+        self.score[:, 0] = 0.0
+
+    def extend(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The best W continuations of each utterance: scores, former slots and tokens, each (U, W)."""
+        beam = self.options.beam_size
+        total = sum(weight * scorer.score(self.prefixes) for scorer, weight in self.full)
+        total = total + self.options.penalty
+        if self.ctc is not None:
+            candidates = None
+            if self.options.ctc_weight < 1 and int(PRE_BEAM * beam) < total.size(-1):
+                candidates = total.topk(int(PRE_BEAM * beam), -1).indices
+            total = total + self.options.ctc_weight * self.ctc.scores(candidates).to(self.score.dtype)
+        total = total + self.score[..., None]
+        best, places = total.flatten(1).topk(beam)
+        if best.isnan().any():
+            raise FloatingPointError("a score isn't a number; is the model (or the LM) well trained?")
+        return best, places // total.size(-1), places % total.size(-1)
+
+    def advance(self, best, parents, tokens, left) -> None:
+        """Go on with the hypotheses (U, W) of the utterances that are `left`, bool (U,)."""
+        utterances = None
+        if not left.all():
+            utterances = left.nonzero()[:, 0]
+            best, parents, tokens = best[utterances], parents[utterances], tokens[utterances]
+            self.prefixes = self.prefixes[utterances]
+        if not len(best):
+            return
+        self.score = best
+        kept = self.prefixes.gather(1, parents[..., None].expand(-1, -1, self.prefixes.size(2)))
+        self.prefixes = torch.cat([kept, tokens[..., None]], 2)
+        for scorer, _ in self.full:
+            scorer.advance(parents, utterances)
+        if self.ctc is not None:
+            self.ctc.advance(parents, tokens, utterances)
+
+
+class _Ended:
+    """The hypotheses of one utterance that ended, of `fewest` to `most` tokens."""
+
+    def __init__(self, fewest: int, most: int):
+        self.fewest, self.most = fewest, most
+        self.hypotheses: list[Hypothesis] = []
+        self.best_at: dict[int, float] = {}
+
+    def add(self, step: int, hypothesis: Hypothesis) -> None:
+        """`hypothesis` ended at `step`."""
+        self.hypotheses.append(hypothesis)
+        self.best_at[step] = max(self.best_at.get(step, NEVER), hypothesis.score)
+
+    def detected(self, step: int) -> bool:
+        """Whether those that ended of late are all far worse than the best.
+
+        As in ESPnet, the lengths looked at lie two steps back: <sos> and <eos> count there.
+        """
+        late = [self.best_at.get(step - 2 - back) for back in range(END_STEPS)]
+        return None not in late and max(late) - max(self.best_at.values()) < END_MARGIN
+
+
+def _tokens(ratio: float, frames: int) -> int:
+    """A length ratio as a number of tokens."""
+    return int(-ratio) if ratio < 0 else int(ratio * frames)

@@ -1,0 +1,225 @@
+"""What scores the next token in a beam search over many utterances: attention decoders and language models.
+
+A scorer keeps its own state for U utterances of W hypotheses, all of the same length, and has two methods:
+
+- `score(prefixes)`: log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N);
+- `advance(parents, utterances)`: slot w of an utterance goes on from its former slot `parents[., w]`, long
+  (U', W); only `utterances` (long (U',); None: all) go on.
+"""
+
+import inspect
+
+import torch
+from espnet.nets.pytorch_backend.transformer.attention import MultiHeadedAttention
+from espnet.nets.pytorch_backend.transformer.embedding import PositionalEncoding
+from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+from espnet2.lm.transformer_lm import TransformerLM
+
+
+def decoder_scorer(decoder: torch.nn.Module, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
+    """The scorer for an attention decoder of ESPnet: with cached keys and values if it is its Transformer's.
+
+    Args:
+        decoder: has ESPnet's `batch_score`.
+        memory: the encoder's output (U, T, C), padded.
+        lengths: its lengths (U,).
+        beam: hypotheses of each utterance, W.
+    """
+    if type(decoder) is TransformerDecoder and _cacheable(decoder.embed, decoder.decoders):
+        return CachedDecoder(decoder, memory, lengths, beam)
+    return BatchScorer(decoder, memory, lengths, beam)
+
+
+def lm_scorer(lm: torch.nn.Module, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
+    """The scorer for a language model of ESPnet (`ESPnetLanguageModel.lm`); arguments as `decoder_scorer`."""
+    if type(lm) is TransformerLM and _cacheable(lm.encoder.embed, lm.encoder.encoders):
+        return CachedLM(lm)
+    return BatchScorer(lm, memory[:, :1], torch.ones_like(lengths), beam)  # it doesn't look at the memory
+
+
+class CachedDecoder:
+    """ESPnet's `TransformerDecoder`, one token at a time.
+
+    Unlike its `batch_score`, it projects the memory to keys and values once an utterance, not once a step and
+    hypothesis, and each token once, not again at every later step. Arguments: see `decoder_scorer`.
+    """
+
+    def __init__(self, decoder: TransformerDecoder, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
+        self.decoder = decoder
+        self.mask = torch.arange(memory.size(1), device=memory.device) < lengths[:, None, None]  # (U, 1, T)
+        self.memory = [_heads(layer.src_attn, memory) for layer in decoder.decoders]
+        self.cache = _Cache(len(decoder.decoders))
+
+    def score(self, prefixes: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
+        x = _embed_last(self.decoder.embed, prefixes[..., -1:], prefixes.size(2))
+        for number, layer in enumerate(self.decoder.decoders):
+            x = _residual(layer, layer.norm1, x, self.cache.attend, number, layer.self_attn)
+            x = _residual(layer, layer.norm2, x, self._look, number, layer.src_attn)
+            x = _residual(layer, layer.norm3, x, layer.feed_forward)
+        if self.decoder.normalize_before:
+            x = self.decoder.after_norm(x)
+        return self.decoder.output_layer(x).log_softmax(-1)
+
+    def _look(self, x: torch.Tensor, number: int, attention: MultiHeadedAttention) -> torch.Tensor:
+        """Attention of the newest tokens (U, W, C) in layer `number` to the memory."""
+        keys, values = self.memory[number]
+        scores = _query(attention, x) @ keys.transpose(-2, -1) / attention.d_k**0.5
+        return attention.forward_attention(values, scores, self.mask)
+
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
+        """Go on with hypotheses, see the module."""
+        if utterances is not None:
+            self.mask = self.mask[utterances]
+            self.memory = [(keys[utterances], values[utterances]) for keys, values in self.memory]
+        self.cache.advance(parents, utterances)
+
+
+class CachedLM:
+    """ESPnet's `TransformerLM`, one token at a time, with cached keys and values; see `CachedDecoder`."""
+
+    def __init__(self, lm: TransformerLM):
+        self.lm = lm
+        self.cache = _Cache(len(lm.encoder.encoders))
+
+    def score(self, prefixes: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
+        encoder = self.lm.encoder
+        x = _embed_last(encoder.embed, self.lm.embed(prefixes[..., -1:]), prefixes.size(2))
+        known = prefixes.flatten(0, 1)[:, None] != 0  # it never attends to <blank>
+        for number, layer in enumerate(encoder.encoders):
+            x = _residual(layer, layer.norm1, x, self.cache.attend, number, layer.self_attn, known)
+            x = _residual(layer, layer.norm2, x, layer.feed_forward)
+        if encoder.normalize_before:
+            x = encoder.after_norm(x)
+        return self.lm.decoder(x).log_softmax(-1)
+
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
+        """Go on with hypotheses, see the module."""
+        self.cache.advance(parents, utterances)
+
+
+class BatchScorer:
+    """Anything that has ESPnet's `batch_score(ys, states, xs)`, called for all hypotheses together.
+
+    If it takes `xs_lengths` as well, memories of several lengths go into one call, padded; otherwise there is
+    a call for each length, without padding. Arguments: see `decoder_scorer`.
+    """
+
+    def __init__(self, scorer, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
+        self.scorer = scorer
+        self.memory = memory.repeat_interleave(beam, 0)
+        self.lengths = lengths.repeat_interleave(beam)
+        first = [scorer.batch_init_state(x[:length]) for x, length in zip(memory, lengths, strict=True)]
+        self.states = [state for state in first for _ in range(beam)]
+        self.padded = "xs_lengths" in inspect.signature(scorer.batch_score).parameters
+
+    def score(self, prefixes: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
+        ys = prefixes.flatten(0, 1)
+        if self.padded:
+            groups = [torch.arange(len(ys), device=ys.device)]
+        else:
+            groups = [(self.lengths == length).nonzero()[:, 0] for length in self.lengths.unique()]
+        scores, order, states = [], torch.cat(groups), []
+        for rows in groups:
+            lengths = self.lengths[rows]
+            known = {"xs_lengths": lengths} if self.padded else {}
+            before = [self.states[row] for row in rows.tolist()]
+            xs = self.memory[rows, : lengths.max()]
+            scored, after = self.scorer.batch_score(ys[rows], before, xs, **known)
+            scores.append(scored)
+            states += [self.scorer.select_state(after, i) for i in range(len(rows))]
+        back = order.argsort()
+        self.states = [states[row] for row in back.tolist()]
+        return torch.cat(scores)[back].unflatten(0, prefixes.shape[:2])
+
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
+        """Go on with hypotheses, see the module."""
+        rows = _rows(parents, utterances)
+        self.states = [self.states[row] for row in rows.tolist()]
+        if utterances is not None:
+            self.memory, self.lengths = self.memory[rows], self.lengths[rows]
+
+
+class _Cache:
+    """Keys and values of the tokens so far, for each of some self-attention layers."""
+
+    ROOM = 32  # tokens; with room for none, there would be a copy of everything at every step
+
+    def __init__(self, layers: int):
+        self.kept: list[torch.Tensor | None] = [None] * layers  # (2, U W, H, N and room, D)
+        self.length = 0
+
+    def attend(
+        self, x: torch.Tensor, number: int, attention: MultiHeadedAttention, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attention of the newest tokens (U, W, C) in layer `number` to all so far.
+
+        Args:
+            mask: bool (U W, 1, N), False = not attended to; None: all are.
+        """
+        rows = x.flatten(0, 1)[:, None]
+        new = torch.stack(_heads(attention, rows))
+        kept = self.kept[number]
+        if kept is None or self.length == kept.size(3):
+            room = new.expand(-1, -1, -1, self.ROOM, -1)
+            kept = self.kept[number] = room.clone() if kept is None else torch.cat([kept, room], 3)
+        kept[:, :, :, self.length] = new[:, :, :, 0]
+        keys, values = kept[:, :, :, : self.length + 1]
+        scores = _query(attention, rows) @ keys.transpose(-2, -1) / attention.d_k**0.5
+        return attention.forward_attention(values, scores, mask).view_as(x)
+
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None) -> None:
+        rows = _rows(parents, utterances)
+        self.kept = [kept.index_select(1, rows) for kept in self.kept]
+        self.length += 1
+
+
+def _cacheable(embed: torch.nn.Module, layers: torch.nn.Module) -> bool:
+    """Whether an embedding and Transformer layers are those that the cached scorers compute."""
+    attentions = [m for layer in layers for name, m in layer.named_children() if name.endswith("_attn")]
+    return (
+        isinstance(embed, torch.nn.Sequential)
+        and (type(embed[-1]) is PositionalEncoding or not list(embed[-1].parameters()) and not len(embed[-1]))
+        and all(type(a) is MultiHeadedAttention and not a.use_flash_attn for a in attentions)
+        and not any(layer.concat_after for layer in layers)
+    )
+
+
+def _embed_last(embed: torch.nn.Sequential, last: torch.Tensor, length: int) -> torch.Tensor:
+    """Embeds the last of `length` tokens, (U, W, 1, ...) -> (U, W, C), at its position."""
+    x = embed[:-1](last).squeeze(2)
+    if isinstance(embed[-1], PositionalEncoding):
+        embed[-1].extend_pe(x.new_empty(1, length))
+        x = x * embed[-1].xscale + embed[-1].pe[0, length - 1]
+    return x
+
+
+def _residual(layer, norm: torch.nn.Module, x: torch.Tensor, part, *arguments) -> torch.Tensor:
+    """x + part(x, *arguments), normalised before or after as the layer has it."""
+    if layer.normalize_before:
+        return x + part(norm(x), *arguments)
+    return norm(x + part(x, *arguments))
+
+
+def _heads(attention: MultiHeadedAttention, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values (B, H, N, D) of x (B, N, C)."""
+    keys, values = (
+        linear(x).unflatten(-1, (attention.h, attention.d_k)).transpose(1, 2).contiguous()
+        for linear in (attention.linear_k, attention.linear_v)
+    )
+    return attention.k_norm(keys), values
+
+
+def _query(attention: MultiHeadedAttention, x: torch.Tensor) -> torch.Tensor:
+    """Queries (B, H, N, D) of x (B, N, C)."""
+    heads = attention.linear_q(x).unflatten(-1, (attention.h, attention.d_k)).transpose(1, 2)
+    return attention.q_norm(heads)
+
+
+def _rows(parents: torch.Tensor, utterances: torch.Tensor | None) -> torch.Tensor:
+    """Row numbers (U' W,) among U W rows of the slots `parents` (U', W) of `utterances`."""
+    if utterances is None:
+        utterances = torch.arange(len(parents), device=parents.device)
+    return (utterances[:, None] * parents.size(1) + parents).flatten()
