@@ -30,9 +30,15 @@ MEANING = {
 _PRODUCTS = ("weights", "product")
 # Projections of the encoder's output inside a decoder: computed once, whatever the beam. First the names of
 # ESPnet's decoder, then those of `IMLSpikeformerDecoder`.
-_ONCE_PER_UTTERANCE = (".src_attn.linear_k", ".src_attn.linear_v")
-_ONCE_PER_UTTERANCE += (".src_attn.k", ".src_attn.v", ".src_attn.k_neuron", ".src_attn.v_neuron")
-_ONCE_PER_UTTERANCE += (".memory_neuron",)
+_ONCE_PER_UTTERANCE = (
+    ".src_attn.linear_k",
+    ".src_attn.linear_v",
+    ".src_attn.k",
+    ".src_attn.v",
+    ".src_attn.k_neuron",
+    ".src_attn.v_neuron",
+    ".memory_neuron",
+)
 
 
 @dataclass(frozen=True)

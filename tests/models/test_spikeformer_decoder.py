@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from imlspike.analysis.energy import for_beam
 from imlspike.analysis.operations import OperationCounter
+from imlspike.analysis.profiling import Heard, profile
 from imlspike.analysis.spikes import SpikeRecorder
 from imlspike.layers import RepLinear
 from imlspike.models import IMLSpikeformerDecoder
 from imlspike.models.spikeformer import sinusoids
+from tests.models.small import FEATURES, small_encoder
 from tests.models.small_decoder import CHANNELS, VARIANTS, VOCABULARY, batch, small_decoder
 from tests.models.unfolded import BinaryEncoder
 
@@ -274,6 +277,24 @@ def test_the_counters_see_every_neuron_and_no_dense_product(variant):
     assert maps["blocks.0.src_attn.k"].dense_macs == 15 * CHANNELS**2
     products = [row for row in rows if row.kind == "product"]
     assert len(products) >= 4 and all(row.macs == 0 < row.accumulates for row in products)
+
+
+def test_a_profile_of_a_recogniser_that_spikes_throughout():
+    """Nothing stays uncounted; what concerns only the memory is paid once for all hypotheses of a beam."""
+    model = torch.nn.Module()
+    model.encoder = small_encoder(dtype=torch.float32).reparameterize()
+    model.decoder, model.ctc = (
+        small_decoder(dtype=torch.float32).reparameterize(),
+        torch.nn.Linear(CHANNELS, 5),
+    )
+    heard = [Heard(u, 0.6, torch.randn(60, FEATURES), torch.tensor([10, 1, 2, 3])) for u in "ab"]
+    measured = profile(model, lambda x: model.ctc(model.encoder(x[None], torch.tensor([60]))[0]), heard)
+    assert not measured.unknown and not measured.silent
+    one, three = ({(r.name, r.kind): r for r in for_beam(measured.parts["decoder"], n)} for n in (1, 3))
+    same = {name for (name, kind), row in one.items() if row == three[name, kind]}
+    parts = ("k", "v", "k_neuron", "v_neuron")
+    memory = {f"decoder.blocks.{layer}.src_attn.{part}" for layer in (0, 1) for part in parts}
+    assert same == memory | {"decoder.memory_neuron"}
 
 
 def test_every_parameter_learns():
