@@ -8,12 +8,13 @@ from imlspike.models import IMLSpikeformerEncoder
 FEATURES = 80
 FRAMES_PER_SECOND = 100
 
-# Arguments that both encoders take, and those of the spiking one alone.
+# Arguments that both encoders take, and those of the spiking one alone. "full" is what conf/full.yaml trains,
+# with a convolution over time and fewer channels in the subsampling; the others have the parts and widths of
+# the Transformer.
+_SMALL = dict(output_size=144, attention_heads=4, linear_units=576, num_blocks=6, input_layer="conv2d")
 SIZES = {
-    "quick": (
-        dict(output_size=144, attention_heads=4, linear_units=576, num_blocks=6, input_layer="conv2d"),
-        dict(input_channels=64),
-    ),
+    "full": (_SMALL, dict(input_channels=64, direction="split", conv_kernel=15)),
+    "small": (_SMALL, dict()),
     "aishell": (
         dict(output_size=256, attention_heads=4, linear_units=2048, num_blocks=12, input_layer="conv2d"),
         dict(),
@@ -26,14 +27,15 @@ def speech(batch: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(batch, frames, FEATURES), torch.full((batch,), frames)
 
 
-def spiking(size: str, inference: bool = True) -> nn.Module:
-    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch."""
+def spiking(size: str, inference: bool = True, integer: bool = False) -> nn.Module:
+    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch, if wanted
+    with integer maps."""
     shared, own = SIZES[size]
     encoder = IMLSpikeformerEncoder(FEATURES, **shared, **own)
     if inference:
         with torch.no_grad():
             encoder(*speech(4, 400))
-        encoder.reparameterize()
+        encoder.reparameterize(integer)
     return encoder
 
 

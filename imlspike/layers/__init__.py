@@ -1,6 +1,7 @@
 """Layers of spiking speech models: maps that fold, attention under a decay, subsampling, masked norms."""
 
 from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
+from imlspike.layers.integer import IntegerConv2d, IntegerLinear, integer_supported
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
@@ -10,6 +11,8 @@ from imlspike.layers.time_conv import SpikingTimeConv
 
 __all__ = [
     "DecayAttention",
+    "IntegerConv2d",
+    "IntegerLinear",
     "Layout",
     "MaskedBatchNorm",
     "RepLinear",
@@ -21,5 +24,6 @@ __all__ = [
     "decay_attention",
     "fold_rep_linears",
     "hierarchical_decay",
+    "integer_supported",
     "row_sums",
 ]

@@ -1,6 +1,7 @@
 """Attention without softmax under a decay mask: the quadratic form and the exact linear-time form."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -113,30 +114,54 @@ def _mask(gamma: Tensor, tokens: int, past: Tensor, future: Tensor) -> Tensor:
     return (_powers(gamma, offset.abs()) * sees).unfold(1, tokens, 1).flip(1)
 
 
-def _quadratic(q, k, v, gamma, past, future):
-    return (q @ k.transpose(-1, -2)).mul_(_mask(gamma, q.shape[2], past, future)) @ v
+class _Constants(NamedTuple):
+    """What a form of the attention needs that does not depend on the input; H first in every tensor."""
+
+    past: Tensor | None  # ones where a head sees the past; None if no head does
+    future: Tensor | None
+    mask: Tensor  # (H, N, N), for the chunked form (H, 1, chunk, chunk)
+    to_end: Tensor | None = None  # (H, 1, chunk, 1) decay from a token to the last of its chunk
+    to_start: Tensor | None = None  # the same to the first of its chunk
+    over: Tensor | None = None  # (H, 1, 1) over a whole chunk
 
 
-def _chunked(q, k, v, gamma, past, future, chunk):
+def _constants(gamma: Tensor, direction: str | Sequence[str], tokens: int, chunk: int | None) -> _Constants:
+    """Of the quadratic form on so many tokens, or, where `chunk` is given, of the chunked form."""
+    past, future = _sides(direction, len(gamma), gamma)
+    mask = _mask(gamma, chunk or tokens, past, future)
+    sides = (side[:, None, None, None] if bool(side.any()) else None for side in (past, future))
+    if chunk is None:
+        return _Constants(*sides, mask)
+    step = torch.arange(chunk, device=gamma.device)
+    return _Constants(
+        *sides,
+        mask[:, None],
+        to_end=_powers(gamma, chunk - 1 - step)[:, None, :, None],
+        to_start=_powers(gamma, step)[:, None, :, None],
+        over=_powers(gamma, torch.tensor(chunk, device=gamma.device))[:, None, None],
+    )
+
+
+def _quadratic(q, k, v, c: _Constants):
+    return (q @ k.transpose(-1, -2)).mul_(c.mask) @ v
+
+
+def _chunked(q, k, v, gamma, c: _Constants):
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
-    tokens = q.shape[2]
+    tokens, chunk = q.shape[2], c.mask.shape[-1]
     pad = -tokens % chunk
     # (B, H, chunks, chunk, D)
     q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (-1, chunk)) for t in (q, k, v))
-    chunks = q.shape[2]
-    out = (q @ k.transpose(-1, -2)).mul_(_mask(gamma, chunk, past, future)[:, None]) @ v
-    step = torch.arange(chunk, device=q.device)
-    to_end = _powers(gamma, chunk - 1 - step)[:, None, :, None]  # decay from token j to the last of its chunk
-    to_start = _powers(gamma, step)[:, None, :, None]  # decay from token j to the first of its chunk
-    decay = _powers(gamma, torch.tensor(chunk, device=q.device))[:, None, None]
-    if bool(past.any()):
-        added = (k * to_end).transpose(-1, -2) @ v
-        before = _scan(added, decay, range(chunks)) * past[:, None, None, None]
-        out = out + (q * (to_start * gamma[:, None, None, None])) @ before
-    if bool(future.any()):
-        added = (k * to_start).transpose(-1, -2) @ v
-        after = _scan(added, decay, range(chunks - 1, -1, -1)) * future[:, None, None, None]
-        out = out + (q * (to_end * gamma[:, None, None, None])) @ after
+    chunks, gamma = q.shape[2], gamma[:, None, None, None]
+    out = (q @ k.transpose(-1, -2)).mul_(c.mask) @ v
+    if c.past is not None:
+        added = (k * c.to_end).transpose(-1, -2) @ v
+        before = _scan(added, c.over, range(chunks)) * c.past
+        out = out + (q * (c.to_start * gamma)) @ before
+    if c.future is not None:
+        added = (k * c.to_start).transpose(-1, -2) @ v
+        after = _scan(added, c.over, range(chunks - 1, -1, -1)) * c.future
+        out = out + (q * (c.to_end * gamma)) @ after
     return out.flatten(2, 3)[:, :, :tokens]
 
 
@@ -188,20 +213,25 @@ def decay_attention(
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    batch, heads, tokens, width = q.shape
-    gamma = gamma.to(q.dtype)
-    past, future = _sides(direction, heads, gamma)
-    if lengths is None:
-        lengths = torch.full((batch,), tokens, device=q.device)
-    else:
-        real = (torch.arange(tokens, device=q.device) < lengths.to(q.device)[:, None])[:, None, :, None]
-        k, v = k * real, v * real
-        q = q * real
-    scale = row_sums(gamma, lengths.to(q.device), tokens, direction) * width**0.5
-    q = q / scale[..., None]
-    if mode == "quadratic" or (mode == "auto" and tokens < CHUNKED_FROM):
-        return _quadratic(q, k, v, gamma, past, future)
-    return _chunked(q, k, v, gamma, past, future, chunk)
+    tokens, gamma = q.shape[2], gamma.to(q.dtype)
+    all_real = torch.full((len(q),), tokens, device=q.device)
+    sums = row_sums(gamma, all_real if lengths is None else lengths.to(q.device), tokens, direction)
+    chunk = chunk if _is_chunked(mode, tokens) else None
+    return _attend(q, k, v, gamma, lengths, sums, _constants(gamma, direction, tokens, chunk))
+
+
+def _is_chunked(mode: str, tokens: int) -> bool:
+    return mode == "chunked" or (mode == "auto" and tokens >= CHUNKED_FROM)
+
+
+def _attend(q, k, v, gamma, lengths, sums, constants: _Constants):
+    if lengths is not None:
+        real = torch.arange(q.shape[2], device=q.device) < lengths.to(q.device)[:, None]
+        q, k, v = (t * real[:, None, :, None] for t in (q, k, v))
+    q = q / (sums * q.shape[3] ** 0.5)[..., None]
+    if constants.to_end is None:
+        return _quadratic(q, k, v, constants)
+    return _chunked(q, k, v, gamma, constants)
 
 
 class DecayAttention(nn.Module):
@@ -226,7 +256,21 @@ class DecayAttention(nn.Module):
         # A constant of the architecture, rebuilt from the configuration; a checkpoint need not carry it.
         self.register_buffer("gamma", gamma.clone(), persistent=False)
         self.direction, self.mode = direction, mode
+        self._kept: tuple = (None, None, None)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `decay_attention`."""
-        return decay_attention(q, k, v, self.gamma, lengths, self.mode, self.direction)
+        gamma, tokens = self.gamma.to(q.dtype), q.shape[2]
+        sums, constants = self._constants(gamma, tokens)
+        if lengths is not None:
+            sums = row_sums(gamma, lengths.to(q.device), tokens, self.direction)
+        return _attend(q, k, v, gamma, lengths, sums, constants)
+
+    def _constants(self, gamma: Tensor, tokens: int) -> tuple[Tensor, _Constants]:
+        """Row sums without padding (1, H, N) and the constants, kept until the length is another."""
+        key = (tokens, gamma.dtype, gamma.device, torch.is_inference_mode_enabled())
+        if self._kept[0] != key:
+            chunk = CHUNK if _is_chunked(self.mode, tokens) else None
+            sums = row_sums(gamma, torch.tensor([tokens], device=gamma.device), tokens, self.direction)
+            self._kept = (key, sums, _constants(gamma, self.direction, tokens, chunk))
+        return self._kept[1:]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from imlspike.layers.decay import DecayAttention
+from imlspike.layers.integer import use_integers
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear
@@ -99,6 +100,11 @@ class RepSSA(nn.Module):
         mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
         return self.o(fire(self.o_neuron, mixed, layout))
 
+    def use_integers(self) -> None:
+        """After folding: the linear maps become integer ones, see `imlspike.layers.integer`."""
+        use_integers(self.neuron, self, "q", "k", "v")
+        use_integers(self.o_neuron, self, "o")
+
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, H, N, C/H)"""
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -140,3 +146,8 @@ class SpikingFeedForward(nn.Module):
         """See the class."""
         hidden = self.dropout(self.expand(fire(self.neuron, self.norm(x), layout)))
         return self.project(fire(self.hidden_neuron, hidden, layout))
+
+    def use_integers(self) -> None:
+        """After folding: the linear maps become integer ones, see `imlspike.layers.integer`."""
+        use_integers(self.neuron, self, "expand")
+        use_integers(self.hidden_neuron, self, "project")

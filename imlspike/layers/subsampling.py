@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from imlspike.layers.integer import IntegerConv2d, use_integers
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear
@@ -43,7 +44,8 @@ class _Stage(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         lengths = conv_output(lengths, self.kernel, self.stride)
-        if not torch.is_grad_enabled() and not self.training and x.shape[1] > PIECE:
+        in_sight = self.neuron._forward_hooks or self.neuron._forward_pre_hooks  # of a spike counter, say
+        if x.shape[1] > PIECE and not (torch.is_grad_enabled() or self.training or in_sight):
             return self._in_pieces(x, lengths), lengths
         x = self._convolve(x)
         mask = Layout(lengths, x.shape[1]).mask
@@ -51,6 +53,8 @@ class _Stage(nn.Module):
         return self.neuron(x, mask), lengths
 
     def _convolve(self, x: Tensor) -> Tensor:
+        if isinstance(self.conv, IntegerConv2d):
+            return self.conv(x)
         # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
         return self.conv(x.to(self.conv.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
@@ -72,7 +76,7 @@ class _Stage(nn.Module):
             pieces = (piece.abs() for _, piece in self._pieces(x, frames))
             means = [piece.mean(neuron.channel_dims, keepdim=True) for piece in pieces]
             theta = neuron.theta(torch.cat(means, 1), mask)
-            counts = torch.uint8 if neuron.levels < 256 else x.dtype
+            counts = neuron.count_dtype or (torch.uint8 if neuron.levels < 256 else x.dtype)
             for rows, piece in self._pieces(x, frames):
                 if result is None:
                     result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:], dtype=counts)
@@ -85,7 +89,7 @@ class _Stage(nn.Module):
         theta = neuron.theta(result, mask)
         for rows in (slice(start, start + PIECE) for start in range(0, frames, PIECE)):
             result[:, rows] = neuron.fire(result[:, rows], theta)
-        return result
+        return result if neuron.count_dtype is None else result.to(neuron.count_dtype)
 
     def fold(self) -> None:
         if self.norm is not None:
@@ -175,3 +179,9 @@ class SpikingSubsampling(nn.Module):
         """Folds each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""
         for stage in self.stages:
             stage.fold()
+
+    def use_integers(self) -> None:
+        """After folding: the maps that spikes feed become integer ones, see `imlspike.layers.integer`."""
+        for before, after in zip(self.stages, self.stages[1:], strict=False):
+            use_integers(before.neuron, after, "conv")
+        use_integers(self.stages[-1].neuron, self, "linear")

@@ -14,6 +14,7 @@ from imlspike.layers import (
     SpikingTimeConv,
     fold_rep_linears,
     hierarchical_decay,
+    integer_supported,
 )
 
 
@@ -194,11 +195,17 @@ class IMLSpikeformerEncoder(nn.Module):
             x = block(x, layout)
         return layout.unpack(self.after_norm(x)), layout.lengths, None
 
-    def reparameterize(self) -> "IMLSpikeformerEncoder":
+    def reparameterize(self, integer: bool = False) -> "IMLSpikeformerEncoder":
         """Folds branches and batch norms into the linear maps and convolutions they belong to, in place.
 
         The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the
         encoder.
+
+        Args:
+            integer: where a CPU multiplies bytes in hardware, the maps that spikes feed take their weights
+                rounded to sixteen bits and work on whole numbers, which is faster
+                (`imlspike.layers.IntegerLinear`); on another machine, or with spikes worth theta, nothing is
+                rounded. For inference on a CPU only.
         """
         self.eval()
         self.embed.fold()
@@ -206,4 +213,9 @@ class IMLSpikeformerEncoder(nn.Module):
             if block.conv is not None:
                 block.conv.fold()
         fold_rep_linears(self)
+        if integer and integer_supported():
+            self.embed.use_integers()
+            for block in self.blocks:
+                block.attention.use_integers()
+                block.feed_forward.use_integers()
         return self

@@ -23,29 +23,38 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.dtype in _BELOW_HALF else x.float()
 
 
-# On a CPU a neuron is worked off in pieces of so many elements: all passes over a piece hit the cache.
+# On a CPU a neuron is worked off in pieces of so many elements a thread: all passes over one hit the cache.
 _PIECE = 1 << 18
+
+
+def _piece() -> int:
+    return _PIECE * torch.get_num_threads()
 
 
 def _pieces(*tensors: Tensor):
     """The tensors (of one shape) cut alike into pieces, as views: an iterable of tuples."""
     shape, elements = tensors[0].shape, tensors[0].numel()
-    if elements <= _PIECE or tensors[0].device.type != "cpu":
+    if elements <= _piece() or tensors[0].device.type != "cpu":
         yield tensors
         return
     dim = next(dim for dim, size in enumerate(shape) if size > 1)
-    rows = max(1, _PIECE * shape[dim] // elements)
+    rows = max(1, _piece() * shape[dim] // elements)
     for cut in zip(*(tensor.split(rows, dim) for tensor in tensors), strict=True):
         yield from _pieces(*cut)
 
 
-def _count(x: Tensor, theta: Tensor, levels: int, scaled: bool = False) -> Tensor:
-    """s, or theta s."""
-    counts = torch.empty_like(x)
+def _count(
+    x: Tensor, theta: Tensor, levels: int, scaled: bool = False, dtype: torch.dtype | None = None
+) -> Tensor:
+    """s, or theta s; in another dtype than that of x if one is given."""
+    counts = torch.empty_like(x, dtype=dtype)
     for x_, theta_, counts_ in _pieces(x, theta.expand_as(x), counts):
-        torch.div(x_, theta_, out=counts_).add_(_BELOW_HALF[x.dtype]).floor_().clamp_(0, levels)
+        fired = counts_ if counts.dtype == x.dtype else torch.empty_like(x_)
+        torch.div(x_, theta_, out=fired).add_(_BELOW_HALF[x.dtype]).floor_().clamp_(0, levels)
         if scaled:
-            counts_.mul_(theta_)
+            fired.mul_(theta_)
+        if fired is not counts_:
+            counts_.copy_(fired)
     return counts
 
 
@@ -53,13 +62,13 @@ def _total(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Sum of |x| over `dims`, which are kept."""
     if x.requires_grad:
         return torch.linalg.vector_norm(x, 1, dims, keepdim=True)
-    if x.device.type != "cpu" or x.numel() <= _PIECE:
+    if x.device.type != "cpu" or x.numel() <= _piece():
         return x.abs().sum(dims, keepdim=True)
     summed = {dim % x.dim() for dim in dims}
     dim = next((dim for dim, size in enumerate(x.shape) if size > 1 and dim not in summed), None)
     if dim is None:
         return torch.linalg.vector_norm(x, 1, dims, keepdim=True)
-    rows = max(1, _PIECE * x.shape[dim] // x.numel())
+    rows = max(1, _piece() * x.shape[dim] // x.numel())
     return torch.cat([_total(piece, dims) for piece in x.split(rows, dim)], dim)
 
 
@@ -124,6 +133,10 @@ class IMLS(nn.Module):
         token_dim: the axis of tokens.
         channel_dims: the axes of channels; all other axes are batch.
 
+    Attributes:
+        count_dtype: None, or the dtype in which ``unit`` spikes leave the neuron where no gradient is taken,
+            such as ``torch.int8``.
+
     Raises:
         ValueError: on an unknown `threshold` or `amplitude`, `levels` < 1, or `kappa`, `value`, `eps` not
         positive.
@@ -157,6 +170,7 @@ class IMLS(nn.Module):
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
         self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
+        self.count_dtype: torch.dtype | None = None
         if threshold == "learned":
             self.log_value = nn.Parameter(torch.tensor(float(value)).log())
 
@@ -179,8 +193,11 @@ class IMLS(nn.Module):
         else:
             mean = self._mean_magnitude(wide.detach() if self.detach else wide, mask)
             theta = (self.kappa * mean).clamp(min=self.eps).to(wide.dtype)
-        # A straight-through rounding: the value of the bfloat16, the gradient of the identity.
-        return theta + (theta.detach().bfloat16().to(theta.dtype) - theta.detach())
+        rounded = theta.detach().bfloat16().to(theta.dtype)
+        if not theta.requires_grad:
+            return rounded
+        # Straight-through: the value of the rounded threshold, the gradient of the unrounded one.
+        return theta + (rounded - theta.detach())
 
     def _mean_magnitude(self, x: Tensor, mask: Tensor | None) -> Tensor:
         dims = (self.token_dim,) if self.threshold == "channel" else self.channel_dims
@@ -214,7 +231,8 @@ class IMLS(nn.Module):
         """The output for thresholds that are known already (from `theta`), in pieces of a recording say."""
         scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
-            return _count(_wide(x), theta, self.levels, scaled).to(x.dtype)
+            dtype = self.count_dtype or x.dtype
+            return _count(_wide(x), theta, self.levels, scaled, dtype=self.count_dtype).to(dtype)
         return _Fire.apply(x, theta, self.levels, scaled)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -53,13 +53,13 @@ def test_an_hour_over_the_limit_is_not_met(monkeypatch):
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
-    seen = in_own_process("hour", "spiking", "quick", "--threads", "1", "--frames", "100")
+    seen = in_own_process("hour", "spiking", "small", "--threads", "1", "--frames", "100")
     assert 0 < seen["before_mb"] <= seen["peak_mb"]
 
 
 def test_a_failed_process_is_reported():
     with pytest.raises(RuntimeError, match="nobody"):
-        in_own_process("hour", "nobody", "quick")
+        in_own_process("hour", "nobody", "small")
 
 
 def test_a_table_has_a_rule_under_its_header():

@@ -104,6 +104,19 @@ def test_training_never_works_in_pieces(monkeypatch):
     assert x.grad.any()
 
 
+@torch.no_grad()
+def test_a_watched_neuron_is_seen_whole(monkeypatch):
+    """A counter of spikes or energy hooks into the neurons, which work in pieces would pass by."""
+    layer, seen = evaluated(16, 5), []
+    monkeypatch.setattr(subsampling, "PIECE", 8)
+    x, lengths = torch.randn(1, 90, 16, dtype=torch.float64), torch.tensor([90])
+    want = layer(x, lengths)[0]
+    for stage in layer.stages:
+        stage.neuron.register_forward_hook(lambda neuron, args, output: seen.append(output.shape[1]))
+    torch.testing.assert_close(layer(x, lengths)[0], want, rtol=1e-10, atol=1e-10)
+    assert seen == [conv_output(90, 3, 2), layer.output_lengths(90)]
+
+
 @settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
