@@ -12,9 +12,10 @@ import yaml
 
 from imlspike.data.audio import AudioError, OnMismatch, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
-from imlspike.espnet.recognizer import load_recognizer
+from imlspike.espnet.beam_search import BeamSearch, SearchOptions
+from imlspike.espnet.recognizer import load_lm, load_recognizer
 
-Progress = Callable[[int, int, float], None]
+Progress = Callable[[float, float, float], None]
 
 
 @dataclass
@@ -26,6 +27,11 @@ class Decoded:
     audio_seconds: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of decoding for a second of audio."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+
 
 class Decoder:
     """Waveforms in, texts out: what greedy and joint decoding share.
@@ -34,6 +40,7 @@ class Decoder:
         config: `config.yaml` of the experiment (a recogniser of waveforms: it has a frontend).
         model: a model file of it, such as `valid.acc.ave.pth`.
         device: where to run, as torch names it.
+        fold: see `load_recognizer`.
 
     Attributes:
         sampling_rate: that waveforms must have, in Hz.
@@ -42,8 +49,10 @@ class Decoder:
         ValueError: as `imlspike.espnet.recognizer.load_recognizer` does.
     """
 
-    def __init__(self, config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu"):
-        self.recognizer = load_recognizer(config, model, device)
+    def __init__(
+        self, config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu", fold: bool = True
+    ):
+        self.recognizer = load_recognizer(config, model, device, fold)
         self.model, self.tokenizer = self.recognizer.model, self.recognizer.tokenizer
         self.sampling_rate = self.recognizer.sampling_rate
 
@@ -84,6 +93,56 @@ class GreedyDecoder(Decoder):
         return [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
 
 
+class JointDecoder(Decoder):
+    """Joint CTC/attention beam search, with a language model if there is one; see `beam_search.BeamSearch`.
+
+    Args:
+        config, model, device: as for `Decoder`.
+        beam_size, ctc_weight, penalty, maxlenratio, minlenratio, lm_weight: see `beam_search.SearchOptions`.
+        lm_config: `config.yaml` of a language model over the same tokens.
+        lm_file: a model file of it.
+        fold: see `load_recognizer`; unfolded, so that transcripts are those of ESPnet's `asr_inference`.
+
+    Raises:
+        ValueError: as `Decoder`; also for options out of range, for a recogniser without the CTC or the
+            attention decoder that `ctc_weight` asks for, for a language model of other tokens, and for one
+            without `lm_weight` or the reverse.
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike,
+        model: str | os.PathLike,
+        device: str = "cpu",
+        beam_size: int = 10,
+        ctc_weight: float = 0.5,
+        penalty: float = 0.0,
+        maxlenratio: float = 0.0,
+        minlenratio: float = 0.0,
+        lm_config: str | os.PathLike | None = None,
+        lm_file: str | os.PathLike | None = None,
+        lm_weight: float = 0.0,
+        fold: bool = False,
+    ):
+        options = SearchOptions(beam_size, ctc_weight, penalty, maxlenratio, minlenratio, lm_weight)
+        if (lm_config is None) != (lm_file is None):
+            raise ValueError("a language model needs both its config.yaml and its model file")
+        if (lm_config is None) != (lm_weight == 0):
+            lms = "no language model is" if lm_config is None else "a language model is"
+            raise ValueError(f"lm_weight is {lm_weight}, but {lms} given; it takes both or neither")
+        super().__init__(config, model, device, fold)
+        if ctc_weight > 0 and self.model.ctc is None:
+            raise ValueError(f"{os.fspath(config)}: trained without CTC; set ctc_weight: 0")
+        if ctc_weight < 1 and not hasattr(self.model.decoder, "batch_score"):
+            raise ValueError(f"{os.fspath(config)}: no attention decoder that can search; set ctc_weight: 1")
+        lm = lm_config and load_lm(lm_config, lm_file, self.model.token_list, device)
+        self.search = BeamSearch(self.model.decoder, self.model.ctc, self.model.eos, options, lm)
+
+    def tokens(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """See `Decoder.tokens`; no tokens if no hypothesis is long enough for `minlenratio`."""
+        return [found[0].tokens if found else [] for found in self.search(encoded, lengths)]
+
+
 def decode_dir(
     decoder: Callable[[list[torch.Tensor]], list[str | None]],
     data_dir: str | os.PathLike,
@@ -96,13 +155,13 @@ def decode_dir(
     """Decode every utterance of `data_dir`/wav.scp and write the Kaldi table `output`, atomically.
 
     Args:
-        decoder: a `GreedyDecoder`, or any function from waveforms to texts.
+        decoder: a `Decoder`, or any function from waveforms to texts.
         data_dir: Kaldi directory; only its `wav.scp` is read.
         output: the table of transcripts; its folder is made.
         sampling_rate: that the decoder expects, in Hz.
         batch_seconds: audio in a batch, padding counted.
         on_mismatch: see `imlspike.data.audio.read_audio`.
-        progress: called as progress(done, total, seconds spent) after each batch.
+        progress: called as progress(done, total, spent) after each batch, in seconds: of audio, and of work.
 
     Raises:
         AudioError, ValueError, FloatingPointError: naming the utterances; nothing is written.
@@ -130,7 +189,7 @@ def decode_dir(
         result.texts |= {u: text or "" for u, text in zip(batch, texts, strict=True)}
         result.seconds = time.monotonic() - begin
         if progress:
-            progress(len(result.texts), len(wavs), result.seconds)
+            progress(sum(seconds[u] for u in result.texts), result.audio_seconds, result.seconds)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_kaldi(output, result.texts)
     return result

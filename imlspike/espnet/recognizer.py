@@ -1,4 +1,4 @@
-"""A trained ESPnet recogniser, opened for inference: loaded strictly, folded, wherever it lies now."""
+"""A trained ESPnet recogniser, opened for inference: loaded strictly, wherever it lies now."""
 
 import argparse
 import os
@@ -15,12 +15,11 @@ from imlspike.espnet import register
 class Recognizer:
     """What every decoder needs of a recogniser: waveforms to encoder output, tokens to text.
 
-    An encoder or decoder that has `reparameterize()` is folded; the output stays the same up to rounding.
-
     Args:
         model: ESPnet's `ESPnetASRModel` with a frontend (a recogniser of waveforms).
         args: the experiment's `config.yaml`.
         device: where to run, as torch names it.
+        fold: see `load_recognizer`.
 
     Attributes:
         model: the model in evaluation mode, without its frontend.
@@ -35,12 +34,14 @@ class Recognizer:
     exp/none/config.yaml: no such file; give the config.yaml of an experiment
     """
 
-    def __init__(self, model: torch.nn.Module, args: argparse.Namespace, device: str = "cpu"):
+    def __init__(
+        self, model: torch.nn.Module, args: argparse.Namespace, device: str = "cpu", fold: bool = True
+    ):
         from espnet2.text.build_tokenizer import build_tokenizer
 
         self.model = model.to(device).eval()
         for part in (model.encoder, model.decoder):
-            if hasattr(part, "reparameterize"):
+            if fold and hasattr(part, "reparameterize"):
                 part.reparameterize()
         # The short-time Fourier transform mirrors an utterance at its ends, which padding would hide from it:
         # each utterance goes through the frontend alone, so that its transcript doesn't depend on its batch.
@@ -89,7 +90,9 @@ class Recognizer:
         return " ".join(self.tokenizer.tokens2text(words).split())  # blanks at an end can't stand in a table
 
 
-def load_recognizer(config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu") -> Recognizer:
+def load_recognizer(
+    config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu", fold: bool = True
+) -> Recognizer:
     """Open the recogniser of an experiment, also of one that was moved or unpacked elsewhere.
 
     A `normalize_conf.stats_file`, `bpemodel` or `token_list` that isn't where `config.yaml` says is taken
@@ -99,6 +102,9 @@ def load_recognizer(config: str | os.PathLike, model: str | os.PathLike, device:
         config: `config.yaml` of the experiment.
         model: a model file of it, such as `valid.acc.ave.pth`.
         device: where to run, as torch names it.
+        fold: call `reparameterize()` of an encoder or decoder that has it. The output stays the same but for
+            rounding, which can turn a spike count over and then shows: where it has to be what ESPnet's own
+            `asr_inference` puts out, don't fold.
 
     Raises:
         ValueError: if a file is missing in both places, if the model file doesn't hold exactly the parameters
@@ -118,7 +124,28 @@ def load_recognizer(config: str | os.PathLike, model: str | os.PathLike, device:
     if built.frontend is None:
         raise ValueError(f"{os.fspath(config)}: a recogniser of features; one of waveforms is needed")
     load_exactly(built, config, model)
-    return Recognizer(built, args, device)
+    return Recognizer(built, args, device, fold)
+
+
+def load_lm(
+    config: str | os.PathLike, model: str | os.PathLike, tokens: list[str], device: str = "cpu"
+) -> torch.nn.Module:
+    """Open the language model of an ESPnet experiment, for a recogniser of these `tokens`.
+
+    Raises:
+        ValueError: if a file is missing or doesn't fit, or if the model knows other tokens.
+    """
+    args = read_args(config)
+    register()
+    from espnet2.tasks.lm import LMTask
+
+    if isinstance(args.token_list, str):
+        args.token_list = find_beside(args.token_list, config, "token_list")
+    built = LMTask.build_model(args)
+    if list(args.token_list) != list(tokens):
+        raise ValueError(f"{os.fspath(config)}: a language model of other tokens than the recogniser's")
+    load_exactly(built, config, model)
+    return built.lm.to(device).eval()
 
 
 def read_args(config: str | os.PathLike) -> argparse.Namespace:

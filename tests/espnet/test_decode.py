@@ -1,10 +1,15 @@
-"""CTC greedy decoding of the tiny recogniser."""
+"""Greedy and joint decoding of the tiny recogniser."""
 
+import json
+import shutil
+from argparse import Namespace
 from itertools import groupby
 
+import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from imlspike.bin.decode import main
 from imlspike.data.audio import AudioError
@@ -71,7 +76,15 @@ def test_command_decodes_a_directory(tiny_data, experiment, decoder, waves, tmp_
     transcripts = {key: text.split() for key, text in read_kaldi(output).items()}
     expected = dict(zip(TEXTS, decoder(waves), strict=True)) | {"short": "", "tiny": ""}
     assert transcripts == {key: text.split() for key, text in expected.items()}
-    assert "2 too short, empty transcript: short tiny" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 too short, empty transcript: short tiny" in said
+    times = json.loads((tmp_path / "hyp" / "text.json").read_text())
+    assert times["too_short"] == ["short", "tiny"] and times["mode"] == "greedy"
+    assert times["audio_seconds"] == pytest.approx(sum(map(len, waves)) / 16000 + 303 / 16000, abs=1e-3)
+    assert times["real_time_factor"] == pytest.approx(
+        times["seconds"] / times["audio_seconds"], rel=0.05, abs=1e-3
+    )
+    assert f"real-time factor {times['real_time_factor']:.3f}" in said
 
 
 def test_bad_audio_is_named_and_nothing_is_written(decoder, tmp_path):
@@ -110,3 +123,100 @@ def test_model_file_that_does_not_fit(experiment, tmp_path):
     torch.save(states, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="(?s)other.pth doesn't belong to .*ctc.ctc_lo.bias"):
         GreedyDecoder(experiment / "config.yaml", tmp_path / "other.pth")
+
+
+@pytest.fixture(scope="module")
+def language_model(experiment, tmp_path_factory):
+    """The experiment folder of a random language model over the tiny recogniser's tokens."""
+    from espnet2.tasks.lm import LMTask
+
+    folder = tmp_path_factory.mktemp("lm")
+    tokens = yaml.safe_load((experiment / "config.yaml").read_text())["token_list"]
+    conf = {"embed_unit": 8, "att_unit": 16, "head": 2, "unit": 32, "layer": 1}
+    config = {**LMTask.get_default_config(), "token_list": tokens, "lm": "transformer", "lm_conf": conf}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(3)
+    torch.save(LMTask.build_model(Namespace(**config)).state_dict(), folder / "lm.pth")
+    return {"lm_config": folder / "config.yaml", "lm_file": folder / "lm.pth"}
+
+
+def test_joint_is_espnets_inference(tiny_data, experiment, waves, language_model, tmp_path):
+    """The command's joint mode writes what ESPnet's `Speech2Text` says, with a language model and without."""
+    from espnet2.bin.asr_inference import Speech2Text
+
+    options = {"beam_size": 4, "ctc_weight": 0.4, "penalty": 0.1}
+    config, model = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
+    for lm, weight in (({}, 0.0), (language_model, 0.3)):
+        (tmp_path / "decode.yaml").write_text(yaml.safe_dump(options | {"lm_weight": weight}))
+        names = {"lm_train_config": lm["lm_config"], "lm_file": lm["lm_file"]} if lm else {}
+        theirs = Speech2Text(config, model, lm_weight=weight, **options, **names)
+        expected = {u: theirs(wave)[0][0].split() for u, wave in zip(TEXTS, waves, strict=True)}
+        paths = {"mode": "joint", "config": config, "data-dir": tiny_data, "output": tmp_path / "text"}
+        paths |= {"decode-config": tmp_path / "decode.yaml"}
+        paths |= {key.replace("_", "-"): path for key, path in lm.items()}
+        assert main([str(word) for key, value in paths.items() for word in (f"--{key}", value)]) == 0
+        assert {u: text.split() for u, text in read_kaldi(tmp_path / "text").items()} == expected
+        assert json.loads((tmp_path / "text.json").read_text())["ctc_weight"] == 0.4
+
+
+def test_joint_decoder_says_none_for_what_is_too_short(experiment, waves):
+    """Utterances too short for the subsampling are None, wherever they stand; the others stay as they are."""
+    from imlspike.espnet.decode import JointDecoder
+
+    joint = JointDecoder(experiment / "config.yaml", experiment / "valid.loss.ave.pth", beam_size=3)
+    texts = joint(waves)
+    short = torch.zeros(100)
+    assert joint([short, *waves[:3], short, *waves[3:], short]) == [None, *texts[:3], None, *texts[3:], None]
+
+
+def test_a_folder_that_was_moved(experiment, waves, decoder, tmp_path):
+    """Statistics and tokens that aren't where config.yaml says are taken from beside it."""
+    from imlspike.espnet.decode import GreedyDecoder
+    from imlspike.espnet.recognizer import load_recognizer
+
+    config = yaml.safe_load((experiment / "config.yaml").read_text())
+    (tmp_path / "tokens.txt").write_text("\n".join(config["token_list"]) + "\n")
+    np.savez(tmp_path / "stats.npz", count=10, sum=np.zeros(20), sum_square=np.full(20, 10.0))
+    moved = {"token_list": "gone/tokens.txt", "normalize": "global_mvn"}
+    moved["normalize_conf"] = {"stats_file": "gone/stats.npz"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | moved))
+    states = torch.load(experiment / "valid.loss.ave.pth", weights_only=True)
+    states |= {"normalize.mean": torch.zeros(20), "normalize.std": torch.ones(20)}
+    torch.save(states, tmp_path / "valid.loss.ave.pth")
+    opened = load_recognizer(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")
+    assert opened.model.token_list == config["token_list"]
+    (tmp_path / "stats.npz").unlink()
+    with pytest.raises(
+        ValueError, match="normalize_conf.stats_file is gone/stats.npz, .* nor is .*copy it there"
+    ):
+        GreedyDecoder(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")
+    shutil.copy(experiment / "config.yaml", tmp_path)
+    shutil.copy(experiment / "valid.loss.ave.pth", tmp_path)
+    assert GreedyDecoder(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")(waves) == decoder(waves)
+
+
+def test_what_joint_decoding_refuses(experiment, language_model, tmp_path):
+    """A language model without weight or the reverse, one of other tokens, a missing file: all named."""
+    from imlspike.espnet.decode import JointDecoder
+
+    ours = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
+    with pytest.raises(ValueError, match="lm_weight is 0.0, but a language model is given"):
+        JointDecoder(*ours, **language_model)
+    with pytest.raises(ValueError, match="lm_weight is 0.3, but no language model is given"):
+        JointDecoder(*ours, lm_weight=0.3)
+    config = yaml.safe_load(language_model["lm_config"].read_text())
+    config["token_list"][4], config["token_list"][5] = config["token_list"][5], config["token_list"][4]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="a language model of other tokens"):
+        JointDecoder(
+            *ours, lm_config=tmp_path / "config.yaml", lm_file=language_model["lm_file"], lm_weight=0.3
+        )
+    with pytest.raises(ValueError, match="lm.pth: no such model file"):
+        JointDecoder(*ours, lm_config=language_model["lm_config"], lm_file=tmp_path / "lm.pth", lm_weight=0.3)
+
+
+def test_options_of_the_other_mode(capsys):
+    """A beam's options without the beam are a mistake, not ignored."""
+    with pytest.raises(SystemExit):
+        main(["--config", "c", "--data-dir", "d", "--output", "o", "--decode-config", "conf/decode.yaml"])
+    assert "--decode-config is for --mode joint" in capsys.readouterr().err
