@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -188,6 +189,7 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
     """Transcribe, write and say what was done; returns the names of the files that failed."""
     import torch
 
+    warnings.filterwarnings("ignore", category=FutureWarning)  # ESPnet's, on names that torch will change
     from imlspike.inference import Speech2Text
 
     if args.threads:

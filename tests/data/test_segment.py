@@ -62,6 +62,7 @@ def test_nothing_is_lost_and_blocks_leave_no_trace(recording, sizes):
     joined = np.concatenate([np.zeros(0), *(piece.samples for piece in whole)])
     np.testing.assert_array_equal(joined, recording)
     assert all(one.start + len(one.samples) == next_one.start for one, next_one in pairwise(whole))
+    assert all(piece.samples.base is None for piece in whole)  # who keeps a piece keeps nothing else
     assert all(len(piece.samples) <= 5 * RATE for piece in whole)
     assert len(whole) <= 1 or all(len(piece.samples) >= RATE for piece in whole)
     assert len(whole) == 1 or len(recording) > 5 * RATE or len(recording) == 0
