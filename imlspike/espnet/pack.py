@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from imlspike.espnet.recognizer import find_beside
+from imlspike.espnet.recognizer import read_args
 
 
 def pack_recognizer(
@@ -51,10 +51,10 @@ def pack_recognizer(
     with tempfile.TemporaryDirectory(prefix=".pack.", dir=output.parent) as temporary:
         folder = Path(temporary)
         files = {"asr_model_file": Path(model).name, "asr_train_config": "config.yaml"}
-        beside = _recognizer(config, model, folder)
+        beside = _copy(config, model, folder)
         if lm:
             files |= {"lm_file": f"lm/{Path(lm[1]).name}", "lm_train_config": "lm/config.yaml"}
-            _language_model(*lm, folder / "lm")
+            beside += _copy(*lm, folder, "lm/")
         for name, path in (extra or {}).items():
             shutil.copyfile(path, folder / name)
         options = [*beside, *(extra or {})]
@@ -66,40 +66,20 @@ def pack_recognizer(
     return ["meta.yaml", *files.values(), *options]
 
 
-def _recognizer(config: str | os.PathLike, model: str | os.PathLike, folder: Path) -> list[str]:
-    """Copy a recogniser with what its `config.yaml` names; the names of these files."""
-    args = _read(config)
-    beside = {}
-    if args.get("bpemodel"):
-        beside["bpe.model"] = find_beside(args["bpemodel"], config, "bpemodel")
-        args["bpemodel"] = "bpe.model"
+def _copy(config: str | os.PathLike, model: str | os.PathLike, folder: Path, prefix: str = "") -> list[str]:
+    """Copy a model, its `config.yaml` and what this names to `folder`/`prefix`; the names of the latter."""
+    args = vars(read_args(config))
+    (folder / prefix).mkdir(exist_ok=True)
+    beside = []
     normalize = args.get("normalize_conf") or {}
-    if normalize.get("stats_file"):
-        path = find_beside(normalize["stats_file"], config, "normalize_conf.stats_file")
-        beside["feats_stats.npz"] = path
-        normalize["stats_file"] = "feats_stats.npz"
-    for name, path in beside.items():
-        shutil.copyfile(path, folder / name)
-    tokens = args["token_list"]  # ESPnet keeps the tokens themselves here
-    (folder / "tokens.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
-    _write(args, model, folder)
-    return [*beside, "tokens.txt"]
-
-
-def _language_model(config: str | os.PathLike, model: str | os.PathLike, folder: Path) -> None:
-    """Copy a language model; its tokens are those of the recogniser."""
-    args = _read(config)
-    if args.get("bpemodel"):
-        args["bpemodel"] = "bpe.model"
-    folder.mkdir()
-    _write(args, model, folder)
-
-
-def _read(config: str | os.PathLike) -> dict:
-    return yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-
-
-def _write(args: dict, model: str | os.PathLike, folder: Path) -> None:
-    shutil.copyfile(model, folder / Path(model).name)
+    for mapping, key, name in ((args, "bpemodel", "bpe.model"), (normalize, "stats_file", "feats_stats.npz")):
+        if mapping.get(key):
+            shutil.copyfile(mapping[key], folder / prefix / name)
+            mapping[key] = prefix + name
+            beside.append(prefix + name)
+    tokens = "".join(f"{token}\n" for token in args["token_list"])  # ESPnet keeps the tokens themselves here
+    (folder / prefix / "tokens.txt").write_text(tokens, encoding="utf-8")
+    shutil.copyfile(model, folder / prefix / Path(model).name)
     text = yaml.safe_dump(args, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / prefix / "config.yaml").write_text(text, encoding="utf-8")
+    return [*beside, f"{prefix}tokens.txt"]

@@ -11,6 +11,7 @@ from espnet2.main_funcs.pack_funcs import unpack
 from imlspike.bin.pack import main
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.espnet.pack import pack_recognizer
+from imlspike.espnet.recognizer import read_args
 
 TOKENS = ["<blank>", "<unk>", "▁да", "a", "<sos/eos>"]
 
@@ -48,7 +49,16 @@ def lm(tmp_path) -> Path:
     config["best_model_criterion"] = [["valid", "loss", "min"]]
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "valid.loss.ave.pth").write_text("the language model")
+    (folder / "bpe.model").write_text("the bpe.model")
     return folder
+
+
+def unzipped_names_are_there(archive: Path, folder: Path) -> bool:
+    """Whether imlspike finds what both configurations name where a zip was only unzipped."""
+    zipfile.ZipFile(archive).extractall(folder)
+    asr, lm = (vars(read_args(folder / name)) for name in ("config.yaml", "lm/config.yaml"))
+    named = asr["bpemodel"], asr["normalize_conf"]["stats_file"], lm["bpemodel"]
+    return all(Path(name).is_file() and folder in Path(name).parents for name in named)
 
 
 def test_espnet_unpacks_it_with_every_path_set_right(exp, lm, tmp_path):
@@ -71,7 +81,8 @@ def test_espnet_unpacks_it_with_every_path_set_right(exp, lm, tmp_path):
     assert Path(config["normalize_conf"]["stats_file"]).read_text() == "the feats_stats.npz"
     assert config["token_list"] == TOKENS
     lm_config = yaml.safe_load(Path(files["lm_train_config"]).read_text(encoding="utf-8"))
-    assert lm_config["bpemodel"] == config["bpemodel"]
+    assert Path(lm_config["bpemodel"]).read_text() == "the bpe.model"
+    assert unzipped_names_are_there(archive, tmp_path / "unzipped")
     unpacked = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*.*")}
     assert set(names) == unpacked
     assert (tmp_path / "there/tokens.txt").read_text(encoding="utf-8").split("\n")[:-1] == TOKENS
