@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import inspect
 
 import pytest
 import torch
@@ -75,6 +76,16 @@ def test_wrong_key_names_the_nearest(tmp_path):
         ConfigError, match="bad.yaml: decoder_conf of iml_spikeformer: .*did you mean 'num_blocks'"
     ):
         resolve(tmp_path / "base.yaml", [tmp_path / "bad.yaml"])
+
+
+def test_the_override_says_what_the_constructor_would(repository):
+    """conf/spiking_decoder.yaml goes onto quick.yaml; but for its sizes it spells out the defaults."""
+    config = resolve(repository / "conf/quick.yaml", [repository / "conf/spiking_decoder.yaml"])
+    assert config["decoder"] == DECODER_KEY
+    defaults = {k: p.default for k, p in inspect.signature(IMLSpikeformerDecoder).parameters.items()}
+    sizes = {"linear_units": 512, "num_blocks": 2}
+    assert config["decoder_conf"].items() >= sizes.items()
+    assert all(defaults[key] == value for key, value in config["decoder_conf"].items() if key not in sizes)
 
 
 def test_folded_it_has_the_parameters_of_espnets_decoder():

@@ -25,7 +25,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 9)), min_size=1,
 CLOSE = dict(rtol=1e-8, atol=1e-8)  # in fp64, where rounding is too small to move a spike
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), variant=NAMES, lengths=LENGTHS)
 def test_alone_is_in_a_padded_batch(seed, variant, lengths):
     decoder = small_decoder(seed, **VARIANTS[variant])
@@ -104,7 +104,7 @@ def test_step_by_step_is_teacher_forced_in_single_precision():
     assert sum(agreed) >= 0.8 * len(agreed)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**31), variant=NAMES)
 def test_states_follow_a_beam(seed, variant):
     """Hypotheses of three utterances are selected, doubled, shuffled and dropped between steps."""
