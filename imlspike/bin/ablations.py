@@ -29,7 +29,8 @@ def main(argv=None) -> int:
     add("--list", required=True, help="'NAME ... [: SEED ...]', or a file of such lines")
     add("--seeds", default="0", help="seeds of lines that name none (default: %(default)s)")
     add("--folder", default="conf/ablations", help="where NAME.yaml is (default: %(default)s)")
-    add("--root", default=".", help="folder from which paths may start as well")
+    add("--recipe", default=".", help="folder from which paths may start as well")
+    add("--root", default=".", help="and another, the project's")
     add("--exp-dir", type=Path, help="folder of the experiments")
     add("--output-dir", type=Path, help="where the two files go (default: ablations in --exp-dir)")
     add("--measure", choices=("cer", "wer"), default="cer", help="(default: %(default)s)")
@@ -39,7 +40,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         seeds = [int(seed) for seed in args.seeds.split()]
-        runs = read_list(args.list, seeds, args.folder, (".", args.root))
+        runs = read_list(args.list, seeds, args.folder, (".", args.recipe, args.root))
         if args.exp_dir is None:
             print(*(planned(run, Path(args.root)) for run in runs), sep="\n")
             return 0

@@ -15,12 +15,11 @@ from imlspike.analysis.ablations import collect, difference, sentences, spread, 
 from imlspike.bin.ablations import main
 from imlspike.models import IMLSpikeformerEncoder
 
-LISTS = {
-    "conf/ablations/main.txt": ["conf/quick.yaml"],
-    "conf/ablations/paper.txt": [
-        f"egs/{corpus}/asr1/conf/train_asr_iml_spikeformer.yaml" for corpus in ("aishell", "librispeech")
-    ],
-}
+LISTS = [  # with the folder of a recipe and the base
+    ("conf/ablations/main.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
+    ("conf/ablations/paper.txt", "egs/aishell/asr1", "conf/train_asr_iml_spikeformer.yaml"),
+    ("conf/ablations/paper.txt", "egs/librispeech/asr1", "conf/train_asr_iml_spikeformer.yaml"),
+]
 LOG = (
     "x INFO: {}epoch results: [train] loss=2.0, time={} seconds, total_count=6, "
     "[valid] loss=1.0, time=1 second, total_count=2\n"
@@ -70,10 +69,12 @@ def effective(conf):
     return {name: tuple(v) if isinstance(v, list) else v for name, v in (defaults | conf).items()}
 
 
-@pytest.mark.parametrize(("file", "base"), [(file, base) for file, bases in LISTS.items() for base in bases])
-def test_every_override_turns_one_factor_of_the_base(repository, file, base):
-    conf = yaml.safe_load((repository / base).read_text())["encoder_conf"]
-    runs = {run.ablation: run for run in read_list(file, places=[repository])}
+@pytest.mark.parametrize(("file", "recipe", "base"), LISTS)
+def test_every_override_turns_one_factor_of_the_base(repository, file, recipe, base):
+    places = [repository / recipe, repository]
+    [path] = [place / base for place in places if (place / base).is_file()]
+    conf = yaml.safe_load(path.read_text())["encoder_conf"]
+    runs = {run.ablation: run for run in read_list(file, places=places)}
     assert len(runs) > 15 and "base" in runs
     for run in runs.values():
         if run.override is None or run.override.parent.name != "ablations":
@@ -87,7 +88,11 @@ def test_every_override_turns_one_factor_of_the_base(repository, file, base):
 
 
 def test_every_override_stands_in_a_list(repository):
-    listed = {run.override for file in LISTS for run in read_list(file, places=[repository])}
+    listed = {
+        run.override
+        for file, recipe, _ in LISTS
+        for run in read_list(file, places=[repository / recipe, repository])
+    }
     budget = repository / "conf/ablations/budget.yaml"
     assert listed.issuperset(set((repository / "conf/ablations").glob("*.yaml")) - {budget})
 

@@ -44,7 +44,7 @@ check_ablation() {
     results=$(realpath -m "${results:-${workdir}/exp/ablations}")
     logs=${workdir}/exp/ablations/log
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
-    asked=(--list "${list}" --seeds "${seeds}" --root "${root}")
+    asked=(--list "${list}" --seeds "${seeds}" --recipe "${recipe}" --root "${root}")
 }
 
 # plan: names, seed_of and spec_of (NAME:CONFIG[:OVERRIDE...], as --experiments takes it) of all runs
