@@ -6,7 +6,7 @@ An experiment is a folder as the recipe leaves it:
 config.yaml, train.log                      of ESPnet's trainer
 command                                     that trained it
 decode_<mode>/<set>/score.json              of `imlspike score`
-decode_<mode>/<set>/speed.json              what decoding took: audio_seconds, seconds, processes
+decode_<mode>/<set>/pieces/<n>/text.json    of `imlspike decode`, what it took
 profile/energy.json                         of `imlspike profile`
 ==========================================  ======================================================
 
@@ -41,7 +41,7 @@ def gather(folder) -> dict:
     scores = []
     for path in sorted(folder.glob("decode_*/*/score.json")):
         mode, test_set = path.parent.parent.name.removeprefix("decode_"), path.parent.name
-        score = {"decoding": mode, "set": test_set, "speed": _read(path.with_name("speed.json"))}
+        score = {"decoding": mode, "set": test_set, "speed": _speed(path.parent)}
         scores.append(score | _read(path))
     return {
         "name": folder.name,
@@ -52,6 +52,13 @@ def gather(folder) -> dict:
         "scores": scores,
         "energy": _read(folder / "profile" / "energy.json"),
     }
+
+
+def _speed(folder):
+    """What all processes of a decoding took together."""
+    pieces = [_read(path) for path in folder.glob("pieces/*/text.json")]
+    sums = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
+    return sums | {"processes": len(pieces)} if pieces else None
 
 
 def _read(path):
@@ -180,9 +187,9 @@ def table(experiments: list[dict], comparisons: list[dict], measure: str = "cer"
 
 
 def real_time_factor(speed: dict) -> float:
-    """Seconds that one process works on a second of audio, from what `speed.json` holds.
+    """Seconds that a process works on a second of audio.
 
-    >>> real_time_factor({"audio_seconds": 100.0, "seconds": 20.0, "processes": 2})
+    >>> real_time_factor({"audio_seconds": 100.0, "seconds": 20.0})
     0.2
     """
     return speed["seconds"] / speed["audio_seconds"]

@@ -70,8 +70,10 @@ def test_twins_are_compared(pair):
 
 def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, capsys, tmp_path):
     (pair[0] / "command").write_text("./run.sh --model quick\n")
-    speed = {"audio_seconds": 60.0, "seconds": 7.5, "processes": 2}
-    (pair[0] / "decode_greedy/test/speed.json").write_text(json.dumps(speed))
+    for piece, seconds in (("1", 5.0), ("2", 2.5)):
+        (pair[0] / "decode_greedy/test/pieces" / piece).mkdir(parents=True)
+        times = json.dumps({"audio_seconds": 30.0, "seconds": seconds})
+        (pair[0] / "decode_greedy/test/pieces" / piece / "text.json").write_text(times)
     (tmp_path / "lm/perplexity").mkdir(parents=True)
     (tmp_path / "lm/perplexity/ppl").write_text("12.345\n")
     arguments = ["--primary", "wer", "--lm", tmp_path / "lm", "--output", tmp_path / "R.md"]
