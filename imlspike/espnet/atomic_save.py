@@ -1,9 +1,10 @@
-"""Checkpoints that survive a full disk and a killed training.
+"""Checkpoints that survive a full disk, a killed training and a second one that writes to the same place.
 
 ESPnet's trainer writes `checkpoint.pth` in place, then `<epoch>epoch.pth`, then moves its links. A disk that
 fills up, or a kill, in between leaves half a file or files that don't agree.
 """
 
+import fcntl
 import logging
 import os
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 import torch
 
 from imlspike.data.files import atomic_write
+
+# `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -55,6 +59,35 @@ def atomic_torch_save() -> Iterator[None]:
         torch.save = original
 
 
+@contextmanager
+def sole_training(folder: Path) -> Iterator[None]:
+    """Within the block no other process trains in `folder`, however it was started; the file `.training` is
+    locked.
+
+    The lock goes with the process, so a killed training leaves none behind. Where the file system has no
+    locks, there is a warning and no protection.
+
+    Raises:
+        RuntimeError: if another process trains there.
+
+    >>> import tempfile
+    >>> with sole_training(folder := Path(tempfile.mkdtemp())), sole_training(folder):  # doctest: +ELLIPSIS
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    RuntimeError: another process is training in ...; wait for it or end it
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".training", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another process is training in {folder}; wait for it or end it") from None
+        except OSError as error:
+            _log.warning(f"{lock.name} can't be locked ({error}): see to it that nothing else trains there")
+        yield
+
+
 def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]]) -> None:
     """Complete what a kill between two writes left open in an ESPnet experiment, before training resumes.
 
@@ -81,7 +114,7 @@ def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]
     reporter.load_state_dict(states["reporter"])
     epoch = reporter.get_epoch()
     if not (folder / f"{epoch}epoch.pth").exists():
-        logging.warning(f"{folder / f'{epoch}epoch.pth'} is missing; written again from checkpoint.pth")
+        _log.warning(f"{folder / f'{epoch}epoch.pth'} is missing; written again from checkpoint.pth")
         torch.save(states["model"], folder / f"{epoch}epoch.pth")
     _link(folder / "latest.pth", f"{epoch}epoch.pth")
     for phase, key, mode in best_model_criterion:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import resource
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
 from imlspike.espnet import register
-from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment
+from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment, sole_training
+from imlspike.espnet.mixed_precision import bf16_on_cpu
 
 _espnet_main_worker = AbsTask.main_worker.__func__
 
@@ -19,19 +21,27 @@ _espnet_main_worker = AbsTask.main_worker.__func__
 def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     """ESPnet's `task.main_worker(args)` with imlspike registered and checkpoints that are replaced whole.
 
-    At the end the log says how much memory the process took at most.
+    Only one training at a time writes to an output folder. `use_amp: true` means bf16 on the CPU, too (see
+    `imlspike.espnet.mixed_precision`). At the end the log says how much memory the process took at most.
 
     Args:
         task: ESPnet's task class, for example `ASRTask`.
         args: its parsed arguments.
 
+    Raises:
+        RuntimeError: if another process is training in the output folder.
+
     >>> callable(run_worker)
     True
     """
     register()
-    with atomic_torch_save():
-        if not args.collect_stats and not args.dry_run and args.resume and _is_first(args):
-            repair_experiment(Path(args.output_dir), args.best_model_criterion)
+    with ExitStack() as during:
+        during.enter_context(atomic_torch_save())
+        during.enter_context(bf16_on_cpu(args.use_amp and args.ngpu == 0))
+        if not args.collect_stats and not args.dry_run and _is_first(args):
+            during.enter_context(sole_training(Path(args.output_dir)))
+            if args.resume:
+                repair_experiment(Path(args.output_dir), args.best_model_criterion)
         _espnet_main_worker(task, args)
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

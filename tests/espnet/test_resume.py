@@ -9,27 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from imlspike.espnet import asr_train, register
 from imlspike.espnet.atomic_save import atomic_torch_save
-from tests.espnet.tiny import train_args
+from tests.espnet.tiny import train
 
 EPOCHS, BATCHES = 3, 3
-
-
-def train(data: Path, exp: Path, accident=None) -> int:
-    """Train in a process of its own, which first sets up `accident`; returns its exit code."""
-    register()
-
-    def run():
-        torch.set_num_threads(1)
-        if accident is not None:
-            accident(exp)
-        asr_train.main(train_args(data, exp, max_epoch=EPOCHS, resume="true"))
-
-    process = torch.multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    return process.exitcode
+OPTIONS = {"max_epoch": EPOCHS, "resume": "true"}
 
 
 def kill_in_the_middle_of_epoch_2(exp):
@@ -94,7 +78,7 @@ def fill_the_disk_in_epoch_2(exp):
 def uninterrupted(tiny_data, tmp_path_factory):
     """The experiment of a training that ran through."""
     exp = tmp_path_factory.mktemp("uninterrupted")
-    assert train(tiny_data, exp) == 0
+    assert train(tiny_data, exp, **OPTIONS) == [0]
     return exp
 
 
@@ -112,20 +96,37 @@ def test_resumed_equals_uninterrupted(tiny_data, uninterrupted, tmp_path, accide
 
     Epochs that were done aren't trained again: their statistics, times included, are those of before.
     """
-    assert train(tiny_data, tmp_path, accident) == exit_code
+    assert train(tiny_data, tmp_path, accident, **OPTIONS) == [exit_code]
     before = load(tmp_path / "checkpoint.pth")["reporter"]
     assert before["epoch"] == epochs_done
-    assert train(tiny_data, tmp_path) == 0
-    assert model_files(tmp_path) == model_files(uninterrupted)
-    assert not list(tmp_path.glob(".*"))
-    resumed, expected = load(tmp_path / "checkpoint.pth"), load(uninterrupted / "checkpoint.pth")
+    assert train(tiny_data, tmp_path, **OPTIONS) == [0]
+    assert_same(tmp_path, uninterrupted, before)
+
+
+def test_two_processes_resume_where_they_were(tiny_data, tmp_path):
+    """The other process ends when one is killed; both together go on as if nothing had been."""
+    expected, exp = tmp_path / "expected", tmp_path / "exp"
+    assert train(tiny_data, expected, processes=2, **OPTIONS) == [0, 0]
+    killed, other = train(tiny_data, exp, kill_in_the_middle_of_epoch_2, processes=2, **OPTIONS)
+    assert killed == -signal.SIGKILL and other != 0
+    before = load(exp / "checkpoint.pth")["reporter"]
+    assert before["epoch"] == 1
+    assert train(tiny_data, exp, processes=2, **OPTIONS) == [0, 0]
+    assert_same(exp, expected, before)
+
+
+def assert_same(resumed_in: Path, expected_in: Path, before: dict) -> None:
+    """Both experiments hold the same, the first also what the killed training had reported before."""
+    assert model_files(resumed_in) == model_files(expected_in)
+    assert [path.name for path in resumed_in.glob(".*")] == [".training"]
+    resumed, expected = load(resumed_in / "checkpoint.pth"), load(expected_in / "checkpoint.pth")
     stats = resumed["reporter"]["stats"]
     assert list(stats) == list(range(1, EPOCHS + 1))
     assert {epoch: stats[epoch] for epoch in before["stats"]} == before["stats"]
     torch.testing.assert_close(resumed["model"], expected["model"], atol=0, rtol=0)
     for name in ("valid.loss.best.pth", "valid.loss.ave.pth", "latest.pth"):
-        assert (tmp_path / name).readlink() == (uninterrupted / name).readlink()
-        torch.testing.assert_close(load(tmp_path / name), load(uninterrupted / name), atol=0, rtol=0)
+        assert (resumed_in / name).readlink() == (expected_in / name).readlink()
+        torch.testing.assert_close(load(resumed_in / name), load(expected_in / name), atol=0, rtol=0)
 
 
 def model_files(exp: Path) -> set[str]:

@@ -1,8 +1,10 @@
 """A recogniser so small that it trains in a second on synthetic audio: data, YAML, how to run it."""
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,38 @@ def train_args(data: Path, exp: Path, **options) -> list[str]:
         args += [f"--{part}_data_path_and_name_and_type", f"{data}/text,text,text"]
         args += [f"--{part}_shape_file", f"{data}/speech_shape", f"--{part}_shape_file", f"{data}/text_shape"]
     return args + [item for key, value in options.items() for item in (f"--{key}", str(value))]
+
+
+def train(
+    data: Path, exp: Path, accident: Callable | None = None, processes: int = 1, **options
+) -> list[int]:
+    """Train in forked processes, the first of which sets up `accident(exp)` before; their exit codes."""
+    import torch
+
+    from imlspike.espnet import asr_train, register
+
+    register()
+    group = {}
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            group = {"dist_backend": "gloo", "dist_world_size": processes, "dist_master_addr": "localhost"}
+            group["dist_master_port"] = free.getsockname()[1]
+
+    def run(rank):
+        torch.set_num_threads(1)
+        if accident is not None and rank == 0:
+            accident(exp)
+        own = {"dist_rank": rank} if processes > 1 else {}
+        asr_train.main(train_args(data, exp, **group, **own, **options))
+
+    fork = torch.multiprocessing.get_context("fork")
+    started = [fork.Process(target=run, args=(rank,)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    return [process.exitcode for process in started]
 
 
 def python(*args: str) -> subprocess.Popen:
