@@ -21,19 +21,30 @@ def seconds_of(timespan: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _SPAN.findall(timespan))
 
 
+def read_log(path) -> str:
+    """The text of a log, after that of those which ESPnet's launcher has put aside for it.
+
+    Each time a training is launched, `train.log` becomes `train.1.log` and that one `train.2.log`.
+    """
+    path = Path(path)
+    earlier = [
+        log for log in path.parent.glob(f"{path.stem}.*{path.suffix}") if log.stem.split(".")[-1].isdigit()
+    ]
+    earlier.sort(key=lambda log: -int(log.stem.split(".")[-1]))
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in [*earlier, path])
+
+
 def read_epochs(path) -> list[dict]:
-    """The epochs that a `train.log` reports, in order; of an epoch that was run again the last.
+    """The epochs that a `train.log` and those put aside for it report, in order; of repeated ones the last.
 
     Returns:
         For each epoch ``{"epoch": n, "train": {...}, "valid": {...}}`` with the numbers of each phase and its
         ``seconds``.
     """
     epochs = {}
-    with open(path, encoding="utf-8", errors="replace") as log:
-        for line in log:
-            if found := _RESULTS.search(line):
-                phases = {phase: _phase(text) for phase, text in _PHASE.findall(found[2])}
-                epochs[int(found[1])] = {"epoch": int(found[1]), **phases}
+    for number, results in _RESULTS.findall(read_log(path)):
+        phases = {phase: _phase(text) for phase, text in _PHASE.findall(results)}
+        epochs[int(number)] = {"epoch": int(number), **phases}
     return [epochs[number] for number in sorted(epochs)]
 
 
@@ -46,5 +57,5 @@ def _phase(text):
 
 def peak_memory_mb(path) -> int | None:
     """The most resident memory, in MB of 2^20 bytes, that a training process reported at its end, or None."""
-    found = _MEMORY.findall(Path(path).read_text(encoding="utf-8", errors="replace"))
+    found = _MEMORY.findall(read_log(path))
     return max(map(int, found)) if found else None

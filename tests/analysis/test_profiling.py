@@ -10,7 +10,7 @@ from torch import nn
 from imlspike.analysis.energy import energy
 from imlspike.analysis.plots import plot_learning_curves
 from imlspike.analysis.profiling import Heard, energy_report, profile, write_profile
-from imlspike.analysis.training_log import peak_memory_mb, read_epochs
+from imlspike.analysis.training_log import peak_memory_mb, read_epochs, read_log
 from imlspike.models import IMLSpikeformerEncoder
 
 PNG = b"\x89PNG"
@@ -107,6 +107,12 @@ def test_the_log_of_a_training_that_was_resumed(tmp_path):
     assert first["valid"]["loss"] != first["valid"]["loss"]
     assert (second["train"]["loss"], second["train"]["seconds"]) == (7.0, 3725.0)
     assert peak_memory_mb(tmp_path / "train.log") == 512
+
+
+def test_logs_that_the_launcher_has_put_aside_come_first(tmp_path):
+    for number, text in ((".10", "a"), (".2", "b"), (".1", "half a li"), ("", "c\n"), (".x", "no")):
+        (tmp_path / f"train{number}.log").write_text(text)
+    assert read_log(tmp_path / "train.log").split("\n") == ["a", "b", "half a li", "c", ""]
 
 
 def test_learning_curves(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
+from imlspike.analysis.training_log import read_log  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -66,8 +67,8 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def epochs_finished(log: Path) -> list[int]:
-    """The epochs whose results an ESPnet log tells, in its order."""
-    return [int(n) for n in re.findall(r" (\d+)epoch results:", log.read_text() if log.exists() else "")]
+    """The epochs whose results an ESPnet log and those before it tell, in their order."""
+    return [int(n) for n in re.findall(r" (\d+)epoch results:", read_log(log) if log.exists() else "")]
 
 
 def kill_within_epoch(work: Path) -> list[int]:

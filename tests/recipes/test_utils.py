@@ -188,5 +188,20 @@ def test_the_follower_starts_at_the_end_of_an_old_log_and_leaves_with_the_last_l
     assert [line.partition(",")[0] for line in shown.splitlines()] == ["  quick: epoch 2/30"]
 
 
+def test_the_follower_goes_over_to_the_log_that_takes_the_place_of_an_old_one(follow, tmp_path):
+    """As when a training is launched again: train.log becomes train.1.log."""
+    log = tmp_path / "train.log"
+    log.write_text("old\n" * 100)
+    positions = {}
+    assert len(follow.new_lines(log, positions)) == 100 and follow.new_lines(log, positions) == []
+    log.rename(tmp_path / "train.1.log")
+    assert follow.new_lines(log, positions) == []
+    log.write_text("new\n" * 200 + "half")
+    assert follow.new_lines(log, positions) == ["new"] * 200
+    with open(log, "a") as out:
+        out.write(" a line\n")
+    assert follow.new_lines(log, positions) == ["half a line"]
+
+
 def test_the_examples_in_the_follower_hold(follow):
     assert doctest.testmod(follow).failed == 0

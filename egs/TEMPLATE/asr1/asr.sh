@@ -58,10 +58,12 @@ option inference_asr_model "" "file in the experiment; empty: the average of the
 option profile_set "" "set on which spikes and energy are counted; empty: the first of --test_sets"
 
 . "${template}/settings.sh"
+. "${template}/cmd.sh"
 . "${template}/steps_data.sh"
 . "${template}/steps_train.sh"
 . "${template}/steps_decode.sh"
 parse_options "$@"
+check_commands
 check_options
 trap on_exit EXIT
 trap 'exit 130' INT
@@ -105,12 +107,15 @@ if stage 9 "n-gram language model"; then
 fi
 
 if stage 10 "statistics of the features"; then
-    once "${dump}/.done/stats" "$(stats_key)" collect_stats
+    follow_stats
+    job 1 once "${dump}/.done/stats" "$(stats_key)" collect_stats
+    wait_for_jobs
+    stop_following
 fi
 
 if stage 11 "training of ${names[*]}"; then
     follow_experiments train.log
-    for name in "${names[@]}"; do job "${nj}" train "${name}"; done
+    for name in "${names[@]}"; do job "$(trainings_at_once)" train "${name}"; done
     wait_for_jobs
     stop_following
 fi

@@ -18,17 +18,44 @@ stats_key() {
         "${tokens}/tokens.txt"
 }
 
+# Statistics by several processes, each of which reads 5000 utterances or more
 collect_stats() {
-    local stats=${dump}/stats split shape vocabulary
-    logged "${stats}/stats.log" "${python}" -m imlspike.espnet.asr_train --collect_stats true \
-        --config "${dump}/config/${names[0]}.yaml" --normalize none --output_dir "${stats}" --ngpu 0 $(espnet_data) \
-        --train_shape_file "${dump}/${train_used}/wav.scp" --valid_shape_file "${dump}/${valid_set}/wav.scp"
+    local stats=${dump}/stats pieces split data dirs vocabulary
+    pieces=$(pieces_of_stats)
+    rm -rf "${stats}"
+    mkdir -p "${stats}/pieces"
+    for split in train:"${train_used}" valid:"${valid_set}"; do
+        data=${dump}/${split#*:}/wav.scp
+        awk -v out="${stats}/pieces/${split%%:*}." -v pieces="${pieces}" -v total="$(wc -l < "${data}")" \
+            '{ print > (out int((NR - 1) * pieces / total) + 1) }' "${data}"
+    done
+    set_environment
+    ${train_cmd} JOB=1:"${pieces}" "${stats}/log/stats.JOB.log" "${environment[@]}" "${python}" \
+        -m imlspike.espnet.asr_train --collect_stats true --config "${dump}/config/${names[0]}.yaml" --normalize none \
+        --output_dir "${stats}/pieces/JOB" --ngpu 0 $(espnet_data) --train_shape_file "${stats}/pieces/train.JOB" \
+        --valid_shape_file "${stats}/pieces/valid.JOB"
+    dirs=$(seq -f "--input_dir ${stats}/pieces/%.0f" "${pieces}")
+    logged "${stats}/join.log" "${python}" -m espnet2.bin.aggregate_stats_dirs ${dirs} --output_dir "${stats}"
     vocabulary=$(wc -l < "${tokens}/tokens.txt")
     for split in train valid; do # ESPnet weighs a batch by frames and by tokens x vocabulary
-        shape=${stats}/${split}/text_shape
-        awk -v n="${vocabulary}" '{ print $0 "," n }' "${shape}" > "${shape}.${token_type}"
+        data=${stats}/${split}/text_shape
+        awk -v n="${vocabulary}" '{ print $0 "," n }' "${data}" > "${data}.${token_type}"
     done
     log "  $(wc -l < "${stats}/train/speech_shape") + $(wc -l < "${stats}/valid/speech_shape") utterances"
+}
+
+pieces_of_stats() {
+    local train valid pieces
+    train=$(wc -l < "${dump}/${train_used}/wav.scp") valid=$(wc -l < "${dump}/${valid_set}/wav.scp")
+    pieces=$((train / 5000 < nj ? train / 5000 : nj))
+    pieces=$((pieces < valid ? pieces : valid))
+    echo $((pieces > 1 ? pieces : 1))
+}
+
+follow_stats() {
+    count_lines "$(cat "${dump}"/{"${train_used}","${valid_set}"}/wav.scp | wc -l)" "utterances" "" \
+        "${dump}/stats/pieces/*/*/speech_shape" &
+    follower=$!
 }
 
 train() {
@@ -39,18 +66,21 @@ train() {
     once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
 }
 
-# lock_experiment EXP: makes the folder and holds its lock as long as this process or a trainer that it starts lives
+# lock_experiment EXP: makes the folder and holds its lock .lock as long as this process lives. The trainer holds
+# .training (see imlspike.espnet.atomic_save), wherever it runs and even if this script is killed.
 lock_experiment() {
     mkdir -p "$1/.done"
     if command -v flock > /dev/null; then
         exec 9>> "$1/.lock"
-        flock -n 9 || die "another process is training in $1; wait for it or end it"
+        flock -n 9 && flock -n "$1/.training" true ||
+            die "another process is training in $1; wait for it or end it"
     fi
 }
 
 run_trainer() {
     local name=$1 key=$2 exp=exp/$1 shape normalize=(--normalize "${feats_normalize}") args=()
     settle_earlier_training "${exp}" "${key}" --asr_tag
+    printf '%s\n' "${command_line}" > "${exp}/command" # for the report and the model card
     cp "${dump}/config/${name}.yaml" "${exp}/train.yaml"
     cp "${tokens}/tokens.txt" "${dump}/stats/train/feats_stats.npz" "${exp}/"
     if [ "${token_type}" = bpe ]; then cp "${bpemodel}" "${exp}/"; fi
@@ -60,9 +90,8 @@ run_trainer() {
     for shape in speech_shape "text_shape.${token_type}"; do
         args+=(--train_shape_file "${dump}/stats/train/${shape}" --valid_shape_file "${dump}/stats/valid/${shape}")
     done
-    logged "${exp}/train.log" "${python}" -m imlspike.espnet.asr_train --config "${exp}/train.yaml" \
-        --output_dir "${exp}" --resume true --ngpu "${ngpu}" --seed "${seed}" $(espnet_data) "${normalize[@]}" \
-        "${args[@]}" --fold_length 80000 --fold_length 150
+    launch_training "${exp}" asr_train --config "${exp}/train.yaml" $(espnet_data) "${normalize[@]}" "${args[@]}" \
+        --fold_length 80000 --fold_length 150
 }
 
 # settle_earlier_training EXP KEY OPTION: a checkpoint of other settings is never taken up in silence; OPTION gives the
@@ -70,7 +99,7 @@ run_trainer() {
 settle_earlier_training() {
     local exp=$1 key=$2 option=$3 started=$1/.done/started
     if [ "${resume}" = false ]; then
-        rm -rf "${exp}"/*.pth "${exp}"/{tensorboard,images,att_ws,train.log}
+        rm -rf "${exp}"/{*.pth,train*.log,tensorboard,images,att_ws}
     elif [ "${resume}" = true ] && [ -f "${exp}/checkpoint.pth" ] && [ "$(cat "${started}")" != "${key}" ]; then
         die "${exp} holds a training with other settings or data (its settings: ${exp}/train.yaml). Give another" \
             "${option}, or begin again with --resume false, or go on from its checkpoint with --resume anyway"

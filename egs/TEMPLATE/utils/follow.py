@@ -2,8 +2,8 @@
 
 Of ESPnet's trainings one line an epoch: losses, error rate on the validation set, seconds, time left. Of
 other programs the lines that end in "left", as "profiled 3/51, about 20 s left". On a terminal one more line,
-rewritten in place, shows the batch that each training is at. Reads what is appended after its start and ends
-on SIGTERM, or when the process that started it is gone.
+rewritten in place, shows the batch that each training is at. Reads what is appended after its start, also to
+a new file that has taken the log's place, and ends on SIGTERM, or when the process that started it is gone.
 """
 
 import os
@@ -96,7 +96,7 @@ def value(results, key):
 def follow(logs, interval=1.0, terminal=False, alive=lambda: True):
     """Print new epochs of `{name: path}` until `alive()` is false."""
     states = {path: Log(name) for name, path in logs.items()}
-    positions = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in states}
+    positions = {path: (file.st_ino, file.st_size) for path in states if (file := stat(path))}
     running = True
     while running:
         running = alive()
@@ -114,14 +114,25 @@ def follow(logs, interval=1.0, terminal=False, alive=lambda: True):
 
 def new_lines(path, positions):
     """The whole lines appended to `path` since the last call; a line still being written waits."""
-    if not os.path.exists(path):
+    if (file := stat(path)) is None:
         return []
+    number, position = positions.get(path, (file.st_ino, 0))
+    if number != file.st_ino or position > file.st_size:
+        position = 0
     with open(path, "rb") as log:
-        log.seek(positions[path])
+        log.seek(position)
         text = log.read()
     text = text[: text.rfind(b"\n") + 1]
-    positions[path] += len(text)
+    positions[path] = (file.st_ino, position + len(text))
     return text.decode(errors="replace").splitlines()
+
+
+def stat(path):
+    """What the system says of a file, None where there is none."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def main(argv):
