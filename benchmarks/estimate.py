@@ -209,7 +209,7 @@ def estimate(cost: Cost, parameters: int, corpus: Corpus, config: dict, shares: 
         for dtype in ("fp32", "bf16"):
             both = cost.hours(epoch, batch, gpu, dtype, shares)
             hours = (*both, sum(both))
-            rows.append([gpu.name, dtype, *(f"{h:.1f}" for h in hours), f"{epochs * hours[-1]:.0f}"])
+            rows.append([gpu.name, dtype, *(f"{h:.2f}" for h in hours), f"{epochs * hours[-1]:.0f}"])
     header = "GPU, matrix products in, arithmetic h/epoch, traffic h/epoch, sum".split(", ")
     arithmetic, bandwidth = (f"{100 * share:g} %" for share in shares)
     assumed = (

@@ -54,7 +54,7 @@ def test_hours_and_memory_follow_from_the_cost():
     assert f"| updates an epoch | {3600 * audio / batch / 2:.0f} |" in said
     assert f"| GB a GPU, a batch on 4 | {1.6 + batch * 0.01 / 4:.1f} |" in said
     first = audio / GPUS[0].fp32
-    assert f"| fp32 | {first:.1f} | 0.0 | {first:.1f} | {10 * first:.0f} |" in said
+    assert f"| fp32 | {first:.2f} | 0.00 | {first:.2f} | {10 * first:.0f} |" in said
 
 
 def test_the_command_separates_what_is_measured_from_what_is_assumed(tmp_path, capsys):
