@@ -1,22 +1,26 @@
 #!/usr/bin/env bash
 # The corpus's text for language models (openslr.org/11: 40 million sentences of books, 1.5 GB to fetch) as
-# data/local/other_text/text, for --lm_train_text. Usage: local/lm_text.sh [librispeech-lm-norm.txt.gz]
+# WORKDIR/data/local/other_text/text, for --lm_train_text.
+#
+#   local/lm_text.sh [WORKDIR [librispeech-lm-norm.txt.gz]]
+#
+# WORKDIR is what run.sh has as --workdir, by default the recipe's folder; without the file it is fetched.
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 name=librispeech-lm-norm.txt.gz
 url=https://www.openslr.org/resources/11/${name}
 md5=c83c64c726a1aedfe65f80aa311de402
-archive=${1:-downloads/${name}}
-out=data/local/other_text/text
+work=${1:-$(dirname "${BASH_SOURCE[0]}")/..}
+archive=${2:-${work}/downloads/${name}}
+out=${work}/data/local/other_text/text
 
 die() {
     echo "lm_text.sh: $*" >&2
     exit 1
 }
 
-if [ $# -eq 0 ] && [ ! -f "${archive}" ]; then
-    mkdir -p downloads
+if [ $# -lt 2 ] && [ ! -f "${archive}" ]; then
+    mkdir -p "$(dirname "${archive}")"
     curl --fail --location --continue-at - --output "${archive}.part" "${url}" ||
         die "${url} could not be fetched; the same command goes on from there, or give the file as an argument"
     mv "${archive}.part" "${archive}"
