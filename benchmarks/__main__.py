@@ -1,4 +1,7 @@
-"""Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`."""
+"""Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`.
+
+`python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recogniser is decoded.
+"""
 
 import argparse
 import sys
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import decoding
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
@@ -14,6 +18,9 @@ from imlspike.data.files import atomic_write
 
 def main(argv=None) -> None:
     """Answers the questions one by one and prints each table when it is there."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["decoding"]:
+        return decoding.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
     parser.add_argument("--threads", type=int, default=2)

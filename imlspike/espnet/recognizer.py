@@ -93,10 +93,7 @@ class Recognizer:
 def load_recognizer(
     config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu", fold: bool = True
 ) -> Recognizer:
-    """Open the recogniser of an experiment, also of one that was moved or unpacked elsewhere.
-
-    A `normalize_conf.stats_file`, `bpemodel` or `token_list` that isn't where `config.yaml` says is taken
-    from beside `config.yaml`.
+    """Open the recogniser of an experiment, also of one that was moved or unpacked elsewhere (`read_args`).
 
     Args:
         config: `config.yaml` of the experiment.
@@ -107,19 +104,13 @@ def load_recognizer(
             `asr_inference` puts out, don't fold.
 
     Raises:
-        ValueError: if a file is missing in both places, if the model file doesn't hold exactly the parameters
-            that `config.yaml` asks for, or if the recogniser takes features, not waveforms.
+        ValueError: as `read_args`; also if the model file doesn't hold exactly the parameters that
+            `config.yaml` asks for, or if the recogniser takes features, not waveforms.
     """
     args = read_args(config)
     register()
     from espnet2.tasks.asr import ASRTask
 
-    for key in ("token_list", "bpemodel"):
-        if isinstance(getattr(args, key, None), str):
-            setattr(args, key, find_beside(getattr(args, key), config, key))
-    if "stats_file" in (getattr(args, "normalize_conf", None) or {}):
-        path = find_beside(args.normalize_conf["stats_file"], config, "normalize_conf.stats_file")
-        args.normalize_conf["stats_file"] = path
     built = ASRTask.build_model(args)
     if built.frontend is None:
         raise ValueError(f"{os.fspath(config)}: a recogniser of features; one of waveforms is needed")
@@ -139,8 +130,6 @@ def load_lm(
     register()
     from espnet2.tasks.lm import LMTask
 
-    if isinstance(args.token_list, str):
-        args.token_list = find_beside(args.token_list, config, "token_list")
     built = LMTask.build_model(args)
     if list(args.token_list) != list(tokens):
         raise ValueError(f"{os.fspath(config)}: a language model of other tokens than the recogniser's")
@@ -149,10 +138,21 @@ def load_lm(
 
 
 def read_args(config: str | os.PathLike) -> argparse.Namespace:
-    """A `config.yaml` that ESPnet wrote, as its tasks take it.
+    """A `config.yaml` that ESPnet wrote, as its tasks take it; the files that it names are searched.
+
+    A `normalize_conf.stats_file`, `bpemodel` or `token_list` that isn't where `config.yaml` says is taken
+    from beside `config.yaml`.
 
     Raises:
-        ValueError: if there is no such file or it isn't a YAML mapping.
+        ValueError: if there is no such file, if it isn't a YAML mapping, or if a file that it names is in
+            neither place.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "config.yaml").write_text("token_list: old/tokens.txt")
+    >>> (folder / "tokens.txt").touch()
+    >>> read_args(folder / "config.yaml").token_list == str(folder / "tokens.txt")
+    True
     """
     try:
         with open(config, encoding="utf-8") as file:
@@ -164,21 +164,17 @@ def read_args(config: str | os.PathLike) -> argparse.Namespace:
         raise ValueError(f"{os.fspath(config)}: not usable as YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(config)}: not the config.yaml of an experiment")
+    for key in ("token_list", "bpemodel"):
+        if isinstance(content.get(key), str):
+            content[key] = _find(content[key], config, key)
+    normalize = content.get("normalize_conf") or {}
+    if "stats_file" in normalize:
+        normalize["stats_file"] = _find(normalize["stats_file"], config, "normalize_conf.stats_file")
     return argparse.Namespace(**content)
 
 
-def find_beside(path: str, config: str | os.PathLike, key: str) -> str:
-    """`path`, or if it isn't there, the file of that name beside `config`, where a moved experiment has it.
-
-    Raises:
-        ValueError: naming both places, if it is in neither.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> (folder / "bpe.model").touch()
-    >>> find_beside("gone/bpe.model", folder / "config.yaml", "bpemodel") == str(folder / "bpe.model")
-    True
-    """
+def _find(path: str, config: str | os.PathLike, key: str) -> str:
+    """`path`, or if it isn't there, the file of that name beside `config`; ValueError if it is in neither."""
     beside = Path(config).parent / Path(path).name
     for place in (Path(path), beside):
         if place.is_file():

@@ -159,6 +159,19 @@ def test_joint_is_espnets_inference(tiny_data, experiment, waves, language_model
         assert json.loads((tmp_path / "text.json").read_text())["ctc_weight"] == 0.4
 
 
+def test_benchmark_of_decoding(tiny_data, experiment, tmp_path):
+    """Both peers of the benchmark decode the data and say the same; the report is written."""
+    from benchmarks.__main__ import main as benchmarks
+
+    threads = torch.get_num_threads()
+    words = f"decoding --exp-dir {experiment} --data-dir {tiny_data} --threads 1 --turns 1 --limit 3"
+    benchmarks([*words.split(), "--output", str(tmp_path / "report.md")])
+    torch.set_num_threads(threads)
+    report = (tmp_path / "report.md").read_text()
+    assert "3 utterances" in report and "| transcripts that differ | 0 of 3 |" in report
+    assert "| CER apart, points | +0.00 | within 0.1 | met |" in report
+
+
 def test_joint_decoder_says_none_for_what_is_too_short(experiment, waves):
     """Utterances too short for the subsampling are None, wherever they stand; the others stay as they are."""
     from imlspike.espnet.decode import JointDecoder
