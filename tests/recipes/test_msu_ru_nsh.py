@@ -156,7 +156,7 @@ def test_a_run_of_what_is_complete_does_nothing(recipe):
 
 def test_a_training_with_other_settings_is_not_taken_up_in_silence(recipe):
     process = start(recipe.work, "--experiments", SPIKING, "--stage", "11", "--train_args", "max_epoch=9")
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=1500)
     assert process.returncode != 0 and "--resume anyway" in printed
     assert epochs_finished(recipe.work / "exp/tiny/train.log") == list(range(1, EPOCHS + 1))
 
@@ -165,7 +165,7 @@ def test_two_trainings_never_write_one_experiment(recipe):
     with open(recipe.work / "exp/tiny/.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = start(recipe.work, "--experiments", SPIKING, "--stage", "11", "--stop_stage", "11")
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=1500)
     assert process.returncode != 0 and "another process is training in exp/tiny" in printed
 
 
@@ -193,5 +193,5 @@ def test_a_wrong_option_stops_before_anything_is_made(tmp_path, options, message
 def test_a_wrong_key_of_a_configuration_stops_with_the_nearest_right_one(recipe, tmp_path):
     (tmp_path / "typo.yaml").write_text("encoder_conf: {kapa: 0.4}")
     options = ["--experiments", f"typo:{HERE}/tiny.yaml:{tmp_path}/typo.yaml", "--stage", "11"]
-    printed, _ = (process := start(recipe.work, *options)).communicate(timeout=120)
+    printed, _ = (process := start(recipe.work, *options)).communicate(timeout=1500)
     assert process.returncode != 0 and "did you mean 'kappa'?" in printed

@@ -90,6 +90,28 @@ def test_once_runs_again_only_for_another_key_or_after_a_failure(tmp_path):
     assert runs("one", "true") == 4, "what a failed run of another key left must not count as done"
 
 
+def test_a_stamp_follows_the_file_that_a_link_names(tmp_path):
+    script = "echo 1 > a; ln -s a link; stamp link; echo 12 > a; stamp link; stamp"
+    first, second = bash(script, folder=tmp_path).stdout.splitlines()
+    assert first.startswith("link 2 ") and second.startswith("link 3 ")
+
+
+def test_a_count_is_told_with_the_time_that_the_rest_takes(tmp_path):
+    script = """
+    now=0
+    date() { echo "$now"; }
+    sleep() { now=$((now + 10)); [ "$now" -le 30 ]; }
+    printf '%s\n' x y x > log.1
+    matching() { echo x >> log.2; matching_lines "$@"; }
+    follow_count 9 "lines of x" matching x "log.*" || true
+    """
+    done = bash(script, folder=tmp_path)
+    assert [line.partition("]")[2].strip() for line in done.stdout.splitlines()] == [
+        "4 of 9 lines of x, about 100 s left",  # one more in 20 s
+        "5 of 9 lines of x, about 60 s left",
+    ]
+
+
 def test_fingerprint_follows_words_and_contents(tmp_path):
     (tmp_path / "file").write_text("a")
     words = ("x file", "x y file", "x 'y file'")

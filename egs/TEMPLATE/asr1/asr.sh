@@ -41,7 +41,15 @@ option min_wav_duration 0.1 "shortest utterance to train on, in seconds"
 option max_wav_duration 20 "longest utterance to train on, in seconds"
 option token_type char "char or bpe"
 option nbpe 300 "size of the bpe vocabulary"
-option tokens_args "" "further options of 'imlspike tokens'"
+option tokens_args "--on-unknown keep" "further options of 'imlspike tokens'"
+# Language model for the beam search
+option use_lm false "train a language model and decode with it: true or false"
+option lm_config "" "training YAML of ESPnet's LM task"
+option lm_tag "" "the language model stands in exp/lm_<tag>; empty: exp/lm"
+option lm_args "" "further options of ESPnet's lm_train, as '--max_epoch 5'"
+option lm_train_text "" "Kaldi texts to train on, seen from --workdir; empty: that of the training set"
+option lm_dev_text "" "and to validate on; empty: that of the validation set"
+option lm_test_text "" "and to measure perplexity on; empty: that of the first test set"
 # Models: one, or several that are trained side by side
 option asr_config "" "training YAML"
 option asr_override "" "YAML files that say what differs from it, separated by spaces"
@@ -53,13 +61,21 @@ option resume true "go on from a checkpoint; false: begin again; anyway: go on a
 # Decoding
 option decode_modes "greedy joint" "greedy: CTC; joint: CTC/attention beam search"
 option inference_config egs/TEMPLATE/asr1/conf/decode_joint.yaml "YAML of the beam search"
-option inference_args "" "further options of ESPnet's asr_inference, as '--beam_size 5'"
+option inference_args "" "further options of 'imlspike decode', as '--batch-seconds 60'"
 option inference_asr_model "" "file in the experiment; empty: the average of the best epochs"
+option inference_lm "" "file of the language model; empty: the average of the best epochs"
+# Results
+option score_primary cer "the error rate that counts: cer or wer"
+option score_spaces true "false: characters are counted without the spaces between words, as for Mandarin"
+option corpus_note "" "the corpus and its licence in a sentence, for the model card"
+option license apache-2.0 "of the packed model"
 option profile_set "" "set on which spikes and energy are counted; empty: the first of --test_sets"
+option profile_utts 200 "utterances of it to count on, spread over the set; a smaller set is taken whole"
 
 . "${template}/settings.sh"
 . "${template}/cmd.sh"
 . "${template}/steps_data.sh"
+. "${template}/steps_lm.sh"
 . "${template}/steps_train.sh"
 . "${template}/steps_decode.sh"
 parse_options "$@"
@@ -94,12 +110,31 @@ if stage 3 "format of the audio"; then
 fi
 
 if stage 4 "removal of what is too long or too short"; then
-    log "  together with what is too short for its transcript, in stage 5"
+    once "${limited}/.done/${train_used}" "$(limit_key)" limit_durations
 fi
 
 if stage 5 "tokens, and removal of what is too short for its transcript"; then
     once "${tokens}/.done" "$(tokens_key)" make_tokens
     once "${dump}/.done/fit" "$(fit_key)" fit_data
+fi
+
+if ${use_lm}; then
+    if stage 6 "statistics of the language model's text"; then
+        once "${lm_dump}/.done/stats" "$(lm_stats_key)" collect_lm_stats
+    fi
+
+    if stage 7 "training of the language model"; then
+        follow_logs "lm=${lm_exp}/train.log"
+        job 1 train_lm
+        wait_for_jobs
+        stop_following
+    fi
+
+    if stage 8 "perplexity of the language model"; then
+        perplexity
+    fi
+elif stage 6 "language model, to stage 8"; then
+    log "  not asked for (--use_lm true)"
 fi
 
 if stage 9 "n-gram language model"; then
@@ -138,6 +173,11 @@ if stage 14 "spike counts and energy on ${profile_set}"; then
     for name in "${names[@]}"; do job "${nj}" profile "${name}"; done
     wait_for_jobs
     stop_following
+fi
+
+if stage 15 "packing"; then
+    for name in "${names[@]}"; do job "${nj}" pack "${name}"; done
+    wait_for_jobs
 fi
 
 if stage 16 "report"; then

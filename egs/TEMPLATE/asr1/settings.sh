@@ -8,9 +8,9 @@ names=()
 
 check_options() {
     inference_nj=${inference_nj:-${nj}} profile_set=${profile_set:-${test_sets%% *}}
-    whole_number stage stop_stage nj inference_nj threads ngpu num_nodes seed nbpe
+    whole_number stage stop_stage nj inference_nj threads ngpu num_nodes seed nbpe profile_utts
     decimal_number min_wav_duration max_wav_duration
-    at_least_one nj inference_nj num_nodes
+    at_least_one nj inference_nj num_nodes profile_utts
     local option
     for option in skip_data_prep skip_train skip_eval skip_packing; do one_of "${option}" true false; done
     ! ${skip_data_prep} || skip_stages+=" 1 2 3 4 5"
@@ -18,6 +18,9 @@ check_options() {
     ! ${skip_eval} || skip_stages+=" 12 13 14"
     ! ${skip_packing} || skip_stages+=" 15"
     one_of audio_format "" flac
+    one_of use_lm true false
+    one_of score_primary cer wer
+    one_of score_spaces true false
     one_of token_type char bpe
     one_of feats_normalize global_mvn utterance_mvn
     one_of resume true false anyway
@@ -28,15 +31,27 @@ check_options() {
     done
     [ -n "${corpus}" ] || [ "${stage}" -gt 1 ] || die "--corpus is empty; name the corpus to prepare"
     [ -z "${corpus_dir}" ] || corpus_dir=$(existing "${corpus_dir}" --corpus_dir)
+    decodings=${decode_modes}
+    if ${use_lm}; then
+        [ -n "${lm_config}" ] || die "--use_lm true needs --lm_config, the YAML of ESPnet's LM task"
+        lm_config=$(existing "${lm_config}" --lm_config)
+        decodings=${decode_modes/joint/joint_lm} # beside what was decoded without
+    fi
     inference_config=$(existing "${inference_config}" --inference_config)
     list_experiments
     mkdir -p "${workdir}"
     train_used=${train_set}${speed_perturb_factors:+_sp}
     sound=data
     if [ -n "${audio_format}" ]; then sound=dump/${audio_format}; fi
+    limited=dump/raw
     dump=dump/${token_type}${speed_perturb_factors:+_sp}
     if [ "${token_type}" = bpe ]; then dump=dump/bpe${nbpe}${speed_perturb_factors:+_sp}; fi
     tokens=${dump}/tokens
+    lm_dump=${dump}/lm
+    lm_exp=exp/lm${lm_tag:+_${lm_tag}}
+    lm_train_text=${lm_train_text:-data/${train_set}/text}
+    lm_dev_text=${lm_dev_text:-data/${valid_set}/text}
+    lm_test_text=${lm_test_text:-data/${test_sets%% *}/text}
     bpemodel=none
     if [ "${token_type}" = bpe ]; then bpemodel=${tokens}/bpe.model; fi
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}" PYTHONUNBUFFERED=1

@@ -15,7 +15,7 @@ prepare_data() {
 
 perturb_speed() {
     "${python}" -m imlspike.bin.speed "data/${train_set}" --factors ${speed_perturb_factors} \
-        --output-dir "data/${train_used}"
+        --output-dir "data/${train_used}" --audio-format "${audio_format:-wav}" --nj "${nj}"
 }
 
 format_audio() { # SET
@@ -24,13 +24,29 @@ format_audio() { # SET
         --nj "${nj}"
 }
 
-tokens_key() { fingerprint "${nbpe}" "${tokens_args}" $(all_sets | sed "s|.*|${sound}/&/text|"); }
+limits() { echo "--min-seconds ${min_wav_duration} --max-seconds ${max_wav_duration}"; }
+
+limit_key() { fingerprint "$(limits)" "${sound}"/{"${train_used}","${valid_set}"}/{text,wav.scp,utt2dur}; }
+
+limit_durations() {
+    local set
+    for set in "${train_used}" "${valid_set}"; do
+        "${python}" -m imlspike.bin.fit "${sound}/${set}" --output-dir "${limited}/${set}" --input-layer none $(limits)
+    done
+}
+
+tokens_key() { fingerprint "${nbpe}" "${tokens_args}" $(token_sets | sed 's|$|/text|'); }
+
+token_sets() { # what the tokens are made of, then what they have to cover
+    local set
+    printf '%s\n' "${limited}/${train_used}" "${limited}/${valid_set}"
+    for set in ${test_sets}; do echo "${sound}/${set}"; done
+}
 
 make_tokens() {
     local size=()
     if [ "${token_type}" = bpe ]; then size=(--nbpe "${nbpe}"); fi
-    "${python}" -m imlspike.bin.tokens --train "${sound}/${train_used}" \
-        --check $(all_sets | tail -n +2 | sed "s|^|${sound}/|") \
+    "${python}" -m imlspike.bin.tokens --train "${limited}/${train_used}" --check $(token_sets | tail -n +2) \
         --output-dir "${tokens}" --type "${token_type}" "${size[@]}" ${tokens_args}
 }
 
@@ -48,19 +64,16 @@ hop_length() {
     echo "${found:-128}" # ESPnet's default
 }
 
-fit_args() {
-    echo "--input-layer $(input_layer) --hop $(hop_length) --min-seconds ${min_wav_duration}" \
-        "--max-seconds ${max_wav_duration}"
-}
+fit_args() { echo "--input-layer $(input_layer) --hop $(hop_length)"; }
 
 fit_key() {
-    fingerprint "$(fit_args)" "${sound}"/{"${train_used}","${valid_set}"}/{text,wav.scp} "${tokens}/.done"
+    fingerprint "$(fit_args)" "${limited}"/{"${train_used}","${valid_set}"}/{text,wav.scp} "${tokens}/.done"
 }
 
 fit_data() {
     local set model=()
     if [ "${token_type}" = bpe ]; then model=(--bpe-model "${bpemodel}"); fi
     for set in "${train_used}" "${valid_set}"; do
-        "${python}" -m imlspike.bin.fit "${sound}/${set}" --output-dir "${dump}/${set}" "${model[@]}" $(fit_args)
+        "${python}" -m imlspike.bin.fit "${limited}/${set}" --output-dir "${dump}/${set}" "${model[@]}" $(fit_args)
     done
 }

@@ -1,108 +1,150 @@
-# shellcheck shell=bash disable=SC2154,SC2086,SC2034
+# shellcheck shell=bash disable=SC2154,SC2086,SC2034,SC2206
 # Stages 12 to 16: what came out. See settings.sh for the variables.
 
-follow_decoding() {
-    local count=0 name mode set logs=()
-    for_each_decoding count_utterances
-    for name in "${names[@]}"; do logs+=("exp/${name}/decode_joint/*/pieces/*/log"); done
-    count_lines "${count}" "sentences by beam search" "best hypo" "${logs[@]}" &
-    follower=$!
-}
-
-count_utterances() { if [ "$2" = joint ]; then count=$((count + $(wc -l < "${sound}/$3/wav.scp"))); fi; }
-
-# for_each_decoding FUNCTION: FUNCTION NAME MODE SET for each experiment, way of decoding and test set
+# for_each_decoding FUNCTION: FUNCTION NAME MODE SET for each experiment, each of greedy, joint, joint_lm that is asked
+# for, and each test set
 for_each_decoding() {
     local name mode set
     for name in "${names[@]}"; do
-        for mode in ${decode_modes}; do
+        for mode in ${decodings}; do
             for set in ${test_sets}; do "$1" "${name}" "${mode}" "${set}"; done
         done
     done
 }
 
-# The model that decodes: --inference_asr_model, or the average for the first criterion the configuration names.
-model_of() {
-    local exp=exp/$1 found
-    if [ -n "${inference_asr_model}" ]; then
-        found=${exp}/${inference_asr_model}
-    else
-        found=$(sed -n '/^best_model_criterion:/,/^[a-z]/p' "${exp}/config.yaml" | tr -d ' \n' |
+model_of() { model_in "exp/$1" "${inference_asr_model}" --inference_asr_model 11; }
+
+# model_in EXP FILE OPTION STAGE: that file of an experiment; where FILE is empty, the average for the first criterion
+# that its configuration names. OPTION names a file, STAGE trains.
+model_in() {
+    local exp=$1 file=$2
+    if [ -z "${file}" ]; then
+        file=$(sed -n '/^best_model_criterion:/,/^[a-z]/p' "${exp}/config.yaml" | tr -d ' \n' |
             sed -E "s/^best_model_criterion:--?([a-z]+)-([a-z_]+)-.*/\1.\2.ave.pth/")
-        found=${exp}/${found}
     fi
-    [ -f "${found}" ] ||
-        die "there is no model ${found}; train first (stage 11), or name a file with --inference_asr_model"
-    echo "${found}"
+    [ -f "${exp}/${file}" ] || die "there is no model ${exp}/${file}; train first (stage $4), or name a file with $3"
+    echo "${exp}/${file}"
 }
 
-pieces_of_joint() { # so many that all decodings together keep --inference_nj processes busy
-    local decodings=0 mode set
-    for_each_decoding count_decoding
-    echo $(((inference_nj + decodings - 1) / decodings))
+lm_of() { # MODE: the options that give the language model to a decoding of this mode
+    local model
+    if [ "$1" = joint_lm ]; then
+        model=$(lm_model)
+        echo "--lm-config ${lm_exp}/config.yaml --lm-file ${model}"
+    fi
 }
 
-count_decoding() { if [ "$2" = joint ]; then decodings=$((decodings + 1)); fi; }
+# A decoding is done in pieces, so many that all decodings together keep --inference_nj processes busy.
+pieces_of() { # SET
+    local all utterances pieces
+    all=$(for_each_decoding echo | wc -l)
+    utterances=$(wc -l < "${sound}/$1/wav.scp")
+    pieces=$(((inference_nj + all - 1) / all))
+    echo $((pieces < utterances ? pieces : utterances))
+}
+
+decode_key() { # NAME MODE SET
+    local model lm
+    model=$(model_of "$1")
+    lm=$(lm_of "$2")
+    fingerprint "$(stamp "${model}" ${lm##* })" "${inference_config}" "${inference_args}" "${sound}/$3/wav.scp"
+}
 
 decode_pieces() {
-    local name=$1 mode=$2 set=$3 model key pieces piece out=exp/$1/decode_$2/$3
-    model=$(model_of "${name}")
-    key=$(fingerprint "${model}" "${inference_config}" "${inference_args}" "${sound}/${set}/wav.scp")
-    if [ "${mode}" = greedy ]; then
-        job "${inference_nj}" once "${out}/.done" "${key}" decode_greedy "${name}" "${set}" "${model}" "${out}"
-        return
-    fi
-    pieces=$(pieces_of_joint)
+    local name=$1 mode=$2 set=$3 out=exp/$1/decode_$2/$3 key piece pieces
+    key=$(decode_key "$@")
+    if is_done "${out}/.done" "${key}"; then return; fi
+    pieces=$(pieces_of "${set}")
+    for piece in "${out}"/pieces/*; do # of an earlier run with more of them
+        if [ -d "${piece}" ] && [ "${piece##*/}" -gt "${pieces}" ]; then rm -rf "${piece}"; fi
+    done
     for ((piece = 1; piece <= pieces; piece++)); do
         job "${inference_nj}" once "${out}/pieces/${piece}/.done" "${key} ${pieces}" \
-            decode_joint "${name}" "${set}" "${model}" "${out}/pieces/${piece}" "${piece}" "${pieces}"
+            decode "${name}" "${mode}" "${set}" "${piece}" "${pieces}"
     done
 }
 
-decode_greedy() {
-    local name=$1 set=$2 model=$3 out=$4
+decode() {
+    local name=$1 mode=$2 set=$3 piece=$4 pieces=$5 out=exp/$1/decode_$2/$3/pieces/$4 options model lm
+    model=$(model_of "${name}")
+    lm=$(lm_of "${mode}")
     rm -rf "${out}"
-    logged "${out}/log" "${python}" -m imlspike.bin.decode --config "exp/${name}/config.yaml" --model "${model}" \
-        --data-dir "${sound}/${set}" --output "${out}/text" --device "$( ((ngpu)) && echo cuda || echo cpu)"
-}
-
-decode_joint() {
-    local name=$1 set=$2 model=$3 out=$4 piece=$5 pieces=$6
-    rm -rf "${out}"
-    mkdir -p "${out}"
-    awk -v piece="${piece}" -v pieces="${pieces}" 'NR % pieces == piece % pieces' "${sound}/${set}/wav.scp" \
-        > "${out}/keys"
-    logged "${out}/log" "${python}" -m imlspike.espnet.asr_inference --config "${inference_config}" \
-        --asr_train_config "exp/${name}/config.yaml" --asr_model_file "${model}" --output_dir "${out}" \
-        --data_path_and_name_and_type "${sound}/${set}/wav.scp,speech,sound" --key_file "${out}/keys" --log_level INFO \
-        --ngpu "$((ngpu > 0))" --seed "${seed}" ${inference_args}
+    mkdir -p "${out}/data"
+    awk -v n="${piece}" -v pieces="${pieces}" 'NR % pieces == n % pieces' "${sound}/${set}/wav.scp" \
+        > "${out}/data/wav.scp"
+    options=(--mode "${mode%_lm}" --device "$( ((ngpu)) && echo cuda || echo cpu)")
+    if [ "${mode}" != greedy ]; then
+        sed "$([ "${mode}" = joint_lm ] || echo /^lm_weight:/d)" "${inference_config}" > "${out}/decode.yaml"
+        options+=(--decode-config "${out}/decode.yaml" ${lm})
+    fi
+    set_environment
+    ${decode_cmd} --gpu "$((ngpu > 0))" "${out}/log" "${environment[@]}" "${python}" -m imlspike.bin.decode \
+        --config "exp/${name}/config.yaml" --model "${model}" --data-dir "${out}/data" --output "${out}/text" \
+        "${options[@]}" ${inference_args}
 }
 
 join_pieces() {
     local out=exp/$1/decode_$2/$3
-    if [ "$2" = joint ]; then
-        once "${out}/.done" "$(fingerprint "${out}"/pieces/*/1best_recog/text)" --quiet join_texts "${out}"
-    fi
+    once "${out}/.done" "$(decode_key "$@")" --quiet join_texts "${out}"
+    log "  $1, $2, $3: real-time factor $(real_time_factor "${out}")"
 }
 
 join_texts() {
-    LC_ALL=C sort "$1"/pieces/*/1best_recog/text > "$1/text.part"
+    LC_ALL=C sort "$1"/pieces/*/text > "$1/text.part"
     mv "$1/text.part" "$1/text"
 }
 
+real_time_factor() { # of one process, its start not counted
+    awk -F '[:,]' '/"audio_seconds"/ { audio += $2 } /"seconds"/ { work += $2 }
+        END { printf "%.3f\n", audio ? work / audio : 0 }' "$1"/pieces/*/text.json
+}
+
+follow_decoding() {
+    local total=0 name logs=()
+    for_each_decoding count_seconds
+    for name in "${names[@]}"; do logs+=("exp/${name}/decode_*/*/pieces/*/log"); done
+    follow_count "${total%.*}" "seconds of audio decoded" decoded_seconds "${logs[@]}" &
+    follower=$!
+}
+
+count_seconds() { # what is left to decode
+    if is_done "exp/$1/decode_$2/$3/.done" "$(decode_key "$@")"; then return; fi
+    total=$(awk -v total="${total}" '{ total += $2 } END { print total }' "${sound}/$3/utt2dur")
+}
+
+decoded_seconds() { # GLOB...: what the logs tell
+    # shellcheck disable=SC2048,SC2086  # the globs
+    awk 'match($0, /^decoded [0-9]+ of/) { done[FILENAME] = $2 }
+        match($0, /, [0-9.]+ s of audio in /) { split(substr($0, RSTART + 2), word, " "); done[FILENAME] = word[1] }
+        END { for (file in done) sum += done[file]; printf "%d\n", sum }' $* 2> /dev/null
+}
+
 score() {
-    local name=$1 mode=$2 set=$3 out=exp/$1/decode_$2/$3
-    once "${out}/.done_score" "$(fingerprint "${sound}/${set}/text" "${out}/text")" \
+    local name=$1 mode=$2 set=$3 out=exp/$1/decode_$2/$3 spaces=()
+    if ! ${score_spaces}; then spaces=(--no-spaces); fi
+    once "${out}/.done_score" "$(fingerprint "${sound}/${set}/text" "${out}/text" "${spaces[@]}")" \
         "${python}" -m imlspike.bin.score --ref "${sound}/${set}/text" --hyp "${out}/text" --output-dir "${out}" \
-        --name "${name}, ${mode}, ${set}"
+        --name "${name}, ${mode}, ${set}" "${spaces[@]}"
 }
 
 profile() {
-    local name=$1 set=${profile_set} model out=exp/$1/profile
+    local name=$1 model out=exp/$1/profile
     model=$(model_of "${name}")
-    once "${out}/.done" "$(fingerprint "${model}" "$(beam_size)" "${sound}/${set}/wav.scp")" \
-        logged "${out}/log" "${python}" -m imlspike.bin.profile --config "exp/${name}/config.yaml" --model "${model}" \
-        --data-dir "${sound}/${set}" --output-dir "${out}" --beam "$(beam_size)"
+    once "${out}/.done" \
+        "$(fingerprint "$(stamp "${model}")" "$(beam_size)" "${profile_utts}" "${sound}/${profile_set}/wav.scp")" \
+        run_profile "${name}" "${model}" "${out}"
+}
+
+run_profile() {
+    local name=$1 model=$2 out=$3 table step
+    mkdir -p "${out}/data"
+    step=$(wc -l < "${sound}/${profile_set}/wav.scp") # every step-th utterance makes at most --profile_utts of them
+    step=$(((step + profile_utts - 1) / profile_utts))
+    for table in wav.scp text utt2spk utt2dur; do
+        awk -v step="${step}" '(NR - 1) % step == 0' "${sound}/${profile_set}/${table}" > "${out}/data/${table}"
+    done
+    logged "${out}/log" "${python}" -m imlspike.bin.profile --config "exp/${name}/config.yaml" --model "${model}" \
+        --data-dir "${out}/data" --output-dir "${out}" --beam "$(beam_size)"
 }
 
 beam_size() {
@@ -111,6 +153,30 @@ beam_size() {
     echo "${found:-20}" # ESPnet's default
 }
 
+pack() {
+    local name=$1 exp=exp/$1 model lm=() output
+    model=$(model_of "${name}")
+    if ${use_lm}; then
+        lm=(--lm "${lm_exp}" --lm-model)
+        lm+=("$(lm_model)")
+    fi
+    output=${exp}/${name}_$(basename "${model}" .pth).zip
+    once "${exp}/.done/pack" "$(pack_key "${exp}" "$(stamp "${model}" "${lm[@]:3}")")" \
+        logged "${exp}/pack.log" "${python}" -m imlspike.bin.pack "${exp}" --model "${model}" "${lm[@]}" \
+        --output "${output}" --decode-config "${inference_config}" --train-dir "${dump}/${train_used}" \
+        --corpus "${corpus_note}" --license "${license}" --primary "${score_primary}" --command "${command_line}"
+    log "  ${output}: $(du -h "${output}" | cut -f1)"
+}
+
+pack_key() { # EXP STAMP: what the zip is made of, the results in the model card included
+    local exp=$1; shift
+    fingerprint "$@" "${inference_config}" "${corpus_note}" "${license}" "${score_primary}" \
+        "${exp}"/decode_*/*/score.json "${exp}/profile/energy.json"
+}
+
 report() {
-    "${python}" -m imlspike.bin.report "${names[@]/#/exp/}" --command "${command_line}" --output "${PWD}/exp/RESULTS.md"
+    local lm=()
+    if ${use_lm}; then lm=(--lm "${lm_exp}"); fi
+    "${python}" -m imlspike.bin.report "${names[@]/#/exp/}" --command "${command_line}" "${lm[@]}" \
+        --primary "${score_primary}" --output "${PWD}/exp/RESULTS.md"
 }

@@ -27,12 +27,15 @@ fingerprint() {
     done | cksum | cut -d' ' -f1
 }
 
+# stamp FILE...: name, size and time of files that are too large to be read each time; nothing for no file
+stamp() { [ $# -eq 0 ] || stat -Lc '%n %s %Y' "$@"; }
+
 # once MARKER KEY [--quiet] COMMAND...: runs the command unless it has ended well before with the same key. The marker
 # is written under a temporary name and renamed after the command, so a killed run never counts as done.
 once() {
     local marker=$1 key=$2 quiet=false; shift 2
     if [ "$1" = --quiet ]; then quiet=true; shift; fi
-    if [ -f "${marker}" ] && [ "$(cat "${marker}")" = "${key}" ]; then
+    if is_done "${marker}" "${key}"; then
         ${quiet} || log "  done before (to run it again, delete ${marker})"
         return 0
     fi
@@ -41,6 +44,9 @@ once() {
     mkdir -p "$(dirname "${marker}")"
     printf '%s\n' "${key}" > "${marker}.$$" && mv "${marker}.$$" "${marker}"
 }
+
+# is_done MARKER KEY: whether 'once' has run its command to the end with this key
+is_done() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
 
 # logged LOG COMMAND...: appends the command and all it prints to the log; shows the log's end where it fails
 logged() {
@@ -103,13 +109,22 @@ stop_following() {
 }
 
 # count_lines TOTAL WHAT PATTERN GLOB...: says now and then how many lines match, and how long the rest takes.
-count_lines() {
-    local total=$1 what=$2 pattern=$3 begin first=-1 count left
-    shift 3
+count_lines() { follow_count "$1" "$2" matching_lines "${@:3}"; }
+
+matching_lines() {
+    local pattern=$1; shift
+    # shellcheck disable=SC2048,SC2086  # the globs
+    cat $* 2> /dev/null | grep -c "${pattern}" || true
+}
+
+# follow_count TOTAL WHAT COMMAND...: says now and then how far the count is that the command prints, and how long the
+# rest takes.
+follow_count() {
+    local total=$1 what=$2 begin first=-1 count left
+    shift 2
     begin=$(date +%s)
     while sleep 10; do
-        # shellcheck disable=SC2048,SC2086  # the globs
-        count=$(cat $* 2> /dev/null | grep -c "${pattern}") || true
+        count=$("$@") || true
         if [ "${first}" -lt 0 ] || [ "${count}" -lt "${first}" ]; then first=${count}; fi
         if [ "${count}" -gt "${first}" ] && [ "${count}" -lt "${total}" ]; then
             left=$((($(date +%s) - begin) * (total - count) / (count - first)))

@@ -30,4 +30,5 @@ fi
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/asr1/asr.sh" --workdir "${recipe}" --corpus msu_ru_nsh --token_type char \
+    --corpus_note "msu_ru_nsh of Debian's festvox-ru, 100 minutes of Russian read by one man, BSD-like licence" \
     --speed_perturb_factors "${speeds}" --experiments "${experiments}" ${passed_on[@]+"${passed_on[@]}"}
