@@ -1,5 +1,8 @@
 """Every recipe's run.sh: its options, its errors, and the configurations that it gives to the driver."""
 
+import gzip
+import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +18,7 @@ PAPER_SIZED = [Path("aishell/asr1"), Path("librispeech/asr1")]
 ESPNET_OPTIONS = """stage stop_stage skip_stages skip_data_prep skip_train skip_eval skip_packing python nj
 inference_nj ngpu num_nodes train_set valid_set test_sets speed_perturb_factors audio_format min_wav_duration
 max_wav_duration token_type nbpe asr_config asr_tag feats_normalize inference_config inference_args
-inference_asr_model"""
+inference_asr_model score_primary use_lm lm_config lm_tag lm_args lm_train_text inference_lm"""
 
 
 def run(recipe: Path, *args: str) -> subprocess.CompletedProcess:
@@ -91,3 +94,19 @@ def test_another_model_takes_the_place_of_the_recipe_s(recipe, tmp_path):
 def test_a_model_that_would_be_ignored_is_an_error(recipe):
     done = run(recipe, "--twin", "only", "--asr_tag", "x", "--python", sys.executable)
     assert done.returncode == 2 and "name all models in --experiments" in done.stderr
+
+
+def test_the_text_for_language_models_is_a_kaldi_text_of_the_published_file_only(tmp_path):
+    archive, script = tmp_path / "text.gz", EGS / "librispeech/asr1/local/lm_text.sh"
+    archive.write_bytes(gzip.compress(b"A MAN\n\nTWO WORDS MORE\n"))
+    command = ["bash", str(script), str(tmp_path), str(archive)]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "is not the published file" in refused.stderr
+    assert not (tmp_path / "data").exists()
+    checksum = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
+    trusting = tmp_path / "lm_text.sh"
+    trusting.write_text(re.sub(r"^md5=\w+", f"md5={checksum}", script.read_text(), flags=re.M))
+    command[1] = str(trusting)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    text = (tmp_path / "data/local/other_text/text").read_text()
+    assert text == "lm_00000001 A MAN\nlm_00000002 TWO WORDS MORE\n"

@@ -21,9 +21,12 @@ if [ "${twin}" = true ]; then models+=(--experiments "train_asr_iml_spikeformer:
     die "--twin ${twin} trains the recipe's own models and leaves --asr_config, --asr_override and --asr_tag without" \
         "effect; name all models in --experiments instead (README.md)"
 
+gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true # all of this machine, unless --ngpu says less
+
 export recipe_command
 exec "${recipe}/../../TEMPLATE/asr1/asr.sh" \
     --workdir "${recipe}" \
+    --ngpu "${gpus}" \
     --corpus librispeech \
     --train_set train_960 \
     --valid_set dev \
@@ -35,5 +38,8 @@ exec "${recipe}/../../TEMPLATE/asr1/asr.sh" \
     --token_type bpe \
     --nbpe 5000 \
     "${models[@]}" \
+    --lm_config "${recipe}/conf/train_lm_transformer.yaml" \
     --inference_config "${recipe}/conf/decode_asr.yaml" \
+    --score_primary wer \
+    --corpus_note "LibriSpeech (Panayotov et al. 2015, openslr.org/12): 960 hours of read English, CC BY 4.0" \
     ${passed_on[@]+"${passed_on[@]}"}
