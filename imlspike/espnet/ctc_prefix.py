@@ -6,6 +6,7 @@ IMPOSSIBLE = -1e10  # the score of a prefix that CTC can't emit; finite, as ESPn
 NEVER = float("-inf")
 TINY = -690.0  # exp of less is a denormal number or nearly one, slow to compute with, and counts as 0
 
+MANY = 32  # tokens for each candidate: from here on, only the candidates' frames are looked at
 PER_UTTERANCE = ("within", "final", "by_token", "probs", "blanks", "log_blank", "log_all", "last", "next")
 
 
@@ -43,12 +44,12 @@ class CTCPrefix:
     def __init__(
         self, log_probs: torch.Tensor, lengths: torch.Tensor, beam: int, blank: int = 0, eos: int = -1
     ):
-        utterances, frames, tokens = log_probs.shape
-        self.blank, self.eos = blank, eos % tokens
+        utterances, frames, self.tokens = log_probs.shape
+        self.blank, self.eos = blank, eos % self.tokens
         self.within = torch.arange(frames, device=log_probs.device) < lengths[:, None]  # (U, T)
         self.final = (lengths - 1)[:, None, None].expand(-1, beam, 1)
         self.by_token = log_probs.transpose(1, 2).contiguous()  # (U, V, T)
-        self.probs = log_probs.double().exp() * self.within[..., None]
+        self.probs = None  # (U, T, V) in double precision, where it is used
         self.blanks = log_probs[:, None, :, blank].double().cumsum(-1)  # (U, 1, T)
         self.log_blank = self.blanks.expand(-1, beam, -1)  # r^b of each hypothesis (U, W, T)
         self.log_all = self.log_blank  # r^b + r^n
@@ -72,16 +73,25 @@ class CTCPrefix:
         before = before.exp().masked_fill(before < TINY, 0.0)
         again = _shift(self.log_blank, NEVER) + self._frames_of(self.last)
         again = again.masked_fill(~self.within[:, None], NEVER).logsumexp(-1, keepdim=True)
-        psi = (before @ self.probs).scatter_(2, self.last[..., None], (again - peak).exp())
-        if candidates is None:
-            log_psi = psi.log_().add_(peak)
-        else:
-            log_psi = torch.full_like(psi, NEVER)
-            log_psi.scatter_(2, candidates, psi.gather(2, candidates).log() + peak)
-        log_psi[..., self.eos] = self.log_all.gather(2, self.final)[..., 0]
-        log_psi[..., self.blank] = NEVER
-        self.next = log_psi.clamp_(min=IMPOSSIBLE)
-        return self.next - self.log_psi[..., None]
+        log_psi = self._sum_of(before, candidates).log() + peak
+        tokens = torch.arange(self.tokens, device=peak.device) if candidates is None else candidates
+        log_psi = torch.where(tokens == self.last[..., None], again, log_psi).clamp(min=IMPOSSIBLE)
+        if candidates is not None:
+            everything = log_psi.new_full((*self.last.shape, self.tokens), IMPOSSIBLE)
+            log_psi = everything.scatter_(2, candidates, log_psi)
+        log_psi[..., self.eos] = self.log_all.gather(2, self.final)[..., 0].clamp(min=IMPOSSIBLE)
+        log_psi[..., self.blank] = IMPOSSIBLE
+        self.next = log_psi
+        return log_psi - self.log_psi[..., None]
+
+    def _sum_of(self, before: torch.Tensor, candidates: torch.Tensor | None) -> torch.Tensor:
+        """sum_t before_t x_t(c): double (U, W, V), or (U, W, S) of the candidates c."""
+        if candidates is not None and MANY * candidates.size(-1) < self.tokens:
+            return (self._frames_of(candidates).exp() @ before[..., None]).squeeze(-1)
+        if self.probs is None:
+            self.probs = self.by_token.transpose(1, 2).double().exp()
+        psi = before @ self.probs
+        return psi if candidates is None else psi.gather(2, candidates)
 
     def advance(
         self, parents: torch.Tensor, tokens: torch.Tensor, utterances: torch.Tensor | None = None
@@ -94,7 +104,8 @@ class CTCPrefix:
         """
         if utterances is not None:
             for name in PER_UTTERANCE:
-                setattr(self, name, getattr(self, name)[utterances])
+                if (values := getattr(self, name)) is not None:
+                    setattr(self, name, values[utterances])
         rows = torch.arange(len(parents), device=parents.device)[:, None]
         self.log_psi = self.next[rows, parents, tokens]
         repeats = (tokens == self.last[rows, parents])[..., None]
@@ -106,9 +117,9 @@ class CTCPrefix:
         self.last, self.start = tokens, NEVER
 
     def _frames_of(self, tokens: torch.Tensor) -> torch.Tensor:
-        """log x_t of tokens (U, W) in every frame, double (U, W, T)."""
-        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
-        return self.by_token[rows, tokens].double()
+        """log x_t of tokens (U, W, ...) in every frame, double (U, W, ..., T)."""
+        rows = torch.arange(len(tokens), device=tokens.device)
+        return self.by_token[rows.view(-1, *[1] * (tokens.dim() - 1)), tokens].double()
 
 
 def _shift(values: torch.Tensor, first: float) -> torch.Tensor:

@@ -44,6 +44,7 @@ def test_sum_over_all_paths(frames, said, seed):
     total = torch.zeros(len(frames), dtype=torch.float64)
     for step in range(len(said) + 1):
         scores = prefix.scores()[:, 0]
+        assert step or (scores[:, 0] == IMPOSSIBLE).all()  # a label is never a blank
         for u, length in enumerate(frames):
             expected = brute_force(log_probs[u, :length], said[:step])
             found = (scores[u] + total[u])[1:]
@@ -54,10 +55,9 @@ def test_sum_over_all_paths(frames, said, seed):
             tokens = torch.full((len(frames), 1), said[step])
             total = total + scores[:, said[step]]
             prefix.advance(torch.zeros_like(tokens), tokens)
-    assert (scores[:, 0] < IMPOSSIBLE / 2).all() or (total < IMPOSSIBLE / 2).any()
 
 
-@pytest.mark.parametrize(("frames", "vocabulary", "scale"), [(30, 11, 1.0), (120, 40, 8.0)])
+@pytest.mark.parametrize(("frames", "vocabulary", "scale"), [(30, 11, 1.0), (120, 40, 8.0), (50, 200, 4.0)])
 def test_espnets_recursion(frames, vocabulary, scale):
     """Long utterances, peaky posteriors, chosen candidates, slots that change places, repeated tokens."""
     from espnet.nets.ctc_prefix_score import CTCPrefixScoreTH
