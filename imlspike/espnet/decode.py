@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import fsum  # the same in any order
 from pathlib import Path
 
 import soundfile
@@ -177,7 +178,7 @@ def decode_dir(
     if not wavs:
         raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
     seconds = {utterance: _duration(utterance, wav) for utterance, wav in wavs.items()}
-    result = Decoded(audio_seconds=sum(seconds.values()))
+    result = Decoded(audio_seconds=fsum(seconds.values()))
     begin = time.monotonic()
     for batch in batches(seconds, batch_seconds):
         waves = [torch.from_numpy(read_audio(wavs[u], sampling_rate, u, on_mismatch)) for u in batch]
@@ -189,7 +190,7 @@ def decode_dir(
         result.texts |= {u: text or "" for u, text in zip(batch, texts, strict=True)}
         result.seconds = time.monotonic() - begin
         if progress:
-            progress(sum(seconds[u] for u in result.texts), result.audio_seconds, result.seconds)
+            progress(fsum(seconds[u] for u in result.texts), result.audio_seconds, result.seconds)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_kaldi(output, result.texts)
     return result
