@@ -36,16 +36,8 @@ def run(tmp_path_factory) -> Run:
     options = ["--corpus_dir", folder / "corpus", "--prepare_args", "--max-left-out 0.2"]
     options += ["--asr_override", HERE / "tiny.yaml", "--asr_tag", "tiny"]
     options += ["--train_args", "max_epoch=1 batch_bins=150000"]
-    options += [
-        "--ngpu",
-        "0",
-        "--use_lm",
-        "true",
-        "--lm_config",
-        HERE / "tiny_lm.yaml",
-        "--decode_modes",
-        "joint",
-    ]
+    options += ["--use_lm", "true", "--lm_config", HERE / "tiny_lm.yaml"]
+    options += ["--decode_modes", "joint", "--ngpu", "0"]
     options += ["--inference_config", HERE / "tiny_decode.yaml", "--min_wav_duration", "0.8"]
     printed = finish(start("aishell/asr1", folder / "work", *options))
     return Run(folder / "work", printed)

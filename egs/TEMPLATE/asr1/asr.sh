@@ -120,7 +120,8 @@ fi
 
 if ${use_lm}; then
     if stage 6 "statistics of the language model's text"; then
-        once "${lm_dump}/.done/stats" "$(lm_stats_key)" collect_lm_stats
+        job 1 once "${lm_dump}/.done/stats" "$(lm_stats_key)" collect_lm_stats
+        wait_for_jobs
     fi
 
     if stage 7 "training of the language model"; then

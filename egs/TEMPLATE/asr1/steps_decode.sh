@@ -18,6 +18,7 @@ model_of() { model_in "exp/$1" "${inference_asr_model}" --inference_asr_model 11
 # that its configuration names. OPTION names a file, STAGE trains.
 model_in() {
     local exp=$1 file=$2
+    [ -f "${exp}/config.yaml" ] || die "there is no experiment ${exp}; train first (stage $4)"
     if [ -z "${file}" ]; then
         file=$(sed -n '/^best_model_criterion:/,/^[a-z]/p' "${exp}/config.yaml" | tr -d ' \n' |
             sed -E "s/^best_model_criterion:--?([a-z]+)-([a-z_]+)-.*/\1.\2.ave.pth/")
@@ -29,7 +30,7 @@ model_in() {
 lm_of() { # MODE: the options that give the language model to a decoding of this mode
     local model
     if [ "$1" = joint_lm ]; then
-        model=$(lm_model)
+        model=$(lm_model) || return 1
         echo "--lm-config ${lm_exp}/config.yaml --lm-file ${model}"
     fi
 }
@@ -45,8 +46,8 @@ pieces_of() { # SET
 
 decode_key() { # NAME MODE SET
     local model lm
-    model=$(model_of "$1")
-    lm=$(lm_of "$2")
+    model=$(model_of "$1") || return 1 # 'set -e' doesn't reach into "$(decode_key ...)"
+    lm=$(lm_of "$2") || return 1
     fingerprint "$(stamp "${model}" ${lm##* })" "${inference_config}" "${inference_args}" "${sound}/$3/wav.scp"
 }
 
@@ -84,8 +85,9 @@ decode() {
 }
 
 join_pieces() {
-    local out=exp/$1/decode_$2/$3
-    once "${out}/.done" "$(decode_key "$@")" --quiet join_texts "${out}"
+    local out=exp/$1/decode_$2/$3 key
+    key=$(decode_key "$@")
+    once "${out}/.done" "${key}" --quiet join_texts "${out}"
     log "  $1, $2, $3: real-time factor $(real_time_factor "${out}")"
 }
 
@@ -108,7 +110,9 @@ follow_decoding() {
 }
 
 count_seconds() { # what is left to decode
-    if is_done "exp/$1/decode_$2/$3/.done" "$(decode_key "$@")"; then return; fi
+    local key
+    key=$(decode_key "$@")
+    if is_done "exp/$1/decode_$2/$3/.done" "${key}"; then return; fi
     total=$(awk -v total="${total}" '{ total += $2 } END { print total }' "${sound}/$3/utt2dur")
 }
 

@@ -1,31 +1,24 @@
 # shellcheck shell=bash disable=SC2154,SC2086,SC2046
 # Stages 6 to 8: a language model over the recogniser's tokens, by ESPnet's LM task. See settings.sh for the variables.
 
-lm_data() { # the arguments that statistics and training share
+lm_data() { # TRAIN VALID: the arguments that statistics and training share
     printf '%s\n' --config "${lm_config}" --token_type "${token_type}" --token_list "${tokens}/tokens.txt" \
-        --bpemodel "${bpemodel}" --train_data_path_and_name_and_type "${lm_dump}/train.txt,text,text" \
-        --valid_data_path_and_name_and_type "${lm_dump}/valid.txt,text,text"
+        --bpemodel "${bpemodel}" --train_data_path_and_name_and_type "$1,text,text" \
+        --valid_data_path_and_name_and_type "$2,text,text"
 }
 
 lm_stats_key() { fingerprint ${lm_train_text} ${lm_dev_text} "${tokens}/.done" "${lm_config}"; }
 
 collect_lm_stats() {
-    local split shape text vocabulary
+    local split text stats=${lm_dump}/stats
     mkdir -p "${lm_dump}"
     for split in train:"${lm_train_text}" valid:"${lm_dev_text}"; do
         text=${lm_dump}/${split%%:*}.txt
         awk 'NF > 1' ${split#*:} > "${text}.part" # without words there is nothing to learn from
         mv "${text}.part" "${text}"
     done
-    set_environment
-    ${train_cmd} "${lm_dump}/stats.log" "${environment[@]}" "${python}" -m imlspike.espnet.lm_train \
-        --collect_stats true --output_dir "${lm_dump}/stats" --ngpu 0 $(lm_data) \
-        --train_shape_file "${lm_dump}/train.txt" --valid_shape_file "${lm_dump}/valid.txt"
-    vocabulary=$(wc -l < "${tokens}/tokens.txt")
-    for split in train valid; do
-        shape=${lm_dump}/stats/${split}/text_shape
-        awk -v n="${vocabulary}" '{ print $0 "," n }' "${shape}" > "${shape}.${token_type}"
-    done
+    run_stats "${stats}" lm_train "${lm_dump}/train.txt" "${lm_dump}/valid.txt" \
+        $(lm_data "${stats}/pieces/train.JOB" "${stats}/pieces/valid.JOB")
     log "  $(wc -l < "${lm_dump}/train.txt") sentences to train on, $(wc -l < "${lm_dump}/valid.txt") to validate"
 }
 
@@ -40,7 +33,7 @@ run_lm_trainer() {
     local shape=stats/train/text_shape.${token_type}
     settle_earlier_training "${lm_exp}" "$1" --lm_tag
     if [ "${token_type}" = bpe ]; then cp "${bpemodel}" "${lm_exp}/"; fi
-    launch_training "${lm_exp}" lm_train $(lm_data) ${lm_args} --fold_length 150 \
+    launch_training "${lm_exp}" lm_train $(lm_data "${lm_dump}"/{train,valid}.txt) ${lm_args} --fold_length 150 \
         --train_shape_file "${lm_dump}/${shape}" --valid_shape_file "${lm_dump}/${shape/train/valid}"
 }
 

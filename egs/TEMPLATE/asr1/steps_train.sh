@@ -18,35 +18,44 @@ stats_key() {
         "${tokens}/tokens.txt"
 }
 
-# Statistics by several processes, each of which reads 5000 utterances or more
 collect_stats() {
-    local stats=${dump}/stats pieces split data dirs vocabulary
-    pieces=$(pieces_of_stats)
+    local stats=${dump}/stats
+    run_stats "${stats}" asr_train "${dump}/${train_used}/wav.scp" "${dump}/${valid_set}/wav.scp" \
+        --config "${dump}/config/${names[0]}.yaml" --normalize none $(espnet_data)
+    log "  $(wc -l < "${stats}/train/speech_shape") + $(wc -l < "${stats}/valid/speech_shape") utterances"
+}
+
+# run_stats STATS TASK TRAIN VALID ARGUMENT...: statistics by ESPnet's TASK (asr_train, lm_train) to the folder STATS.
+# Several processes each work on 5000 lines or more of the tables TRAIN and VALID: STATS/pieces/train.JOB and valid.JOB,
+# which the arguments may name. The length of a text becomes 'tokens,size of the vocabulary': ESPnet weighs a batch by
+# their product.
+run_stats() {
+    local stats=$1 task=$2 train=$3 valid=$4 pieces split data dirs vocabulary
+    shift 4
+    pieces=$(pieces_of_stats "${train}" "${valid}")
     rm -rf "${stats}"
     mkdir -p "${stats}/pieces"
-    for split in train:"${train_used}" valid:"${valid_set}"; do
-        data=${dump}/${split#*:}/wav.scp
-        awk -v out="${stats}/pieces/${split%%:*}." -v pieces="${pieces}" -v total="$(wc -l < "${data}")" \
+    for split in train valid; do
+        data=${!split}
+        awk -v out="${stats}/pieces/${split}." -v pieces="${pieces}" -v total="$(wc -l < "${data}")" \
             '{ print > (out int((NR - 1) * pieces / total) + 1) }' "${data}"
     done
     set_environment
     ${train_cmd} JOB=1:"${pieces}" "${stats}/log/stats.JOB.log" "${environment[@]}" "${python}" \
-        -m imlspike.espnet.asr_train --collect_stats true --config "${dump}/config/${names[0]}.yaml" --normalize none \
-        --output_dir "${stats}/pieces/JOB" --ngpu 0 $(espnet_data) --train_shape_file "${stats}/pieces/train.JOB" \
-        --valid_shape_file "${stats}/pieces/valid.JOB"
+        -m "imlspike.espnet.${task}" --collect_stats true --output_dir "${stats}/pieces/JOB" --ngpu 0 "$@" \
+        --train_shape_file "${stats}/pieces/train.JOB" --valid_shape_file "${stats}/pieces/valid.JOB"
     dirs=$(seq -f "--input_dir ${stats}/pieces/%.0f" "${pieces}")
     logged "${stats}/join.log" "${python}" -m espnet2.bin.aggregate_stats_dirs ${dirs} --output_dir "${stats}"
     vocabulary=$(wc -l < "${tokens}/tokens.txt")
-    for split in train valid; do # ESPnet weighs a batch by frames and by tokens x vocabulary
+    for split in train valid; do
         data=${stats}/${split}/text_shape
         awk -v n="${vocabulary}" '{ print $0 "," n }' "${data}" > "${data}.${token_type}"
     done
-    log "  $(wc -l < "${stats}/train/speech_shape") + $(wc -l < "${stats}/valid/speech_shape") utterances"
 }
 
-pieces_of_stats() {
+pieces_of_stats() { # TRAIN VALID
     local train valid pieces
-    train=$(wc -l < "${dump}/${train_used}/wav.scp") valid=$(wc -l < "${dump}/${valid_set}/wav.scp")
+    train=$(wc -l < "$1") valid=$(wc -l < "$2")
     pieces=$((train / 5000 < nj ? train / 5000 : nj))
     pieces=$((pieces < valid ? pieces : valid))
     echo $((pieces > 1 ? pieces : 1))
