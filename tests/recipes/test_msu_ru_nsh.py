@@ -46,6 +46,7 @@ def start(work: Path, *options: str) -> subprocess.Popen:
     """Start the recipe as a process group of its own, as a terminal does."""
     command = ["bash", RECIPE, "--workdir", work, "--python", sys.executable]
     command += ["--corpus_dir", work / "corpus", "--prepare_args", "--max-left-out 0.2"]
+    command += ["--use_lm", "false", "--inference_config", "egs/TEMPLATE/asr1/conf/decode_joint.yaml"]
     return subprocess.Popen(
         [*map(str, command), *options],
         stdout=subprocess.PIPE,

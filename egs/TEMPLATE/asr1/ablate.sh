@@ -63,7 +63,7 @@ plan() {
 }
 
 run_recipe() {
-    bash "${recipe}/run.sh" --decode_modes greedy ${passed_on[@]+"${passed_on[@]}"} --workdir "${workdir}" \
+    bash "${recipe}/run.sh" --decode_modes greedy --use_lm false ${passed_on[@]+"${passed_on[@]}"} --workdir "${workdir}" \
         --python "${python}" --threads "${threads}" "$@"
 }
 

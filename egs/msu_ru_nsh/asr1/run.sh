@@ -31,4 +31,6 @@ fi
 export recipe_command
 exec "${recipe}/../../TEMPLATE/asr1/asr.sh" --workdir "${recipe}" --corpus msu_ru_nsh --token_type char \
     --corpus_note "msu_ru_nsh of Debian's festvox-ru, 100 minutes of Russian read by one man, BSD-like licence" \
+    --use_lm true --lm_config "${recipe}/conf/train_lm.yaml" --lm_tag "${model}" \
+    --inference_config "${recipe}/conf/decode_lm.yaml" \
     --speed_perturb_factors "${speeds}" --experiments "${experiments}" ${passed_on[@]+"${passed_on[@]}"}
