@@ -24,13 +24,16 @@ class SpikingCrossAttention(nn.Module):
 
     ``softmax``: :math:`A = \mathrm{softmax}(Q K^T / \sqrt{D})`. Both products touch spikes and are
     accumulations; the softmax between them works on real numbers, H N M of them. It is there because a
-    transcript needs sharp alignments: in a small trial (noisy sequences of symbols, two blocks of 64
-    channels, 800 steps of training) 90 % of the next tokens were right with it, as with ESPnet's decoder,
-    and 48 % with ``linear``.
+    transcript needs sharp alignments.
 
     ``linear``: :math:`A = Q K^T / \sum_j q_i \cdot k_j` with spikes in Q too, so that weights aren't
     negative. No softmax, and of the memory only :math:`K^T V` and :math:`\sum_j k_j` are kept, whose size
     doesn't depend on its length; but weights of whole numbers of common spikes are blunt.
+
+    The choice of a default rests on a small trial (noisy sequences of 20 symbols, two blocks of 64 channels,
+    800 steps, three seeds; share of right next tokens): ``softmax`` 90, 90 and 91 % (ESPnet's
+    decoder, of two seeds: 90 and 90 %), ``linear`` 48, 90 and 89 %; on sequences longer than in training 79,
+    77 and 79 % against 25, 68 and 71 %.
 
     Args:
         channels: C, of tokens and memory.
