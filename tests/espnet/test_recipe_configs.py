@@ -9,6 +9,7 @@ import torch
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from benchmarks.estimate import build  # noqa: E402
+from imlspike.espnet.beam_search import read_options  # noqa: E402
 from imlspike.espnet.config import read_yaml, resolve  # noqa: E402
 from imlspike.espnet.keys import constructor_keys  # noqa: E402
 
@@ -68,8 +69,9 @@ def test_a_language_model_can_be_built(path):
 
 
 @pytest.mark.parametrize("path", DECODING, ids=str)
-def test_a_decoding_has_options_of_espnet_s_inference(path):
+def test_a_decoding_is_taken_by_espnet_s_inference_and_by_ours(path):
     from espnet2.bin.asr_inference import get_parser
 
     known = {action.dest for action in get_parser()._actions}
     assert not read_yaml(ROOT / path).keys() - known
+    assert read_options(ROOT / path).beam_size == 10
