@@ -41,7 +41,7 @@ class Decoder:
         config: `config.yaml` of the experiment (a recogniser of waveforms: it has a frontend).
         model: a model file of it, such as `valid.acc.ave.pth`.
         device: where to run, as torch names it.
-        fold: see `load_recognizer`.
+        exact: see `load_recognizer`.
 
     Attributes:
         sampling_rate: that waveforms must have, in Hz.
@@ -51,9 +51,9 @@ class Decoder:
     """
 
     def __init__(
-        self, config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu", fold: bool = True
+        self, config: str | os.PathLike, model: str | os.PathLike, device: str = "cpu", exact: bool = False
     ):
-        self.recognizer = load_recognizer(config, model, device, fold)
+        self.recognizer = load_recognizer(config, model, device, exact)
         self.model, self.tokenizer = self.recognizer.model, self.recognizer.tokenizer
         self.sampling_rate = self.recognizer.sampling_rate
 
@@ -102,7 +102,7 @@ class JointDecoder(Decoder):
         beam_size, ctc_weight, penalty, maxlenratio, minlenratio, lm_weight: see `beam_search.SearchOptions`.
         lm_config: `config.yaml` of a language model over the same tokens.
         lm_file: a model file of it.
-        fold: see `load_recognizer`; unfolded, so that transcripts are those of ESPnet's `asr_inference`.
+        exact: see `load_recognizer`; the search takes most of the time, so it costs little here.
 
     Raises:
         ValueError: as `Decoder`; also for options out of range, for a recogniser without the CTC or the
@@ -123,7 +123,7 @@ class JointDecoder(Decoder):
         lm_config: str | os.PathLike | None = None,
         lm_file: str | os.PathLike | None = None,
         lm_weight: float = 0.0,
-        fold: bool = False,
+        exact: bool = True,
     ):
         options = SearchOptions(beam_size, ctc_weight, penalty, maxlenratio, minlenratio, lm_weight)
         if (lm_config is None) != (lm_file is None):
@@ -131,7 +131,7 @@ class JointDecoder(Decoder):
         if (lm_config is None) != (lm_weight == 0):
             lms = "no language model is" if lm_config is None else "a language model is"
             raise ValueError(f"lm_weight is {lm_weight}, but {lms} given; it takes both or neither")
-        super().__init__(config, model, device, fold)
+        super().__init__(config, model, device, exact)
         if ctc_weight > 0 and self.model.ctc is None:
             raise ValueError(f"{os.fspath(config)}: trained without CTC; set ctc_weight: 0")
         if ctc_weight < 1 and not hasattr(self.model.decoder, "batch_score"):

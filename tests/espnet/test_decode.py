@@ -159,6 +159,22 @@ def test_joint_is_espnets_inference(tiny_data, experiment, waves, language_model
         assert json.loads((tmp_path / "text.json").read_text())["ctc_weight"] == 0.4
 
 
+def test_exact_encoder_output(experiment, waves):
+    """Encoder output in joint decoding is ESPnet's of each utterance alone, to the last bit."""
+    from espnet2.tasks.asr import ASRTask
+
+    from imlspike.espnet.recognizer import load_recognizer
+
+    files = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
+    model, _ = ASRTask.build_model_from_file(*files)
+    model.eval()
+    with torch.no_grad():
+        encoded, lengths = load_recognizer(*files, exact=True).encode(waves)
+        for row, length, wave in zip(encoded, lengths, waves, strict=True):
+            expected, _ = model.encode(wave[None], torch.tensor([len(wave)]))
+            assert torch.equal(row[:length], expected[0])
+
+
 def test_benchmark_of_decoding(tiny_data, experiment, tmp_path):
     """Both peers of the benchmark decode the data and say the same; the report is written."""
     from benchmarks.__main__ import main as benchmarks
