@@ -32,16 +32,8 @@ class Run:
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("librispeech")
     make_librispeech(folder / "corpus")
-    options = [
-        "--ngpu",
-        "0",
-        "--corpus_dir",
-        folder / "corpus",
-        "--nbpe",
-        "40",
-        "--test_sets",
-        " ".join(SETS),
-    ]
+    options = ["--corpus_dir", folder / "corpus", "--nbpe", "40", "--ngpu", "0"]
+    options += ["--test_sets", " ".join(SETS)]
     options += ["--asr_override", HERE / "tiny.yaml", "--asr_tag", "tiny", "--profile_set", "test_other"]
     options += ["--train_args", "max_epoch=1 batch_bins=150000", "--decode_modes", "greedy"]
     printed = finish(start("librispeech/asr1", folder / "work", *options))
@@ -50,12 +42,8 @@ def run(tmp_path_factory) -> Run:
 
 def test_the_parts_are_joined_and_each_speed_is_there(run):
     counts = {path.parent.name: len(table(path)) for path in run.work.glob("data/*/text")}
-    assert (counts["train_960"], counts["train_960_sp"], counts["dev"], counts["test_other"]) == (
-        24,
-        72,
-        6,
-        3,
-    )
+    found = [counts[name] for name in ("train_960", "train_960_sp", "dev", "test_other")]
+    assert found == [24, 72, 6, 3]
     used = table(run.work / "dump/bpe40_sp/train_960_sp/wav.scp")
     assert len(used) == 72
     assert {soundfile.info(path).format for path in used.values()} == {"FLAC"}

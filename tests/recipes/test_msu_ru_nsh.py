@@ -16,7 +16,9 @@ import pytest
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike.analysis.training_log import read_log  # noqa: E402
+from tests.recipes import running  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
+from tests.recipes.running import finish  # noqa: E402
 
 HERE = Path(__file__).parent
 RECIPE = HERE.parents[1] / "egs" / "msu_ru_nsh" / "asr1" / "run.sh"
@@ -43,28 +45,10 @@ class Recipe:
 
 
 def start(work: Path, *options: str) -> subprocess.Popen:
-    """Start the recipe as a process group of its own, as a terminal does."""
-    command = ["bash", RECIPE, "--workdir", work, "--python", sys.executable]
-    command += ["--corpus_dir", work / "corpus", "--prepare_args", "--max-left-out 0.2"]
-    command += ["--use_lm", "false", "--inference_config", "egs/TEMPLATE/asr1/conf/decode_joint.yaml"]
-    return subprocess.Popen(
-        [*map(str, command), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What a run printed, which must have succeeded."""
-    try:
-        printed, _ = process.communicate(timeout=1500)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, printed
-    return printed
+    """Start the recipe on the corpus in `work`, without a language model."""
+    given = ["--corpus_dir", work / "corpus", "--prepare_args", "--max-left-out 0.2"]
+    given += ["--use_lm", "false", "--inference_config", "egs/TEMPLATE/asr1/conf/decode_joint.yaml"]
+    return running.start("msu_ru_nsh/asr1", work, *given, *options)
 
 
 def epochs_finished(log: Path) -> list[int]:
@@ -181,6 +165,8 @@ def test_two_trainings_never_write_one_experiment(recipe):
         (["--skip_train", "yes"], "--skip_train is 'yes'; expected one of: true false"),
         (["--max_wav_duration", "20s"], "--max_wav_duration is '20s'; expected a number"),
         (["--inference_nj", "0"], "--inference_nj is 0; expected at least 1"),
+        (["--use_lm", "true", "--lm_config="], "--use_lm true needs --lm_config"),
+        (["--score_primary", "ser"], "--score_primary is 'ser'; expected one of: cer wer"),
         (["--train_args", "max_epoch"], "'max_epoch' is no setting"),
     ],
 )
