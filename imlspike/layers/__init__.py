@@ -3,7 +3,7 @@
 from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
 from imlspike.layers.integer import IntegerConv2d, IntegerLinear, integer_supported
 from imlspike.layers.layout import Layout
-from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
@@ -26,4 +26,5 @@ __all__ = [
     "hierarchical_decay",
     "integer_supported",
     "row_sums",
+    "synchronise_norms",
 ]

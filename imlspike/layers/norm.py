@@ -81,6 +81,19 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return scale, self.bias - scale * self.running_mean
 
 
+def synchronise_norms(module: nn.Module, synchronised: bool) -> None:
+    """Sets `MaskedBatchNorm.synchronised` of every such norm in `module`.
+
+    >>> network = nn.Sequential(MaskedBatchNorm(2))
+    >>> synchronise_norms(network, False)
+    >>> network[0].synchronised
+    False
+    """
+    for each in module.modules():
+        if isinstance(each, MaskedBatchNorm):
+            each.synchronised = synchronised
+
+
 def _processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 

@@ -15,6 +15,7 @@ from imlspike.layers import (
     fold_rep_linears,
     hierarchical_decay,
     integer_supported,
+    synchronise_norms,
 )
 
 
@@ -172,9 +173,7 @@ class IMLSpikeformerEncoder(nn.Module):
                 conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, **neuron)
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
-        for module in self.modules():
-            if isinstance(module, MaskedBatchNorm):
-                module.synchronised = sync_norms
+        synchronise_norms(self, sync_norms)
 
     def output_size(self) -> int:
         """C, the channels of an output token (ESPnet's interface)."""

@@ -13,6 +13,7 @@ from imlspike.layers import (
     SpikingFeedForward,
     fold_rep_linears,
     hierarchical_decay,
+    synchronise_norms,
 )
 from imlspike.layers.cross_attention import SpikingCrossAttention
 from imlspike.layers.decay_step import RecurrentDecayAttention
@@ -230,9 +231,7 @@ class IMLSpikeformerDecoder(nn.Module):
             self.blocks.append(SpikeformerDecoderBlock(self_attn, src_attn, feed_forward, dropout_rate))
         self.after_norm, self.output_neuron = MaskedBatchNorm(channels), IMLS(**neuron)
         self.output_layer = nn.Linear(channels, vocab_size)
-        for module in self.modules():
-            if isinstance(module, MaskedBatchNorm):
-                module.synchronised = sync_norms
+        synchronise_norms(self, sync_norms)
 
     def forward(
         self, hs_pad: Tensor, hlens: Tensor, ys_in_pad: Tensor, ys_in_lens: Tensor

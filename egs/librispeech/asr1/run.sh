@@ -1,27 +1,12 @@
 #!/usr/bin/env bash
 # LibriSpeech, 960 hours of read English: IML-Spikeformer at the published size on 5,000 BPE pieces, scored in WER (see
 # README.md). Options it doesn't know go to ../../TEMPLATE/asr1/asr.sh, also those set below; --help lists all.
-# shellcheck disable=SC2154  # 'option' sets the variables
+# shellcheck disable=SC2154  # published.sh sets the variables
 set -euo pipefail
 
 recipe_command=$(printf "%q " "$0" "$@")
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-. "${recipe}/../../TEMPLATE/utils/options.sh"
-
-option twin false "the ANN twin of the same size: true (beside the spiking model), only, or false"
-parse_options --keep-unknown "$@"
-one_of twin true only false
-
-spiking=${recipe}/conf/train_asr_iml_spikeformer.yaml
-ann=train_asr_iml_spikeformer_ann:${spiking}:${recipe}/conf/train_asr_transformer.yaml
-models=(--asr_config "${spiking}")
-if [ "${twin}" = only ]; then models+=(--experiments "${ann}"); fi
-if [ "${twin}" = true ]; then models+=(--experiments "train_asr_iml_spikeformer:${spiking} ${ann}"); fi
-[ "${twin}" = false ] || [[ " ${passed_on[*]-} " != *" --asr_"* ]] ||
-    die "--twin ${twin} trains the recipe's own models and leaves --asr_config, --asr_override and --asr_tag without" \
-        "effect; name all models in --experiments instead (README.md)"
-
-gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true # all of this machine, unless --ngpu says less
+. "${recipe}/../../TEMPLATE/asr1/published.sh" # --twin; sets models, gpus and passed_on
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/asr1/asr.sh" \
