@@ -1,18 +1,13 @@
 """Find the recogniser that a user names: an experiment, a folder that holds one, a zip, a name on the hub."""
 
-import atexit
-import hashlib
 import os
 import re
-import shutil
-import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from imlspike.data.place import open_place
 from imlspike.espnet.decode import average_criterion
 
 EXPECTED = (
@@ -54,13 +49,7 @@ def find_experiment(
     ...     print(error)
     no/such/folder: no such file or folder; expected an experiment (a folder with config.yaml ...
     """
-    place = Path(path)
-    if place.is_file():
-        folder = unpack(place, cache_dir)
-    elif place.is_dir():
-        folder = place
-    else:
-        folder = _from_hub(os.fspath(path), cache_dir)
+    folder = open_place(path, EXPECTED, cache_dir)
     packed = _read_meta(folder)
     if packed and model_file is None:
         return packed
@@ -70,43 +59,6 @@ def find_experiment(
         there = ", ".join(sorted(file.name for file in config.parent.glob("*.pth"))) or "no .pth file"
         raise ValueError(f"{model}: no such model; there is {there}. Train to the end, or name one of them")
     return Experiment(config, model)
-
-
-def unpack(path: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> Path:
-    """Unpack a zip, whole or not at all, into a folder of its own under `cache_dir`; once for each content.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: for a file that isn't a zip or is damaged.
-    """
-    path = Path(path)
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: not a zip file; {EXPECTED}")
-    if cache_dir is None:
-        cache_dir = tempfile.mkdtemp(prefix="imlspike-")
-        atexit.register(shutil.rmtree, cache_dir, ignore_errors=True)
-    with zipfile.ZipFile(path) as archive:
-        content = repr([(member.filename, member.CRC, member.file_size) for member in archive.infolist()])
-    target = Path(cache_dir) / f"{path.stem}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=target.parent))
-    try:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(temporary)
-        temporary.chmod(0o755)
-        os.rename(temporary, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: damaged ({error}); copy or pack it again") from None
-    except OSError:
-        if not target.is_dir():  # otherwise another process was quicker
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
 
 
 def _read_meta(folder: Path) -> Experiment | None:
@@ -149,21 +101,3 @@ def _only_config(folder: Path, named: str) -> Path:
 def _is_recogniser(config: Path) -> bool:
     """Whether a config.yaml is of ESPnet's ASR task; a language model's has no ctc_conf."""
     return re.search(r"^ctc_conf:", config.read_text(encoding="utf-8"), re.MULTILINE) is not None
-
-
-def _from_hub(name: str, cache_dir: str | os.PathLike | None) -> Path:
-    """A model of the Hugging Face hub, in the hub's cache or in `cache_dir`."""
-    owner, _, model = name.partition("/")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not owner.strip(".") or Path(owner).exists():
-        raise ValueError(f"{name}: no such file or folder; {EXPECTED}")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise ValueError(
-            f"{name}: no such file or folder; {EXPECTED} (for the last: pip install huggingface_hub)"
-        ) from None
-    try:
-        return Path(snapshot_download(name, cache_dir=cache_dir))
-    except Exception as error:  # the hub's own kinds, and those of the network below it
-        message = f"{name}: no such file or folder, nor to be had from the hub ({error}); {EXPECTED}"
-        raise ValueError(message) from error

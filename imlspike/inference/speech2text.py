@@ -1,4 +1,4 @@
-"""What was trained, in use: recordings to text."""
+"""Speech2Text: a trained recogniser, in use."""
 
 import os
 from collections import deque

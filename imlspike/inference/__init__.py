@@ -1,0 +1,5 @@
+"""What was trained, in use: recordings to text (`Speech2Text`), mel spectrograms to sound (`Vocoder`)."""
+
+from imlspike.inference.speech2text import Speech2Text
+
+__all__ = ["Speech2Text"]
