@@ -20,7 +20,7 @@ USES = {"training", "analysis", "export", "espnet"}
 MAY_IMPORT = {
     "neurons": set(),
     "layers": {"neurons"},
-    "models": BELOW_MODELS,
+    "models": BELOW_MODELS | {"data"},
     "losses": BELOW_MODELS,
     "data": set(),
     **dict.fromkeys(USES, BELOW_USES),

@@ -6,7 +6,9 @@ from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
+from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
+from imlspike.layers.temporal_shift import TemporalShift
 from imlspike.layers.time_conv import SpikingTimeConv
 
 __all__ = [
@@ -17,9 +19,11 @@ __all__ = [
     "MaskedBatchNorm",
     "RepLinear",
     "RepSSA",
+    "SpikingConvNeXtBlock",
     "SpikingFeedForward",
     "SpikingSubsampling",
     "SpikingTimeConv",
+    "TemporalShift",
     "conv_output",
     "decay_attention",
     "fold_rep_linears",

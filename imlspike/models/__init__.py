@@ -2,5 +2,6 @@
 
 from imlspike.models.spikeformer import IMLSpikeformerEncoder
 from imlspike.models.spikeformer_decoder import IMLSpikeformerDecoder
+from imlspike.models.spiking_vocos import SpikingVocos, VocoderOutput
 
-__all__ = ["IMLSpikeformerDecoder", "IMLSpikeformerEncoder"]
+__all__ = ["IMLSpikeformerDecoder", "IMLSpikeformerEncoder", "SpikingVocos", "VocoderOutput"]

@@ -1,0 +1,52 @@
+"""Wrong keys and values in a configuration: name the nearest right one."""
+
+import difflib
+import inspect
+from collections.abc import Iterable
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The sentence that tells a reader about a key that isn't known: the nearest right one, then all of them.
+
+    >>> unknown_key("kapa", ["levels", "kappa"])
+    "unknown key 'kapa'; did you mean 'kappa'? (known: kappa, levels)"
+    >>> unknown_key("zzz", ["levels", "kappa"])
+    "unknown key 'zzz' (known: kappa, levels)"
+    """
+    known = sorted(known)
+    return f"unknown key {key!r}{_hint(key, known)} (known: {', '.join(known)})"
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raises unless the argument `name` is one of `choices`.
+
+    Raises:
+        ValueError: naming the argument, the choices and the nearest of them.
+
+    >>> check_choice("neuron", "pliff", ["plif", "imls"])
+    Traceback (most recent call last):
+    ValueError: neuron must be one of plif, imls, not 'pliff'; did you mean 'plif'?
+    """
+    choices = list(choices)
+    if value not in choices:
+        hint = _hint(str(value), choices)
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+
+
+def constructor_keys(cls: type) -> set[str] | None:
+    """The argument names that the constructor of `cls` takes; None when it takes any (`**kwargs`).
+
+    >>> class Model:
+    ...     def __init__(self, size, *, depth=2): ...
+    >>> sorted(constructor_keys(Model))
+    ['depth', 'size']
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,204 @@
+"""The parts of a vocoder that can be replaced: features, backbone and head (the scheme of Vocos).
+
+A vocoder with other parts is a subclass of one of the three base classes: their docstrings say what goes in
+and what comes out. B batch, S samples, L frames, C channels, F = n_fft / 2 + 1 frequencies.
+"""
+
+import math
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
+
+LARGEST_LOG_MAGNITUDE = math.log(100)
+LEAST_MEL = 1e-7
+KERNEL = 7  # frames under every convolution
+
+
+class FeatureExtractor(nn.Module):
+    """Audio (B, S) -> features (B, n_mels, L)."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """See the class."""
+        raise NotImplementedError
+
+
+class Backbone(nn.Module):
+    """Features (B, n_mels, L) -> hidden features (B, L, C), and with `keep_hidden` those of each layer."""
+
+    def forward(self, features: Tensor, keep_hidden: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See the class."""
+        raise NotImplementedError
+
+
+class FourierHead(nn.Module):
+    """Hidden features (B, L, C) -> audio (B, S), log magnitude (B, F, L) and phase in radians (B, F, L)."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        raise NotImplementedError
+
+
+class LogMelFeatures(FeatureExtractor):
+    """The natural logarithm of a mel spectrogram of magnitudes, as Vocos takes it.
+
+    Hann window of `n_fft` samples, frames centred on multiples of `hop_length` (the ends are reflected), mel
+    bands of the HTK scale without normalisation, magnitudes below 1e-7 raised to it.
+
+    Args:
+        sampling_rate: Hz.
+        n_fft, hop_length: samples.
+        n_mels: bands.
+        f_min, f_max: Hz, ends of the bands; None: half the sampling rate.
+
+    Forward: audio (B, S) of at least n_fft / 2 + 1 samples -> (B, n_mels, S // hop_length + 1).
+    Half-precision audio is raised to fp32.
+
+    Raises:
+        ValueError: audio that is no (B, S), or too short.
+
+    >>> LogMelFeatures(16000, 512, 128, 40)(torch.zeros(1, 1280)).shape
+    torch.Size([1, 40, 11])
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_fft: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+    ):
+        super().__init__()
+        self.n_fft, self.hop_length = n_fft, hop_length
+        f_max = sampling_rate / 2 if f_max is None else f_max
+        bands = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sampling_rate)
+        # Both follow from the configuration, so checkpoints do without them.
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("bands", bands.T.contiguous(), persistent=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """See the class."""
+        if audio.dim() != 2 or audio.shape[1] <= self.n_fft // 2:
+            raise ValueError(
+                f"expected audio (B, S) of more than {self.n_fft // 2} samples, got {tuple(audio.shape)}"
+            )
+        with torch.autocast(audio.device.type, enabled=False):
+            spectrum = torch.stft(
+                audio.to(self.window.dtype),
+                self.n_fft,
+                self.hop_length,
+                window=self.window,
+                center=True,
+                return_complex=True,
+            )
+            return (self.bands @ spectrum.abs()).clamp(min=LEAST_MEL).log()
+
+
+class SpikingVocosBackbone(Backbone):
+    """The ConvNeXt blocks of Vocos, with spiking neurons before their pointwise convolutions.
+
+    Convolution over 7 frames and LayerNorm (the embedding), T copies of that, the blocks, a weighted sum over
+    T, LayerNorm. The paper does not say how T is read out; the sum is that of its code.
+
+    Args:
+        n_mels: channels of the features.
+        dim: C.
+        blocks: `SpikingConvNeXtBlock` s.
+        readout_decay: step t of T weighs readout_decay ** (T - 1 - t); None: the mean over T.
+
+    Forward: features (B, n_mels, L) -> (B, L, C), and with `keep_hidden` see `VocoderOutput.hidden`.
+
+    >>> backbone = SpikingVocosBackbone(10, 8, [SpikingConvNeXtBlock(8, 24) for _ in range(2)])
+    >>> x, hidden = backbone(torch.randn(1, 10, 5), keep_hidden=True)
+    >>> x.shape, [h.shape for h in hidden]
+    (torch.Size([1, 5, 8]), [torch.Size([1, 1, 5, 8]), torch.Size([1, 1, 5, 8])])
+    """
+
+    def __init__(
+        self,
+        n_mels: int,
+        dim: int,
+        blocks: list[SpikingConvNeXtBlock],
+        readout_decay: float | None = 0.9,
+    ):
+        super().__init__()
+        self.readout_decay = readout_decay
+        self.embed = nn.Conv1d(n_mels, dim, KERNEL, padding=KERNEL // 2)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = nn.LayerNorm(dim, eps=1e-6)
+        for module in self.modules():  # as in Vocos
+            if isinstance(module, nn.Conv1d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, features: Tensor, keep_hidden: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See the class."""
+        embedded = self.embed(features).transpose(1, 2)
+        x = self.norm(embedded if embedded.dtype == torch.float64 else embedded.float())[None]
+        hidden = []
+        for n, block in enumerate(self.blocks):
+            x, read = block(x)
+            if keep_hidden and n:
+                hidden.append(read)
+        if keep_hidden:
+            hidden.append(x)
+        return self.final_norm(self._readout(x)), tuple(hidden)
+
+    def _readout(self, x: Tensor) -> Tensor:
+        """(T, B, L, C) -> (B, L, C)"""
+        if self.readout_decay is None:
+            return x.mean(0)
+        first, *rest = x.unbind(0)
+        for step in rest:
+            first = torch.add(step, first, alpha=self.readout_decay)
+        return first
+
+
+class ISTFTHead(FourierHead):
+    """A linear map to log magnitudes and phases, and the inverse short-time Fourier transform of these.
+
+    Magnitudes are capped at 100, as in Vocos. The head runs in fp32 under autocast: a phase in bf16 would be
+    off by hundredths of a radian.
+
+    Args:
+        dim: C.
+        n_fft, hop_length: samples; Hann window, centred frames.
+
+    Forward:
+        x: (B, L, C), L at least 2.
+
+    Returns:
+        audio (B, (L - 1) hop_length); log of the capped magnitude (B, F, L); phase (B, F, L) in radians, not
+        wrapped.
+
+    >>> audio, log_magnitude, phase = ISTFTHead(8, 512, 128)(torch.randn(1, 11, 8))
+    >>> audio.shape, phase.shape
+    (torch.Size([1, 1280]), torch.Size([1, 257, 11]))
+    """
+
+    def __init__(self, dim: int, n_fft: int, hop_length: int):
+        super().__init__()
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.out = nn.Linear(dim, n_fft + 2)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    @property
+    def overlap(self) -> int:
+        """Frames on each side of a frame i whose windows reach its samples, i hop to (i + 1) hop - 1."""
+        return (self.n_fft // 2 + self.hop_length - 2) // self.hop_length
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        with torch.autocast(x.device.type, enabled=False):
+            out = self.out(x.to(self.out.weight.dtype)).transpose(1, 2)
+            log_magnitude, phase = out.chunk(2, dim=1)
+            # Capped before the exponential: its gradient is then finite whatever the map gives.
+            log_magnitude = log_magnitude.clamp(max=LARGEST_LOG_MAGNITUDE)
+            spectrum = torch.polar(log_magnitude.exp(), phase.contiguous())
+            audio = torch.istft(spectrum, self.n_fft, self.hop_length, window=self.window, center=True)
+        return audio, log_magnitude, phase
