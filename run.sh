@@ -17,7 +17,7 @@ usage: ./run.sh [--active] [command] [options]
   ./run.sh egs/<corpus>/<task> [options] any other recipe; options go to it, e.g. --stage 3 --stop_stage 5,
                                          and --help shows what it takes
                                          (another script is named in full: egs/msu_ru_nsh/asr1/ablate.sh)
-  ./run.sh test [pytest options]         ruff, then the tests and the doctests
+  ./run.sh test [pytest options]         ruff and shellcheck, then the tests and the doctests
   ./run.sh bench [options]               speed and memory against peers
   ./run.sh setup                         only install
   ./run.sh --help                        this text
@@ -207,6 +207,7 @@ case ${1:-} in
     test)
         setup
         ruff check . # first, so that the last line is the tests' summary
+        find run.sh .ci egs \( -name '*.sh' -o -path .ci/run \) -print0 | xargs -0 shellcheck -S warning
         exec python -m pytest "${@:2}"
         ;;
     bench)

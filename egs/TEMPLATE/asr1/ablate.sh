@@ -42,16 +42,16 @@ check_ablation() {
     mkdir -p "${workdir}"
     workdir=$(realpath "${workdir}")
     results=$(realpath -m "${results:-${workdir}/exp/ablations}")
-    logs=${workdir}/exp/ablations/log
+    log_dir=${workdir}/exp/ablations/log
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}"
     asked=(--list "${list}" --seeds "${seeds}" --recipe "${recipe}" --root "${root}")
 }
 
 # plan: names, seed_of and spec_of (NAME:CONFIG[:OVERRIDE...], as --experiments takes it) of all runs
 plan() {
-    local lines name ablation run_seed override
+    local lines name run_seed override
     lines=$("${python}" -m imlspike.bin.ablations "${asked[@]}")
-    while IFS=$'\t' read -r name ablation run_seed override; do
+    while IFS=$'\t' read -r name _ run_seed override; do
         names+=("${name}")
         seed_of[${name}]=${run_seed}
         spec_of[${name}]=${name}:${config}
@@ -77,12 +77,12 @@ one_run() {
             rm -f "${exp}/source.txt"
     fi
     if ${spikes}; then last=14; fi
-    if ! logged "${logs}/${name}.log" run_recipe --stage 11 --stop_stage "${last}" --nj 1 --seed "${seed_of[${name}]}" \
+    if ! logged "${log_dir}/${name}.log" run_recipe --stage 11 --stop_stage "${last}" --nj 1 --seed "${seed_of[${name}]}" \
         --experiments "${spec_of[${name}]}"; then
-        log "  ${name} FAILED (${logs}/${name}.log); the others go on" >&2
+        log "  ${name} FAILED (${log_dir}/${name}.log); the others go on" >&2
         return 1
     fi
-    echo "${fresh} $(($(date +%s) - begin))" >> "${logs}/ended"
+    echo "${fresh} $(($(date +%s) - begin))" >> "${log_dir}/ended"
     make_table --quiet
     log "  ${name}: complete; $(progress)"
 }
@@ -96,7 +96,7 @@ progress() {
             if (timed && ended < runs)
                 printf ", %d s a run, about %d min left", seconds / timed,
                     seconds / timed * (runs - ended) / (side < runs - ended ? side : runs - ended) / 60 + 0.5
-        }' "${logs}/ended"
+        }' "${log_dir}/ended"
 }
 
 make_table() {
@@ -114,8 +114,8 @@ trap on_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 plan
-mkdir -p "${logs}"
-: > "${logs}/ended"
+mkdir -p "${log_dir}"
+: > "${log_dir}/ended"
 
 log "data, tokens and statistics of ${#names[@]} runs: ${names[*]}"
 current_stage="data and statistics"

@@ -64,6 +64,7 @@ pieces_of_stats() { # TRAIN VALID
 follow_stats() {
     count_lines "$(cat "${dump}"/{"${train_used}","${valid_set}"}/wav.scp | wc -l)" "utterances" "" \
         "${dump}/stats/pieces/*/*/speech_shape" &
+    # shellcheck disable=SC2034  # stop_following uses it
     follower=$!
 }
 
