@@ -207,7 +207,8 @@ case ${1:-} in
     test)
         setup
         ruff check . # first, so that the last line is the tests' summary
-        find run.sh .ci egs \( -name '*.sh' -o -path .ci/run \) -print0 | xargs -0 shellcheck -S warning
+        shopt -s globstar
+        shellcheck --severity=warning run.sh egs/**/*.sh
         exec python -m pytest "${@:2}"
         ;;
     bench)

@@ -46,7 +46,8 @@ class Front:
                 (self.bin / tool).symlink_to(path)
         self.stub("python3.11", FAKE_PYTHON)
         self.stub("df", "#!/usr/bin/env bash\nprintf 'head\\ndisk 0 0 50000000 0 /\\n'\n")
-        self.stub("ruff", '#!/usr/bin/env bash\necho "ruff $*"\n')
+        for checker in ("ruff", "shellcheck"):
+            self.stub(checker, f'#!/usr/bin/env bash\necho "{checker} $*"\n')
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -130,12 +131,15 @@ def test_it_runs_from_any_folder(front, tmp_path):
 
 def test_test_checks_then_tests_and_bench_measures(front):
     lines = front.run("test", "-k", "two words").stdout.splitlines()
-    assert lines[-2:] == ["ruff check .", "python -m pytest -k two words"]
+    scripts = "run.sh egs/TEMPLATE/asr1/run.sh egs/msu_ru_nsh/asr1/run.sh egs/toy/asr1/run.sh"
+    checks = ["ruff check .", f"shellcheck --severity=warning {scripts}"]
+    assert lines[-3:] == [*checks, "python -m pytest -k two words"]
     assert front.run("bench", "--quick").stdout.splitlines()[-1] == "python -m benchmarks --quick"
 
 
-def test_a_failing_style_check_fails_the_tests(front):
-    front.stub("ruff", "#!/usr/bin/env bash\nexit 3\n")
+@pytest.mark.parametrize("checker", ["ruff", "shellcheck"])
+def test_a_failing_style_check_fails_the_tests(front, checker):
+    front.stub(checker, "#!/usr/bin/env bash\nexit 3\n")
     result = front.run("test")
     assert result.returncode == 3 and "-m pytest" not in result.stdout
 
