@@ -1,0 +1,202 @@
+"""A whole training of a vocoder: from its configuration to an experiment directory."""
+
+import logging
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy
+import torch
+import torchaudio
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+import imlspike
+from imlspike.models.spiking_vocos import SpikingVocos
+from imlspike.training.checkpoints import LAST, AtomicCheckpoints, Keeper, remove_leftovers
+from imlspike.training.config import ConfigError, VocoderConfig, check_same, read_yaml, write_config
+from imlspike.training.data import VocoderData
+from imlspike.training.vocoder import VocoderTraining
+from imlspike.training.watch import Watch, log, log_to
+
+
+def train(
+    config: VocoderConfig,
+    exp_dir: str | os.PathLike,
+    resume: str = "auto",
+    command: Sequence[str] = (),
+) -> VocoderTraining:
+    """Train a vocoder, or go on with a training that was interrupted.
+
+    The experiment directory gets config.yaml (all settings; under `run` versions, git commit and command),
+    train.log, log.csv, tensorboard/, checkpoints/last.ckpt and best.ckpt, and of the last validation
+    generator.yaml and generator.pth.
+
+    A training that is interrupted, however hard, and goes on gives the same weights as one that isn't: on a
+    CPU bit for bit, as long as torch itself computes the same.
+
+    Args:
+        config: what to train.
+        exp_dir: the experiment directory; made if it isn't there.
+        resume: "auto": go on from `exp_dir`'s last checkpoint, if there is one; "never": refuse to; else a
+            checkpoint to start from.
+        command: the command line, for config.yaml.
+
+    Returns:
+        what was trained; its `step` is below `config.trainer.steps` if the time was up before.
+
+    Raises:
+        ConfigError: if the directory holds a training with another configuration, or any although `resume`
+            is "never".
+        ValueError, AudioError: for data that can't be used.
+        FloatingPointError: if training diverges.
+    """
+    begun, exp_dir = time.monotonic(), Path(exp_dir)
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = _checkpoint(config, exp_dir, resume)
+    remove_leftovers(exp_dir)
+    _set_up_logs(exp_dir)
+    torch.manual_seed(config.trainer.seed)
+    module = VocoderTraining(config, config.teacher and SpikingVocos.load(config.teacher))
+    data = VocoderData(config, module.generator.config)
+    _write_config(exp_dir / "config.yaml", config, command)
+    for line in [*describe(module, checkpoint), *data.describe()]:
+        log.info(line)
+    minutes = config.trainer.max_time_minutes
+    keeper = Keeper(exp_dir, None if minutes is None else begun + 60 * minutes)
+    trainer = _trainer(config, exp_dir, [Watch(exp_dir), keeper])
+    if checkpoint and _steps_of(checkpoint) >= config.trainer.steps:
+        log.info(f"{checkpoint} is of the last step, {config.trainer.steps}; nothing is left to train")
+        return module
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    how = "the time is up; the same command goes on from here" if keeper.out_of_time else "done"
+    log.info(
+        f"{how}: {module.step} generator steps, {module.discriminator_steps} discriminator steps, "
+        f"{module.seconds:.0f} s in all; best mel distance {module.best_mel:.4f}"
+    )
+    return module
+
+
+def describe(module: VocoderTraining, checkpoint: Path | None = None) -> list[str]:
+    """Lines that say what is trained, and how many steps of what.
+
+    >>> small = {"dim": 8, "intermediate_dim": 16, "num_layers": 1, "neuron": "none"}
+    >>> discriminators = {"mpd": {"channels": [4, 4]}, "mrd": {"channels": 4}}
+    >>> describe(VocoderTraining(VocoderConfig([], [], generator=small, discriminators=discriminators)))[1]
+    '1000000 generator steps, 1000000 discriminator steps (from step 0 on), 16 x 1 pieces of 0.683 s each'
+    """
+    config, own = module.config, module.generator.config
+    told, processes = config.trainer, config.trainer.devices * config.trainer.num_nodes
+    judges = _size(module.mpd) + _size(module.mrd)
+    teacher = f", taught by {config.teacher}" if module.distillation else ""
+    spiking = "Vocos" if own["neuron"] == "none" else f"Spiking Vocos, {own['neuron']}, steps={own['steps']}"
+    return [
+        f"{spiking}: {_size(module.generator) / 1e6:.2f} M parameters, discriminators {judges / 1e6:.2f} M"
+        f"{teacher}",
+        f"{told.steps} generator steps, {max(0, told.steps - told.pretrain_steps)} discriminator steps (from "
+        f"step {told.pretrain_steps} on), {config.data.batch_size} x {processes} pieces of "
+        f"{config.data.crop_samples / own['sampling_rate']:.3f} s each",
+        f"goes on from {checkpoint}" if checkpoint else "starts from step 0",
+    ]
+
+
+def provenance(command: Sequence[str] = ()) -> dict[str, Any]:
+    """How a training came about: versions, git commit, command, time.
+
+    >>> sorted(provenance(["imlspike", "train-vocoder"]))
+    ['command', 'git', 'started', 'versions']
+    """
+    versions = {
+        module.__name__: module.__version__ for module in (imlspike, torch, torchaudio, lightning, numpy)
+    }
+    return {
+        "command": " ".join(command),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "git": _git(),
+        "versions": {"python": platform.python_version()} | {k: str(v) for k, v in versions.items()},
+    }
+
+
+def _git() -> str | None:
+    """The commit of the source, "-dirty" behind it if files differ from it; None without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | None:
+    """Where to start from; None: from nothing."""
+    last = exp_dir / "checkpoints" / LAST
+    if resume not in ("auto", "never"):
+        if not Path(resume).is_file():
+            raise ConfigError(f"--resume {resume}: no such file; expected auto, never or a checkpoint")
+        return Path(resume)
+    if not last.exists():
+        return None
+    if resume == "never":
+        raise ConfigError(f"{exp_dir} holds a training already; go on with --resume auto, or take another")
+    if (exp_dir / "config.yaml").exists():
+        check_same(read_yaml(exp_dir / "config.yaml"), config, str(exp_dir / "config.yaml"))
+    return last
+
+
+def _steps_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["vocoder"]["step"]
+
+
+def _trainer(config: VocoderConfig, exp_dir: Path, callbacks: list) -> Trainer:
+    told = config.trainer
+    several = told.devices * told.num_nodes > 1
+    return Trainer(
+        accelerator=told.accelerator,
+        devices=told.devices,
+        num_nodes=told.num_nodes,
+        # Generator and discriminators take turns, so some parameters are always without a gradient.
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
+        precision=told.precision,
+        max_epochs=-1,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=exp_dir,
+    )
+
+
+@rank_zero_only
+def _write_config(path: Path, config: VocoderConfig, command: Sequence[str]) -> None:
+    write_config(path, config, provenance(command))
+
+
+def _set_up_logs(exp_dir: Path) -> None:
+    """Our messages to stdout and train.log (those of the first process); Lightning's only if they warn."""
+    if rank_zero_only.rank == 0:
+        log_to(exp_dir / "train.log")
+    else:
+        log.setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for harmless in (
+        "does not have many workers",
+        "`log_every_n_steps`",
+        "smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", f".*{harmless}")
+
+
+def _size(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,217 @@
+"""What is trained and how: generator, discriminators, adapters; one step of each (Lightning, by hand)."""
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from imlspike.losses import (
+    DistillationLoss,
+    MelLoss,
+    feature_matching,
+    hinge_discriminator,
+    hinge_generator,
+)
+from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
+from imlspike.models.spiking_vocos import SpikingVocos
+from imlspike.training.config import LossConfig, VocoderConfig
+from imlspike.training.firing import FiringRates
+
+FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+
+
+class VocoderTraining(LightningModule):
+    """Adversarial training of a vocoder, with or without a teacher (Spiking Vocos, section 2.2; Vocos).
+
+    A step makes audio once, trains the discriminators on it (not in the first `pretrain_steps`), then the
+    generator against the discriminators as they are now. The learning rates follow from the number of the
+    step. Nothing is drawn at random, so weights, optimisers and the number of the step are the whole state.
+
+    Args:
+        config: the training.
+        teacher: the generator to distil from; it is not stored in checkpoints.
+
+    Attributes:
+        step, discriminator_steps: steps taken by the generator and by the discriminators.
+        seconds: time spent in training so far, all runs together.
+        valid_mel: distance of the log-mel spectrograms at the last validation; None before the first.
+        best_mel: the smallest so far.
+        rates: firing rate of each neuron layer at the last validation.
+        heard: (name, natural, generated) of a few utterances of the last validation, 1-D, on the CPU.
+
+    Raises:
+        ValueError: if the teacher's features or blocks aren't those of the generator.
+    """
+
+    def __init__(self, config: VocoderConfig, teacher: SpikingVocos | None = None):
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        self.generator = SpikingVocos.from_config(config.generator)
+        self.mpd = MultiPeriodDiscriminator(**config.discriminators.get("mpd", {}))
+        self.mrd = MultiResolutionDiscriminator(**config.discriminators.get("mrd", {}))
+        own = self.generator.config
+        self.mel_loss = MelLoss(**{name: own[name] for name in FEATURES})
+        self.distillation = None if teacher is None else _distillation(own, teacher.config, config.losses)
+        self._unstored = (teacher and teacher.eval().requires_grad_(False),)  # a tuple: not a submodule
+        self.step = self.discriminator_steps = 0
+        self.seconds = 0.0
+        self.valid_mel: float | None = None
+        self.best_mel = math.inf
+        self.rates: dict[str, float] = {}
+        self.heard: list[tuple[str, Tensor, Tensor]] = []
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW of the generator and the adapters, and of the discriminators."""
+        told = self.config.optimizer
+        learned = [self.generator, *([self.distillation] if self.distillation else [])]
+        return [
+            torch.optim.AdamW(_parameters(modules), lr, tuple(told.betas), weight_decay=told.weight_decay)
+            for modules, lr in (
+                (learned, told.lr),
+                ([self.mpd, self.mrd], told.discriminator_lr or told.lr),
+            )
+        ]
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher, which is no submodule, to the device."""
+        if self._unstored[0] is not None:
+            self._unstored[0].to(self.device)
+
+    def training_step(self, audio: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """One step on audio (B, S); returns the losses, detached."""
+        factor = schedule(self.step, self.config.trainer.steps, self.config.optimizer.warmup_steps)
+        mel = self.generator.features(audio)
+        output = self.generator.generate(mel) if self.distillation else None
+        fake = output.audio if output else self.generator.decode(mel)
+        adversarial = self.step >= self.config.trainer.pretrain_steps
+        logs = {"lr": torch.tensor(factor * self.config.optimizer.lr)}
+        if adversarial:
+            logs |= self._train_discriminators(audio, fake.detach(), factor)
+        logs |= self._train_generator(audio, fake, mel, output, adversarial, factor)
+        self.step += 1
+        self.discriminator_steps += adversarial
+        return logs
+
+    def _train_discriminators(self, real: Tensor, fake: Tensor, factor: float) -> dict[str, Tensor]:
+        loss = sum(
+            weight * hinge_discriminator(judge(real)[0], judge(fake)[0])
+            for _, judge, weight in self._discriminators()
+        )
+        norm = self._take_step(1, loss, factor)
+        return {"discriminator": loss.detach(), "norm_discriminator": norm}
+
+    def _train_generator(self, real, fake, mel, output, adversarial, factor) -> dict[str, Tensor]:
+        weights = self.config.losses
+        with self.toggled_optimizer(self.optimizers()[0]):  # no gradients for the discriminators' weights
+            with torch.autocast(real.device.type, enabled=False):
+                distance = self.mel_loss(fake.float(), real.float())
+            loss, logs = weights.mel * distance, {"mel": distance.detach()}
+            if self.distillation:
+                with torch.no_grad():
+                    wanted = self._unstored[0].generate(mel)
+                part, parts = self.distillation(output, wanted)
+                loss = loss + part
+                logs |= {"distillation": part.detach(), **parts}
+            for name, judge, weight in self._discriminators() if adversarial else ():
+                with torch.no_grad():
+                    of_real = judge(real)[1]
+                scores, of_fake = judge(fake)
+                hinge, matching = hinge_generator(scores), feature_matching(of_real, of_fake)
+                loss = loss + weight * (weights.adversarial * hinge + weights.feature_matching * matching)
+                logs |= {f"hinge_{name}": hinge.detach(), f"matching_{name}": matching.detach()}
+            norm = self._take_step(0, loss, factor)
+        return {"generator": loss.detach(), "norm_generator": norm} | logs
+
+    def _discriminators(self) -> list[tuple[str, nn.Module, float]]:
+        return [("mpd", self.mpd, 1.0), ("mrd", self.mrd, self.config.losses.mrd)]
+
+    def _take_step(self, which: int, loss: Tensor, factor: float) -> Tensor:
+        """Backward and step of one optimiser; returns the norm of its gradients before clipping."""
+        optimizer, told = self.optimizers()[which], self.config.optimizer
+        rate = (told.discriminator_lr or told.lr) if which else told.lr
+        optimizer.param_groups[0]["lr"] = factor * rate
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        limit = math.inf if told.clip_norm is None else told.clip_norm
+        norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], limit)
+        optimizer.step()
+        return norm
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to sum up."""
+        self._distances: list[Tensor] = []
+        self.heard = []
+        self._firing = FiringRates(self.generator).__enter__()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Copy-synthesis of one whole recording: its number (1,), its audio (1, S)."""
+        number, real = batch
+        fake = self.generator.decode(self.generator.features(real)).float()
+        real = real[:, : fake.shape[1]]
+        self._distances.append(self.mel_loss(fake, real))
+        if len(self.heard) < self.config.trainer.pictures:
+            name = self.trainer.datamodule.valid_name(int(number))
+            self.heard.append((name, real[0].cpu(), fake[0].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean mel distance over the recordings and firing rates, of all processes together."""
+        self._firing.__exit__(None, None, None)
+        sums = self._firing.sums()
+        distance = sum(self._distances, sums.new_zeros(()))
+        here = torch.cat([torch.stack([distance, distance.new_tensor(len(self._distances))]), sums])
+        total, count, *sums = self.trainer.strategy.reduce(here, reduce_op="sum").tolist()
+        self.rates = self._firing.rates(sums)
+        self.valid_mel = total / count
+        if not math.isfinite(self.valid_mel):
+            raise FloatingPointError(
+                f"the generator gives no finite audio at step {self.step}; the last checkpoint is good. "
+                "Train with a smaller optimizer.lr or optimizer.clip_norm"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counts."""
+        names = ("step", "discriminator_steps", "seconds", "best_mel")
+        checkpoint["vocoder"] = {name: getattr(self, name) for name in names}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the counts back. Lightning's own are put aside: the data follow from the step alone."""
+        for name, value in checkpoint["vocoder"].items():
+            setattr(self, name, value)
+        checkpoint.pop("loops", None)
+
+
+def schedule(step: int, steps: int, warmup_steps: int = 0) -> float:
+    """The factor on the learning rate at a step: a linear rise, then half a cosine down to 0.
+
+    >>> [round(schedule(step, 100), 3) for step in (0, 50, 100)], schedule(1, 100, warmup_steps=4)
+    ([1.0, 0.5, 0.0], 0.5)
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossConfig) -> DistillationLoss:
+    for name in (*FEATURES, "num_layers"):
+        if own[name] != teacher[name]:
+            raise ValueError(
+                f"the teacher has {name}={teacher[name]}, the generator {own[name]}: every block and every "
+                "frame is compared, so they must be alike; train a teacher with the generator's"
+            )
+    return DistillationLoss(
+        student_dim=own["dim"],
+        teacher_dim=teacher["dim"],
+        num_layers=own["num_layers"],
+        steps=1 if own["neuron"] in ("none", "imls") else own["steps"],
+        feature_weight=weights.feature_weight,
+        output_weight=weights.output_weight,
+        phase_weight=weights.phase_weight,
+    )
