@@ -21,14 +21,16 @@ def map_parallel(
     items: Sequence[Item],
     nj: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    per_process: int = PER_PROCESS,
 ) -> Iterator[Result]:
     """Yield `work(item)` for each item, in their order.
 
     Args:
         work: a function that other processes can import (one of a module, or a `functools.partial` of one).
-        nj: processes at most, each with one thread, and no more than one for `PER_PROCESS` items; where that
+        nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
             gives one, the work is done in this process.
         progress: called with (done, total) items.
+        per_process: the default suits quick work; where an item takes seconds, a few are enough.
 
     Raises:
         ValueError: if `nj` isn't positive.
@@ -40,7 +42,7 @@ def map_parallel(
     """
     if nj < 1:
         raise ValueError(f"nj is {nj}; at least one process is needed")
-    nj = min(nj, -(-len(items) // PER_PROCESS))
+    nj = min(nj, -(-len(items) // per_process))
     if nj <= 1:
         yield from _counted(map(work, items), len(items), progress)
         return
@@ -49,7 +51,7 @@ def map_parallel(
     context.set_forkserver_preload(["imlspike.data.parallel", _module_of(work)])
     with ProcessPoolExecutor(nj, context, torch.set_num_threads, (1,)) as pool:
         try:
-            yield from _counted(pool.map(work, items, chunksize=4), len(items), progress)
+            yield from _counted(pool.map(work, items, chunksize=min(4, per_process)), len(items), progress)
         except BrokenProcessPool:
             raise RuntimeError(
                 f"one of {nj} processes was killed, perhaps for lack of memory; run again with fewer (--nj)"

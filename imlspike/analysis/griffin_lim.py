@@ -1,0 +1,45 @@
+"""Griffin-Lim: a waveform from a vocoder's own log-mel spectrogram, the baseline that learns nothing."""
+
+import torch
+import torchaudio
+from torch import Tensor
+
+from imlspike.models.vocoder_parts import LogMelFeatures
+
+ITERATIONS = 32
+
+
+@torch.no_grad()
+def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """The waveform of a log-mel spectrogram: least-squares magnitudes, phases by (fast) Griffin-Lim.
+
+    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0. Phases start from the
+    same random numbers at each call, so the result is always the same.
+
+    Args:
+        features: what made the spectrogram; bands, window and hop are taken from it.
+        log_mel: (B, n_mels, L).
+        iterations: of torchaudio's Griffin-Lim, with its momentum of 0.99.
+
+    Returns:
+        audio (B, (L - 1) hop_length).
+
+    >>> features = LogMelFeatures(16000, 512, 128, 40)
+    >>> griffin_lim(features, features(torch.randn(1, 2000)), iterations=2).shape
+    torch.Size([1, 1920])
+    """
+    magnitude = (torch.linalg.pinv(features.bands) @ log_mel.exp()).clamp(min=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torchaudio.functional.griffinlim(
+            magnitude,
+            features.window,
+            features.n_fft,
+            features.hop_length,
+            features.n_fft,
+            power=1.0,
+            n_iter=iterations,
+            momentum=0.99,
+            length=(log_mel.shape[-1] - 1) * features.hop_length,
+            rand_init=True,
+        )

@@ -1,0 +1,202 @@
+"""Score copy-synthesis: natural speech against what vocoders made of its mel spectrograms.
+
+imlspike score-vocoder --data-dir data/test --model exp/ann --systems ann=exp/ann/wav tsm_kd=exp/tsm_kd/wav
+    --output-dir exp/scores --nj 2
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+from imlspike.analysis.vocoder_measures import CREPE, MEASURES, why_not
+from imlspike.analysis.vocoder_scores import (
+    GRIFFIN_LIM,
+    NATURAL,
+    Settings,
+    Task,
+    character_errors,
+    find_pairs,
+    score_utterance,
+    summarize,
+    write_griffin_lim,
+)
+from imlspike.analysis.vocoder_table import score_notes, scores_table, write_scores
+from imlspike.data.audio import read_audio
+from imlspike.data.files import atomic_write
+from imlspike.data.kaldi import Utterance, read_data_dir
+from imlspike.data.keys import check_choice
+from imlspike.data.parallel import map_parallel
+from imlspike.data.progress import Progress
+
+PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
+LIBRARIES = ("pesq", "pystoi", "torchcrepe", "visqol-python", "torch", "torchaudio")
+
+
+def main(argv=None) -> int:
+    """Write scores.json, scores.csv and scores.md; print the table. Returns the exit status."""
+    args = parse(argv)
+    try:
+        report, scored = score(args)
+        files = write_scores(report, scored, args.output_dir)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        print(f"score-vocoder: {error}", file=sys.stderr)
+        return 1
+    print("\n".join([scores_table(report), "", *score_notes(report), ""]))
+    print(f"scores: {' '.join(map(str, files))}")
+    return 0
+
+
+def parse(argv):
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="imlspike score-vocoder",
+        description="Scores of one or several vocoders on copy-synthesis. Natural speech against itself and "
+        "Griffin-Lim (32 iterations, from the model's mel spectrogram) are always in the table.",
+    )
+    add = parser.add_argument
+    add("--data-dir", type=Path, required=True, help="Kaldi directory of the natural speech")
+    add(
+        "--systems",
+        nargs="*",
+        default=[],
+        metavar="NAME=DIR",
+        help="name of a vocoder and the folder with its <utterance>.wav",
+    )
+    add("--model", type=Path, required=True, help="a vocoder's folder: its generator.yaml tells the mel")
+    add("--output-dir", type=Path, required=True, help="where scores.* and Griffin-Lim's audio go")
+    add("--twin", default="ann", help="which of the systems is the ANN (default: %(default)s)")
+    add(
+        "--measures",
+        nargs="+",
+        default=list(MEASURES),
+        metavar="MEASURE",
+        help=f"default: all of {' '.join(MEASURES)}",
+    )
+    add(
+        "--crepe", choices=CREPE, default="full", help="pitch tracker; full as in the paper, tiny 20 x faster"
+    )
+    add(
+        "--asr-model",
+        help="a recogniser's folder, as for `imlspike transcribe`: adds the character error rate",
+    )
+    add("--no-spaces", action="store_true", help="take spaces out of the texts, as for Mandarin")
+    add("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    add("--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def score(args) -> tuple[dict, list]:
+    """The content of scores.json, and the scores of each utterance."""
+    systems = name_systems(args.systems)
+    for key in args.measures:
+        check_choice("--measures", key, MEASURES)
+    config = args.model / "generator.yaml"
+    if not config.is_file():
+        raise ValueError(f"{config}: no such file; --model takes a vocoder's experiment folder")
+    left_out = {key: reason for key in args.measures if (reason := why_not(key))}
+    features = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings = Settings.of(features, [key for key in args.measures if key not in left_out], args.crepe)
+    utterances = read_data_dir(args.data_dir)
+    rate, hop = features["sampling_rate"], features["hop_length"]
+    tasks, not_scored = find_pairs(utterances, systems, rate, hop)
+    if GRIFFIN_LIM not in systems:
+        systems[GRIFFIN_LIM] = args.output_dir / GRIFFIN_LIM
+        tasks = add_griffin_lim(settings, systems[GRIFFIN_LIM], tasks, args.nj)
+    work, progress = functools.partial(score_utterance, settings), Progress("utterances scored")
+    scored = list(map_parallel(work, tasks, args.nj, progress, PER_PROCESS))
+    scores = summarize(scored, settings, args.resamples, args.seed)
+    errors = recognise(args, utterances, tasks, rate) if args.asr_model else {}
+    order = [NATURAL, *(name for name in scores if name != NATURAL)]
+    folders = {NATURAL: str(args.data_dir)} | {name: str(folder) for name, folder in systems.items()}
+    report = {
+        "data_dir": str(args.data_dir),
+        "utterances": len(scored),
+        "seconds": sum(one.seconds for one in scored),
+        "sampling_rate": rate,
+        "features": dict(settings.features),
+        "crepe": args.crepe,
+        "bootstrap": {"resamples": args.resamples, "seed": args.seed, "confidence": 0.95},
+        "measures": list(args.measures),
+        "left_out": left_out,
+        "asr_model": args.asr_model and Path(args.asr_model).name,
+        "twin": args.twin if args.twin in systems else None,
+        "not_scored": not_scored,
+        "systems": {
+            name: {"folder": folders[name], "scores": scores[name], "cer": errors.get(name)} for name in order
+        },
+        "versions": versions(),
+    }
+    return report, scored
+
+
+def name_systems(named: Sequence[str]) -> dict[str, Path]:
+    """`NAME=DIR` each, as a dict.
+
+    Raises:
+        ValueError: for one of another form, a name that stands twice or that of natural speech.
+    """
+    systems: dict[str, Path] = {}
+    for entry in named:
+        name, equals, folder = entry.partition("=")
+        if not (name and equals and folder):
+            raise ValueError(f"--systems {entry!r}: expected NAME=DIR")
+        if name in systems or name == NATURAL:
+            raise ValueError(f"--systems: the name {name!r} is taken; give each system its own")
+        systems[name] = Path(folder)
+    return systems
+
+
+def add_griffin_lim(settings: Settings, folder: Path, tasks: list[Task], nj: int) -> list[Task]:
+    """Synthesise every utterance by Griffin-Lim into `folder`; the tasks with that system, the first one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    work = functools.partial(write_griffin_lim, settings, str(folder))
+    files = map_parallel(work, tasks, nj, Progress("utterances by Griffin-Lim"), PER_PROCESS)
+    return [
+        Task(task.utterance, task.natural, {GRIFFIN_LIM: file} | task.synthetic)
+        for task, file in zip(tasks, files, strict=True)
+    ]
+
+
+def recognise(args, utterances: list[Utterance], tasks: list[Task], rate: int) -> dict[str, dict]:
+    """Character errors of a recogniser on each system; its transcripts go to <output-dir>/asr/<system>."""
+    from imlspike import Speech2Text
+
+    recogniser = Speech2Text.from_pretrained(args.asr_model)
+    names = [NATURAL, *tasks[0].synthetic]
+    transcripts: dict[str, dict[str, str]] = {name: {} for name in names}
+    progress, done = Progress("waveforms recognised"), 0
+    progress(0, len(names) * len(tasks))
+    for task in tasks:
+        for name in names:
+            path = task.natural if name == NATURAL else task.synthetic[name]
+            wave = read_audio(path, rate, f"{task.utterance}, {name}")
+            transcripts[name][task.utterance] = recogniser(wave, sampling_rate=rate)
+            done += 1
+            progress(done, len(names) * len(tasks))
+    (args.output_dir / "asr").mkdir(parents=True, exist_ok=True)
+    for name, texts in transcripts.items():
+        with atomic_write(args.output_dir / "asr" / name) as out:
+            out.writelines(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
+    references = {utterance.id: utterance.text for utterance in utterances}
+    return character_errors(references, transcripts, not args.no_spaces, args.resamples, args.seed)
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that score, "absent" for those that aren't installed."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "absent"
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
