@@ -9,13 +9,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from imlspike.data import librispeech, libritts
 from imlspike.data.aishell import download_aishell, prepare_aishell
+from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asterisk
 from imlspike.data.corpus import Prepared
 from imlspike.data.debian import DownloadError
-from imlspike.data.librispeech import PARTS, download_librispeech, prepare_librispeech
 from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
 from imlspike.data.openslr import BASE_URL
 from imlspike.data.progress import Progress
+
+PARTED = {"librispeech": librispeech, "libritts": libritts}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         "msu_ru_nsh": "train, valid and test",
         "aishell": "train, dev and test",
         "librispeech": "train_960, dev, and one set for each part: train_clean_100, ..., test_other",
+        "libritts": "train_960, and one set for each part: train_clean_100, ..., test_other",
+        "asterisk": "asterisk_en, asterisk_es, ...: telephone prompts without transcripts, for vocoders",
     }.items():
         corpus = corpora.add_parser(name, help=f"writes {sets}")
         source = corpus.add_mutually_exclusive_group(required=True)
@@ -49,19 +54,17 @@ def _parser() -> argparse.ArgumentParser:
         add = corpus.add_argument
         add("--output-dir", type=Path, default=Path("data"))
         add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
-        if name != "msu_ru_nsh":
+        if name in ("aishell", *PARTED):
             add("--base-url", default=BASE_URL, help="openslr.org's resources/, or a mirror's")
         if name == "aishell":
             add(
                 "--unpack-dir", type=Path, help="where speakers' archives are unpacked (default: beside them)"
             )
-        if name == "librispeech":
-            add(
-                "--parts",
-                nargs="+",
-                choices=PARTS,
-                help="which parts (default: all, or those that are there)",
-            )
+        if name in PARTED:
+            choices, told = PARTED[name].PARTS, "which parts (default: all, or those that are there)"
+            add("--parts", nargs="+", choices=choices, help=told)
+        if name == "asterisk":
+            add("--languages", nargs="+", choices=LANGUAGES, default=LANGUAGES, help="default: all")
     return parser
 
 
@@ -72,10 +75,16 @@ def _functions(args: argparse.Namespace):
             partial(download_aishell, base_url=args.base_url),
             partial(prepare_aishell, unpack_dir=args.unpack_dir),
         )
-    if args.corpus == "librispeech":
+    if args.corpus in PARTED:
+        module = PARTED[args.corpus]
         return (
-            partial(download_librispeech, parts=args.parts, base_url=args.base_url),
-            partial(prepare_librispeech, parts=args.parts),
+            partial(getattr(module, f"download_{args.corpus}"), parts=args.parts, base_url=args.base_url),
+            partial(getattr(module, f"prepare_{args.corpus}"), parts=args.parts),
+        )
+    if args.corpus == "asterisk":
+        return (
+            partial(download_asterisk, languages=args.languages),
+            partial(prepare_asterisk, languages=args.languages),
         )
     return download_msu_ru_nsh, prepare_msu_ru_nsh
 

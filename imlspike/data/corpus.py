@@ -12,8 +12,6 @@ from imlspike.data.kaldi import Utterance
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
 """set -> (utterances kept, utterance -> reason for those left out)"""
 
-SAMPLING_RATE = 16000
-
 
 @dataclass
 class Found:
@@ -39,17 +37,20 @@ def join(
     speaker_of: Callable[[str, Path], str],
     progress: Callable[[int, int], None] = lambda done, total: None,
     threads: int = 8,
+    sampling_rate: int = 16000,
 ) -> Prepared:
     """Join audio and transcripts of each set to utterances.
 
     The header of every file is read (many at once: it is the disk that takes the time). Left out, each with
     its reason, are audio without transcript, a transcript without audio, an empty transcript, and audio that
     is missing, empty, truncated (as far as the header tells; `imlspike format` reads every sample), or not
-    16 kHz mono.
+    mono at `sampling_rate`.
 
     Args:
         speaker_of: (utterance, file) -> speaker.
         progress: called with (done, total) utterances.
+        threads: headers read at once.
+        sampling_rate: Hz.
     """
 
     def outcome(name: str, here: Found) -> Utterance | str:
@@ -64,8 +65,8 @@ def join(
             form = audio_format(file, name)
         except AudioError as error:
             return str(error)
-        if (form.sampling_rate, form.channels) != (SAMPLING_RATE, 1):
-            expected = f"{SAMPLING_RATE} Hz mono"
+        if (form.sampling_rate, form.channels) != (sampling_rate, 1):
+            expected = f"{sampling_rate} Hz mono"
             return f"{file}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {expected}"
         if not form.seconds:
             return f"{file}: its header tells of no samples; copy it again, or leave it out"

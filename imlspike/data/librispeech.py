@@ -2,15 +2,13 @@
 
 import os
 import re
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from imlspike.data.corpus import Found, Prepared, check_left_out, join
+from imlspike.data.corpus import Found, Prepared
 from imlspike.data.files import read_kaldi
-from imlspike.data.kaldi import write_data_dir
-from imlspike.data.openslr import BASE_URL, Archive, fetch_and_unpack
+from imlspike.data.openslr import BASE_URL
+from imlspike.data.parts import PartedCorpus
 
 # What openslr.org publishes (size in bytes, MD5), and how many utterances the part has.
 PARTS = {
@@ -26,7 +24,14 @@ COMBINED = {
     "train_960": ("train-clean-100", "train-clean-360", "train-other-500"),
     "dev": ("dev-clean", "dev-other"),
 }
-_LAYOUT = "LibriSpeech/dev-clean/84/121123/84-121123.trans.txt and 84-121123-0000.flac beside it"
+_CORPUS = PartedCorpus(
+    name="LibriSpeech",
+    resource=12,
+    parts=PARTS,
+    combined=COMBINED,
+    sampling_rate=16000,
+    layout="LibriSpeech/dev-clean/84/121123/84-121123.trans.txt and 84-121123-0000.flac beside it",
+)
 
 
 def download_librispeech(
@@ -48,19 +53,7 @@ def download_librispeech(
         ImportError: without lhotse (extra asr), whose download this is.
         imlspike.data.debian.DownloadError: one line: what failed and what to do.
     """
-    target_dir = Path(target_dir).resolve()
-    top = target_dir / "LibriSpeech"
-    for part in _known(parts or PARTS):
-        if (top / part).is_dir():
-            continue
-        size, md5, _ = PARTS[part]
-        unpacked = fetch_and_unpack(Archive(f"12/{part}.tar.gz", size, md5), target_dir, base_url)
-        top.mkdir(exist_ok=True)
-        for path in sorted((unpacked / "LibriSpeech").iterdir(), key=lambda path: path.name == part):
-            path.rename(top / path.name)  # the part last: once it is there, nothing is missing
-        shutil.rmtree(unpacked)
-        (target_dir / f"{part}.tar.gz").unlink()
-    return top
+    return _CORPUS.download(target_dir, parts, base_url)
 
 
 def prepare_librispeech(
@@ -91,47 +84,7 @@ def prepare_librispeech(
         ValueError: if the folder isn't the corpus, a part that was asked for isn't there, an utterance stands
             twice or has a strange name, or more than `max_left_out` of the utterances are left out.
     """
-    top = _find(Path(corpus_dir).resolve())
-    there = [part for part in _known(parts or PARTS) if (top / part).is_dir()]
-    absent = [part for part in parts or PARTS if part not in there]
-    if absent and parts:
-        raise ValueError(
-            f"{top}: no {', '.join(absent)}, which --parts asks for; there is {', '.join(there)}"
-        )
-    result = join({_set(part): _scan(top / part) for part in there}, _speaker, progress)
-    check_left_out(result, top, max_left_out)
-    for part in there:
-        _tell_if_excerpt(part, sum(map(len, result[_set(part)])))
-    if absent:
-        print(f"{top}: not there: {', '.join(absent)}", file=sys.stderr)
-    for name, members in COMBINED.items():
-        if set(members) <= set(there):
-            halves = [result[_set(part)] for part in members]
-            result[name] = (
-                [utterance for kept, _ in halves for utterance in kept],
-                {utterance: reason for _, excluded in halves for utterance, reason in excluded.items()},
-            )
-    for name, (kept, excluded) in result.items():
-        write_data_dir(Path(output_dir) / name, kept, excluded)
-    return result
-
-
-def _known(parts: Sequence[str]) -> list[str]:
-    for part in parts:
-        if part not in PARTS:
-            raise ValueError(f"there is no part {part!r} of LibriSpeech; expected some of {', '.join(PARTS)}")
-    return list(parts)
-
-
-def _find(corpus_dir: Path) -> Path:
-    """The folder `LibriSpeech`."""
-    for folder in (corpus_dir, corpus_dir / "LibriSpeech"):
-        if any((folder / part).is_dir() for part in PARTS):
-            return folder
-    hint = ""
-    if archives := [f"{part}.tar.gz" for part in PARTS if (corpus_dir / f"{part}.tar.gz").is_file()]:
-        hint = f". {archives[0]} is there: --download-dir {corpus_dir} checks and unpacks it"
-    raise ValueError(f"{corpus_dir}: not LibriSpeech; expected {_LAYOUT}{hint}")
+    return _CORPUS.prepare(corpus_dir, output_dir, _scan, _speaker, max_left_out, progress, parts)
 
 
 def _scan(part_dir: Path) -> Found:
@@ -156,15 +109,5 @@ def _scan(part_dir: Path) -> Found:
     return found
 
 
-def _set(part: str) -> str:
-    return part.replace("-", "_")
-
-
 def _speaker(utterance: str, file: Path) -> str:
     return utterance.rpartition("-")[0]
-
-
-def _tell_if_excerpt(part: str, utterances: int) -> None:
-    published = PARTS[part][2]
-    if utterances != published:
-        print(f"{part}: {utterances} utterances, LibriSpeech has {published}; an excerpt?", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""AiShell-1 and LibriSpeech in miniature: their exact layout, names and quirks, with tones for speech.
+"""AiShell-1, LibriSpeech, LibriTTS in miniature: their exact layout, names and quirks, tones for speech.
 
 The sentences are those of `tests.recipes.corpus`, letter by letter in another script, so a train set of 16
 sentences or more holds every character there is.
@@ -102,6 +102,31 @@ def make_librispeech(root: Path, parts: Mapping[str, int] | Sequence[str] = tupl
     return root
 
 
+def make_libritts(root: Path, parts: Mapping[str, int], sampling_rate: int = 24000) -> Path:
+    """Write `LibriTTS/` below `root`, each part with two speakers, so many sentences each; returns `root`."""
+    rng = np.random.default_rng(0)
+    number = 0
+    for index, (part, count) in enumerate(parts.items()):
+        for which, share in enumerate(_shares(count, 2)):
+            speaker, chapter = str(84 + 100 * index + which), str(121123 + 10 * index)
+            folder = root / "LibriTTS" / part / speaker / chapter
+            trans, book = [], []
+            for i in range(share):
+                number += 1
+                name = f"{speaker}_{chapter}_{i:06d}_000000"
+                _write(folder / f"{name}.wav", tones(sentence(number), rng), sampling_rate)
+                text = _in(ENGLISH, sentence(number)).capitalize()
+                (folder / f"{name}.normalized.txt").write_text(f"{text}.\n")
+                (folder / f"{name}.original.txt").write_text(f"{text}!\n")
+                trans.append(f"{name}\t{text}!\t{text}.\n")
+                book.append(f"{name}\t{text}!\t{text}.\t0.0\t1.0\t21.5\n")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{speaker}_{chapter}.trans.tsv").write_text("".join(trans))
+            (folder / f"{speaker}_{chapter}.book.tsv").write_text("".join(book))
+    (root / "LibriTTS" / "SPEAKERS.txt").write_text("; ID  |SEX| SUBSET           |MINUTES| NAME\n")
+    return root
+
+
 def _shares(count: int, parts: int) -> list[int]:
     return [count // parts + (i < count % parts) for i in range(parts)]
 
@@ -110,9 +135,9 @@ def _in(script: str, text: str) -> str:
     return text.translate(str.maketrans(LETTERS, script))
 
 
-def _write(path: Path, samples: np.ndarray) -> None:
+def _write(path: Path, samples: np.ndarray, sampling_rate: int = RATE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, RATE, subtype="PCM_16")
+    soundfile.write(path, samples, sampling_rate, subtype="PCM_16")
 
 
 def _to_archive(folder: Path, part: str, speaker: str) -> None:
