@@ -1,5 +1,13 @@
-"""Losses: distillation from a teacher, mel reconstruction, adversarial. They never import models."""
+"""Losses: distillation, mel reconstruction, adversarial, alignment. They never import models."""
 
+from imlspike.losses.alignment import (
+    average_by_duration,
+    beta_binomial_prior,
+    binarisation_loss,
+    forward_sum_loss,
+    monotonic_alignment,
+    token_of_frame,
+)
 from imlspike.losses.distillation import DistillationLoss, FeatureAdapter
 from imlspike.losses.gan import feature_matching, hinge_discriminator, hinge_generator
 from imlspike.losses.mel import MelLoss
@@ -10,10 +18,16 @@ __all__ = [
     "FeatureAdapter",
     "MelLoss",
     "anti_wrap",
+    "average_by_duration",
+    "beta_binomial_prior",
+    "binarisation_loss",
     "feature_matching",
+    "forward_sum_loss",
     "hinge_discriminator",
     "hinge_generator",
     "magnitude_loss",
+    "monotonic_alignment",
     "phase_loss",
     "phase_parts",
+    "token_of_frame",
 ]
