@@ -1,4 +1,4 @@
-"""AiShell-1: 178 h of read Mandarin, as its authors say, by 400 speakers, 16 kHz (Bu et al. 2017; openslr.org/33)."""
+"""AiShell-1: 178 h of read Mandarin (its authors' figure), 16 kHz (Bu et al. 2017; openslr.org/33)."""
 
 import os
 import re
