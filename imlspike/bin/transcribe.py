@@ -5,38 +5,23 @@ imlspike transcribe interview.mp3 recordings/ --model exp/full --output-dir text
 
 import argparse
 import json
-import os
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import imlspike
-from imlspike.data.audio import AudioError, audio_format
+from imlspike.bin._files import AUDIO, Found, Summary, find_files, name_outputs, positive, seconds_of
 from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
-
-# What a folder is searched for. Those of the second line can't be read: they are reported, not passed over.
-SUFFIXES = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
-SUFFIXES |= set(".m4a .mp4 .aac .wma .amr .webm .mka .ac3".split())
-
-
-@dataclass(frozen=True)
-class Found:
-    """An audio file, and its path below the argument that named it or its folder."""
-
-    path: Path
-    below: Path
 
 
 def main(argv=None) -> int:
     """Transcribe what the command line names; 1 if a file could not be transcribed, the others are."""
     args = parse(argv)
-    found, problems = find_audio(args.paths)
+    found, problems = find_files(args.paths, AUDIO, say)
     for problem in problems:
         say(problem)
     try:
@@ -99,80 +84,9 @@ def parse(argv):
     return args
 
 
-def positive(text: str) -> float:
-    """A number above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError
-    return number
-
-
 def say(message: str) -> None:
     """Tell the user, apart from the transcripts on stdout."""
     print(f"transcribe: {message}", file=sys.stderr, flush=True)
-
-
-def find_audio(paths: Iterable[Path]) -> tuple[list[Found], list[str]]:
-    """Files as they are, folders searched (hidden names and links to folders left out), nothing twice.
-
-    Returns:
-        The files, and what was wrong: a folder without audio.
-    """
-    found, problems = {}, []
-    for path in paths:
-        if not path.is_dir():
-            found.setdefault(path.resolve(), Found(path, Path(path.name)))
-            continue
-        inside, others = [], 0
-        for folder, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            visible = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-            inside += [file for file in visible if file.suffix.lower() in SUFFIXES]
-            others += sum(file.suffix.lower() not in SUFFIXES for file in visible)
-        if not inside:
-            problems.append(f"{path}: no audio in this folder ({others} files of other kinds)")
-        elif others:
-            say(f"{path}: {len(inside)} audio files; {others} files of other kinds left out")
-        for file in inside:
-            found.setdefault(file.resolve(), Found(file, file.relative_to(path)))
-    return list(found.values()), problems
-
-
-def name_outputs(found: list[Found], output_dir: Path | None) -> dict[Found, Path]:
-    """Where each file's output goes, without .txt or .json: the path below its argument, less the suffix.
-
-    Files that would share an output keep their suffix; if that doesn't help, their folders too. Without
-    `output_dir`, none has an output.
-
-    Raises:
-        ValueError: naming two files that would still share one.
-
-    >>> one, other = Found(Path("x/a.wav"), Path("a.wav")), Found(Path("x/a.mp3"), Path("a.mp3"))
-    >>> [str(path) for path in name_outputs([one, other], Path("out")).values()]
-    ['out/a.wav', 'out/a.mp3']
-    >>> other = Found(Path("y/a.wav"), Path("a.wav"))
-    >>> [str(path) for path in name_outputs([one, other], Path("out")).values()]
-    ['out/x/a.wav', 'out/y/a.wav']
-    """
-    if output_dir is None or not found:
-        return {}
-    absolute = {file: file.path.absolute() for file in found}
-    parent = os.path.commonpath([path.parent for path in absolute.values()])
-    schemes: list[Callable[[Found], Path]] = [
-        lambda file: file.below.with_suffix(""),
-        lambda file: file.below,
-        lambda file: absolute[file].relative_to(parent),
-    ]
-    names: dict[Found, Path] = {}
-    for scheme in schemes:
-        users = Counter(names.values())
-        names = {file: names[file] if users[names.get(file)] == 1 else scheme(file) for file in found}
-    owners: dict[Path, Found] = {}
-    for file, name in names.items():
-        if name in owners:
-            raise ValueError(f"{owners[name].path} and {file.path}: one output for both; run them apart")
-        owners[name] = file
-    return {file: output_dir / name for file, name in names.items()}
 
 
 def output_files(base: Path, form: str) -> dict[str, Path]:
@@ -208,51 +122,19 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
     progress(0)
     paths = [file.path for file in todo]
     results = s2t.transcribe(paths, args.max_seconds, args.batch_seconds, "return", progress)
-    summary, failed = Summary(s2t.sampling_rate), []
+    summary, failed = Summary(), []
     for file, result in zip(todo, results, strict=True):
         if result.error:
             say(result.error)
             failed.append(result.file)
         else:
             write(result, outputs.get(file), args.format, about)
-            summary.add(result)
+            summary.add(result.seconds)
+            summary.note_audio(result.file, result.sampling_rate, result.channels, s2t.sampling_rate)
+            if not result.text:
+                summary.note("without a recognised word", result.file)
     say(summary.text(time.monotonic() - begin))
     return failed
-
-
-class Summary:
-    """What was done, and what was done to the audio for it; `sampling_rate` is the recogniser's."""
-
-    def __init__(self, sampling_rate: int):
-        self.files, self.seconds, self.rate = 0, 0.0, sampling_rate
-        self.noted: dict[str, list[str]] = {}
-
-    def add(self, result: Transcript) -> None:
-        """Take in one transcribed file."""
-        self.files, self.seconds = self.files + 1, self.seconds + result.seconds
-        for what, holds in (
-            ("several channels, mixed down to one", result.channels > 1),
-            (f"resampled to {self.rate} Hz", result.sampling_rate != self.rate),
-            ("without a recognised word", not result.text),
-        ):
-            if holds:
-                self.noted.setdefault(what, []).append(result.file)
-
-    def text(self, took: float) -> str:
-        """The summary in a line for each thing worth saying; `took` in seconds."""
-        lines = [f"{self.files} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
-        for what, files in self.noted.items():
-            more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-            lines.append(f"  {what}: {', '.join(files[:3])}{more}")
-        return "\n".join(lines)
-
-
-def seconds_of(path: Path) -> float:
-    """How long a file is; 0 where that can't be told."""
-    try:
-        return audio_format(path).seconds or 0.0
-    except (AudioError, OSError):  # reported when it is its turn
-        return 0.0
 
 
 def decode_options(path: Path | None) -> dict:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -72,6 +73,34 @@ def unpack(path: str | os.PathLike, expected: str, cache_dir: str | os.PathLike 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def find_one(
+    folder: Path, marker: str, accept: Callable[[Path], bool], kind: str, named: str, expected: str
+) -> Path:
+    """The one file `marker` that stands for a trained model of a folder: in it, in `*/` or in `exp/*/`.
+
+    Args:
+        folder: where to look.
+        marker: the file's name, as "config.yaml".
+        accept: whether a marker below the folder is of the kind looked for, and trained.
+        kind: what is looked for, as "recogniser"; `named`: the folder as the user named it; `expected`: as
+            for `open_place`. All for errors.
+
+    Raises:
+        ValueError: if there is none, or several.
+    """
+    if (folder / marker).is_file():
+        return folder / marker
+    below = [path for pattern in ("*", "exp/*") for path in sorted(folder.glob(f"{pattern}/{marker}"))]
+    found = [path for path in below if accept(path)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(str(path.parent) for path in found)
+        raise ValueError(f"{named}: holds several {kind}s, name one of them: {several}")
+    inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
+    raise ValueError(f"{named}: no trained {kind} here (there is {inside}); {expected}")
 
 
 def _from_hub(name: str, expected: str, cache_dir: str | os.PathLike | None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from imlspike.data.place import open_place
+from imlspike.data.place import find_one, open_place
 from imlspike.espnet.decode import average_criterion
 
 EXPECTED = (
@@ -53,7 +53,12 @@ def find_experiment(
     packed = _read_meta(folder)
     if packed and model_file is None:
         return packed
-    config = packed.config if packed else _only_config(folder, os.fspath(path))
+    named = os.fspath(path)
+    config = (
+        packed.config
+        if packed
+        else find_one(folder, "config.yaml", _is_recogniser, "recogniser", named, EXPECTED)
+    )
     model = config.parent / (model_file or average_criterion(config))
     if not model.is_file():
         there = ", ".join(sorted(file.name for file in config.parent.glob("*.pth"))) or "no .pth file"
@@ -79,25 +84,8 @@ def _read_meta(folder: Path) -> Experiment | None:
     return Experiment(*files)
 
 
-def _only_config(folder: Path, named: str) -> Path:
-    """The config.yaml of the only recogniser of a folder."""
-    if (folder / "config.yaml").is_file():
-        return folder / "config.yaml"
-    found = [
-        config
-        for pattern in ("*/config.yaml", "exp/*/config.yaml")
-        for config in sorted(folder.glob(pattern))
-        if next(config.parent.glob("*.pth"), None) and _is_recogniser(config)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(str(config.parent) for config in found)
-        raise ValueError(f"{named}: holds several recognisers, name one of them: {several}")
-    inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
-    raise ValueError(f"{named}: no trained recogniser here (there is {inside}); {EXPECTED}")
-
-
 def _is_recogniser(config: Path) -> bool:
-    """Whether a config.yaml is of ESPnet's ASR task; a language model's has no ctc_conf."""
+    """Whether a config.yaml is of ESPnet's ASR task (a language model's has no ctc_conf), with a model."""
+    if not next(config.parent.glob("*.pth"), None):
+        return False
     return re.search(r"^ctc_conf:", config.read_text(encoding="utf-8"), re.MULTILINE) is not None

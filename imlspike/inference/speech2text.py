@@ -13,6 +13,7 @@ import torch
 from imlspike.data.audio import AudioError, audio_format, resample_blocks, stream_audio
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
+from imlspike.inference.common import as_float, check_device
 
 Decode = Callable[[list[torch.Tensor]], list[str | None]]
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
@@ -70,8 +71,7 @@ class Speech2Text:
         """
         if decoding not in ("greedy", "joint"):
             raise ValueError(f"decoding is {decoding!r}; expected 'greedy' or 'joint'")
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r}, but torch finds no GPU here; use 'cpu'")
+        check_device(device)
         if find_spec("espnet2") is None:
             raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
         from imlspike.espnet.decode import Decoder, GreedyDecoder, JointDecoder
@@ -118,7 +118,7 @@ class Speech2Text:
         def pieces():
             for number, one in enumerate(waveforms):
                 what = f"waveform {number}" if many else "the waveform"
-                blocks = resample_blocks([_as_float(one, what)], sampling_rate, self.sampling_rate)
+                blocks = resample_blocks([as_float(one, what)], sampling_rate, self.sampling_rate)
                 for piece in self._cut(blocks, max_seconds):
                     yield number, piece
 
@@ -248,19 +248,3 @@ class _Running:
     def transcript(self) -> Transcript:
         segments = () if self.error else tuple(sorted(self.segments, key=lambda segment: segment.start))
         return Transcript(self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)
-
-
-def _as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
-    """A waveform as float32 (samples,) with full scale at 1, checked."""
-    samples = np.asarray(waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else waveform)
-    if samples.ndim != 1:
-        raise ValueError(
-            f"{what} has shape {samples.shape}; expected (samples,): give the mean of its channels"
-        )
-    if samples.dtype.kind == "i":
-        samples = samples / -float(np.iinfo(samples.dtype).min)
-    elif samples.dtype.kind != "f":
-        raise ValueError(f"{what} is of type {samples.dtype}; expected floats or signed integers")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
-    return samples.astype(np.float32)

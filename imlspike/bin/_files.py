@@ -1,0 +1,147 @@
+"""What verbs that work on files and folders of the user share: finding them, naming outputs, a summary."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.data.audio import AudioError, audio_format
+
+# What a folder is searched for. Those of the second line can't be read: they are reported, not passed over.
+AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
+AUDIO |= set(".m4a .mp4 .aac .wma .amr .webm .mka .ac3".split())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, and its path below the argument that named it or its folder."""
+
+    path: Path
+    below: Path
+
+
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
+def find_files(
+    paths: Iterable[Path],
+    suffixes: Collection[str],
+    say: Callable[[str], None],
+    kind: str = "audio",
+    leave_out: Path | None = None,
+) -> tuple[list[Found], list[str]]:
+    """Files as they are, folders searched (hidden names and links to folders left out), nothing twice.
+
+    Args:
+        paths: files and folders.
+        suffixes: of the files that are looked for in folders, in lower case.
+        say: is told what was left out.
+        kind: what the files are called in that.
+        leave_out: a folder that isn't searched where it lies in another one: where outputs go.
+
+    Returns:
+        The files, and what was wrong: a folder without any.
+    """
+    found, problems = {}, []
+    for path in paths:
+        if not path.is_dir():
+            found.setdefault(path.resolve(), Found(path, Path(path.name)))
+            continue
+        inside, others = [], 0
+        for folder, folders, names in os.walk(path):
+            here = [name for name in folders if not name.startswith(".")]
+            folders[:] = sorted(
+                name for name in here if not leave_out or Path(folder, name).resolve() != leave_out.resolve()
+            )
+            visible = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+            inside += [file for file in visible if file.suffix.lower() in suffixes]
+            others += sum(file.suffix.lower() not in suffixes for file in visible)
+        if not inside:
+            problems.append(f"{path}: no {kind} in this folder ({others} files of other kinds)")
+        elif others:
+            say(f"{path}: {len(inside)} {kind} files; {others} files of other kinds left out")
+        for file in inside:
+            found.setdefault(file.resolve(), Found(file, file.relative_to(path)))
+    return list(found.values()), problems
+
+
+def name_outputs(found: list[Found], output_dir: Path | None) -> dict[Found, Path]:
+    """Where each file's output goes, without its suffix: the path below its argument, less the suffix.
+
+    Files that would share an output keep their suffix; if that doesn't help, their folders too. Without
+    `output_dir`, none has an output.
+
+    Raises:
+        ValueError: naming two files that would still share one.
+
+    >>> one, other = Found(Path("x/a.wav"), Path("a.wav")), Found(Path("x/a.mp3"), Path("a.mp3"))
+    >>> [str(path) for path in name_outputs([one, other], Path("out")).values()]
+    ['out/a.wav', 'out/a.mp3']
+    >>> other = Found(Path("y/a.wav"), Path("a.wav"))
+    >>> [str(path) for path in name_outputs([one, other], Path("out")).values()]
+    ['out/x/a.wav', 'out/y/a.wav']
+    """
+    if output_dir is None or not found:
+        return {}
+    absolute = {file: file.path.absolute() for file in found}
+    parent = os.path.commonpath([path.parent for path in absolute.values()])
+    schemes: list[Callable[[Found], Path]] = [
+        lambda file: file.below.with_suffix(""),
+        lambda file: file.below,
+        lambda file: absolute[file].relative_to(parent),
+    ]
+    names: dict[Found, Path] = {}
+    for scheme in schemes:
+        users = Counter(names.values())
+        names = {file: names[file] if users[names.get(file)] == 1 else scheme(file) for file in found}
+    owners: dict[Path, Found] = {}
+    for file, name in names.items():
+        if name in owners:
+            raise ValueError(f"{owners[name].path} and {file.path}: one output for both; run them apart")
+        owners[name] = file
+    return {file: output_dir / name for file, name in names.items()}
+
+
+class Summary:
+    """What was done, and what was done to the audio for it."""
+
+    def __init__(self):
+        self.files, self.seconds = 0, 0.0
+        self.noted: dict[str, list[str]] = {}
+
+    def add(self, seconds: float) -> None:
+        """Count a file that was done, of so many seconds."""
+        self.files, self.seconds = self.files + 1, self.seconds + seconds
+
+    def note(self, what: str, file: str) -> None:
+        """Keep what is worth saying of a file."""
+        self.noted.setdefault(what, []).append(file)
+
+    def note_audio(self, file: str, sampling_rate: int, channels: int, wanted_rate: int) -> None:
+        """Keep whether a file was mixed down or resampled."""
+        if channels > 1:
+            self.note("several channels, mixed down to one", file)
+        if sampling_rate != wanted_rate:
+            self.note(f"resampled to {wanted_rate} Hz", file)
+
+    def text(self, took: float) -> str:
+        """The summary in a line for each thing worth saying; `took` in seconds."""
+        lines = [f"{self.files} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
+        for what, files in self.noted.items():
+            more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+            lines.append(f"  {what}: {', '.join(files[:3])}{more}")
+        return "\n".join(lines)
+
+
+def seconds_of(path: Path) -> float:
+    """How long an audio file is; 0 where that can't be told."""
+    try:
+        return audio_format(path).seconds or 0.0
+    except (AudioError, OSError):  # reported when it is its turn
+        return 0.0

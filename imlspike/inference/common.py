@@ -1,0 +1,87 @@
+"""What all systems in use share: the check of a device, waveforms of any type, sequences cut into windows."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that isn't here.
+
+    Raises:
+        ValueError: for a GPU where torch finds none.
+
+    >>> check_device("cpu")
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch finds no GPU here; use 'cpu'")
+
+
+def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
+    """A waveform as float32 (samples,) with full scale at 1, checked.
+
+    Args:
+        waveform: (samples,), floats with full scale at 1 or signed integers.
+        what: names it in errors.
+
+    Raises:
+        ValueError: for several channels, another type, NaN or infinity.
+
+    >>> as_float(np.array([-16384, 0], dtype=np.int16), "it")
+    array([-0.5,  0. ], dtype=float32)
+    """
+    samples = np.asarray(waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else waveform)
+    if samples.ndim != 1:
+        raise ValueError(
+            f"{what} has shape {samples.shape}; expected (samples,): give the mean of its channels"
+        )
+    if samples.dtype.kind == "i":
+        samples = samples / -float(np.iinfo(samples.dtype).min)
+    elif samples.dtype.kind != "f":
+        raise ValueError(f"{what} is of type {samples.dtype}; expected floats or signed integers")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
+    return samples.astype(np.float32)
+
+
+def windows(
+    blocks: Iterable[torch.Tensor], chunk: int | None, context: int
+) -> Iterator[tuple[torch.Tensor, int, int | None]]:
+    """Cut a sequence that comes in blocks into chunks, each with what lies around it.
+
+    What is local, that is, depends on no more than `context` neighbours on each side, can be computed window
+    by window, in bounded memory, and gives in [first:last] what it would give on the whole.
+
+    Args:
+        blocks: tensors (..., n), parts of one sequence along their last axis; of any lengths.
+        chunk: elements in a chunk, at least 1; None: the whole sequence is one.
+        context: elements that are seen on each side of it, at least 1.
+
+    Yields:
+        (window, first, last): window[..., first:last] is the next chunk, around it are `context` elements, or
+        fewer where the sequence begins. The last window reaches to the sequence's end, and so does its chunk,
+        of at most chunk + context elements: its `last` is None.
+
+    >>> blocks = torch.arange(10).split(3)
+    >>> for window, first, last in windows(blocks, chunk=4, context=2):
+    ...     window.tolist(), window[first:last].tolist()
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3])
+    ([2, 3, 4, 5, 6, 7, 8, 9], [4, 5, 6, 7])
+    ([6, 7, 8, 9], [8, 9])
+    """
+    held, length, first = [], 0, 0
+    for block in blocks:
+        held.append(block)
+        length += block.shape[-1]
+        if chunk is None or length < first + chunk + context:
+            continue
+        joined = torch.cat(held, dim=-1)
+        while joined.shape[-1] >= first + chunk + context:
+            last = first + chunk
+            yield joined[..., : last + context], first, last
+            gone = max(0, last - context)
+            joined, first = joined[..., gone:], last - gone
+        held, length = [joined], joined.shape[-1]
+    if length:
+        yield torch.cat(held, dim=-1), first, None

@@ -1,0 +1,297 @@
+"""Vocoder: a trained Spiking Vocos, or its ANN twin, in use: mel spectrograms and recordings to sound."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+import imlspike
+from imlspike.data.audio import resample_blocks
+from imlspike.data.place import find_one, open_place
+from imlspike.inference.common import as_float, check_device, windows
+from imlspike.models import SpikingVocos
+
+EXPECTED = (
+    "expected a vocoder's experiment (a folder with generator.yaml and generator.pth, as exp/NAME), a folder "
+    "or .zip that holds one, or a name OWNER/MODEL on the Hugging Face hub"
+)
+
+
+class Vocoder:
+    """A trained vocoder: mel spectrograms or waveforms to waveforms. `from_pretrained` makes one.
+
+    What is longer than `chunk_seconds` is worked off in chunks that overlap by what the network sees around a
+    frame: the result is that of the whole, up to rounding, and memory doesn't grow. (Rounding can turn over a
+    spike of a spiking model, in a chunk as with another number of threads; see the README.)
+
+    Args:
+        model: a `imlspike.models.SpikingVocos`; it is switched to evaluation.
+        chunk_seconds: audio that is computed at once; None: all of it.
+        name: of the model, for messages.
+
+    Attributes:
+        sampling_rate: of the audio, in Hz; `hop_length`: samples in a frame; `n_mels`: channels of a mel.
+        chunk_frames: frames in a chunk; None where all is computed at once.
+
+    Raises:
+        ValueError: for a `chunk_seconds` that isn't positive.
+
+    >>> from imlspike.models import SpikingVocos
+    >>> model = SpikingVocos(dim=8, intermediate_dim=16, num_layers=1)
+    >>> vocoder = Vocoder(model)
+    >>> vocoder.decode(torch.zeros(100, 11)).shape  # 10 hops of 256 samples
+    torch.Size([2560])
+    >>> vocoder.vocode(np.zeros(1000, dtype=np.int16), sampling_rate=8000).shape
+    torch.Size([3000])
+    """
+
+    def __init__(self, model: torch.nn.Module, chunk_seconds: float | None = 10.0, name: str = "unnamed"):
+        if chunk_seconds is not None and not chunk_seconds > 0:
+            raise ValueError(f"chunk_seconds is {chunk_seconds}; expected seconds above 0, or None")
+        self.model, self.name = model.eval(), name
+        self.sampling_rate: int = model.config["sampling_rate"]
+        self.hop_length: int = model.config["hop_length"]
+        self.n_mels: int = model.config["n_mels"]
+        self._half_window: int = model.config["n_fft"] // 2
+        self.chunk_frames: int | None = None
+        if chunk_seconds is not None:
+            self.chunk_frames = max(1, round(chunk_seconds * self.sampling_rate / self.hop_length))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike,
+        device: str = "cpu",
+        chunk_seconds: float | None = 10.0,
+        cache_dir: str | os.PathLike | None = None,
+    ) -> "Vocoder":
+        """Open what `imlspike train-vocoder` trained.
+
+        Args:
+            path: an experiment's folder (`exp/NAME`, with generator.yaml and generator.pth), a recipe's
+                folder with one experiment, a zip of such a folder, or a name on the Hugging Face hub.
+            device: where to run, as torch names it.
+            chunk_seconds: see `Vocoder`.
+            cache_dir: see `imlspike.data.place.open_place`.
+
+        Raises:
+            ValueError: if there is no such vocoder or its files are damaged or of another version, saying
+                what was expected.
+        """
+        check_device(device)
+        folder = open_place(path, EXPECTED, cache_dir)
+        if _is_recogniser(folder):
+            raise ValueError(
+                f"{os.fspath(path)}: no trained vocoder here but a recogniser, which Speech2Text and "
+                f"`imlspike transcribe` open; {EXPECTED}"
+            )
+        config = find_one(folder, "generator.yaml", _has_weights, "vocoder", os.fspath(path), EXPECTED)
+        return cls(_load(config.parent, device), chunk_seconds, os.fspath(path))
+
+    def decode(
+        self, mel: np.ndarray | Tensor, sampling_rate: int | None = None, hop_length: int | None = None
+    ) -> Tensor:
+        """The audio of a mel spectrogram.
+
+        Args:
+            mel: log-mel as `features` computes it, (n_mels, L) or (B, n_mels, L), floats.
+            sampling_rate, hop_length: those that the mel was computed with, where the caller knows them; only
+                checked against the model's.
+
+        Returns:
+            ((L - 1) * hop_length,) or (B, (L - 1) * hop_length), full scale at 1, on the mel's device.
+
+        Raises:
+            ValueError: for a mel of another shape or type, with NaN or infinity, or of another model.
+            FloatingPointError: if the audio isn't finite.
+        """
+        mel = self._checked(mel, "the mel spectrogram", sampling_rate, hop_length)
+        if mel.shape[-1] == 0:
+            raise ValueError("the mel spectrogram holds no frame; expected at least 1")
+        return torch.cat(list(self._decode([mel])), dim=-1)
+
+    def features(self, audio: np.ndarray | Tensor, sampling_rate: int | None = None) -> Tensor:
+        """The log-mel spectrogram that the model expects of a waveform.
+
+        Args:
+            audio: (S,), floats with full scale at 1 or signed integers.
+            sampling_rate: of the audio, in Hz, where it isn't the model's: it is resampled.
+
+        Returns:
+            (n_mels, L), L = S // hop_length + 1 (S after resampling).
+
+        Raises:
+            ValueError: for a waveform with several channels, of another type, with NaN or infinity in it, or
+                not longer than half a window of the spectrum.
+        """
+        blocks = list(self._resampled([audio], sampling_rate))
+        samples = sum(map(len, blocks))
+        if samples <= self._half_window:
+            raise ValueError(
+                f"the waveform holds {samples} samples at {self.sampling_rate} Hz; "
+                f"features need more than {self._half_window}: append zeros"
+            )
+        return torch.cat(list(self._features(blocks)), dim=-1)
+
+    def vocode(self, audio: np.ndarray | Tensor, sampling_rate: int | None = None) -> Tensor:
+        """Copy-synthesis: a waveform through its mel spectrogram and back.
+
+        Args:
+            audio, sampling_rate: as for `features`; of any length.
+
+        Returns:
+            (S,), as long as the audio at the model's sampling rate. Where that isn't a multiple of
+            `hop_length`, silence is appended to the audio for the computation.
+
+        Raises:
+            ValueError, FloatingPointError: as `features` and `decode`.
+        """
+        return torch.cat([torch.zeros(0), *self.stream([audio], sampling_rate)])
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray | Tensor],
+        sampling_rate: int | None = None,
+        hop_length: int | None = None,
+    ) -> Iterator[Tensor]:
+        """Audio as it gets ready, from a mel spectrogram or a waveform that comes in blocks.
+
+        A chunk is put out once it is complete and what the network sees behind it has come; the smaller
+        `chunk_seconds`, the sooner, and the more is computed twice.
+
+        Args:
+            blocks: parts of one mel spectrogram, (n_mels, l) or (B, n_mels, l), as for `decode`; or of one
+                waveform, (s,), as for `vocode`. Of any lengths.
+            sampling_rate, hop_length: as for these.
+
+        Yields:
+            (s,) or (B, s); joined, what `decode` or `vocode` gives for the joined blocks.
+
+        Raises:
+            ValueError, FloatingPointError: as these, once the block is reached.
+        """
+        blocks = iter(blocks)
+        first = next(blocks, None)
+        if first is None:
+            return
+        blocks = chain([first], blocks)
+        if np.ndim(first) == 1:
+            yield from self._vocode(self._resampled(blocks, sampling_rate))
+        else:
+            named = ((block, f"block {number} of the mel") for number, block in enumerate(blocks))
+            yield from self._decode(self._checked(*both, sampling_rate, hop_length) for both in named)
+
+    def _decode(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Blocks of a mel, checked, to blocks of audio."""
+        hop, device, done = self.hop_length, _like(self.model).device, 0
+        for window, first, last in windows(mels, self.chunk_frames, self.model.context):
+            batch = window if window.dim() == 3 else window[None]
+            audio = window.new_zeros(len(batch), 0)
+            if window.shape[-1] > 1:  # one frame alone is the middle of no samples
+                with torch.no_grad():
+                    audio = self.model(batch.to(device)).to(window.device)
+            audio = audio[:, first * hop : last and last * hop]
+            if not audio.isfinite().all():
+                raise FloatingPointError(
+                    f"the vocoder's output isn't finite after {done / self.sampling_rate:.1f} s; "
+                    "train it with a smaller learning rate, or look at what it was given there"
+                )
+            done += audio.shape[-1]
+            yield audio if window.dim() == 3 else audio[0]
+
+    def _features(self, audio: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Blocks of audio (s,) at the model's rate to blocks of its log-mel (n_mels, l)."""
+        hop = self.hop_length
+        chunk = self.chunk_frames and self.chunk_frames * hop
+        for window, first, last in windows(audio, chunk, (self._half_window // hop + 1) * hop):
+            with torch.no_grad():
+                mel = self.model.features(window[None].to(_like(self.model))).to(window.device)[0]
+            yield mel[:, first // hop : last and last // hop]
+
+    def _vocode(self, audio: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Blocks of audio (s,) at the model's rate to blocks of audio, in all as long."""
+        hop, samples, done = self.hop_length, 0, 0
+
+        def padded() -> Iterator[Tensor]:
+            nonlocal samples
+            for block in audio:
+                samples += len(block)
+                yield block
+            if samples:
+                hops = -(-max(samples, self._half_window + 1) // hop)
+                yield torch.zeros(hops * hop - samples)
+
+        for block in self._decode(self._features(padded())):
+            block = block[: samples - done]  # what is put out was read before; the padding comes last
+            done += len(block)
+            yield block
+
+    def _resampled(self, blocks: Iterable, sampling_rate: int | None) -> Iterator[Tensor]:
+        """Blocks of a waveform as floats at the model's sampling rate."""
+        floats = (as_float(block, "the waveform") for block in blocks)
+        from_rate = sampling_rate or self.sampling_rate
+        return map(torch.from_numpy, resample_blocks(floats, from_rate, self.sampling_rate))
+
+    def _checked(self, mel, what: str, sampling_rate: int | None, hop_length: int | None) -> Tensor:
+        """A mel spectrogram in the model's dtype."""
+        mel = mel if isinstance(mel, Tensor) else torch.tensor(mel)
+        for name, given in (("sampling_rate", sampling_rate), ("hop_length", hop_length)):
+            own = getattr(self, name)
+            if given not in (None, own):
+                raise ValueError(
+                    f"{what} has {name} {given}, but {self.name} was trained with {own}; compute it as "
+                    "Vocoder.features does, or take another vocoder"
+                )
+        if mel.dim() not in (2, 3) or mel.shape[-2] != self.n_mels:
+            turned = mel.dim() in (2, 3) and mel.shape[-1] == self.n_mels
+            raise ValueError(
+                f"{what} has shape {tuple(mel.shape)}; {self.name} takes ({self.n_mels}, frames) of "
+                f"{self.sampling_rate} Hz with hop {self.hop_length}{': transpose it' if turned else ''}"
+            )
+        if not mel.is_floating_point():
+            raise ValueError(f"{what} is of type {mel.dtype}; expected floats")
+        finite = mel.isfinite().flatten(0, -2).all(dim=0)
+        if not finite.all():
+            raise ValueError(f"{what}: NaN or infinity in frame {int(finite.int().argmin())}")
+        return mel.detach().to(_like(self.model).dtype)
+
+
+def _like(model: torch.nn.Module) -> Tensor:
+    """A tensor of the dtype and on the device of the model."""
+    return next(model.parameters())
+
+
+def _has_weights(config: Path) -> bool:
+    """Whether an experiment's first weights are there; they come with the first validation."""
+    return (config.parent / "generator.pth").is_file()
+
+
+def _is_recogniser(folder: Path) -> bool:
+    """Whether a folder is an experiment of ESPnet's ASR task."""
+    config = folder / "config.yaml"
+    return config.is_file() and "\nctc_conf:" in "\n" + config.read_text(encoding="utf-8")
+
+
+def _load(folder: Path, device: str) -> SpikingVocos:
+    """The model of an experiment, or what is wrong with its files."""
+    weights = folder / "generator.pth"
+    if not weights.is_file():
+        there = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
+        raise ValueError(f"{weights}: no such file (there is {there}); training writes it when it validates")
+    if not zipfile.is_zipfile(weights):  # what torch.save writes is one; its directory comes last
+        raise ValueError(f"{weights}: truncated or damaged; copy it again")
+    try:
+        return SpikingVocos.load(folder, device)
+    except (ValueError, TypeError, EOFError, yaml.YAMLError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{folder}: can't be opened by imlspike {imlspike.__version__} ({error}). generator.yaml and "
+            "generator.pth must come from one training, and from a version of imlspike that knows the same "
+            "options: copy both again, or open them with the version that wrote them"
+        ) from error

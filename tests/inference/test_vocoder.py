@@ -1,0 +1,307 @@
+"""Vocoder: chunked, streamed and whole are the same; what doesn't fit is refused by name."""
+
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from imlspike import Vocoder
+from imlspike.data.audio import resample_blocks
+from imlspike.models import SpikingVocos
+from tests.inference.small_vocoder import small_model
+
+HOP, CONTEXT = 16, 11
+NEURONS = {
+    "plif": {"temporal_shift": "learnable"},
+    "lif": {"readout_decay": None},
+    "imls": {"steps": 4},
+    "none": {},
+}
+MODELS = {name: small_model(name, torch.float64, **options) for name, options in NEURONS.items()}
+
+
+def vocoder(model, chunk_frames: int | None = None) -> Vocoder:
+    """With a chunk of so many frames."""
+    seconds = chunk_frames and chunk_frames * model.hop_length / model.sampling_rate
+    made = Vocoder(model, chunk_seconds=seconds)
+    assert made.chunk_frames == chunk_frames
+    return made
+
+
+def noise(*shape: int) -> torch.Tensor:
+    """Normal, the same every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
+
+
+def split(whole: torch.Tensor, cuts: list[int]) -> list[torch.Tensor]:
+    """Cut along the last axis at (some of) these places."""
+    return list(whole.tensor_split(sorted(cut % (whole.shape[-1] + 1) for cut in cuts), dim=-1))
+
+
+# Chunked is whole
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@settings(max_examples=12)
+@example(frames=1, chunk=1, cuts=[])
+@example(frames=5, chunk=1, cuts=[])
+@example(frames=2, chunk=7, cuts=[])
+@example(frames=CONTEXT, chunk=3, cuts=[4])
+@example(frames=60, chunk=20, cuts=[20, 40])
+@example(frames=20 + CONTEXT, chunk=20, cuts=[])
+@given(frames=st.integers(1, 60), chunk=st.integers(5, 70), cuts=st.lists(st.integers(0, 60), max_size=6))
+def test_a_mel_in_chunks_and_in_blocks_gives_what_the_whole_gives(neuron, frames, chunk, cuts):
+    model = MODELS[neuron]
+    mel = noise(2, 8, frames).double()
+    whole = model(mel).detach() if frames > 1 else mel.new_zeros(2, 0)
+    assert whole.shape == (2, (frames - 1) * HOP)
+    streamed = torch.cat(list(vocoder(model, chunk).stream(split(mel, cuts))), dim=-1)
+    torch.testing.assert_close(streamed, whole, atol=1e-9, rtol=0)
+    if not cuts:
+        torch.testing.assert_close(vocoder(model, chunk).decode(mel[1].numpy()), whole[1], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_every_frame_of_the_context_is_needed(neuron, monkeypatch):
+    """So that the test above can fail: with one frame less, there are seams; and the sound isn't silence."""
+    model = MODELS[neuron]
+    mel = noise(1, 8, 80).double()
+    whole = vocoder(model).decode(mel)
+    assert model.context == CONTEXT and whole.std() > 0.01
+    assert (vocoder(model, 10).decode(mel) - whole).abs().max() < 1e-9
+    monkeypatch.setattr(SpikingVocos, "context", CONTEXT - 1)
+    assert (vocoder(model, 10).decode(mel) - whole).abs().max() > 1e-4
+
+
+def test_in_single_precision_the_ann_is_the_same_to_1e_4():
+    model = small_model("none")
+    mel = noise(8, 200)
+    whole = vocoder(model).decode(mel)
+    assert whole.dtype == torch.float32
+    for chunk in (17, 64, 199):
+        torch.testing.assert_close(vocoder(model, chunk).decode(mel), whole, atol=1e-4, rtol=0)
+
+
+@settings(max_examples=20)
+@example(samples=33, chunk=1, cuts=[])
+@example(samples=64, chunk=1, cuts=[])
+@example(samples=20 * HOP, chunk=10, cuts=[160])
+@given(samples=st.integers(33, 600), chunk=st.integers(1, 40), cuts=st.lists(st.integers(0, 600), max_size=5))
+def test_features_in_chunks_are_those_of_the_whole(samples, chunk, cuts):
+    model = MODELS["none"]
+    audio = noise(samples)
+    whole = model.features(audio[None].double())[0]
+    chunked = vocoder(model, chunk)
+    torch.testing.assert_close(chunked.features(audio), whole, atol=1e-9, rtol=0)
+    streamed = torch.cat(list(chunked._features(split(audio, cuts))), dim=-1)
+    torch.testing.assert_close(streamed, whole, atol=1e-9, rtol=0)
+
+
+@settings(max_examples=15)
+@example(samples=1, chunk=1, cuts=[])
+@example(samples=32, chunk=2, cuts=[])
+@example(samples=HOP * 30, chunk=10, cuts=[])
+@given(samples=st.integers(0, 700), chunk=st.integers(5, 50), cuts=st.lists(st.integers(0, 700), max_size=5))
+def test_copy_synthesis_is_as_long_as_the_audio_however_it_comes(samples, chunk, cuts):
+    model = MODELS["imls"]
+    audio = noise(samples)
+    whole = vocoder(model).vocode(audio)
+    assert len(whole) == samples
+    torch.testing.assert_close(vocoder(model, chunk).vocode(audio), whole, atol=1e-9, rtol=0)
+    blocks = [block.numpy() for block in split(audio, cuts)]
+    streamed = torch.cat([torch.zeros(0), *vocoder(model, chunk).stream(blocks)])
+    torch.testing.assert_close(streamed, whole, atol=1e-9, rtol=0)
+
+
+def test_copy_synthesis_is_features_and_decoding():
+    made = vocoder(MODELS["plif"], 12)
+    audio = noise(HOP * 40)
+    torch.testing.assert_close(made.vocode(audio), made.decode(made.features(audio)), atol=1e-9, rtol=0)
+    padded = torch.cat([audio[:-5], torch.zeros(5)])  # silence up to a whole number of frames
+    torch.testing.assert_close(made.vocode(audio[:-5]), made.vocode(padded)[:-5], atol=1e-9, rtol=0)
+
+
+def test_other_rates_and_types_are_taken():
+    made = vocoder(MODELS["none"])
+    audio = (noise(900).clamp(-1, 1).numpy() * 32767).astype(np.int16)
+    at_8000 = np.concatenate(list(resample_blocks([audio / np.float32(32768)], 11025, 8000)))
+    vocoded = made.vocode(audio, sampling_rate=11025)
+    assert len(vocoded) == len(at_8000) == -(-900 * 8000 // 11025)
+    torch.testing.assert_close(vocoded, made.vocode(at_8000), atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.features(audio, 11025), made.features(at_8000), atol=1e-5, rtol=0)
+
+
+def test_an_endless_stream_is_worked_off_as_it_comes():
+    """No window is longer than a chunk and its context; audio lags no further behind than they demand."""
+    model, seen, read = small_model("none"), [], 0
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+
+    def mels():
+        nonlocal read
+        while True:
+            read += 5
+            yield noise(8, 5)
+
+    done = 0
+    for block in vocoder(model, 20).stream(mels()):
+        done += block.shape[-1] // HOP
+        assert read < done + CONTEXT + 5
+        if done > 500:
+            break
+    assert max(seen) <= 20 + 2 * CONTEXT
+
+    asked = 0
+
+    def audio():
+        nonlocal asked
+        while True:
+            asked += 100
+            yield np.zeros(100)
+
+    done = 0
+    for block in vocoder(model, 20).stream(audio()):
+        done += len(block)
+        assert asked - done < (20 + CONTEXT + 3) * HOP + 100
+        if done > 5000:
+            break
+
+
+def test_nothing_gives_nothing():
+    made = vocoder(MODELS["none"], 5)
+    assert list(made.stream([])) == [] and made.vocode(np.zeros(0)).shape == (0,)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("mel", "options", "message"),
+    [
+        (noise(9, 20), {}, r"shape \(9, 20\); unnamed takes \(8, frames\) of 8000 Hz with hop 16$"),
+        (noise(20, 8), {}, r"takes \(8, frames\).*: transpose it"),
+        (noise(8), {}, r"shape \(8,\)"),
+        (noise(8, 0), {}, "holds no frame"),
+        (torch.zeros(8, 5, dtype=torch.int16), {}, "is of type torch.int16; expected floats"),
+        (noise(8, 5), {"sampling_rate": 24000}, "sampling_rate 24000, but unnamed was trained with 8000"),
+        (noise(8, 5), {"hop_length": 256}, "hop_length 256, but unnamed was trained with 16"),
+        (noise(2, 8, 5).index_fill(2, torch.tensor(3), torch.nan), {}, "NaN or infinity in frame 3"),
+    ],
+)
+def test_a_mel_that_does_not_fit_is_refused(mel, options, message):
+    with pytest.raises(ValueError, match=message):
+        vocoder(MODELS["none"]).decode(mel, **options)
+    with pytest.raises(ValueError, match="block 1 of the mel"):
+        list(vocoder(MODELS["none"]).stream([noise(8, 3), noise(7, 3)]))
+
+
+def test_what_the_model_was_trained_with_may_be_said():
+    vocoder(MODELS["none"]).decode(noise(8, 5), sampling_rate=8000, hop_length=16)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (noise(2, 500), "mean of its channels"),
+        (noise(32), "holds 32 samples at 8000 Hz; features need more than 32"),
+        (np.array([0, np.inf] * 50), "NaN or infinity at sample 1"),
+    ],
+)
+def test_audio_that_has_no_features_is_refused(audio, message):
+    with pytest.raises(ValueError, match=message):
+        vocoder(MODELS["none"]).features(audio)
+
+
+def test_output_that_is_not_finite_is_an_error_at_its_time():
+    model = small_model("none")
+    model.head.out.bias.data[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="isn't finite after 0.0 s"):
+        vocoder(model).decode(noise(8, 50))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_senseless_chunk_is_refused(seconds):
+    with pytest.raises(ValueError, match="chunk_seconds"):
+        Vocoder(MODELS["none"], chunk_seconds=seconds)
+
+
+# Where it lies
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe's folder with one trained vocoder, one only begun, and a recogniser."""
+    folder = tmp_path_factory.mktemp("recipe")
+    small_model().save(folder / "exp/plif")
+    for name in ("begun", "asr"):
+        (folder / "exp" / name).mkdir()
+    shutil.copy(folder / "exp/plif/generator.yaml", folder / "exp/begun")
+    (folder / "exp/asr/config.yaml").write_text("ctc_conf: {}\n")
+    (folder / "exp/asr/valid.cer.ave.pth").touch()
+    return folder
+
+
+def test_it_opens_from_wherever_it_lies(recipe, tmp_path, monkeypatch):
+    """Its folder, the recipe's, exp/, a zip, the hub (a stub): the same sound."""
+    mel = noise(8, 40)
+    expected = vocoder(small_model()).decode(mel)
+    shutil.make_archive(tmp_path / "a", "zip", recipe / "exp/plif")
+    shutil.make_archive(tmp_path / "b", "zip", recipe / "exp", "plif")
+    hub = SimpleNamespace(snapshot_download=lambda name, cache_dir: recipe / "exp/plif")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.chdir(tmp_path)
+    places = [recipe, recipe / "exp", str(recipe / "exp/plif"), tmp_path / "a.zip", "b.zip", "some/plif"]
+    for place in places:
+        made = Vocoder.from_pretrained(place, cache_dir=tmp_path / "cache", chunk_seconds=None)
+        assert made.decode(mel).equal(expected) and made.name == str(place)
+        assert not made.model.training
+
+
+def change(tmp_path, recipe, file: str, content) -> None:
+    """A copy of the experiment in which a file is another."""
+    shutil.copytree(recipe / "exp/plif", tmp_path / "exp")
+    old = (tmp_path / "exp" / file).read_bytes()
+    (tmp_path / "exp" / file).write_bytes(content(old))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("generator.pth", lambda old: old[: len(old) // 2], "generator.pth: truncated or damaged; copy it"),
+        ("generator.pth", lambda old: b"", "generator.pth: truncated or damaged"),
+        ("generator.yaml", lambda old: old + b"stepps: 3\n", "imlspike 0.*did you mean 'steps'.*version"),
+        ("generator.yaml", lambda old: old.replace(b"dim: 12", b"dim: 14"), "size mismatch.*one training"),
+        ("generator.yaml", lambda old: old + b"a: [", "can't be opened by imlspike"),
+        ("generator.yaml", lambda old: b"", "can't be opened by imlspike"),
+    ],
+)
+def test_a_damaged_experiment_says_what_is_wrong(recipe, tmp_path, file, content, message):
+    change(tmp_path, recipe, file, content)
+    with pytest.raises(ValueError, match=f"(?s){tmp_path}/exp.*{message}"):
+        Vocoder.from_pretrained(tmp_path / "exp")
+
+
+def test_what_is_no_vocoder_is_named(recipe, tmp_path):
+    expected = "expected a vocoder's experiment"
+    with pytest.raises(ValueError, match=f"exp/tniy: no such file or folder; {expected}"):
+        Vocoder.from_pretrained("exp/tniy")
+    with pytest.raises(ValueError, match=rf"no trained vocoder here \(there is nothing\); {expected}"):
+        Vocoder.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="exp/asr: no trained vocoder here .*a recogniser, .*transcribe"):
+        Vocoder.from_pretrained(recipe / "exp/asr")
+    with pytest.raises(ValueError, match="generator.pth: no such file .*generator.yaml.*training writes it"):
+        Vocoder.from_pretrained(recipe / "exp/begun")
+    for name in ("one", "two"):
+        shutil.copytree(recipe / "exp/plif", tmp_path / "exp" / name)
+    with pytest.raises(ValueError, match="several vocoders, name one of them: .*exp/one, .*exp/two"):
+        Vocoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there(recipe):
+    with pytest.raises(ValueError, match="no GPU here"):
+        Vocoder.from_pretrained(recipe, device="cuda")
