@@ -1,0 +1,41 @@
+"""Two processes on the CPU train what one would train with batches twice as large."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from imlspike.training.run import train  # noqa: E402
+from imlspike.training.vocoder import VocoderTraining  # noqa: E402
+from tests.training.tiny import config_for, same, write_tones  # noqa: E402
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_are_one_with_the_double_batch(repository, tmp_path):
+    write_tones(tmp_path / "data")
+    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "--neuron=none", "--devices=2"]
+    done = subprocess.run(
+        command, cwd=repository, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert same(*ranks)
+    config = config_for(tmp_path / "data", "none")
+    torch.manual_seed(0)
+    before = VocoderTraining(config).state_dict()
+    config = replace(config, data=replace(config.data, batch_size=4))
+    alone = train(config, tmp_path / "alone")
+    for part in ("generator", "mpd", "mrd"):
+        names = [name for name in before if name.startswith(part)]
+        way = torch.cat([(alone.state_dict()[name] - before[name]).flatten() for name in names])
+        apart = torch.cat([(alone.state_dict()[name] - ranks[0][name]).flatten() for name in names])
+        assert way.norm() > 0 and apart.norm() < 1e-2 * way.norm(), part
+    mel = torch.load(tmp_path / "exp/checkpoints/last.ckpt", weights_only=True)["vocoder"]["best_mel"]
+    assert mel == pytest.approx(alone.best_mel, rel=1e-3)
+    text = (tmp_path / "exp/train.log").read_text()
+    assert "2 x 2 pieces" in text and text.count("step 4/6") == 1

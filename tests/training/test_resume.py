@@ -1,0 +1,90 @@
+"""Trainings that end early, by the clock or by a kill, and go on: as if nothing had happened."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from imlspike.training.config import ConfigError  # noqa: E402
+from imlspike.training.run import train  # noqa: E402
+from tests.training.tiny import config_for, same, write_tones  # noqa: E402
+
+
+def last(exp):
+    return torch.load(exp / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same_training(exp, other):
+    """All that the next step would depend on is the same, bit for bit."""
+    one, two = last(exp), last(other)
+    assert same(one["state_dict"], two["state_dict"])
+    for ours, theirs in zip(one["optimizer_states"], two["optimizer_states"], strict=True):
+        assert ours["param_groups"] == theirs["param_groups"]
+        assert ours["state"].keys() == theirs["state"].keys()
+        assert all(same(ours["state"][index], theirs["state"][index]) for index in ours["state"])
+    counts = ("step", "discriminator_steps")
+    assert [one["vocoder"][name] for name in counts] == [two["vocoder"][name] for name in counts]
+
+
+def test_a_training_that_ran_out_of_time_goes_on_exactly(straight, data_dir, tmp_path):
+    """It ends after each of its first steps; before the discriminators start, and between validations."""
+    _, exp, _ = straight
+    hurried = config_for(data_dir, max_time_minutes=0.0)
+    for step in (1, 2, 3):
+        trained = train(hurried, tmp_path)
+        assert (trained.step, trained.discriminator_steps) == (step, max(0, step - 2))
+        assert last(tmp_path)["vocoder"]["step"] == step and (tmp_path / "generator.pth").exists()
+    before = trained.seconds
+    finished = train(config_for(data_dir), tmp_path)
+    assert finished.step == 6 and finished.seconds > before
+    assert_same_training(exp, tmp_path)
+    steps = [int(row["step"]) for row in csv.DictReader(open(tmp_path / "log.csv")) if row["generator"]]
+    assert steps == [2, 4, 6]
+
+
+@pytest.mark.timeout(600)
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(straight, repository, tmp_path):
+    """Files: best and last of step 4, then best or last of step 6, which is cut off."""
+    _, exp, _ = straight
+    write_tones(tmp_path / "data")
+    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "--kill", "3"]
+    killed = subprocess.run(command, cwd=repository, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert killed.returncode == -signal.SIGKILL
+    assert last(tmp_path / "exp")["vocoder"]["step"] == 4
+    assert list((tmp_path / "exp" / "checkpoints").glob(".*.tmp"))
+    train(config_for(tmp_path / "data"), tmp_path / "exp")
+    assert_same_training(exp, tmp_path / "exp")
+    assert not list((tmp_path / "exp").rglob("*.tmp"))
+
+
+def test_a_finished_training_is_left_alone(straight):
+    config, exp, _ = straight
+    before = (exp / "checkpoints" / "last.ckpt").read_bytes()
+    train(config, exp)
+    assert (exp / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_another_configuration_is_refused_and_what_may_change_may(straight, tmp_path):
+    config, exp, _ = straight
+    other = replace(config, generator=config.generator | {"steps": 2})
+    with pytest.raises(ConfigError, match="began with generator.steps=None, not 2"):
+        train(other, exp)
+    with pytest.raises(ConfigError, match="holds a training already"):
+        train(config, exp, resume="never")
+    with pytest.raises(ConfigError, match="no such file"):
+        train(config, tmp_path, resume="never-ever")
+    train(replace(config, trainer=replace(config.trainer, log_every=5, max_time_minutes=3.0)), exp)
+
+
+def test_a_checkpoint_of_another_experiment_is_where_to_start(straight, data_dir, tmp_path):
+    """best.ckpt or last.ckpt elsewhere: its weights, its step, with a longer schedule."""
+    _, exp, _ = straight
+    trained = train(config_for(data_dir, steps=7), tmp_path, resume=str(exp / "checkpoints" / "last.ckpt"))
+    assert trained.step == 7 and last(tmp_path)["vocoder"]["discriminator_steps"] == 5
