@@ -2,7 +2,6 @@
 
 import functools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,24 +142,6 @@ class SpikingVocos(nn.Module):
         self.check_mel(mel)
         x, hidden = self.backbone(mel, keep_hidden=True)
         return VocoderOutput(*self.head(x), hidden)
-
-    def decode_chunks(self, mel: Tensor, frames: int = 1000) -> Iterator[Tensor]:
-        """The audio of `decode` in pieces (B, frames * hop_length), the last one shorter: bounded memory.
-
-        Each piece is decoded with `context` frames on either side, so that there are no seams. The pieces are
-        those of `decode` up to rounding (which may, rarely, move a spike).
-
-        Raises:
-            ValueError: as `decode`, and on `frames` below 1.
-        """
-        self.check_mel(mel)
-        if frames < 1:
-            raise ValueError(f"frames of a chunk must be at least 1, not {frames}")
-        last = mel.shape[2] - 1
-        for start in range(0, last, frames):
-            stop, left = min(start + frames, last), max(0, start - self.context)
-            audio = self.decode(mel[:, :, left : stop + self.context])
-            yield audio[:, (start - left) * self.hop_length : (stop - left) * self.hop_length]
 
     def check_mel(self, mel: Tensor, sampling_rate: int | None = None, hop_length: int | None = None) -> None:
         """Raises ValueError unless `mel` is what this model decodes; arguments as of `decode`."""
