@@ -101,30 +101,44 @@ def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
     return [row if row.name.endswith(_ONCE_PER_UTTERANCE) else row.times(beam) for row in rows]
 
 
-def summarize(parts: dict[str, list[Operations]], seconds: float, costs: Costs = Costs()) -> dict:  # noqa: B008
-    """Energies and operations per second of audio, for the encoder and for the whole model; ready to be JSON.
+def summarize(
+    parts: dict[str, list[Operations]],
+    seconds: float,
+    costs: Costs = Costs(),  # noqa: B008
+    scope: str = "encoder",
+) -> dict:
+    """Energies and operations per second of audio, for one part and for the whole model; ready to be JSON.
 
     Args:
-        parts: name ("encoder", "ctc", "decoder") to operations over all the audio; "encoder" must be there.
+        parts: name ("encoder", "ctc", "decoder"; "backbone", "head") to operations over all the audio.
         seconds: length of that audio.
+        costs: of one operation.
+        scope: the part that stands beside the whole model, one of `parts`.
 
     Returns:
-        ``{"unit": ..., "costs_pj": ..., "encoder": scope, "model": scope, "parts": {name: scope}}``, a scope
-        being the three figures in microjoules per second of audio (`FIGURES`) and the operations per second.
+        ``{"unit": ..., "costs_pj": ..., "scope": scope, scope: ..., "model": ..., "parts": {name: ...}}``;
+        of each: the three figures in microjoules per second of audio (`FIGURES`), operations per second.
     """
-    scopes = {name: _scope(rows, seconds, costs) for name, rows in parts.items()}
+    scopes = {name: scope_of(rows, seconds, costs) for name, rows in parts.items()}
     return {
         "unit": "microjoules per second of audio",
         "figures": MEANING,
         "costs_pj": asdict(costs) | {"multiplication": costs.multiplication},
         "seconds": seconds,
-        "encoder": scopes["encoder"],
-        "model": _scope([row for rows in parts.values() for row in rows], seconds, costs),
+        "scope": scope,
+        scope: scopes[scope],
+        "model": scope_of([row for rows in parts.values() for row in rows], seconds, costs),
         "parts": scopes,
     }
 
 
-def _scope(rows, seconds, costs):
+def scope_of(rows: Iterable[Operations], seconds: float, costs: Costs = Costs()) -> dict:  # noqa: B008
+    """The three figures in microjoules per second of audio, and the operations per second.
+
+    >>> scope_of([Operations("w", "weights", macs=10**6, dense_macs=10**6)], seconds=2.0)["paper"]
+    2.3
+    """
+    rows = list(rows)
     figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
     amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
     return figures | {"operations_per_second": amounts}

@@ -12,7 +12,7 @@ of it, a padding with zeros, or its product with a factor that all channels (the
 
 from collections import Counter
 from dataclasses import dataclass
-from math import prod
+from math import log2, prod
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ _ELEMENTWISE = {
     **dict.fromkeys(_MULTIPLICATIONS.split(), (0, 1)),
     "silu": (0, 2),
     "gelu": (1, 2),
+    "polar": (0, 4),  # sine, cosine, both times the magnitude
     # x - max, sum and max; exp and division
     "_softmax": (3, 2),
     "_log_softmax": (4, 1),
@@ -43,7 +44,7 @@ _ELEMENTWISE = {
     "_native_batch_norm_legit_no_training": (1, 1),
     "native_batch_norm": (1, 1),
 }
-_REDUCTIONS = {"sum", "mean", "cumsum", "amax", "max", "min"}
+_REDUCTIONS = {"sum", "mean", "cumsum", "amax", "max", "min", "unfold_backward"}  # the last one: overlap-add
 _FREE = set(  # data that is moved or made, not computed
     "clone _to_copy copy_ constant_pad_nd cat stack index index_select index_copy index_put_ gather repeat "
     "flip roll tril triu scatter slice_scatter select_scatter embedding where masked_fill masked_fill_ fill_ "
@@ -214,7 +215,7 @@ class OperationCounter(TorchDispatchMode):
     def _count(self, func, args, kwargs, output):
         name = func._schema.name.removeprefix("aten::")
         result = output[0] if isinstance(output, tuple | list) and output else output
-        if func.is_view or not isinstance(result, Tensor) or not result.is_floating_point():
+        if func.is_view or not isinstance(result, Tensor) or not _is_number(result):
             return
         if name in ("mm", "bmm"):
             self._matrix_product(args[0], args[1], result)
@@ -226,7 +227,10 @@ class OperationCounter(TorchDispatchMode):
         elif name in _ELEMENTWISE:
             additions, multiplications = _ELEMENTWISE[name]
             n = result.numel()
+            multiplications += kwargs.get("alpha", 1) != 1
             self._add("elementwise", additions=additions * n, multiplications=multiplications * n)
+        elif name in ("_fft_c2r", "_fft_r2c"):
+            self._fourier(args[0], result)
         elif name in _REDUCTIONS:
             multiplications = result.numel() if name == "mean" else 0
             self._add("elementwise", additions=args[0].numel(), multiplications=multiplications)
@@ -256,6 +260,16 @@ class OperationCounter(TorchDispatchMode):
             return self._add(kind, macs=dense, dense_macs=dense)
         self._add(kind, accumulates=_accumulates(left, right, a.shape[-2], b.shape[-1]), dense_macs=dense)
         self._scaling(a if left is not None else b, b if left is not None else a, kind, result)
+
+    def _fourier(self, x, result):
+        """Real Fourier transforms of N points over one axis, radix 2: N/4 log2 N complex butterflies each.
+
+        A butterfly multiplies (4 and 2 additions) and adds twice (4); a real one is half a complex one.
+        """
+        real = x if x.is_floating_point() else result
+        points = max(n for n, m in zip(real.shape, (result if real is x else x).shape, strict=True) if n != m)
+        butterflies = real.numel() * log2(points) / 4
+        self._add("elementwise", additions=6 * butterflies, multiplications=4 * butterflies)
 
     def _convolution(self, args, result):
         x, weight, bias, stride, padding, dilation, transposed, _, groups = args
@@ -302,6 +316,10 @@ def _accumulates(left: Tensor | None, right: Tensor | None, rows: int, columns: 
     by_left = None if left is None else driven(left, -2, right, -1, columns)
     by_right = None if right is None else driven(right, -1, left, -2, rows)
     return min(n for n in (by_left, by_right) if n is not None)
+
+
+def _is_number(x: Tensor) -> bool:
+    return x.is_floating_point() or x.is_complex()
 
 
 def _memory(x: Tensor) -> int:

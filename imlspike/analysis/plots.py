@@ -1,10 +1,10 @@
-"""Pictures of a trained network: firing rate by depth, spikes of one utterance, learning curves.
+"""Pictures of a trained network: firing rates, spikes of one utterance, spectrograms, learning curves.
 
 matplotlib is imported when a picture is drawn; files are PNGs of some tens of kilobytes.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from imlspike.analysis.spikes import LayerSpikes
@@ -66,7 +66,8 @@ def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
             bottom.plot(depths, [100 * layer.saturated / layer.neurons for _, layer in points], **style)
         top.set_ylabel("firing rate, % of T", color=INK, fontsize=9)
         bottom.set_ylabel("saturated, %", color=INK, fontsize=9)
-        bottom.set_xlabel("block (left of 0: subsampling)", color=INK, fontsize=9)
+        label = "block (left of 0: subsampling)" if any(r.startswith("embed") for r in roles) else "block"
+        bottom.set_xlabel(label, color=INK, fontsize=9)
         bottom.xaxis.get_major_locator().set_params(integer=True)
         for axis in (top, bottom):
             axis.set_ylim(bottom=0)
@@ -77,26 +78,55 @@ def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
 def plot_raster(
     rasters: Mapping, seconds: float, path, title: str = "", layers: int = 8, neurons: int = 48
 ) -> None:
-    """The spikes of one utterance: time to the right, neurons upward, darker for more spikes at once.
+    """The spikes of one utterance: seconds to the right, channels upward, darker for more spikes at once.
 
     Args:
         rasters: name to counts (..., N, C) of one utterance, as `SpikeRecorder` keeps them.
         seconds: length of the utterance.
-        layers, neurons: how many to show; both are picked evenly.
+        layers, neurons: how many to show; both are picked evenly, the first and the last are among them.
     """
     shown = [list(rasters)[i] for i in _evenly(len(rasters), layers)]
     with _figure(path, len(shown), 0.95 * len(shown) + 0.8, sharex=True) as (figure, axes):
         for axis, name in zip(axes, shown, strict=True):
             counts = rasters[name]
             counts = counts.reshape(-1, *counts.shape[-2:])[0] if counts.dim() < 4 else counts[0].flatten(1)
-            mean = counts.float().mean()
-            counts = counts[:, _evenly(counts.shape[1], neurons)].T.numpy()
-            extent = (0, seconds, 0, len(counts))
-            axis.imshow(counts, aspect="auto", cmap="Blues", interpolation="nearest", extent=extent, vmin=0)
+            mean, channels = counts.float().mean(), counts.shape[1]
+            counts = counts[:, _evenly(channels, neurons)].T.numpy()
+            # The axis counts channels of the layer, whichever of them are drawn.
+            options = dict(extent=(0, seconds, -0.5, channels - 0.5), origin="lower", vmin=0)
+            axis.imshow(counts, aspect="auto", cmap="Blues", interpolation="nearest", **options)
             label = f"{name.removeprefix('encoder.')}: {mean:.2f} spikes a neuron and token"
             axis.set_title(label, fontsize=8, color=INK, loc="left", pad=2)
-            axis.set_yticks([])
-        axes[-1].set_xlabel("seconds (darker: more spikes at once)", fontsize=9, color=INK)
+            axis.set_yticks([0, channels - 1])
+            axis.set_ylabel("channel", fontsize=8, color=INK)
+        axes[-1].set_xlabel("time, s (darker: more spikes at once)", fontsize=9, color=INK)
+        figure.suptitle(title, fontsize=9, color=INK)
+
+
+def plot_spectrograms(sounds: Mapping[str, Sequence], sampling_rate: int, path, title: str = "") -> None:
+    """Spectrograms of the same utterance from several systems under each other, on the same axes and scale.
+
+    Args:
+        sounds: name to samples (S,).
+        sampling_rate: Hz.
+        path: of the PNG.
+    """
+    import numpy as np
+
+    window = 1 << (sampling_rate // 40 - 1).bit_length()
+    with _figure(path, len(sounds), 1.15 * len(sounds) + 0.7, sharex=True) as (figure, axes):
+        loudest = None
+        for axis, (name, samples) in zip(axes, sounds.items(), strict=True):
+            padded = np.pad(np.asarray(samples, dtype=np.float64), window // 2)
+            frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: sampling_rate // 200]
+            level = 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(window))).T + 1e-6)
+            loudest = level.max() if loudest is None else loudest
+            extent = (0, len(samples) / sampling_rate, 0, sampling_rate / 2000)
+            options = dict(extent=extent, origin="lower", vmin=loudest - 80, vmax=loudest)
+            axis.imshow(level, aspect="auto", cmap="magma", interpolation="bilinear", **options)
+            axis.set_title(name, fontsize=8, color=INK, loc="left", pad=2)
+            axis.set_ylabel("kHz", fontsize=8, color=INK)
+        axes[-1].set_xlabel("time, s", fontsize=9, color=INK)
         figure.suptitle(title, fontsize=9, color=INK)
 
 

@@ -1,9 +1,9 @@
-"""One measurement of a recogniser on real utterances: spikes, operations and energy, as tables and plots."""
+"""One measurement of a network on real utterances: spikes, operations and energy, as tables and plots."""
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,12 +22,12 @@ PARTS = ("encoder", "ctc", "decoder")
 
 @dataclass(frozen=True)
 class Heard:
-    """One utterance: name, length in seconds, samples (S,), and tokens with <sos> in front (N,)."""
+    """One utterance: name, length in seconds, samples (S,); for a recogniser tokens, <sos> in front (N,)."""
 
     utterance: str
     seconds: float
     wave: Tensor
-    tokens: Tensor
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
 
 @dataclass
@@ -36,10 +36,10 @@ class Profile:
 
     Attributes:
         layers: spikes of each neuron layer.
-        parts: operations of encoder, ctc and decoder (of one hypothesis).
+        parts: operations of each part of the network (of a recogniser's decoder: of one hypothesis).
         seconds, utterances, tokens: how much was run; tokens count with the end of each sentence.
         rasters, raster_of, raster_seconds: spike counts of one utterance, its name and its length.
-        too_short: utterances that did not reach the encoder, and are left out.
+        too_short: utterances that did not reach the network, and are left out.
         unknown: operations that the counter did not know.
         silent: neurons that never ran.
     """
@@ -64,34 +64,60 @@ def profile(
     raster_of: str = "",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Profile:
-    """Run utterances one by one and count all that happens.
+    """Run a recogniser on utterances one by one and count all that happens.
 
     Args:
         model: in evaluation mode, re-parameterised layers folded; with attributes `encoder`, `ctc` and,
             unless it is None, `decoder`, as ESPnet's models have them.
         transcribe: runs the encoder and the CTC head on one utterance's samples (S,).
-        utterances: what to run; the decoder is run once over each utterance's tokens.
+        utterances, raster_of, progress: as for `measure`; the decoder is run once over the tokens.
+    """
+    parts = {name: part for name in PARTS if (part := getattr(model, name, None)) is not None}
+    encoded = []
+
+    def run(heard: Heard) -> bool:
+        encoded.clear()
+        transcribe(heard.wave)
+        if encoded and "decoder" in parts:
+            _decode(parts["decoder"], encoded[0], heard.tokens)
+        return bool(encoded)
+
+    handle = parts["encoder"].register_forward_hook(lambda module, args, output: encoded.append(output))
+    try:
+        return measure(parts, run, utterances, raster_of, progress)
+    finally:
+        handle.remove()
+
+
+def measure(
+    parts: Mapping[str, nn.Module],
+    run: Callable[[Heard], bool],
+    utterances: Iterable[Heard],
+    raster_of: str = "",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Profile:
+    """Run a network on utterances one by one and count all that happens in its parts.
+
+    Args:
+        parts: name to module, in evaluation mode; what runs outside of them is not counted.
+        run: runs one utterance; False if it was too short for the network.
+        utterances: what to run.
         raster_of: the utterance whose spikes are kept; the first if it is empty.
         progress: called with the number of utterances that are done.
+
+    Raises:
+        ValueError: if there is no utterance, or all were too short.
     """
-    parts = nn.ModuleDict({name: part for name in PARTS if (part := getattr(model, name, None)) is not None})
-    result = Profile({}, {})
-    encoded = []
+    network, result = nn.ModuleDict(parts), Profile({}, {})
     with ExitStack() as stack:
         # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
-        recorder = stack.enter_context(SpikeRecorder(parts))
-        handle = parts["encoder"].register_forward_hook(lambda module, args, output: encoded.append(output))
-        stack.callback(handle.remove)
-        counter = stack.enter_context(OperationCounter(parts))
+        recorder = stack.enter_context(SpikeRecorder(network))
+        counter = stack.enter_context(OperationCounter(network))
         for heard in utterances:
             recorder.keep = heard.utterance == raster_of or (not raster_of and not result.utterances)
-            encoded.clear()
-            transcribe(heard.wave)
-            if not encoded:
+            if not run(heard):
                 result.too_short.append(heard.utterance)
                 continue
-            if "decoder" in parts:
-                _decode(parts["decoder"], encoded[0], heard.tokens)
             if recorder.keep:
                 result.raster_of, result.raster_seconds = heard.utterance, heard.seconds
             result.seconds += heard.seconds
@@ -100,7 +126,7 @@ def profile(
             progress(result.utterances)
     if not result.utterances:
         raise ValueError(
-            f"no utterance to profile; too short for the encoder: {' '.join(result.too_short) or 'none'}"
+            f"no utterance to profile; too short for the network: {' '.join(result.too_short) or 'none'}"
         )
     for row in counter.rows.values():
         result.parts.setdefault(row.name.split(".")[0], []).append(row)
@@ -115,20 +141,33 @@ def _decode(decoder, encoder_result, tokens):
     decoder(memory, lengths, tokens[None], torch.tensor([len(tokens)]))
 
 
-def energy_report(measured: Profile, model: nn.Module, beam: int, costs: Costs = Costs()) -> dict:  # noqa: B008
-    """The content of energy.json: what `imlspike.analysis.energy.summarize` gives and what it rests on."""
+def energy_report(
+    measured: Profile,
+    model: nn.Module,
+    beam: int | None = None,
+    costs: Costs = Costs(),  # noqa: B008
+    scope: str = "encoder",
+) -> dict:
+    """The content of energy.json: what `imlspike.analysis.energy.summarize` gives and what it rests on.
+
+    Args:
+        measured, model: the network, and what `measure` or `profile` found.
+        beam: hypotheses that a recogniser's decoder carries.
+        costs: of one operation.
+        scope: the part that is reported beside the whole model.
+    """
     parts = dict(measured.parts)
     if "decoder" in parts:
         parts["decoder"] = for_beam(parts["decoder"], beam)
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     return {
-        **summarize(parts, measured.seconds, costs),
+        **summarize(parts, measured.seconds, costs, scope),
         "utterances": measured.utterances,
         "tokens": measured.tokens,
         "beam": beam if "decoder" in parts else None,
         "firing_rate": overall_rate(measured.layers) if measured.layers else None,
         "mean_count": _mean_count(measured.layers) if measured.layers else None,
-        "parameters": {"encoder": parameters["encoder"], "model": sum(parameters.values())},
+        "parameters": {scope: parameters[scope], "model": sum(parameters.values())},
         "too_short": measured.too_short,
         "neurons_that_never_ran": measured.silent,
         "operations_not_known": dict(measured.unknown),

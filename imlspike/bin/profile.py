@@ -1,37 +1,37 @@
-"""Count spikes, operations and energy of a trained recogniser on a test set.
+"""Count spikes, operations and energy of a trained recogniser or vocoder on a test set.
 
-Every utterance runs alone through the (folded) encoder, the CTC head and, over its transcript, the decoder.
+A recogniser: every utterance runs alone through the (folded) encoder, the CTC head and, over its transcript,
+the decoder. A vocoder: every utterance's mel spectrogram runs alone through backbone and head.
 """
 
 import argparse
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
 from imlspike.analysis.energy import FIGURES, MEANING, Costs
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
+from imlspike.data.progress import Progress
+
+TIMED = 10  # utterances on which a vocoder's speed is measured
 
 
 def main(argv=None) -> int:
     """Write the tables, pictures and energy.json; print the three energy figures. Returns the exit status."""
     args = parse(argv)
-    from imlspike.analysis.profiling import energy_report, profile, write_profile
-    from imlspike.espnet.decode import GreedyDecoder, average_criterion
+    from imlspike.analysis.profiling import write_profile
 
     try:
-        config = args.config or args.exp / "config.yaml"
-        decoder = GreedyDecoder(config, args.model or config.parent / average_criterion(config))
         utterances = read_data_dir(args.data_dir)[: args.limit or None]
         if not utterances:
             raise ValueError(f"{args.data_dir}/wav.scp is empty; there is nothing to run")
         by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
         shown = args.raster or by_length[len(by_length) // 2].id
-        run = (listen(decoder, utterance) for utterance in utterances)
-        measured = profile(decoder.model, lambda wave: decoder([wave]), run, shown, Progress(len(utterances)))
         costs = Costs(**{f.name: getattr(args, f.name) for f in fields(Costs)})
-        report = energy_report(measured, decoder.model, args.beam, costs)
+        vocoder = args.exp is not None and (args.exp / "generator.yaml").is_file()
+        run = run_vocoder if vocoder else run_recogniser
+        measured, report = run(args, utterances, shown, costs)
         files = write_profile(measured, report, args.output_dir)
     except (OSError, ValueError) as error:
         print(f"profile: {error}", file=sys.stderr)
@@ -45,10 +45,10 @@ def parse(argv):
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="imlspike profile", description=__doc__.partition("\n")[0])
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--exp", type=Path, help="experiment folder of ESPnet, with its config.yaml")
+    where.add_argument("--exp", type=Path, help="experiment folder of ESPnet (config.yaml) or a vocoder's")
     where.add_argument("--config", type=Path, help="its config.yaml instead")
     parser.add_argument(
-        "--model", type=Path, help="model file (default: average of the first best_model_criterion)"
+        "--model", type=Path, help="a recogniser's model file (default: average by best_model_criterion)"
     )
     parser.add_argument("--data-dir", type=Path, required=True, help="Kaldi directory with wav.scp and text")
     parser.add_argument("--output-dir", type=Path, required=True, help="where tables and pictures go")
@@ -63,6 +63,44 @@ def parse(argv):
         option = f"--{field.name.replace('_', '-')}"
         parser.add_argument(option, type=float, default=field.default, help="pJ (default: %(default)s)")
     return parser.parse_args(argv)
+
+
+def run_recogniser(args, utterances, shown: str, costs: Costs) -> tuple:
+    """What was measured of a recogniser, and the content of its energy.json."""
+    from imlspike.analysis.profiling import energy_report, profile
+    from imlspike.espnet.decode import GreedyDecoder, average_criterion
+
+    config = args.config or args.exp / "config.yaml"
+    decoder = GreedyDecoder(config, args.model or config.parent / average_criterion(config))
+    run = (listen(decoder, utterance) for utterance in utterances)
+    measured = profile(decoder.model, lambda wave: decoder([wave]), run, shown, follow(len(utterances)))
+    return measured, energy_report(measured, decoder.model, args.beam, costs)
+
+
+def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple:
+    """What was measured of a vocoder, and the content of its energy.json, with its speed."""
+    import torch
+
+    from imlspike.analysis.profiling import Heard
+    from imlspike.analysis.vocoder_profile import decoding_speed, profile_vocoder, vocoder_report
+    from imlspike.models import SpikingVocos
+
+    model = SpikingVocos.load(args.exp)
+    rate = model.config["sampling_rate"]
+
+    def heard(utterance):
+        wave = torch.from_numpy(read_audio(utterance.wav, rate, utterance.id))
+        return Heard(utterance.id, len(wave) / rate, wave)
+
+    measured = profile_vocoder(model, map(heard, utterances), shown, follow(len(utterances)))
+    timed = [heard(utterance).wave for utterance in utterances[:TIMED]]
+    return measured, vocoder_report(measured, model, costs) | {"speed": decoding_speed(model, timed)}
+
+
+def follow(total: int):
+    """What tells how far the profile is, called with the utterances that are done."""
+    progress = Progress("utterances profiled")
+    return lambda done: progress(done, total)
 
 
 def listen(decoder, utterance):
@@ -80,41 +118,29 @@ def listen(decoder, utterance):
     )
 
 
-class Progress:
-    """Says how far it is and how long the rest takes, every five seconds."""
-
-    def __init__(self, total: int):
-        self.total, self.began = total, time.monotonic()
-        self.last = self.began
-
-    def __call__(self, done: int) -> None:
-        """`done` utterances are done."""
-        now = time.monotonic()
-        if now - self.last > 5:
-            self.last = now
-            left = (now - self.began) / done * (self.total - done)
-            print(f"profiled {done}/{self.total}, about {left:.0f} s left", file=sys.stderr, flush=True)
-
-
 def format_report(report: dict) -> str:
     """The content of energy.json as a small table."""
     lines = [f"energy, {report['unit']} ({report['utterances']} utterances, {report['seconds']:.0f} s)"]
-    lines.append(f"  {'':<50}{'encoder':>10}{'model':>10}")
+    scopes = [scope for scope in ("blocks", report["scope"], "model") if scope in report]
+    lines.append(f"  {'':<50}{''.join(f'{scope:>10}' for scope in scopes)}")
     for figure in FIGURES:
-        lines.append(
-            f"  {MEANING[figure]:<50}{report['encoder'][figure]:>10.1f}{report['model'][figure]:>10.1f}"
-        )
+        cells = "".join(f"{report[scope][figure]:>10.1f}" for scope in scopes)
+        lines.append(f"  {MEANING[figure]:<50}{cells}")
     if report["firing_rate"] is not None:
         lines.append(f"mean count {report['mean_count']:.3f}, firing rate {report['firing_rate']:.1%}")
     if report["beam"]:
         lines.append(f"the model's figures are for a beam of {report['beam']}, keys and values kept")
     for key, what in (
-        ("too_short", "too short for the encoder, left out"),
+        ("too_short", "too short for the network, left out"),
         ("neurons_that_never_ran", "neurons that never ran"),
+        ("rates_out_of_range", "neurons that fire less than 0.5 % or more than 60 %"),
         ("operations_not_known", "operations counted as one addition an element"),
     ):
-        if report[key]:
+        if report.get(key):
             lines.append(f"{what}: {' '.join(report[key])}")
+    if "speed" in report:
+        seconds, threads = report["speed"]["seconds_per_second"], report["speed"]["threads"]
+        lines.append(f"{seconds:.3g} s for a second of audio, mel to waveform, threads: {threads}")
     return "\n".join(lines)
 
 
