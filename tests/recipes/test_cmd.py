@@ -21,6 +21,7 @@ set -euo pipefail
 template={TEMPLATE} root={TEMPLATE.parents[2]}
 . $template/../utils/options.sh
 . $template/../utils/jobs.sh
+. $template/../utils/recipe.sh
 option python python3 ""
 option ngpu 0 ""
 option num_nodes 1 ""

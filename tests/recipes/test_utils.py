@@ -196,6 +196,16 @@ def test_the_follower_says_epoch_loss_error_rate_and_time_left(follow):
     assert training.status() == "quick: epoch 1/30 batch 3/7 loss 34.56"
 
 
+def test_the_follower_says_what_a_vocoders_validation_came_to_and_the_time_left(follow):
+    training = follow.Log("tsm")
+    assert training.status() == "tsm: loading"
+    step = "10:00:00 step 150/2000: mel 0.51, generator 26.4; 0.31 s a step, 0:09:33 left, ends 01 Jan"
+    assert training.read(step) is None
+    assert training.status() == "tsm: step 150/2000 mel 0.51, generator 26.4, 0:09:33 left"
+    shown = training.read("2026-01-01 10:00:00 validation at step 200: mel 0.49, firing 0.1 to 9.9 % (4.1 s)")
+    assert shown == "  tsm: step 200, validation mel 0.49, firing 0.1 to 9.9 % (4.1 s), 0:09:33 left"
+
+
 def test_the_follower_starts_at_the_end_of_an_old_log_and_leaves_with_the_last_line(follow, tmp_path):
     log = tmp_path / "train.log"
     log.write_text(LOG)

@@ -12,7 +12,7 @@ root=$(cd "${template}/../../.." && pwd)
 command_line=${ablate_command:-$(printf "%q " "$0" "$@")}
 . "${template}/../utils/options.sh"
 . "${template}/../utils/jobs.sh"
-. "${template}/settings.sh" # for 'existing'
+. "${template}/../utils/recipe.sh"
 
 option recipe egs/msu_ru_nsh/asr1 "folder of the recipe"
 option list conf/ablations/main.txt "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, one of conf/ablations, or a YAML"

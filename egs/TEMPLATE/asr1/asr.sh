@@ -11,6 +11,7 @@ root=$(cd "${template}/../../.." && pwd)
 command_line=${recipe_command:-$(printf "%q " "$0" "$@")}
 . "${template}/../utils/options.sh"
 . "${template}/../utils/jobs.sh"
+. "${template}/../utils/recipe.sh"
 
 # What to run, where, and on what
 option stage 1 "first stage to run"
@@ -150,7 +151,7 @@ if stage 10 "statistics of the features"; then
 fi
 
 if stage 11 "training of ${names[*]}"; then
-    follow_experiments train.log
+    follow_experiments train.log "${names[@]}"
     for name in "${names[@]}"; do job "$(trainings_at_once)" train "${name}"; done
     wait_for_jobs
     stop_following
@@ -170,7 +171,7 @@ if stage 13 "scoring"; then
 fi
 
 if stage 14 "spike counts and energy on ${profile_set}"; then
-    follow_experiments profile/log
+    follow_experiments profile/log "${names[@]}"
     for name in "${names[@]}"; do job "${nj}" profile "${name}"; done
     wait_for_jobs
     stop_following

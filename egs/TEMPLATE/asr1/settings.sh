@@ -54,19 +54,7 @@ check_options() {
     lm_test_text=${lm_test_text:-data/${test_sets%% *}/text}
     bpemodel=none
     if [ "${token_type}" = bpe ]; then bpemodel=${tokens}/bpe.model; fi
-    export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}" PYTHONUNBUFFERED=1
-    export OMP_NUM_THREADS="${threads}" MKL_NUM_THREADS="${threads}"
-    # glibc would give each large block back to the system and fault it in again: 15 to 20 % of a training step.
-    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
-}
-
-# existing PATH WHAT: the absolute path of what has to be there, seen from here or from the project's root
-existing() {
-    local from
-    for from in "" "${root}/"; do
-        if [ -e "${from}$1" ]; then realpath "${from}$1"; return; fi
-    done
-    die "$2: there is no $1, neither here (${PWD}) nor in ${root}"
+    export_environment
 }
 
 # names, config_of and overrides_of from --experiments, or from --asr_config, --asr_override and --asr_tag
@@ -122,12 +110,5 @@ write_config() { # RESOLVED ARGUMENT...; what ESPnet says about packages it coul
 
 # The sets that are worked on: each once, the training set first
 all_sets() { printf '%s\n' "${train_used}" ${valid_set} ${test_sets} | awk '!seen[$0]++'; }
-
-# follow_experiments LOG: shows the progress that the log of this name tells in each experiment, until stop_following
-follow_experiments() {
-    local name logs=()
-    for name in "${names[@]}"; do logs+=("${name}=exp/${name}/$1"); done
-    follow_logs "${logs[@]}"
-}
 
 frontend_of() { awk '/^[^ ]/ { keep = /^frontend/ } keep' "${dump}/config/$1.yaml"; }

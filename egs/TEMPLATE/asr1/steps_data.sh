@@ -1,18 +1,6 @@
 # shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2046,SC2012
 # Stages 1 to 5: data. See settings.sh for the variables.
 
-prepare_key() {
-    local listing=""
-    if [ -n "${corpus_dir}" ]; then listing=$(ls -lLR "${corpus_dir}" | cksum); fi
-    fingerprint "${corpus}" "${corpus_dir}" "${prepare_args}" "${listing}"
-}
-
-prepare_data() {
-    local from=(--download-dir downloads)
-    if [ -n "${corpus_dir}" ]; then from=(--corpus-dir "${corpus_dir}"); fi
-    "${python}" -m imlspike.bin.prepare "${corpus}" "${from[@]}" --output-dir data ${prepare_args}
-}
-
 perturb_speed() {
     "${python}" -m imlspike.bin.speed "data/${train_set}" --factors ${speed_perturb_factors} \
         --output-dir "data/${train_used}" --audio-format "${audio_format:-wav}" --nj "${nj}"
@@ -23,8 +11,6 @@ format_audio() { # SET
         "${python}" -m imlspike.bin.format "data/$1" --output-dir "${sound}/$1" --audio-format "${audio_format}" \
         --nj "${nj}"
 }
-
-limits() { echo "--min-seconds ${min_wav_duration} --max-seconds ${max_wav_duration}"; }
 
 limit_key() { fingerprint "$(limits)" "${sound}"/{"${train_used}","${valid_set}"}/{text,wav.scp,utt2dur}; }
 

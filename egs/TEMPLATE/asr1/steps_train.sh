@@ -76,17 +76,6 @@ train() {
     once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
 }
 
-# lock_experiment EXP: makes the folder and holds its lock .lock as long as this process lives. The trainer holds
-# .training (see imlspike.espnet.atomic_save), wherever it runs and even if this script is killed.
-lock_experiment() {
-    mkdir -p "$1/.done"
-    if command -v flock > /dev/null; then
-        exec 9>> "$1/.lock"
-        flock -n 9 && flock -n "$1/.training" true ||
-            die "another process is training in $1; wait for it or end it"
-    fi
-}
-
 run_trainer() {
     local name=$1 key=$2 exp=exp/$1 shape normalize=(--normalize "${feats_normalize}") args=()
     settle_earlier_training "${exp}" "${key}" --asr_tag

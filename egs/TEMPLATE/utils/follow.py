@@ -1,9 +1,10 @@
 """Shows the essence of logs while they grow: `follow.py NAME=LOG [NAME=LOG ...]`.
 
-Of ESPnet's trainings one line an epoch: losses, error rate on the validation set, seconds, time left. Of
-other programs the lines that end in "left", as "profiled 3/51, about 20 s left". On a terminal one more line,
-rewritten in place, shows the batch that each training is at. Reads what is appended after its start, also to
-a new file that has taken the log's place, and ends on SIGTERM, or when the process that started it is gone.
+Of ESPnet's trainings one line an epoch: losses, error rate on the validation set, seconds, time left; of a
+vocoder's one line a validation. Of other programs the lines that end in "left", as "profiled 3/51, about 20 s
+left". On a terminal one more line, rewritten in place, shows the batch or the step that each training is at.
+Reads what is appended after its start, also to a new file that takes the log's place, and ends on SIGTERM,
+or when the process that started it is gone.
 """
 
 import os
@@ -17,6 +18,8 @@ STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 BATCHES = re.compile(r"\[train\] Batch sampler: .*?N-batch=(\d+)")
 STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([\d.e+-]+)")
 RESULTS = re.compile(r"(\d+)epoch results: (\[train\].*)")
+VOCODER_STEP = re.compile(r"(step \d+/\d+): (.*?;) .*?, ((?:\d+ days?, )?[\d:]+) left")
+VALIDATION = re.compile(r"validation at (step \d+): (.*)")
 PROGRESS = re.compile(r"\d+/\d+,? .*left$")
 STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 CLOCK = "%Y-%m-%d %H:%M:%S"
@@ -40,7 +43,7 @@ class Log:
     def __init__(self, name):
         self.name = name
         self.epoch = self.epochs = self.batch = self.batches = 0
-        self.loss = ""
+        self.loss = self.step = self.left = ""
         self.started = None
         self.seconds = []
 
@@ -54,6 +57,10 @@ class Log:
             self.batch, self.loss = int(match[2]), match[3]
         elif match := RESULTS.search(line):
             return self.finished(line, match[2])
+        elif match := VOCODER_STEP.search(line):
+            self.step, self.left = f"{match[1]} {match[2][:-1]}, {match[3]} left", f", {match[3]} left"
+        elif match := VALIDATION.search(line):
+            return f"  {self.name}: {match[1]}, validation {match[2]}{self.left}"
         elif PROGRESS.search(line):
             return f"  {self.name}: {line}"
         return None
@@ -76,6 +83,8 @@ class Log:
 
     def status(self):
         """Where the running epoch is, for the line that is rewritten in place."""
+        if self.step:
+            return f"{self.name}: {self.step}"
         if not self.epochs:
             return f"{self.name}: loading"
         batches = f"/{self.batches}" if self.batches else ""

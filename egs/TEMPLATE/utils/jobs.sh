@@ -124,7 +124,7 @@ follow_count() {
     shift 2
     begin=$(date +%s)
     while sleep 10; do
-        count=$("$@") || true
+        count=$("$@") && [ -n "${count}" ] || continue # nothing to count yet
         if [ "${first}" -lt 0 ] || [ "${count}" -lt "${first}" ]; then first=${count}; fi
         if [ "${count}" -gt "${first}" ] && [ "${count}" -lt "${total}" ]; then
             left=$((($(date +%s) - begin) * (total - count) / (count - first)))

@@ -1,0 +1,54 @@
+# shellcheck shell=bash disable=SC2154,SC2086,SC2012
+# What the stage drivers do alike: paths, the programs' environment, data preparation, one training in a folder at a
+# time. Needs options.sh, jobs.sh, the project's folder in 'root' and the options that are named below.
+
+# existing PATH WHAT: the absolute path of what has to be there, seen from here or from the project's root
+existing() {
+    local from
+    for from in "" "${root}/"; do
+        if [ -e "${from}$1" ]; then realpath "${from}$1"; return; fi
+    done
+    die "$2: there is no $1, neither here (${PWD}) nor in ${root}"
+}
+
+# For the Python programs: this project's source, --threads, and a memory allocator that keeps what it has
+export_environment() {
+    export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}" PYTHONUNBUFFERED=1
+    export OMP_NUM_THREADS="${threads}" MKL_NUM_THREADS="${threads}"
+    # glibc would give each large block back to the system and fault it in again: 15 to 20 % of a training step.
+    export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456
+}
+
+# From --corpus, --corpus_dir and --prepare_args
+prepare_key() {
+    local listing=""
+    if [ -n "${corpus_dir}" ]; then listing=$(ls -lLR "${corpus_dir}" | cksum); fi
+    fingerprint "${corpus}" "${corpus_dir}" "${prepare_args}" "${listing}"
+}
+
+prepare_data() {
+    local from=(--download-dir downloads)
+    if [ -n "${corpus_dir}" ]; then from=(--corpus-dir "${corpus_dir}"); fi
+    "${python}" -m imlspike.bin.prepare "${corpus}" "${from[@]}" --output-dir data ${prepare_args}
+}
+
+# From --min_wav_duration and --max_wav_duration: the options of 'imlspike fit'
+limits() { echo "--min-seconds ${min_wav_duration} --max-seconds ${max_wav_duration}"; }
+
+# follow_experiments LOG NAME...: shows the progress that the log of this name tells in exp/NAME, until stop_following
+follow_experiments() {
+    local log=$1 name logs=(); shift
+    for name in "$@"; do logs+=("${name}=exp/${name}/${log}"); done
+    follow_logs "${logs[@]}"
+}
+
+# lock_experiment EXP: makes the folder and holds its lock .lock as long as this process lives. ESPnet's trainer holds
+# .training (see imlspike.espnet.atomic_save), wherever it runs and even if this script is killed.
+lock_experiment() {
+    mkdir -p "$1/.done"
+    if command -v flock > /dev/null; then
+        exec 9>> "$1/.lock"
+        flock -n 9 && flock -n "$1/.training" true ||
+            die "another process is training in $1; wait for it or end it"
+    fi
+}

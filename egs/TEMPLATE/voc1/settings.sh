@@ -1,0 +1,81 @@
+# shellcheck shell=bash disable=SC2154,SC2034,SC2086,SC2046
+# What the options of voc.sh mean: checks, folders, the configuration of each model. What holds several words is split
+# into words on purpose (SC2086, SC2046).
+
+names=()
+rate=""
+
+check_options() {
+    whole_number stage stop_stage nj threads ngpu test_utts profile_utts
+    decimal_number min_wav_duration max_wav_duration
+    at_least_one nj threads profile_utts
+    one_of ann true false
+    one_of resume true false anyway
+    local setting name
+    for setting in ${train_args}; do
+        [[ ${setting} == *.*=* ]] ||
+            die "--train_args: '${setting}' is no setting; write section.key=value, as optimizer.lr=0.0003"
+    done
+    if [ -n "${steps}" ]; then
+        whole_number steps
+        at_least_one steps
+    fi
+    [ -n "${corpus}" ] || [ "${stage}" -gt 1 ] || die "--corpus is empty; name the corpus to prepare"
+    [ -z "${corpus_dir}" ] || corpus_dir=$(existing "${corpus_dir}" --corpus_dir)
+    [ -z "${asr_model}" ] || asr_model=$(existing "${asr_model}" --asr_model)
+    config=$(existing "${config:?--config names the base of the models}" --config)
+    overrides=$(existing "${overrides:?--overrides names the folder of the models}" --overrides)
+    if ${ann}; then names=(ann); fi
+    for name in ${models}; do
+        [ "${name}" != ann ] || die "--models: ann is trained by --ann true"
+        [[ " ${names[*]-} " != *" ${name} "* ]] || die "--models: ${name} stands twice"
+        names+=("${name}")
+    done
+    [ "${#names[@]}" -gt 0 ] || die "no model: --models is empty and --ann false"
+    for name in "${names[@]}"; do
+        [ -f "${overrides}/${name}.yaml" ] || die "--models: there is no ${overrides}/${name}.yaml; there are:" \
+            "$(basename -as .yaml "${overrides}"/*.yaml | paste -sd' ' -)"
+    done
+    mkdir -p "${workdir}"
+    sound=dump/sound limited=dump/limited tested=dump/test
+    export_environment
+}
+
+# model_args NAME: the arguments of the trainer that make this model, one a line
+model_args() {
+    printf '%s\n' --config "${config}" --config "${overrides}/$1.yaml" ${train_args}
+    if [ -n "${steps}" ]; then echo "trainer.steps=${steps}"; fi
+    if [ "${ngpu}" -gt 0 ]; then
+        printf '%s\n' trainer.accelerator=gpu "trainer.devices=${ngpu}"
+    else
+        printf '%s\n' trainer.accelerator=cpu
+    fi
+}
+
+# Every model's configuration before anything else: a wrong key costs seconds, not a night. Sets the sampling rate.
+check_configs() {
+    local name found
+    log "configuration of ${names[*]}"
+    mkdir -p dump
+    found=$(for name in "${names[@]}"; do model_args "${name}" | paste -sd'\t' -; done |
+        "${python}" "${template}/check_configs.py") || exit 1
+    rate=${found%% *}
+    log "  ${found#* }"
+}
+
+# The sets to train on, and with them those that are worked on, each once
+train_sets() { printf '%s\n' "${train_set}" ${extra_train}; }
+
+all_sets() { printf '%s\n' $(train_sets) "${valid_set}" "${test_set}" | awk '!seen[$0]++'; }
+
+# spread DIR COUNT OUT: copies the tables of a data directory, of every n-th recording so that at most COUNT are left;
+# all of them where COUNT is 0
+spread() {
+    local total step=1 table
+    total=$(wc -l < "$1/wav.scp")
+    if [ "$2" -gt 0 ]; then step=$(((total + $2 - 1) / $2)); fi
+    mkdir -p "$3"
+    for table in wav.scp text utt2spk utt2dur; do
+        awk -v step="${step}" '(NR - 1) % step == 0' "$1/${table}" > "$3/${table}"
+    done
+}

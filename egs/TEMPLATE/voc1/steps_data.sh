@@ -1,0 +1,34 @@
+# shellcheck shell=bash disable=SC2154,SC2046,SC2086
+# Stages 1 and 2: data. See settings.sh for the variables.
+
+prepare_extra() { # SET
+    local from=(--download-dir downloads) language=${1#asterisk_}
+    if [ "${language}" = "$1" ]; then
+        [ -f "data/$1/wav.scp" ] || die "--extra_train: there is no data/$1/wav.scp. What isn't asterisk_<language>" \
+            "has to be a data directory that is there, as 'imlspike prepare' writes it"
+        return
+    fi
+    once "data/.done/$1" "$1" "${python}" -m imlspike.bin.prepare asterisk "${from[@]}" --output-dir data \
+        --languages "${language}"
+}
+
+format_audio() { # SET
+    once "${sound}/$1/.done" "$(fingerprint "${rate}" "data/$1/"{wav.scp,text,utt2spk})" \
+        "${python}" -m imlspike.bin.format "data/$1" --output-dir "${sound}/$1" --audio-format wav \
+        --sampling-rate "${rate}" --nj "${nj}"
+}
+
+limit_durations() { # SET
+    "${python}" -m imlspike.bin.fit "${sound}/$1" --output-dir "${limited}/$1" --input-layer none $(limits) \
+        --sampling-rate "${rate}"
+}
+
+# The recordings that are scored, each under the utterance's name
+choose_test() {
+    local name file
+    rm -rf "${tested}"
+    spread "${sound}/${test_set}" "${test_utts}" "${tested}"
+    mkdir "${tested}/audio"
+    while read -r name file; do ln -s "$(realpath "${file}")" "${tested}/audio/${name}.wav"; done < "${tested}/wav.scp"
+    log "  $(wc -l < "${tested}/wav.scp") recordings of ${test_set} are scored"
+}
