@@ -17,6 +17,8 @@ from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
+SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of joint decoding, as Speech2Text has them
+
 
 def main(argv=None) -> int:
     """Transcribe what the command line names; 1 if a file could not be transcribed, the others are."""
@@ -71,6 +73,10 @@ def parse(argv):
     add("--overwrite", action="store_true", help="transcribe again what has its output already")
     add("--decoding", choices=("greedy", "joint"), default="greedy", help="default %(default)s, the fast one")
     add("--decode-config", type=Path, metavar="YAML", help="of joint decoding: beam_size, ctc_weight, ...")
+    add("--beam-size", type=int, help="of joint decoding: hypotheses kept (default 10)")
+    add("--ctc-weight", type=float, help="of joint decoding: 0 attention only, 1 CTC only (default 0.5)")
+    add("--lm-weight", type=float, help="of joint decoding: the language model's weight (default 0)")
+    add("--lm", metavar="EXP", help="the language model (default: packed with the model or beside it)")
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--max-seconds", type=positive, default=25.0, help="longer recordings are cut (default %(default)g)")
     add("--batch-seconds", type=positive, default=120.0, help="audio decoded at once (default %(default)g)")
@@ -79,8 +85,9 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.format == "both" and not args.output_dir:
         parser.error("--format both needs --output-dir")
-    if args.decode_config and args.decoding != "joint":
-        parser.error("--decode-config is for --decoding joint")
+    for name in ("decode_config", *SEARCH):
+        if getattr(args, name) is not None and args.decoding != "joint":
+            parser.error(f"--{name.replace('_', '-')} is for --decoding joint")
     return args
 
 
@@ -110,7 +117,7 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
         torch.set_num_threads(args.threads)
     total = int(sum(seconds_of(file.path) for file in todo))
     say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
-    options = decode_options(args.decode_config)
+    options = decode_options(args)
     s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     about = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
     follow, begin = Progress("seconds of audio transcribed"), time.monotonic()
@@ -137,13 +144,14 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
     return failed
 
 
-def decode_options(path: Path | None) -> dict:
-    """The options of joint decoding in an ESPnet decoding YAML."""
-    if path is None:
-        return {}
+def decode_options(args) -> dict:
+    """The options of joint decoding: those of an ESPnet decoding YAML, and over them the command line's."""
+    given = {name: getattr(args, name) for name in SEARCH if getattr(args, name) is not None}
+    if args.decode_config is None:
+        return given
     from imlspike.espnet.beam_search import read_options
 
-    return asdict(read_options(path))
+    return asdict(read_options(args.decode_config)) | given
 
 
 def write(result: Transcript, base: Path | None, form: str, about: dict) -> None:

@@ -54,16 +54,55 @@ def find_experiment(
     if packed and model_file is None:
         return packed
     named = os.fspath(path)
-    config = (
-        packed.config
-        if packed
-        else find_one(folder, "config.yaml", _is_recogniser, "recogniser", named, EXPECTED)
-    )
+    kind = (_is_recogniser, "recogniser", named, EXPECTED)
+    config = packed.config if packed else find_one(folder, "config.yaml", *kind)
+    return Experiment(config, _model(config, model_file))
+
+
+def find_lm(experiment: Experiment, folder: str | os.PathLike | None = None) -> tuple[Path, Path]:
+    """`config.yaml` and model of the language model that belongs to a recogniser.
+
+    Args:
+        experiment: the recogniser.
+        folder: the language model's experiment; default: what is packed with the recogniser, or, of a recipe,
+            the only trained one beside it, `exp/lm*`.
+
+    Raises:
+        ValueError: if there is none or several, saying which.
+    """
+    if folder is not None:
+        config = Path(folder) / "config.yaml"
+        if not config.is_file() or not _is_lm(config):
+            raise ValueError(f"{os.fspath(folder)}: expected the experiment of a language model, as exp/lm")
+        return config, _model(config)
+    if experiment.lm_config and experiment.lm_file:
+        return experiment.lm_config, experiment.lm_file
+    here = experiment.config.parent
+    packed = (here / "meta.yaml").is_file()
+    beside = [] if packed else sorted(here.parent.glob("lm*/config.yaml"))
+    found = [config for config in beside if _is_lm(config)]
+    found = [config for config in found if (config.parent / average_criterion(config)).is_file()]
+    if len(found) == 1:
+        return found[0], _model(found[0])
+    if found:
+        several = ", ".join(str(config.parent) for config in found)
+        raise ValueError(f"{here}: several language models lie beside it, name one of them: {several}")
+    where = "is packed with it" if packed else f"lies beside it (as {here.parent}/lm, trained to the end)"
+    raise ValueError(f"{here}: no language model {where}; decode without lm_weight, or name one")
+
+
+def _model(config: Path, model_file: str | None = None) -> Path:
+    """A model of an experiment; default: the average for its first criterion."""
     model = config.parent / (model_file or average_criterion(config))
     if not model.is_file():
         there = ", ".join(sorted(file.name for file in config.parent.glob("*.pth"))) or "no .pth file"
         raise ValueError(f"{model}: no such model; there is {there}. Train to the end, or name one of them")
-    return Experiment(config, model)
+    return model
+
+
+def _is_lm(config: Path) -> bool:
+    """Whether a config.yaml is of ESPnet's LM task."""
+    return re.search(r"^lm:", config.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _read_meta(folder: Path) -> Experiment | None:

@@ -62,7 +62,8 @@ class Speech2Text:
             model_file: another model of the experiment than the average of its best epochs.
             cache_dir: where a zip is unpacked to and kept; default: a temporary folder.
             **options: of joint decoding, as `beam_size=5`; see `imlspike.espnet.decode.JointDecoder`. With
-                `lm_weight`, the language model that a pack holds is used.
+                `lm_weight`, the language model that a pack holds or that lies beside a recipe's experiment is
+                used (`imlspike.espnet.experiment.find_lm`), or the one in the experiment `lm`.
 
         Raises:
             ValueError: if there is no such recogniser, saying what was expected; for an option that this
@@ -75,17 +76,19 @@ class Speech2Text:
         if find_spec("espnet2") is None:
             raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
         from imlspike.espnet.decode import Decoder, GreedyDecoder, JointDecoder
-        from imlspike.espnet.experiment import find_experiment
+        from imlspike.espnet.experiment import find_experiment, find_lm
         from imlspike.espnet.keys import constructor_keys, unknown_key
 
         kind = GreedyDecoder if decoding == "greedy" else JointDecoder
         known = constructor_keys(kind) - constructor_keys(Decoder)
+        known |= {"lm"} if decoding == "joint" else set()
         for option in options:
             if option not in known:
                 raise ValueError(f"options of {decoding} decoding: {unknown_key(option, known)}")
         found = find_experiment(path, model_file, cache_dir)
-        if options.get("lm_weight") and "lm_file" not in options:
-            options |= {"lm_config": found.lm_config, "lm_file": found.lm_file}
+        lm = options.pop("lm", None)
+        if lm or (options.get("lm_weight") and "lm_file" not in options):
+            options |= dict(zip(("lm_config", "lm_file"), find_lm(found, lm), strict=True))
         return cls(kind(found.config, found.model, device, **options), os.fspath(path))
 
     def __call__(

@@ -202,10 +202,23 @@ def test_options_of_joint_decoding_come_from_a_yaml(folder, tmp_path, opened, ca
     assert "did you mean 'beam_size'?" in capsys.readouterr().err
 
 
+def test_options_of_joint_decoding_on_the_command_line(folder, tmp_path, opened):
+    """Over those of the YAML; without a YAML nothing else is set."""
+    words = ["--decoding", "joint", "--beam-size", 3, "--lm-weight", 0.3, "--lm", "exp/lm"]
+    assert run(folder / "x/a.wav", *words) == 0
+    (tmp_path / "decode.yaml").write_text("beam_size: 5\nctc_weight: 0.3\n")
+    assert run(folder / "x/a.wav", *words, "--decode-config", tmp_path / "decode.yaml") == 0
+    (_, alone), (_, over) = opened
+    assert alone == {"beam_size": 3, "lm_weight": 0.3, "lm": "exp/lm"}
+    assert over == alone | {"ctc_weight": 0.3, "penalty": 0.0, "maxlenratio": 0.0, "minlenratio": 0.0}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--format", "both"], "needs --output-dir"),
+        (["--lm-weight", "0.3"], "--lm-weight is for --decoding joint"),
+        (["--beam-size", "x"], "invalid int value: 'x'"),
         (["--decode-config", "a.yaml"], "for --decoding joint"),
         (["--batch-seconds", "0"], "invalid positive value: '0'"),
         (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
