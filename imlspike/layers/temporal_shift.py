@@ -50,4 +50,4 @@ class TemporalShift(nn.Module):
 
     def extra_repr(self) -> str:
         learnable = isinstance(self.alpha, nn.Parameter)
-        return f"alpha={float(self.alpha):g}, learnable={learnable}"
+        return f"alpha={self.alpha.item() if learnable else self.alpha:g}, learnable={learnable}"

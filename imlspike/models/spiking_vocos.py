@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from imlspike.neurons import IMLS, LIF, PLIF
 NEURONS = {"plif": PLIF, "lif": LIF, "imls": IMLS, "none": None}
 SHIFTS = ("off", "fixed", "learnable")
 WHOLE_NUMBERS = "sampling_rate n_fft hop_length n_mels dim intermediate_dim num_layers steps".split()
+NUMBERS = {"f_min": False, "f_max": True, "shift_alpha": False, "readout_decay": True, "layer_scale": True}
 
 
 class VocoderOutput(NamedTuple):
@@ -175,16 +177,23 @@ class SpikingVocos(nn.Module):
 
         Raises:
             FileNotFoundError: without generator.yaml or generator.pth.
-            ValueError: on an unknown argument in generator.yaml (the nearest right one is named), or weights
-                that do not fit it.
+            ValueError: on a damaged file, an unknown argument in generator.yaml (the nearest right one is
+                named), or weights that do not fit it.
         """
         config, weights = Path(directory) / "generator.yaml", Path(directory) / "generator.pth"
         for file in (config, weights):
             if not file.is_file():
                 raise FileNotFoundError(f"{file} is missing; a trained vocoder's folder has it")
-        model = cls.from_config(yaml.safe_load(config.read_text(encoding="utf-8")), source=str(config))
         try:
-            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{config} is no YAML: {error}") from None
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{weights} is damaged; copy it again ({error})") from None
+        model = cls.from_config(arguments, source=str(config))
+        try:
+            model.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(f"{weights} does not fit {config}: {error}") from None
         return model.to(device).eval()
@@ -214,8 +223,11 @@ class SpikingVocos(nn.Module):
 
 def _check(config: dict[str, Any]) -> None:
     for name in WHOLE_NUMBERS:
-        if config[name] != int(config[name]) or config[name] < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, not {config[name]}")
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {config[name]!r}")
+    for name, may_be_none in NUMBERS.items():
+        if not isinstance(config[name], int | float) and not (may_be_none and config[name] is None):
+            raise ValueError(f"{name} must be a number{' or null' * may_be_none}, not {config[name]!r}")
     n_fft, hop, rate = config["n_fft"], config["hop_length"], config["sampling_rate"]
     if n_fft % 2 or 2 * hop > n_fft:
         raise ValueError(f"n_fft must be even and at least twice hop_length ({hop}), not {n_fft}")
