@@ -141,9 +141,11 @@ class ResolutionDiscriminator(nn.Module):
         >>> tuple(ResolutionDiscriminator(n_fft=256, channels=4).spectrogram(torch.randn(2, 1000)).shape)
         (2, 2, 16, 129)
         """
-        audio = audio - audio.mean(-1, keepdim=True)
-        audio = 0.8 * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9)
-        spectrum = torch.stft(audio, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
+        with torch.autocast(audio.device.type, enabled=False):
+            audio = audio.to(self.window.dtype)
+            audio = audio - audio.mean(-1, keepdim=True)
+            audio = 0.8 * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9)
+            spectrum = torch.stft(audio, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
         return torch.view_as_real(spectrum).permute(0, 3, 2, 1)
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -175,3 +175,17 @@ def test_weights_are_normalised():
             norm, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
             norm.data.fill_(3.0), direction.data.mul_(7)
             torch.testing.assert_close(conv.weight.flatten(1).norm(dim=1), torch.full((len(norm),), 3.0))
+
+
+def test_half_precision_changes_scores_little_and_spectra_not_at_all():
+    audio = torch.randn(2, 600)
+    for discriminator in small():
+        scores, _ = discriminator(audio)
+        with torch.autocast("cpu", torch.bfloat16):
+            half, _ = discriminator(audio.bfloat16().float())
+        for one, other in zip(scores, half, strict=True):
+            torch.testing.assert_close(one, other.float(), rtol=0.1, atol=0.02)
+    resolution = ResolutionDiscriminator(128, channels=2)
+    wanted = resolution.spectrogram(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resolution.spectrogram(audio), wanted)
