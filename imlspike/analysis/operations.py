@@ -7,7 +7,8 @@ reaches (a count of 3 is 3 spikes). All others count multiply-accumulates (MACs)
 
 A tensor is spikes when it lies in the memory that a neuron's output lies in (views, transposes), or is a copy
 of it, a padding with zeros, or its product with a factor that all channels (the last axis) of a token share
-(a mask, a decay).
+(a mask, a decay). Products of spikes (gates) are spikes, and so are sums where all are worth the same (a
+read-out over time; a mean is a sum of which the factor is left for later).
 """
 
 from collections import Counter
@@ -52,6 +53,7 @@ _FREE = set(  # data that is moved or made, not computed
     "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
     "detach_ dropout native_dropout".split()
 )
+_CONSTANT, _UNKNOWN = {None, "fixed", "learned"}, "no spikes"  # thresholds: alike everywhere; none to be had
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 
 
@@ -193,6 +195,10 @@ class OperationCounter(TorchDispatchMode):
         spikes = self._spikes.get(_memory(x)) if isinstance(x, Tensor) else None
         return spikes if spikes is not None and spikes.tensor._version == spikes.version else None
 
+    def _scales(self, *tensors):
+        """The thresholds that spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
+        return {spikes.threshold if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
+
     def _counts(self, x):
         """Spike counts in the shape of `x`, or None where it isn't spikes."""
         spikes = self._source(x)
@@ -224,6 +230,8 @@ class OperationCounter(TorchDispatchMode):
             self._add("elementwise", additions=result.numel())
         elif name == "convolution":
             self._convolution(args, result)
+        elif name.startswith("_scaled_dot_product"):
+            self._attention(*args[:3])
         elif name in _ELEMENTWISE:
             additions, multiplications = _ELEMENTWISE[name]
             n = result.numel()
@@ -243,6 +251,12 @@ class OperationCounter(TorchDispatchMode):
         """Copies of spikes, and multiples that are the same for all channels, are spikes still."""
         if name in _COPIES and (counts := self._counts(args[0])) is not None:
             self._note(result, func(counts, *args[1:], **kwargs), self._source(args[0]).threshold)
+        elif name in ("sum", "mean") and self._scales(args[0]) <= _CONSTANT and len(args) > 1:
+            threshold = self._source(args[0]).threshold
+            self._note(result, aten.sum(self._counts(args[0]), *args[1:]), threshold)
+        elif name == "mul" and _UNKNOWN not in (both := self._scales(*args[:2])) and len(both - {None}) < 2:
+            counts = self._counts(args[0]) * self._counts(args[1])
+            self._note(result, counts, next(iter(both - {None}), None))
         elif name in ("mul", "div"):
             for x, factor in ((args[0], args[1]), (args[1], args[0]))[: 1 if name == "div" else 2]:
                 counts = self._counts(x)
@@ -260,6 +274,15 @@ class OperationCounter(TorchDispatchMode):
             return self._add(kind, macs=dense, dense_macs=dense)
         self._add(kind, accumulates=_accumulates(left, right, a.shape[-2], b.shape[-1]), dense_macs=dense)
         self._scaling(a if left is not None else b, b if left is not None else a, kind, result)
+
+    def _attention(self, q, k, v):
+        """A softmax attention that runs as one operation; q, k, v (B, H, N, D)."""
+        weights = q.numel() // q.shape[-1] * k.shape[-2]
+        macs = weights * (q.shape[-1] + v.shape[-1])
+        self._add("product", macs=macs, dense_macs=macs)
+        additions, multiplications = _ELEMENTWISE["_softmax"]  # and one multiplication by 1 / sqrt(D)
+        self._add("elementwise", additions=additions * weights)
+        self._add("elementwise", multiplications=(multiplications + 1) * weights)
 
     def _fourier(self, x, result):
         """Real Fourier transforms of N points over one axis, radix 2: N/4 log2 N complex butterflies each.

@@ -7,9 +7,11 @@ from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
+from imlspike.layers.stsa import STSA
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
 from imlspike.layers.temporal_shift import TemporalShift
 from imlspike.layers.time_conv import SpikingTimeConv
+from imlspike.layers.token_conv import TokenConv
 
 __all__ = [
     "DecayAttention",
@@ -19,11 +21,13 @@ __all__ = [
     "MaskedBatchNorm",
     "RepLinear",
     "RepSSA",
+    "STSA",
     "SpikingConvNeXtBlock",
     "SpikingFeedForward",
     "SpikingSubsampling",
     "SpikingTimeConv",
     "TemporalShift",
+    "TokenConv",
     "conv_output",
     "decay_attention",
     "fold_rep_linears",
