@@ -77,10 +77,17 @@ def pitch_track(samples: np.ndarray, crepe: str = "full") -> tuple[np.ndarray, n
         raise ValueError(f"{len(samples)} samples at 16 kHz; pitch needs {torchcrepe.WINDOW_SIZE}")
     audio = torch.from_numpy(np.ascontiguousarray(samples))[None]
     options = dict(hop_length=RATE // 100, fmin=50.0, fmax=550.0, model=crepe, batch_size=256, pad=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pitch, periodicity = torchcrepe.predict(audio, RATE, return_periodicity=True, **options)
-        level = torchcrepe.loudness.a_weighted(audio, RATE, RATE // 100, pad=False)
+    state = np.random.get_state()
+    np.random.seed(
+        0
+    )  # torchcrepe dithers the pitch; with the same noise each time, equal audio has equal pitch
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pitch, periodicity = torchcrepe.predict(audio, RATE, return_periodicity=True, **options)
+            level = torchcrepe.loudness.a_weighted(audio, RATE, RATE // 100, pad=False)
+    finally:
+        np.random.set_state(state)
     pitch, periodicity, level = (x[0].numpy().astype(np.float64) for x in (pitch, periodicity, level))
     periodicity = np.where(level < SILENT, 0.0, periodicity)
     return np.where(periodicity < UNVOICED, np.nan, pitch), periodicity

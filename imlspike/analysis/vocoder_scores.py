@@ -197,27 +197,36 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
 
 
 def summarize(
-    scored: Sequence[Scored], settings: Settings, resamples: int = 10000, seed: int = 0
+    scored: Sequence[Scored],
+    measures: Sequence[str],
+    twin: str | None = None,
+    resamples: int = 10000,
+    seed: int = 0,
 ) -> dict[str, dict]:
-    """System to measure to ``{"mean", "ci95", "utterances", "failed"}``, ready to be JSON.
+    """System to measure to ``{"mean", "ci95", "utterances", "failed", "to_twin"}``, ready to be JSON.
 
-    `failed` holds utterance to reason; "mean" is None where no utterance could be scored.
+    `failed` holds utterance to reason; "mean" is None where no utterance could be scored. `to_twin` holds
+    mean, ci95 and utterances of the difference to the system `twin` on the same utterances (a paired
+    bootstrap), None without one.
     """
-    systems = list(scored[0].values)
-    return {
-        name: {key: _summary(scored, name, key, resamples, seed) for key in settings.measures}
-        for name in systems
-    }
 
+    def mean(values):
+        summary = {"mean": None, "ci95": None, "utterances": len(values)}
+        if values:
+            interval = bootstrap_interval(values, np.ones(len(values)), resamples, seed)
+            summary |= {"mean": float(np.mean(values)), "ci95": list(interval)}
+        return summary
 
-def _summary(scored, name, key, resamples, seed):
-    values = [s.values[name][key] for s in scored if key in s.values[name]]
-    failed = {s.utterance: s.failed[name, key] for s in scored if (name, key) in s.failed}
-    summary = {"mean": None, "ci95": None, "utterances": len(values), "failed": failed}
-    if values:
-        interval = bootstrap_interval(values, np.ones(len(values)), resamples, seed)
-        summary |= {"mean": float(np.mean(values)), "ci95": list(interval)}
-    return summary
+    def summary(name, key):
+        rows = [(s.values[name], s.values.get(twin, {})) for s in scored if key in s.values[name]]
+        failed = {s.utterance: s.failed[name, key] for s in scored if (name, key) in s.failed}
+        pairs = [own[key] - other[key] for own, other in rows if key in other]
+        return mean([own[key] for own, _ in rows]) | {
+            "failed": failed,
+            "to_twin": mean(pairs) if pairs and name != twin else None,
+        }
+
+    return {name: {key: summary(name, key) for key in measures} for name in scored[0].values}
 
 
 def character_errors(

@@ -110,7 +110,8 @@ def score(args) -> tuple[dict, list]:
         tasks = add_griffin_lim(settings, systems[GRIFFIN_LIM], tasks, args.nj)
     work, progress = functools.partial(score_utterance, settings), Progress("utterances scored")
     scored = list(map_parallel(work, tasks, args.nj, progress, PER_PROCESS))
-    scores = summarize(scored, settings, args.resamples, args.seed)
+    twin = args.twin if args.twin in systems else None
+    scores = summarize(scored, settings.measures, twin, args.resamples, args.seed)
     errors = recognise(args, utterances, tasks, rate) if args.asr_model else {}
     order = [NATURAL, *(name for name in scores if name != NATURAL)]
     folders = {NATURAL: str(args.data_dir)} | {name: str(folder) for name, folder in systems.items()}
@@ -125,7 +126,7 @@ def score(args) -> tuple[dict, list]:
         "measures": list(args.measures),
         "left_out": left_out,
         "asr_model": args.asr_model and Path(args.asr_model).name,
-        "twin": args.twin if args.twin in systems else None,
+        "twin": twin,
         "not_scored": not_scored,
         "systems": {
             name: {"folder": folders[name], "scores": scores[name], "cer": errors.get(name)} for name in order

@@ -63,6 +63,12 @@ def test_files_in_files_out(corpus, tmp_path, capsys):
             assert low <= entry["scores"][key]["mean"] <= high
     with open(tmp_path / "scores.csv", newline="") as table:
         rows = list(csv.DictReader(table))
+    gap = systems["bad"]["scores"]["mcd"]["to_twin"]
+    assert gap["mean"] == pytest.approx(
+        systems["bad"]["scores"]["mcd"]["mean"] - systems["good"]["scores"]["mcd"]["mean"]
+    )
+    assert gap["ci95"][0] <= gap["mean"] <= gap["ci95"][1]
+    assert systems["good"]["scores"]["mcd"]["to_twin"] is None
     assert [(row["utterance"], row["system"]) for row in rows[:2]] == [
         ("u0", "natural"),
         ("u0", "griffin_lim"),
@@ -99,7 +105,7 @@ def test_a_measure_that_fails_on_an_utterance_is_counted_and_named(corpus, monke
     assert score["failed"] == {"u0": "RuntimeError: too short for me"}
     assert "PESQ of good, u0: no value" in capsys.readouterr().out
     alone = [score_utterance(Settings.of(CONFIG, ["pesq"]), Task("u0", str(corpus / "wav/u0.wav")))]
-    summary = summarize(alone, Settings.of(CONFIG, ["pesq"]), resamples=10)["natural"]["pesq"]
+    summary = summarize(alone, ["pesq"], resamples=10)["natural"]["pesq"]
     assert (summary["mean"], summary["ci95"]) == (None, None)
 
 
