@@ -13,6 +13,8 @@ import soundfile
 import torch
 import torchaudio
 
+from imlspike.data.mp3 import has_unknown_length, missing_mp3_bytes
+
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
@@ -51,8 +53,8 @@ def read_audio(
 
     Raises:
         AudioError: for a file that is missing, empty, not audio, shorter than its header promises (a WAV
-            header written by a stream, with no true length, counts as that; an MP3's is no promise), that
-            holds NaN or infinity, or doesn't match.
+            header written by a stream, with no true length, counts as that; an MP3 without the header that
+            notes its size promises nothing), that holds NaN or infinity, or doesn't match.
         ValueError: for an unknown `on_mismatch`.
 
     >>> import tempfile
@@ -108,7 +110,8 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
         name: the utterance to name in errors, where it differs from the file.
 
     Raises:
-        AudioError: for a file that is missing, empty, not audio or a truncated WAV.
+        AudioError: for a file that is missing, empty, not audio, a truncated WAV or MP3 (as far as its
+            encoder noted its size, which nearly all do), or an MP3 of which only a part would be read.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.wav"
@@ -121,11 +124,16 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
         raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
-    missing = _missing_wav_bytes(path)
+    missing = _missing_wav_bytes(path) or missing_mp3_bytes(path)
     if missing:
         raise AudioError(
             f"{who}: truncated, its header promises {missing} more bytes than there are; "
             "copy it again, or re-encode it if the shorter recording is right"
+        )
+    if has_unknown_length(path):
+        raise AudioError(
+            f"{who}: an MP3 of varying bitrate without the header that notes its length; it would be read "
+            "only in part. Convert it, as by `ffmpeg -i FILE FILE.wav`"
         )
     try:
         with soundfile.SoundFile(path) as sound:
