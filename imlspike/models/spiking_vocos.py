@@ -1,6 +1,5 @@
 """Spiking Vocos: mel spectrogram to waveform (Chen et al., arXiv 2509.13049), and Vocos, its ANN twin."""
 
-import functools
 import os
 import pickle
 from pathlib import Path
@@ -14,10 +13,9 @@ from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.layers.spiking_convnext import SHORTCUTS, SpikingConvNeXtBlock
 from imlspike.layers.temporal_shift import TemporalShift
+from imlspike.models.neuron_choice import NEURON_KINDS, NeuronChoice
 from imlspike.models.vocoder_parts import KERNEL, ISTFTHead, LogMelFeatures, SpikingVocosBackbone
-from imlspike.neurons import IMLS, LIF, PLIF
 
-NEURONS = {"plif": PLIF, "lif": LIF, "imls": IMLS, "none": None}
 SHIFTS = ("off", "fixed", "learnable")
 WHOLE_NUMBERS = "sampling_rate n_fft hop_length n_mels dim intermediate_dim num_layers steps".split()
 NUMBERS = {"f_min": False, "f_max": True, "shift_alpha": False, "readout_decay": True, "layer_scale": True}
@@ -55,7 +53,8 @@ class SpikingVocos(nn.Module):
         neuron: ``plif``, ``lif``: T passes of each block on binary spikes. ``imls``: one pass, in which a
             neuron spikes up to `steps` times at once. ``none``: Vocos; the arguments below play no part.
         steps: T.
-        neuron_conf: further arguments of `imlspike.neurons.PLIF`, `LIF` or `IMLS`.
+        neuron_conf: further arguments of `imlspike.neurons.PLIF`, `LIF` or `IMLS`; thresholds of IMLS over a
+            whole recording (``channel``, ``layer``) are not offered.
         temporal_shift: ``off``, ``fixed`` or ``learnable``: a `TemporalShift` at the head of each block.
         shift_alpha: its (first) weight.
         amplitude_shortcut: ``abs``, ``signed`` or ``off``, see `SpikingConvNeXtBlock`.
@@ -98,18 +97,15 @@ class SpikingVocos(nn.Module):
         self.sampling_rate, self.hop_length, self.n_mels = sampling_rate, hop_length, n_mels
         self.feature_extractor = LogMelFeatures(sampling_rate, n_fft, hop_length, n_mels, f_min, f_max)
         layer_scale = 1 / num_layers if layer_scale is None else layer_scale
-        options = {"layer_scale": layer_scale, "kernel": KERNEL, "amplitude_shortcut": "off"}
-        if neuron != "none":
-            options["neuron"] = _neuron(self.config)
-            options["steps"] = 1 if neuron == "imls" else steps
-            options["amplitude_shortcut"] = amplitude_shortcut
-        shifts = [None] * num_layers
-        if neuron != "none" and temporal_shift != "off":
-            learnable = temporal_shift == "learnable"
-            shifts = [TemporalShift(dim, shift_alpha, learnable) for _ in range(num_layers)]
-        blocks = [
-            SpikingConvNeXtBlock(dim, intermediate_dim, temporal_shift=shift, **options) for shift in shifts
-        ]
+        neurons = _neurons(self.config)
+        shortcut = amplitude_shortcut if neurons.spiking else "off"
+        blocks = []
+        for _ in range(num_layers):
+            shift = None
+            if neurons.spiking and temporal_shift != "off":
+                shift = TemporalShift(dim, shift_alpha, learnable=temporal_shift == "learnable")
+            sizes = (dim, intermediate_dim, neurons, neurons.time)
+            blocks.append(SpikingConvNeXtBlock(*sizes, layer_scale, shortcut, shift, KERNEL))
         self.backbone = SpikingVocosBackbone(n_mels, dim, blocks, readout_decay)
         self.head = ISTFTHead(dim, n_fft, hop_length)
 
@@ -237,7 +233,7 @@ def _check(config: dict[str, Any]) -> None:
             f"0 <= f_min < f_max <= half the sampling rate ({rate / 2:g}) must hold; they are "
             f"{config['f_min']:g} and {top:g}"
         )
-    check_choice("neuron", config["neuron"], NEURONS)
+    check_choice("neuron", config["neuron"], NEURON_KINDS)
     check_choice("temporal_shift", config["temporal_shift"], SHIFTS)
     check_choice("amplitude_shortcut", config["amplitude_shortcut"], SHORTCUTS)
     if config["neuron"] == "imls" and config["temporal_shift"] != "off":
@@ -247,18 +243,8 @@ def _check(config: dict[str, Any]) -> None:
         raise ValueError(f"readout_decay must be above 0 and at most 1, or None for the mean, not {decay}")
 
 
-def _neuron(config: dict[str, Any]):
-    """A function that makes the neuron of this configuration."""
-    cls, conf = NEURONS[config["neuron"]], config["neuron_conf"]
-    known = constructor_keys(cls) - {"levels", "token_dim", "channel_dims"}
-    for key in conf:
-        if key not in known:
-            raise ValueError(f"neuron_conf of {config['neuron']}: {unknown_key(key, known)}")
-    if cls is not IMLS:
-        return functools.partial(cls, **conf)
-    if conf.get("threshold") in ("channel", "layer"):
-        raise ValueError(
-            f"neuron_conf: threshold {conf['threshold']} would see the whole recording, which could not be "
-            "decoded in chunks; use token, fixed or learned"
-        )
-    return functools.partial(cls, levels=config["steps"], **conf)
+def _neurons(config: dict[str, Any]) -> NeuronChoice:
+    """Makes the neurons. As in the paper's code the reset has a gradient; IMLS sends theta times counts."""
+    kind = config["neuron"]
+    ours = {"amplitude": "theta"} if kind == "imls" else {"detach_reset": False}
+    return NeuronChoice(kind, config["steps"], {} if kind == "none" else ours | config["neuron_conf"])
