@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from imlspike.data.keys import unknown_key
 from imlspike.espnet.config import ConfigError, read_yaml
 from imlspike.espnet.ctc_prefix import NEVER, CTCPrefix
-from imlspike.espnet.keys import unknown_key
 
 PRE_BEAM = 1.5  # CTC scores this many times the beam's tokens: those that the other scorers like best
 END_STEPS, END_MARGIN = 3, -10.0  # of Watanabe et al. 2017, Eq. (50): M and D_end

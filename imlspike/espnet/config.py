@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from imlspike.data.files import atomic_write
+from imlspike.data.keys import constructor_keys, unknown_key
 from imlspike.espnet import register
-from imlspike.espnet.keys import constructor_keys, unknown_key
 
 
 class ConfigError(ValueError):

@@ -5,7 +5,7 @@ import inspect
 from espnet.nets.scorer_interface import BatchScorerInterface
 from espnet2.asr.decoder.abs_decoder import AbsDecoder
 
-from imlspike.espnet.keys import constructor_keys, unknown_key
+from imlspike.data.keys import constructor_keys, unknown_key
 from imlspike.models import IMLSpikeformerDecoder
 
 

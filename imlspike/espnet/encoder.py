@@ -6,7 +6,7 @@ import torch
 from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 
-from imlspike.espnet.keys import constructor_keys, unknown_key
+from imlspike.data.keys import constructor_keys, unknown_key
 from imlspike.models import IMLSpikeformerEncoder
 
 

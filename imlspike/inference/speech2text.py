@@ -75,9 +75,9 @@ class Speech2Text:
         check_device(device)
         if find_spec("espnet2") is None:
             raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
+        from imlspike.data.keys import constructor_keys, unknown_key
         from imlspike.espnet.decode import Decoder, GreedyDecoder, JointDecoder
         from imlspike.espnet.experiment import find_experiment, find_lm
-        from imlspike.espnet.keys import constructor_keys, unknown_key
 
         kind = GreedyDecoder if decoding == "greedy" else JointDecoder
         known = constructor_keys(kind) - constructor_keys(Decoder)

@@ -9,9 +9,9 @@ import torch
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from benchmarks.estimate import build  # noqa: E402
+from imlspike.data.keys import constructor_keys  # noqa: E402
 from imlspike.espnet.beam_search import read_options  # noqa: E402
 from imlspike.espnet.config import read_yaml, resolve  # noqa: E402
-from imlspike.espnet.keys import constructor_keys  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 YAMLS = [
