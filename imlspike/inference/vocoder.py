@@ -28,8 +28,8 @@ class Vocoder:
     """A trained vocoder: mel spectrograms or waveforms to waveforms. `from_pretrained` makes one.
 
     What is longer than `chunk_seconds` is worked off in chunks that overlap by what the network sees around a
-    frame: the result is that of the whole, up to rounding, and memory doesn't grow. (Rounding can turn over a
-    spike of a spiking model, in a chunk as with another number of threads; see the README.)
+    frame: the result is that of the whole, and memory doesn't grow. (Up to rounding: it can, rarely, move a
+    spike of a spiking model, as another number of threads can.)
 
     Args:
         model: a `imlspike.models.SpikingVocos`; it is switched to evaluation.
