@@ -140,13 +140,8 @@ profile() {
 }
 
 run_profile() {
-    local name=$1 model=$2 out=$3 table step
-    mkdir -p "${out}/data"
-    step=$(wc -l < "${sound}/${profile_set}/wav.scp") # every step-th utterance makes at most --profile_utts of them
-    step=$(((step + profile_utts - 1) / profile_utts))
-    for table in wav.scp text utt2spk utt2dur; do
-        awk -v step="${step}" '(NR - 1) % step == 0' "${sound}/${profile_set}/${table}" > "${out}/data/${table}"
-    done
+    local name=$1 model=$2 out=$3
+    spread "${sound}/${profile_set}" "${profile_utts}" "${out}/data"
     logged "${out}/log" "${python}" -m imlspike.bin.profile --config "exp/${name}/config.yaml" --model "${model}" \
         --data-dir "${out}/data" --output-dir "${out}" --beam "$(beam_size)"
 }

@@ -35,6 +35,18 @@ prepare_data() {
 # From --min_wav_duration and --max_wav_duration: the options of 'imlspike fit'
 limits() { echo "--min-seconds ${min_wav_duration} --max-seconds ${max_wav_duration}"; }
 
+# spread DIR COUNT OUT: copies the tables of a data directory, of every n-th recording so that at most COUNT are left;
+# all of them where COUNT is 0
+spread() {
+    local total step=1 table
+    total=$(wc -l < "$1/wav.scp")
+    if [ "$2" -gt 0 ]; then step=$(((total + $2 - 1) / $2)); fi
+    mkdir -p "$3"
+    for table in wav.scp text utt2spk utt2dur; do
+        awk -v step="${step}" '(NR - 1) % step == 0' "$1/${table}" > "$3/${table}"
+    done
+}
+
 # follow_experiments LOG NAME...: shows the progress that the log of this name tells in exp/NAME, until stop_following
 follow_experiments() {
     local log=$1 name logs=(); shift

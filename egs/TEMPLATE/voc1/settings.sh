@@ -67,15 +67,3 @@ check_configs() {
 train_sets() { printf '%s\n' "${train_set}" ${extra_train}; }
 
 all_sets() { printf '%s\n' $(train_sets) "${valid_set}" "${test_set}" | awk '!seen[$0]++'; }
-
-# spread DIR COUNT OUT: copies the tables of a data directory, of every n-th recording so that at most COUNT are left;
-# all of them where COUNT is 0
-spread() {
-    local total step=1 table
-    total=$(wc -l < "$1/wav.scp")
-    if [ "$2" -gt 0 ]; then step=$(((total + $2 - 1) / $2)); fi
-    mkdir -p "$3"
-    for table in wav.scp text utt2spk utt2dur; do
-        awk -v step="${step}" '(NR - 1) % step == 0' "$1/${table}" > "$3/${table}"
-    done
-}

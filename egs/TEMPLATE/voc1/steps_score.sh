@@ -32,3 +32,20 @@ score() {
         --systems "${systems[@]}" --model "exp/${names[0]}" --output-dir exp/scores --nj "${nj}" "${options[@]}"
     log "  exp/scores/scores.md"
 }
+
+profile() {
+    local name=$1 out=exp/$1/profile model
+    model=$(trained "${name}") || return 1
+    once "${out}/.done" "$(fingerprint "$(stamp "${model}")" "${profile_utts}" "${tested}/wav.scp")" \
+        run_profile "${name}" "${out}"
+}
+
+run_profile() { # NAME OUT
+    spread "${tested}" "${profile_utts}" "$2/data"
+    logged "$2/log" "${python}" -m imlspike.bin.profile --exp "exp/$1" --data-dir "$2/data" --output-dir "$2"
+}
+
+report() {
+    "${python}" -m imlspike.bin.report_vocoder "${names[@]/#/exp/}" --scores exp/scores --command "${command_line}" \
+        --output exp/RESULTS.md
+}
