@@ -76,7 +76,7 @@ def pitch_track(samples: np.ndarray, crepe: str = "full") -> tuple[np.ndarray, n
     if len(samples) < torchcrepe.WINDOW_SIZE:
         raise ValueError(f"{len(samples)} samples at 16 kHz; pitch needs {torchcrepe.WINDOW_SIZE}")
     audio = torch.from_numpy(np.ascontiguousarray(samples))[None]
-    options = dict(hop_length=RATE // 100, fmin=50.0, fmax=550.0, model=crepe, batch_size=256, pad=False)
+    options = dict(hop_length=RATE // 100, fmin=50.0, fmax=550.0, model=crepe, batch_size=64, pad=False)
     state = np.random.get_state()
     np.random.seed(
         0

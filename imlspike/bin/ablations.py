@@ -85,6 +85,8 @@ def write_table(runs: list[Run], args: argparse.Namespace) -> int:
 
 def markdown(shown: str, said: list[str], about: dict, results: dict) -> str:
     """The text of RESULTS.md."""
+    from imlspike.bin.report import made_on
+
     notes = NOTES.format(measure=results["measure"].upper(), decoding=results["decoding"])
     seeds = sorted({run["seed"] for run in results["runs"]})
     sources = sorted({run["source"] or "unknown" for run in results["runs"]})
@@ -92,9 +94,7 @@ def markdown(shown: str, said: list[str], about: dict, results: dict) -> str:
     lines += ["", "## How", "", f"- command: `{about['command']}`"]
     lines += [f"- seeds: {', '.join(map(str, seeds))}"]
     lines += [f"- git: {', '.join(sources)} (of the trainings), {about['git']} (of this table)"]
-    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in about['versions'].items())}"]
-    lines += [f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *made_on(about), ""])
 
 
 if __name__ == "__main__":

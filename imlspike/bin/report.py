@@ -103,9 +103,14 @@ def made(about: dict, experiments: list[dict]) -> list[str]:
         value = about["lm"]["perplexity"]
         lines += [f"- language model: {about['lm']['name']}" + (f", perplexity {value:.1f}" if value else "")]
     lines += [f"- seed: {', '.join(sorted({str(e['seed']) for e in experiments}))}"]
-    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in about['versions'].items())}"]
-    lines += [f"- git: {about['git']}"]
-    return [*lines, f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}"]
+    return [*lines, f"- git: {about['git']}", *made_on(about)]
+
+
+def made_on(about: dict) -> list[str]:
+    """The lines of versions and machine of what `surroundings` gave."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    machine = f"{about['cpu']}, {about['cores']} cores, {about['system']}"
+    return [f"- versions: {versions}", f"- machine: {machine}"]
 
 
 def perplexity(lm: Path) -> float | None:

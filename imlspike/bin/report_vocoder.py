@@ -25,7 +25,7 @@ from imlspike.analysis.vocoder_report import (
 )
 from imlspike.analysis.vocoder_scores import NATURAL
 from imlspike.analysis.vocoder_table import SHOWN, score_notes, scores_table
-from imlspike.bin.report import surroundings
+from imlspike.bin.report import made_on, surroundings
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir
@@ -201,13 +201,11 @@ def sound_table(heard: Mapping, folder: Path) -> str:
 def made(experiments: Sequence[Mapping], scores: Mapping, about: Mapping) -> list[str]:
     """What the results were made with: command, trainings, seeds, versions, source, machine, settings."""
     lines = [f"- command: `{about['command'].strip()}`"] if about["command"] else []
-    libraries = about["versions"] | scores["versions"]
-    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in libraries.items())}"]
     lines += [f"- git: {about['git']} (of this report)"]
     lines += [
         f"- bootstrap: {scores['bootstrap']['resamples']} resamples, seed {scores['bootstrap']['seed']}"
     ]
-    lines += [f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}", ""]
+    lines += [*made_on({**about, "versions": about["versions"] | scores["versions"]}), ""]
     if experiments:
         lines += [training_table(experiments), ""]
     for e in experiments:

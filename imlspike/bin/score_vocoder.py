@@ -6,6 +6,7 @@ imlspike score-vocoder --data-dir data/test --model exp/ann --systems ann=exp/an
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,7 @@ LIBRARIES = ("pesq", "pystoi", "torchcrepe", "visqol-python", "torch", "torchaud
 def main(argv=None) -> int:
     """Write scores.json, scores.csv and scores.md; print the table. Returns the exit status."""
     args = parse(argv)
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
     try:
         report, scored = score(args)
         files = write_scores(report, scored, args.output_dir)

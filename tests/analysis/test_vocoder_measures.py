@@ -24,9 +24,11 @@ from imlspike.analysis.vocoder_measures import (
     pesq,
     pitch_error,
     utmos,
+    visqol,
     vuv_f1,
     why_not,
 )
+from imlspike.data.audio import read_audio
 from imlspike.models.vocoder_parts import LogMelFeatures
 
 from .vocoder_audio import RATE, noisy, voice
@@ -75,6 +77,18 @@ def test_equal_audio_is_best_and_noise_makes_it_worse_and_worse(key, function, b
     if key != "pitch":  # its frames change with the noise
         assert values == order
     assert abs(values[-1] - best) > 1e-3
+
+
+def test_visqol_on_real_speech(real_audio):
+    """Here only: without a compiled copy in its cache the library takes half a minute to make one."""
+    needs("visqol")
+    path = next((real_audio / "LibriSpeech").rglob("*.flac"), None)
+    if path is None:
+        pytest.skip(f"no FLAC under {real_audio}/LibriSpeech")
+    wave = read_audio(path, RATE)[: 2 * RATE]
+    values = [visqol(sound(wave), sound(noisy(wave, level))) for level in (0.0, 0.001, 0.01)]
+    assert values[0] == pytest.approx(4.732, abs=1e-3)
+    assert values == sorted(values, reverse=True) and values[2] < 4
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))

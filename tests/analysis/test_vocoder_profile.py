@@ -55,6 +55,15 @@ def test_with_a_temporal_shift_the_counted_blocks_are_the_papers_equations():
     assert report["operations_not_known"] == {}
 
 
+def test_the_default_model_is_the_one_of_table_3():
+    model = SpikingVocos(neuron="none").eval()
+    report = vocoder_report(profile_vocoder(model, [Heard("a", 0.05, torch.randn(1200))]), model)
+    frames = 1200 // 256 + 1
+    assert report["blocks"]["paper"] * 0.05 == pytest.approx(1e-6 * spiking_vocos_energy(frames).blocks)
+    assert report["model"]["paper"] * 0.05 == pytest.approx(1e-6 * spiking_vocos_energy(frames).model)
+    assert report["table_3"]["blocks"] == pytest.approx(58.0e9, abs=0.05e9)  # as printed
+
+
 def test_without_a_shift_the_first_convolution_runs_once():
     result = measured(vocoder())
     macs = {row.name: row.macs for row in result.parts["backbone"] if row.kind == "weights"}
