@@ -7,13 +7,12 @@ and what comes out. B batch, S samples, L frames, C channels, F = n_fft / 2 + 1 
 import math
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 
+from imlspike.layers.log_mel import LogMel
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 
 LARGEST_LOG_MAGNITUDE = math.log(100)
-LEAST_MEL = 1e-7
 KERNEL = 7  # frames under every convolution
 
 
@@ -41,61 +40,12 @@ class FourierHead(nn.Module):
         raise NotImplementedError
 
 
-class LogMelFeatures(FeatureExtractor):
-    """The natural logarithm of a mel spectrogram of magnitudes, as Vocos takes it.
-
-    Hann window of `n_fft` samples, frames centred on multiples of `hop_length` (the ends are reflected), mel
-    bands of the HTK scale without normalisation, magnitudes below 1e-7 raised to it.
-
-    Args:
-        sampling_rate: Hz.
-        n_fft, hop_length: samples.
-        n_mels: bands.
-        f_min, f_max: Hz, ends of the bands; None: half the sampling rate.
-
-    Forward: audio (B, S) of at least n_fft / 2 + 1 samples -> (B, n_mels, S // hop_length + 1).
-    Half-precision audio is raised to fp32.
-
-    Raises:
-        ValueError: audio that is no (B, S), or too short.
+class LogMelFeatures(LogMel, FeatureExtractor):
+    """What Vocos reads: `imlspike.layers.log_mel.LogMel`, whose arguments it has.
 
     >>> LogMelFeatures(16000, 512, 128, 40)(torch.zeros(1, 1280)).shape
     torch.Size([1, 40, 11])
     """
-
-    def __init__(
-        self,
-        sampling_rate: int,
-        n_fft: int,
-        hop_length: int,
-        n_mels: int,
-        f_min: float = 0.0,
-        f_max: float | None = None,
-    ):
-        super().__init__()
-        self.n_fft, self.hop_length = n_fft, hop_length
-        f_max = sampling_rate / 2 if f_max is None else f_max
-        bands = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sampling_rate)
-        # Both follow from the configuration, so checkpoints do without them.
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("bands", bands.T.contiguous(), persistent=False)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """See the class."""
-        if audio.dim() != 2 or audio.shape[1] <= self.n_fft // 2:
-            raise ValueError(
-                f"expected audio (B, S) of more than {self.n_fft // 2} samples, got {tuple(audio.shape)}"
-            )
-        with torch.autocast(audio.device.type, enabled=False):
-            spectrum = torch.stft(
-                audio.to(self.window.dtype),
-                self.n_fft,
-                self.hop_length,
-                window=self.window,
-                center=True,
-                return_complex=True,
-            )
-            return (self.bands @ spectrum.abs()).clamp(min=LEAST_MEL).log()
 
 
 class SpikingVocosBackbone(Backbone):
