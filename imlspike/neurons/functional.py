@@ -2,11 +2,12 @@
 
 :func:`lif_step` is the definition and differentiates through autograd. :func:`lif` runs T steps in place
 with one hand-written backward pass; it computes the same numbers and the same gradients, faster and in less
-memory.
+memory: piece by piece, so that all passes over a piece hit the cache, and keeping only the input.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,9 @@ class LIFParameters(NamedTuple):
 
 
 DEFAULT = LIFParameters()
+
+# Elements of x, over all T, that a thread works on at a time: all passes over them hit its cache.
+_PIECE = 1 << 16
 
 # Everything below works with u = V - rest, the potential above rest, in which rest is zero and equation 1
 # with the input decayed is one linear interpolation.
@@ -108,13 +112,14 @@ def lif(x: Tensor, v: Tensor | None = None, p: LIFParameters = DEFAULT) -> tuple
         )
     if torch.compiler.is_compiling():  # exporters want plain operations, compilers fuse them on their own
         return _unrolled(x, v, p)
-    u = x.new_zeros(x.shape[1:]) if v is None else v - p.rest
+    currents = x.reshape(len(x), math.prod(x.shape[1:]))
+    u = currents.new_zeros(currents.shape[1]) if v is None else v.reshape(-1) - p.rest
     leak_grad = isinstance(p.leak, Tensor) and p.leak.requires_grad
     if torch.is_grad_enabled() and (x.requires_grad or u.requires_grad or leak_grad):
-        s, u = _FusedLIF.apply(x, u, p.leak, p)
+        s, u = _FusedLIF.apply(currents, u, p.leak, p)
     else:
-        s, u, _ = _integrate(x, u, p.leak, p, keep=False)
-    return s, u + p.rest
+        s, u = _integrate(currents, u, p.leak, p)
+    return s.view(x.shape), u.view(x.shape[1:]) + p.rest
 
 
 def _unrolled(x: Tensor, v: Tensor | None, p: LIFParameters) -> tuple[Tensor, Tensor]:
@@ -126,28 +131,40 @@ def _unrolled(x: Tensor, v: Tensor | None, p: LIFParameters) -> tuple[Tensor, Te
     return torch.stack(spikes), v
 
 
-def _integrate(
-    x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes, last potential and, if asked to keep them, the potentials H of all steps (before the reset)."""
-    spikes = torch.empty_like(x)
-    potentials = torch.empty_like(x if keep else x[:1])
+# Below, x is (T, N), u is (N).
+
+
+def _cuts(x: Tensor) -> list[slice]:
+    """Pieces of the N neurons: on a CPU so many that what is worked on at a time stays in the cache."""
+    steps, neurons = x.shape
+    if x.device.type != "cpu":
+        return [slice(0, neurons)]
+    size = max(1, _PIECE * torch.get_num_threads() // max(1, steps))
+    return [slice(start, start + size) for start in range(0, neurons, size)]
+
+
+def _integrate(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> tuple[Tensor, Tensor]:
+    """Spikes and the last potential."""
+    spikes = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     u = u.clone()
-    for t in range(x.shape[0]):
-        s, h = spikes[t], potentials[t if keep else 0]
+    for cut in _cuts(x):
+        h, after = torch.empty_like(u[cut]), u[cut]
+        _run(x[:, cut], after, leak, p, [h] * len(x), spikes[:, cut], [after] * len(x))
+    return spikes, u
+
+
+def _run(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters, h, s, after) -> None:
+    """Fills h, s and after, of each step the potentials before the reset, the spikes, and those after it."""
+    for current, ht, st, left in zip(x, h, s, after, strict=True):
         if p.decay_input:
-            torch.lerp(u, x[t], leak, out=h)
+            torch.lerp(u, current, leak, out=ht)
         else:
-            torch.mul(u, 1 - leak, out=h).add_(x[t])
-        torch.ge(h, p.threshold - p.rest, out=s)
-        _reset(h, s, p, out=u)
-    return spikes, u, potentials
-
-
-def _reset(h: Tensor, s: Tensor, p: LIFParameters, out: Tensor | None = None) -> Tensor:
-    if p.v_reset is None:
-        return torch.add(h, s, alpha=-p.threshold, out=out)
-    return torch.addcmul(h, h, s, value=-1, out=out)
+            torch.mul(u, 1 - leak, out=ht).add_(current)
+        torch.ge(ht, p.threshold - p.rest, out=st)
+        if p.v_reset is None:
+            u = torch.add(ht, st, alpha=-p.threshold, out=left)
+        else:
+            u = torch.addcmul(ht, ht, st, value=-1, out=left)
 
 
 class _FusedLIF(torch.autograd.Function):
@@ -161,38 +178,51 @@ class _FusedLIF(torch.autograd.Function):
 
     (detached reset: only q_t is multiplied by d_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t
     and dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
+
+    Only the input is kept: to run a piece of the neurons again is cheaper than to store their potentials.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> tuple[Tensor, Tensor]:
-        spikes, last, potentials = _integrate(x, u, leak, p, keep=True)
         learned = isinstance(leak, Tensor)
         ctx.p, ctx.leak = p._replace(leak=0.0), None if learned else leak
-        saved = (x if p.decay_input else None, u, leak) if learned else (None, None, None)
-        ctx.save_for_backward(potentials, spikes, *saved)
-        return spikes, last
+        ctx.save_for_backward(x, u, leak if learned else None)
+        return _integrate(x, u, leak, p)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_spikes: Tensor, grad_last: Tensor):
-        potentials, spikes, x, first, leak = ctx.saved_tensors
-        p, learned = ctx.p, leak is not None
+        x, u, leak = ctx.saved_tensors
+        learned = leak is not None
         leak = leak if learned else ctx.leak
-        grad_x, g, grad_leak = torch.empty_like(potentials), grad_last, 0.0
-        for t in range(len(potentials) - 1, -1, -1):
-            h, s, q = potentials[t], spikes[t], grad_spikes[t]
-            if not p.detach_reset:
-                q = (
-                    torch.add(q, g, alpha=-p.threshold)
-                    if p.v_reset is None
-                    else torch.addcmul(q, g, h, value=-1)
-                )
-            if p.v_reset is not None:
-                g = torch.addcmul(g, g, s, value=-1)
-            grad_h = torch.addcmul(g, q, p.surrogate.derivative(h - (p.threshold - p.rest)))
-            if learned:
-                u = _reset(potentials[t - 1], spikes[t - 1], p) if t else first
-                grad_leak = grad_leak + (grad_h * (x[t] - u if p.decay_input else -u)).sum()
-            torch.mul(grad_h, leak if p.decay_input else 1.0, out=grad_x[t])
-            g = grad_h.mul_(1 - leak)
-        return grad_x, g, grad_leak if learned else None, None
+        grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        grad_u = torch.empty_like(u)
+        tensors = (x, u, grad_spikes, grad_last, grad_x, grad_u)
+        slopes = [_backward(*(each[..., cut] for each in tensors), leak, ctx.p) for cut in _cuts(x)]
+        return grad_x, grad_u, sum(slopes, torch.zeros_like(leak)) if learned else None, None
+
+
+def _backward(x, u, grad_spikes, grad_last, grad_x, grad_u, leak, p: LIFParameters) -> Tensor | None:
+    """Fills grad_x and grad_u; returns dL/dleak where the leak is a tensor. The equations are above."""
+    h, s, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x) + 1, *u.shape)
+    before[0] = u
+    _run(x, u, leak, p, h.unbind(), s.unbind(), before[1:].unbind())
+    slopes = p.surrogate.derivative(h - (p.threshold - p.rest))
+    g, keep = grad_last, 1 - leak
+    for ht, st, q, slope, out in reversed(list(zip(h, s, grad_spikes, slopes, grad_x, strict=True))):
+        if not p.detach_reset:
+            if p.v_reset is None:
+                q = torch.add(q, g, alpha=-p.threshold)
+            else:
+                q = torch.addcmul(q, g, ht, value=-1)
+        if p.v_reset is not None:
+            g = torch.addcmul(g, g, st, value=-1)
+        g = torch.addcmul(g, q, slope, out=out) * keep
+    grad_u.copy_(g)
+    grad_leak = None
+    if isinstance(leak, Tensor):
+        current = torch.sub(x, before[:-1], out=h) if p.decay_input else before[:-1].neg_()
+        grad_leak = current.mul_(grad_x).sum()
+    if p.decay_input:
+        grad_x.mul_(leak)
+    return grad_leak

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.neurons import LIF, PLIF, SURROGATES
+from imlspike.neurons import LIF, PLIF, SURROGATES, functional
 from imlspike.neurons.functional import LIFParameters, lif, lif_step
 
 # input current, options, spikes, last potential: worked out with pencil and paper
@@ -218,6 +218,30 @@ def test_views_and_strided_inputs():
     assert torch.equal(LIF()(spread), LIF()(spread.contiguous()))
 
 
+def test_cutting_into_pieces_changes_nothing(monkeypatch):
+    """Pieces for the cache: spikes, potentials and gradients are those of one piece."""
+    torch.manual_seed(0)
+    x = (2 * torch.randn(4, 3, 7, 5, dtype=torch.float64)).requires_grad_()
+    v = torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True)
+    neuron, weights, results = PLIF(tau=3.0).double(), torch.randn_like(x), []
+    for piece in (10**6, 4 * 8, 1):
+        monkeypatch.setattr(functional, "_PIECE", piece)
+        spikes, last = neuron.run(x, v)
+        grads = torch.autograd.grad((spikes * weights).sum() + last.sum(), [x, v, neuron.w])
+        results.append((spikes, last, *grads))
+    assert 0 < results[0][0].mean() < 1
+    for other in results[1:]:
+        assert torch.equal(results[0][0], other[0])
+        torch.testing.assert_close(results[0][1:], other[1:], rtol=1e-12, atol=1e-12)
+
+
+def test_only_the_input_is_kept_for_the_backward_pass():
+    x, kept = torch.randn(4, 50, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        PLIF()(x)
+    assert sum(kept) <= x.numel() + 50 + 2
+
+
 def test_plif_starts_as_lif_and_learns_tau():
     torch.manual_seed(0)
     x = 2 * torch.randn(8, 200)
@@ -292,6 +316,9 @@ def test_an_exported_program_computes_the_same():
 
 def test_empty_tensors():
     assert LIF()(torch.zeros(4, 0, 3)).shape == (4, 0, 3)
+    neuron = PLIF()
+    neuron(torch.zeros(4, 0, 3)).sum().backward()
+    assert neuron.w.grad == 0
     spikes, v = LIF(v_reset=-0.5).run(torch.zeros(0, 3))
     assert spikes.shape == (0, 3) and v.tolist() == [-0.5] * 3
 
