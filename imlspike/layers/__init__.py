@@ -6,6 +6,7 @@ from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
+from imlspike.layers.spike_linear import SpikeLinear, spike_products_supported
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 from imlspike.layers.stsa import STSA
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
@@ -22,6 +23,7 @@ __all__ = [
     "RepLinear",
     "RepSSA",
     "STSA",
+    "SpikeLinear",
     "SpikingConvNeXtBlock",
     "SpikingFeedForward",
     "SpikingSubsampling",
@@ -34,5 +36,6 @@ __all__ = [
     "hierarchical_decay",
     "integer_supported",
     "row_sums",
+    "spike_products_supported",
     "synchronise_norms",
 ]

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from imlspike.layers.spike_linear import SpikeLinear
 from imlspike.layers.temporal_shift import TemporalShift
+from imlspike.neurons import LIF
 
 SHORTCUTS = ("abs", "signed", "off")
 
@@ -72,10 +74,11 @@ class SpikingConvNeXtBlock(nn.Module):
         self.dwconv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.neuron1 = neuron() if neuron else nn.Identity()
-        self.pwconv1 = nn.Linear(dim, intermediate_dim)
+        linear = SpikeLinear if isinstance(self.neuron1, LIF) else nn.Linear
+        self.pwconv1 = linear(dim, intermediate_dim)
         self.act = nn.GELU()
         self.neuron2 = neuron() if neuron else nn.Identity()
-        self.pwconv2 = nn.Linear(intermediate_dim, dim)
+        self.pwconv2 = linear(intermediate_dim, dim)
         self.gamma = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
