@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "neurons": set(),
     "layers": {"neurons"},
     "models": BELOW_MODELS | {"data"},
-    "losses": BELOW_MODELS,
+    "losses": BELOW_MODELS | {"data"},
     "data": set(),
     **dict.fromkeys(USES, BELOW_USES),
     "inference": BELOW_USES | USES,

@@ -30,3 +30,21 @@ def blank(x: Tensor, layout: Layout) -> Tensor:
     tensor([1., 1., 1., 0.])
     """
     return x if layout.full else x * layout.mask[..., None].to(x.dtype)
+
+
+class StepDropout(nn.Dropout):
+    """Dropout of (T, ...) that leaves out the same values at all T steps.
+
+    Were they drawn for each step, the mean over T would hardly lose any. It is less to draw, too.
+
+    >>> import torch
+    >>> kept = StepDropout(0.5)(torch.ones(4, 100))
+    >>> torch.equal(kept[0], kept[3]), kept.unique().tolist()
+    (True, [0.0, 2.0])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if len(x) == 1 or not self.training or not self.p:
+            return super().forward(x)
+        return x * super().forward(x.new_ones(1, *x.shape[1:]))

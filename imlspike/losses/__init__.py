@@ -12,11 +12,13 @@ from imlspike.losses.distillation import DistillationLoss, FeatureAdapter
 from imlspike.losses.gan import feature_matching, hinge_discriminator, hinge_generator
 from imlspike.losses.mel import MelLoss
 from imlspike.losses.phase import anti_wrap, magnitude_loss, phase_loss, phase_parts
+from imlspike.losses.spikevoice import SpikeVoiceLoss, learned_durations
 
 __all__ = [
     "DistillationLoss",
     "FeatureAdapter",
     "MelLoss",
+    "SpikeVoiceLoss",
     "anti_wrap",
     "average_by_duration",
     "beta_binomial_prior",
@@ -25,6 +27,7 @@ __all__ = [
     "forward_sum_loss",
     "hinge_discriminator",
     "hinge_generator",
+    "learned_durations",
     "magnitude_loss",
     "monotonic_alignment",
     "phase_loss",

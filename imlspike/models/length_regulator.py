@@ -1,4 +1,4 @@
-"""From tokens to frames and back: repeat each token for its duration, average frames over each token."""
+"""From tokens to frames: each token repeated for its duration."""
 
 import torch
 from torch import Tensor
@@ -28,28 +28,3 @@ def regulate(x: Tensor, durations: Tensor) -> tuple[Tensor, Layout]:
     token = token + durations.shape[1] * torch.arange(layout.batch, device=x.device)[:, None]
     repeated = x.flatten(1, 2).index_select(1, token.flatten()).unflatten(1, token.shape)
     return (repeated if layout.full else repeated * layout.mask[..., None].to(x.dtype)), layout
-
-
-def average_by_token(values: Tensor, durations: Tensor) -> Tensor:
-    """Mean of frame-wise values over each token, such as the pitch and the energy of a phoneme.
-
-    Args:
-        values: (B, L), floating point.
-        durations: (B, N) whole frames that add up to at most L.
-
-    Returns:
-        (B, N); zero for a token of no frames.
-
-    Raises:
-        ValueError: if durations go beyond the values.
-
-    >>> average_by_token(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[2, 0, 1]]))
-    tensor([[2., 0., 5.]])
-    """
-    ends = durations.cumsum(1)
-    if int(ends[:, -1].max()) > values.shape[1]:
-        raise ValueError(f"durations of {int(ends[:, -1].max())} frames for {values.shape[1]} values")
-    # In fp64, where differences of sums lose nothing that matters.
-    sums = torch.cat((values.new_zeros(len(values), 1), values), 1).double().cumsum(1)
-    totals = sums.gather(1, ends) - sums.gather(1, ends - durations)
-    return (totals / durations.clamp(min=1)).to(values.dtype)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers import Layout, MaskedBatchNorm
-from imlspike.layers.over_time import GAIN, blank, over_time
+from imlspike.layers.over_time import GAIN, StepDropout, blank, over_time
 from imlspike.layers.stsa import STSA, SoftmaxAttention
 from imlspike.layers.token_conv import NormedConv, TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
@@ -61,7 +61,7 @@ class SpikeVoiceBlock(nn.Module):
             else TokenConv(channels, hidden, kernel)
         )
         self.hidden_neuron, self.project = neurons(nn.ReLU()), TokenConv(hidden, channels)
-        self.last_norm, self.dropout = layer_norm(channels, neurons), nn.Dropout(dropout)
+        self.last_norm, self.dropout = layer_norm(channels, neurons), StepDropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
@@ -102,7 +102,7 @@ class SpikeVoiceStack(nn.Module):
         super().__init__()
         stepwise = neurons.kind in ("lif", "plif")
         self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if stepwise else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = StepDropout(dropout)
         arguments = (channels, heads, hidden, kernel, attention, dropout, neurons)
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
 
@@ -150,7 +150,7 @@ class PostNet(nn.Module):
             raise ValueError(f"a PostNet has at least 2 layers, got {layers}")
         widths = [n_mels] + [channels] * (layers - 1) + [n_mels]
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.time, self.dropout = neurons.time, nn.Dropout(dropout)
+        self.time, self.dropout = neurons.time, StepDropout(dropout)
         self.norm = MaskedBatchNorm(n_mels)
         gain = GAIN if neurons.spiking else 1.0
         nn.init.constant_(self.norm.weight, gain)

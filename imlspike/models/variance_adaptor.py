@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers import Layout
-from imlspike.layers.over_time import blank
+from imlspike.layers.over_time import StepDropout, blank
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikevoice_blocks import layer_norm, read_out
@@ -34,7 +34,7 @@ class VariancePredictor(nn.Module):
         self.neurons = nn.ModuleList([neurons(), neurons(nn.ReLU()), neurons(nn.ReLU())])
         self.convs = nn.ModuleList(TokenConv(channels, channels, kernel) for _ in range(2))
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in range(2))
-        self.dropout, self.out = nn.Dropout(dropout), nn.Linear(channels, 1)
+        self.dropout, self.out = StepDropout(dropout), nn.Linear(channels, 1)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
