@@ -271,12 +271,12 @@ def change(tmp_path, trained, file: str, content) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("generator.pth", lambda old: old[: len(old) // 2], "generator.pth: truncated or damaged; copy it"),
-        ("generator.pth", lambda old: b"", "generator.pth: truncated or damaged"),
-        ("generator.yaml", lambda old: old + b"stepps: 3\n", "imlspike 0.*did you mean 'steps'.*version"),
+        ("generator.pth", lambda old: old[: len(old) // 2], "generator.pth is damaged; copy it again"),
+        ("generator.pth", lambda old: b"", "generator.pth is damaged; copy it again"),
+        ("generator.yaml", lambda old: old + b"stepps: 3\n", "did you mean 'steps'.*imlspike 0.*version"),
         ("generator.yaml", lambda old: old.replace(b"dim: 12", b"dim: 14"), "size mismatch.*one training"),
-        ("generator.yaml", lambda old: old + b"a: [", "can't be opened by imlspike"),
-        ("generator.yaml", lambda old: b"", "can't be opened by imlspike"),
+        ("generator.yaml", lambda old: old + b"a: [", "is no YAML"),
+        ("generator.yaml", lambda old: b"", "expected 'key: value' lines"),
     ],
 )
 def test_a_damaged_experiment_says_what_is_wrong(trained, tmp_path, file, content, message):
