@@ -4,6 +4,7 @@ Prints "RATE SENTENCE": the sampling rate that all have in common, and what ther
 """
 
 import sys
+from pathlib import Path
 
 from imlspike.models.spiking_vocos import SpikingVocos
 from imlspike.training.config import ConfigError, read_config
@@ -15,7 +16,7 @@ def main():
     features, steps = {}, {}
     for line in sys.stdin.read().splitlines():
         arguments = line.split("\t")
-        name = arguments[3]
+        name = Path(arguments[3]).stem
         try:
             config, _ = read_config([*arguments, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
             generator = SpikingVocos.from_config(config.generator).config

@@ -16,7 +16,8 @@ train() {
     local name=$1 exp=exp/$1 key
     key=$(train_key "${name}") || return 1 # 'set -e' doesn't reach into "$(train_key ...)"
     lock_experiment "${exp}"
-    once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
+    is_done "${exp}/.done/train" "${key}" || settle_earlier_training "${exp}" "${key}"
+    once "${exp}/.done/train" "${key}" run_trainer "${name}"
 }
 
 # What a training depends on: its settings, its data, its teacher
@@ -32,8 +33,7 @@ train_key() {
 teacher_of() { sed -n 's/^teacher: *\([^ ]*\).*/\1/p' "${overrides}/$1.yaml"; } # NAME: a folder, or nothing
 
 run_trainer() {
-    local name=$1 key=$2 exp=exp/$1 arguments set
-    settle_earlier_training "${exp}" "${key}"
+    local name=$1 exp=exp/$1 arguments set
     mapfile -t arguments < <(model_args "${name}")
     arguments+=(--exp-dir "${exp}" --train-dir)
     for set in $(train_sets); do arguments+=("${limited}/${set}"); done
