@@ -131,10 +131,10 @@ class OperationCounter(TorchDispatchMode):
     def __enter__(self):
         self._weights = {_memory(weight) for weight in self.module.parameters()}
         for name, module in self.module.named_modules():
-            neuron = isinstance(module, NEURONS)
+            whole = isinstance(module, (*NEURONS, nn.Linear))  # counted as such, however they compute it
             self._handles += [
-                module.register_forward_pre_hook(self._enter(name, neuron)),
-                module.register_forward_hook(self._leave(name, neuron), with_kwargs=True),
+                module.register_forward_pre_hook(self._enter(name, whole)),
+                module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
             ]
         self._no_grad = torch.no_grad()
         self._no_grad.__enter__()
@@ -149,18 +149,20 @@ class OperationCounter(TorchDispatchMode):
         self._spikes.clear()
         self._muted = 0
 
-    def _enter(self, name, neuron):
+    def _enter(self, name, whole):
         def hook(module, args):
             self._path.append(name)
-            self._muted += neuron
+            self._muted += whole
 
         return hook
 
-    def _leave(self, name, neuron):
+    def _leave(self, name, whole):
         def hook(module, args, kwargs, output):
-            if neuron:
+            if isinstance(module, nn.Linear):
+                self._linear(module, (args or tuple(kwargs.values()))[0], output)
+            elif whole:
                 self._fired(name, module, firing(module, args, kwargs, output, name), output)
-                self._muted -= 1
+            self._muted -= whole
             self._path.pop()
             if not self._path:
                 self._spikes.clear()
@@ -264,6 +266,17 @@ class OperationCounter(TorchDispatchMode):
                 if counts is not None and by_token and x.shape == result.shape:
                     self._note(result, counts * (factor != 0), self._source(x).threshold)
                     return
+
+    def _linear(self, module, x, result):
+        counts, dense = self._counts(x), x.numel() * module.out_features
+        if counts is None:
+            self._add("weights", macs=dense, dense_macs=dense)
+        else:
+            spikes = int(counts.sum(dtype=torch.float64))
+            self._add("weights", accumulates=spikes * module.out_features, dense_macs=dense)
+            self._scaling(x, module.weight, "weights", result)
+        if module.bias is not None:
+            self._add("elementwise", additions=result.numel())
 
     def _matrix_product(self, a, b, result):
         """(..., M, K) @ (..., K, N): accumulates if one or both hold spikes."""

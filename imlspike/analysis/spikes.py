@@ -68,6 +68,7 @@ class LayerSpikes:
         spikes: how many spikes they fired.
         firing: how many of them fired at all.
         saturated: how many of them fired T times.
+        largest_input: the largest value that came in.
     """
 
     name: str
@@ -76,6 +77,7 @@ class LayerSpikes:
     spikes: int = 0
     firing: int = 0
     saturated: int = 0
+    largest_input: float = float("-inf")
 
     @property
     def mean_count(self) -> float:
@@ -153,6 +155,7 @@ class SpikeRecorder:
                 before.spikes + int(counts.sum(dtype=torch.float64)),
                 before.firing + int((counts > 0).sum()),
                 before.saturated + int((counts >= levels).sum()),
+                max(before.largest_input, float((args or tuple(kwargs.values()))[0].max())),
             )
             if self.keep:
                 self.rasters[name] = counts.to("cpu", torch.uint8)

@@ -9,6 +9,7 @@ from imlspike.analysis.energy import Costs, scope_of
 from imlspike.analysis.profiling import Heard, Profile, energy_report, measure
 from imlspike.analysis.vocoder_energy import spiking_vocos_energy
 from imlspike.models.spiking_vocos import SpikingVocos
+from imlspike.neurons import LIF
 
 LEAST_RATE, MOST_RATE = 0.005, 0.6  # beyond these a layer is taken for dead, or for saying nothing
 BLOCKS = "backbone.blocks."
@@ -66,7 +67,7 @@ def vocoder_report(measured: Profile, model: SpikingVocos, costs: Costs = Costs(
     blocks              the figures of the ConvNeXt blocks alone; "paper" is then what table 3 counts
     layer_rate          mean of the neuron layers' firing rates, each layer alike: r of equation 16
     table_3             equations 15 and 16 with that rate: pJ at L = 1000 (not for the IMLS neuron)
-    rates_out_of_range  neuron layers that fire less than 0.5 % or more than 60 %, with their rate
+    rates_out_of_range  see the function of that name
     ==================  =============================================================================
     """
     config = model.config
@@ -83,13 +84,41 @@ def vocoder_report(measured: Profile, model: SpikingVocos, costs: Costs = Costs(
         rate, steps = report["layer_rate"], report["steps"] or 1
         energy = spiking_vocos_energy(1000, rate, steps, costs=costs, **sizes)
         report["table_3"] = {"blocks": energy.blocks, "model": energy.model}
-    report["rates_out_of_range"] = rates_out_of_range(measured)
+    report["rates_out_of_range"] = rates_out_of_range(measured, model)
     return report
 
 
-def rates_out_of_range(measured: Profile) -> dict[str, float]:
-    """Neuron layers whose firing rate lies outside 0.5 % to 60 %; those that never ran have the rate 0."""
-    rates = {name: layer.rate for name, layer in measured.layers.items()} | dict.fromkeys(
-        measured.silent, 0.0
-    )
-    return {name: rate for name, rate in rates.items() if not LEAST_RATE < rate < MOST_RATE}
+def rates_out_of_range(measured: Profile, model: SpikingVocos) -> dict[str, dict]:
+    """Neuron layers whose firing rate lies outside 0.5 % to 60 %, and what may tell why.
+
+    Returns:
+        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and for LIF
+        and PLIF `least_current`: a layer whose inputs stay below cannot fire.
+    """
+    odd = {}
+    for name, layer in measured.layers.items():
+        if not LEAST_RATE < layer.rate < MOST_RATE:
+            neuron = model.get_submodule(name)
+            least = least_current(neuron, layer.levels) if isinstance(neuron, LIF) else None
+            odd[name] = {
+                "rate": layer.rate,
+                "largest_input": layer.largest_input,
+                "least_that_fires": least,
+            }
+    return odd
+
+
+def least_current(neuron: LIF, steps: int) -> float:
+    """The smallest constant input with which a LIF or PLIF fires within T steps, from rest.
+
+    Without a spike the potential of equation 1 is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to
+    reach V_th. No sequence of inputs that are all smaller makes it fire.
+
+    >>> round(least_current(LIF(tau=2.0), steps=4), 4)
+    1.0667
+    """
+    rest, leak = neuron.v_reset or 0.0, 1 / neuron.tau
+    reached = 1 - (1 - leak) ** steps
+    if not neuron.decay_input:  # the sum of what is left of each step's input
+        reached = reached / leak if leak else steps
+    return (neuron.threshold - rest) / reached

@@ -145,7 +145,7 @@ def sentences(experiments: Sequence[Mapping], scores: Mapping) -> list[str]:
         if e["energy"] and e["layers"]:
             odd = e["energy"]["rates_out_of_range"]
             bounds = f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
-            named = ", ".join(f"{name} ({100 * rate:.2f} %)" for name, rate in odd.items())
+            named = ", ".join(f"{name} ({_why(layer)})" for name, layer in odd.items())
             said.append(
                 f"{e['name']}: outside {bounds} fire {len(odd)} of {len(e['layers'])} layers: {named}."
                 if odd
@@ -167,6 +167,13 @@ def sentences(experiments: Sequence[Mapping], scores: Mapping) -> list[str]:
                 f"{within} {100 * CER_LIMIT:g} points."
             )
     return said
+
+
+def _why(layer):
+    rate, largest, least = layer["rate"], layer["largest_input"], layer["least_that_fires"]
+    if least is None or largest >= least:
+        return f"{100 * rate:.2f} %"
+    return f"{100 * rate:.2f} %: its largest input, {largest:.3g}, is below {least:.3g}, the least that fires"
 
 
 def training_table(experiments: Sequence[Mapping]) -> str:

@@ -224,3 +224,16 @@ def test_lif_and_unknown_operations():
         counter.module(torch.rand(5))
     assert dict(counter.unknown) == {"erfinv": 1}
     assert counter.rows["", "elementwise"].additions == 5
+
+
+def test_a_linear_map_counts_as_such_however_it_computes():
+    class Roundabout(nn.Linear):
+        def forward(self, x):
+            x = (x + 1 - 1).flatten(0, -2)
+            return sum(torch.outer(x[:, c], row) for c, row in enumerate(self.weight.t())) + self.bias
+
+    x = torch.rand(2, 7, 4)
+    neuron = IMLS(threshold="fixed", value=0.3)
+    expected = count(nn.Sequential(neuron, nn.Linear(4, 3)), x)
+    assert count(nn.Sequential(neuron, Roundabout(4, 3)), x) == expected
+    assert expected["1", "weights"].accumulates == 3 * int(neuron.encode(x)[0].sum())

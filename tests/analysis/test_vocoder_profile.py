@@ -8,9 +8,15 @@ import torch
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.profiling import Heard
 from imlspike.analysis.vocoder_energy import spiking_vocos_energy
-from imlspike.analysis.vocoder_profile import profile_vocoder, rates_out_of_range, vocoder_report
+from imlspike.analysis.vocoder_profile import (
+    least_current,
+    profile_vocoder,
+    rates_out_of_range,
+    vocoder_report,
+)
 from imlspike.bin.profile import main
 from imlspike.models import SpikingVocos
+from imlspike.neurons import LIF
 
 from .vocoder_audio import voice, write_set
 
@@ -118,13 +124,25 @@ def test_the_fourier_transform_counts_as_radix_two():
 
 def test_layers_that_hardly_fire_or_always_do_are_named():
     model = vocoder()
-    assert rates_out_of_range(measured(model)) == {}
+    assert rates_out_of_range(measured(model), model) == {}
     with torch.no_grad():
         model.backbone.blocks[0].neuron1.threshold = 1e9
         model.backbone.blocks[1].neuron1.threshold = 1e-9
         model.backbone.blocks[1].norm.bias.fill_(100.0)
-    odd = rates_out_of_range(measured(model))
-    assert odd["backbone.blocks.0.neuron1"] == 0.0 and odd["backbone.blocks.1.neuron1"] > 0.6
+    odd = rates_out_of_range(measured(model), model)
+    dead, busy = (odd[f"backbone.blocks.{n}.neuron1"] for n in (0, 1))
+    assert dead["rate"] == 0.0 and dead["largest_input"] < dead["least_that_fires"]
+    assert busy["rate"] > 0.6 and busy["largest_input"] > busy["least_that_fires"]
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+@pytest.mark.parametrize("rest", [0.0, -0.5])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_least_input_that_fires_is_where_firing_begins(steps, rest, decay_input):
+    neuron = LIF(tau=3.0, v_reset=rest, decay_input=decay_input)
+    least = least_current(neuron, steps)
+    assert neuron(torch.full((steps, 1), least * 1.001)).sum() == 1
+    assert neuron(torch.full((steps, 1), least * 0.999)).sum() == 0
 
 
 def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
