@@ -1,15 +1,11 @@
 # shellcheck shell=bash disable=SC2154,SC2046,SC2086
 # Stages 1 and 2: data. See settings.sh for the variables.
 
-prepare_extra() { # SET
-    local from=(--download-dir downloads) language=${1#asterisk_}
-    if [ "${language}" = "$1" ]; then
-        [ -f "data/$1/wav.scp" ] || die "--extra_train: there is no data/$1/wav.scp. What isn't asterisk_<language>" \
-            "has to be a data directory that is there, as 'imlspike prepare' writes it"
-        return
-    fi
-    once "data/.done/$1" "$1" "${python}" -m imlspike.bin.prepare asterisk "${from[@]}" --output-dir data \
-        --languages "${language}"
+prepare_extra() { # SET: fetches it where it isn't there
+    if [ -f "data/$1/utt2dur" ]; then return; fi
+    [[ $1 == asterisk_* ]] || die "--extra_train: there is no data/$1/utt2dur. What isn't asterisk_<language> has to be" \
+        "a data directory that is there, as 'imlspike prepare' writes it"
+    "${python}" -m imlspike.bin.prepare asterisk --download-dir downloads --output-dir data --languages "${1#asterisk_}"
 }
 
 format_audio() { # SET
