@@ -161,6 +161,11 @@ def write_griffin_lim(settings: Settings, folder: str, task: Task) -> str:
     features = settings.log_mel
     rate = dict(settings.features)["sampling_rate"]
     wave = torch.from_numpy(read_audio(task.natural, rate, task.utterance))
+    if len(wave) <= features.n_fft // 2:
+        raise AudioError(
+            f"{task.utterance}: {len(wave)} samples; a mel spectrogram takes more than "
+            f"{features.n_fft // 2}. Leave it out of the data directory"
+        )
     path = Path(folder) / f"{task.utterance}.wav"
     write_audio(path, [griffin_lim(features, features(wave[None]))[0].numpy()], rate)
     return str(path)

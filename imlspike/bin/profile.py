@@ -93,7 +93,8 @@ def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple:
         return Heard(utterance.id, len(wave) / rate, wave)
 
     measured = profile_vocoder(model, map(heard, utterances), shown, follow(len(utterances)))
-    timed = [heard(utterance).wave for utterance in utterances[:TIMED]]
+    long_enough = [utterance for utterance in utterances if utterance.id not in measured.too_short]
+    timed = [heard(utterance).wave for utterance in long_enough[:TIMED]]
     return measured, vocoder_report(measured, model, costs) | {"speed": decoding_speed(model, timed)}
 
 

@@ -103,6 +103,8 @@ def score(args) -> tuple[dict, list]:
         raise ValueError(f"{config}: no such file; --model takes a vocoder's experiment folder")
     left_out = {key: reason for key in args.measures if (reason := why_not(key))}
     features = yaml.safe_load(config.read_text(encoding="utf-8"))
+    if not (isinstance(features, dict) and {"sampling_rate", "hop_length"} <= features.keys()):
+        raise ValueError(f"{config}: no sampling_rate or hop_length; it should be what `train-vocoder` wrote")
     settings = Settings.of(features, [key for key in args.measures if key not in left_out], args.crepe)
     utterances = read_data_dir(args.data_dir)
     rate, hop = features["sampling_rate"], features["hop_length"]

@@ -138,8 +138,13 @@ def test_what_is_wrong_is_named(corpus, tmp_path, capsys):
     write_set(tmp_path / "none", {})
     assert "holds no utterance" in error(data=tmp_path / "none/data")
     assert not (tmp_path / "out").exists()
+    write_set(tmp_path / "short", {"blip": voice(0.01)})
+    assert "blip: 160 samples" in error(systems=[], data=tmp_path / "short/data")
     assert main(["--data-dir", "x", "--model", str(tmp_path), "--output-dir", "x"]) == 1
     assert "generator.yaml: no such file" in capsys.readouterr().err
+    (tmp_path / "generator.yaml").write_text("dim: 8\n")
+    assert main(["--data-dir", "x", "--model", str(tmp_path), "--output-dir", "x"]) == 1
+    assert "no sampling_rate" in capsys.readouterr().err
 
 
 def test_wrong_names_are_corrected(corpus, tmp_path, capsys):
