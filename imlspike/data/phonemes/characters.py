@@ -1,0 +1,29 @@
+"""Plain characters, for languages without a front end of their own."""
+
+import unicodedata
+
+from imlspike.data.phonemes.common import MARKS, mark, not_empty, plain_text, unspeakable
+
+
+def characters(text: str, name: str = "text") -> list[str]:
+    """Lower-case letters of any script, blanks between words, apostrophes and punctuation marks.
+
+    Raises:
+        ValueError: a character that is no letter (a digit, a currency sign), or nothing to speak; the
+            utterance is named.
+
+    >>> characters("Über’s – Ja!")
+    ['ü', 'b', 'e', 'r', "'", 's', ' ', '-', ' ', 'j', 'a', '!']
+    >>> characters("5 men", "a1")
+    Traceback (most recent call last):
+    ValueError: a1: character '5' (U+0035) in '5 men'; expected letters or punctuation. Spell it out
+    """
+    plain, symbols, place = plain_text(text).lower(), [], 0
+    while place < len(plain):
+        match = MARKS.match(plain, place)
+        character = match[0] if match else plain[place]
+        if not match and character not in " '" and unicodedata.category(character)[0] not in "LM":
+            raise unspeakable(name, character, text, "letters")
+        symbols.append(mark(character))
+        place += len(character)
+    return not_empty(symbols, name, text)

