@@ -21,8 +21,8 @@ def mandarin(text: str, name: str = "text") -> list[str]:
     """Initials, finals with tones (5: neutral) and punctuation of a sentence in Chinese characters.
 
     Characters with several readings are read in context, by pypinyin's list of phrases: it knows 银行 and
-    行走, but does not segment sentences and can be mistaken where phrases meet (the pinyin that a corpus gives
-    is better). A third tone before another one of the same phrase is spoken as a second.
+    行走, but does not segment sentences and can be mistaken where phrases meet (the pinyin that a corpus
+    gives is better). A third tone before another one of the same phrase is spoken as a second.
 
     Raises:
         ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading;
