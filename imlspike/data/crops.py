@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.files import read_kaldi
+from imlspike.data.progress import Progress
 
 FULL_SCALE = 32768  # of int16
 SHOWN = 10  # broken files that an error lists
@@ -30,7 +32,7 @@ class Recordings:
             is an error.
         cache_gb: hold the waveforms in RAM if they need at most so many GB (10^9 bytes), two bytes a sample;
             what is finer than 16 bits is rounded. Else each is read from its file again and again.
-        progress: called now and then with (done, total) files.
+        progress: tell on stderr how far it is.
 
     Attributes:
         names: the utterances, sorted.
@@ -59,17 +61,16 @@ class Recordings:
         sampling_rate: int,
         resample: bool = False,
         cache_gb: float = 4.0,
-        progress: Callable[[int, int], None] | None = None,
+        progress: bool = False,
     ):
         wavs = _wavs(data_dirs)
         self.names, self.paths = list(wavs), list(wavs.values())
         self.sampling_rate, self.resample = sampling_rate, resample
-        tell = progress or (lambda done, total: None)
-        self.lengths = self._check(self._header, tell)
+        self.lengths = self._check(self._header, progress and Progress("headers of recordings read"))
         self._waves: list[np.ndarray] = []
         self.cached = 2 * sum(self.lengths) <= cache_gb * 1e9
         if self.cached:
-            self._waves = self._check(self._read_int16, tell)
+            self._waves = self._check(self._read_int16, progress and Progress("recordings read"))
             self.lengths = [len(wave) for wave in self._waves]
 
     def __len__(self) -> int:
@@ -93,7 +94,7 @@ class Recordings:
             return self._read_whole(index)[start:stop]
         return _read_piece(self.paths[index], self.names[index], start, stop)
 
-    def _check(self, look: Callable[[int], object], tell: Callable[[int, int], None]) -> list:
+    def _check(self, look: Callable[[int], object], progress: Progress | Literal[False]) -> list:
         """`look` at every file; complain of all that are wrong together."""
         seen, wrong = [], []
         for index in range(len(self)):
@@ -101,7 +102,8 @@ class Recordings:
                 seen.append(look(index))
             except AudioError as error:
                 wrong.append(str(error))
-            tell(index + 1, len(self))
+            if progress:
+                progress(index + 1, len(self))
         if wrong:
             rest = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
             raise AudioError(

@@ -1,5 +1,7 @@
-"""Files that are never half written, and Kaldi's `key value` tables."""
+"""Files that are never half written, folders that one training has for itself, Kaldi's `key value` tables."""
 
+import fcntl
+import logging
 import os
 import re
 import secrets
@@ -7,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+# `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -46,6 +51,35 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def sole_training(folder: Path) -> Iterator[None]:
+    """Within the block no other process trains in `folder`, however it was started; the file `.training` is
+    locked.
+
+    The lock goes with the process, so a killed training leaves none behind. Where the file system has no
+    locks, there is a warning and no protection.
+
+    Raises:
+        RuntimeError: if another process trains there.
+
+    >>> import tempfile
+    >>> with sole_training(folder := Path(tempfile.mkdtemp())), sole_training(folder):  # doctest: +ELLIPSIS
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    RuntimeError: another process is training in ...; wait for it or end it
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".training", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another process is training in {folder}; wait for it or end it") from None
+        except OSError as error:
+            _log.warning(f"{lock.name} can't be locked ({error}): see to it that nothing else trains there")
+        yield
 
 
 def read_kaldi(path: str | os.PathLike) -> dict[str, str]:

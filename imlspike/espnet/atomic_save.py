@@ -1,10 +1,9 @@
-"""Checkpoints that survive a full disk, a killed training and a second one that writes to the same place.
+"""Checkpoints that survive a full disk and a killed training.
 
 ESPnet's trainer writes `checkpoint.pth` in place, then `<epoch>epoch.pth`, then moves its links. A disk that
 fills up, or a kill, in between leaves half a file or files that don't agree.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -57,35 +56,6 @@ def atomic_torch_save() -> Iterator[None]:
         yield
     finally:
         torch.save = original
-
-
-@contextmanager
-def sole_training(folder: Path) -> Iterator[None]:
-    """Within the block no other process trains in `folder`, however it was started; the file `.training` is
-    locked.
-
-    The lock goes with the process, so a killed training leaves none behind. Where the file system has no
-    locks, there is a warning and no protection.
-
-    Raises:
-        RuntimeError: if another process trains there.
-
-    >>> import tempfile
-    >>> with sole_training(folder := Path(tempfile.mkdtemp())), sole_training(folder):  # doctest: +ELLIPSIS
-    ...     pass
-    Traceback (most recent call last):
-    ...
-    RuntimeError: another process is training in ...; wait for it or end it
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".training", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another process is training in {folder}; wait for it or end it") from None
-        except OSError as error:
-            _log.warning(f"{lock.name} can't be locked ({error}): see to it that nothing else trains there")
-        yield
 
 
 def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]]) -> None:

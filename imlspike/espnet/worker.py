@@ -11,8 +11,9 @@ from pathlib import Path
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
+from imlspike.data.files import sole_training
 from imlspike.espnet import register
-from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment, sole_training
+from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment
 from imlspike.espnet.mixed_precision import bf16_on_cpu
 
 _espnet_main_worker = AbsTask.main_worker.__func__

@@ -77,8 +77,8 @@ class Keeper(Callback):
         module.best_mel = min(module.valid_mel, module.best_mel)
         if improved:
             trainer.save_checkpoint(self.folder / BEST)
-        trainer.save_checkpoint(self.folder / LAST)
         self._save_generator(module)
+        trainer.save_checkpoint(self.folder / LAST)  # at the end: what it stands for is complete
 
     @rank_zero_only
     def _save_generator(self, module: LightningModule) -> None:

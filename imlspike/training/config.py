@@ -272,7 +272,7 @@ def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
         told = "; ".join(f"{key}={old}, not {new}" for key, old, new in differences)
         raise ConfigError(
             f"{source}: this training began with {told}. Give it the same again, take another --exp-dir, or "
-            "start anew there from its checkpoint with --resume PATH"
+            "go on with --resume anyway"
         )
 
 
@@ -309,8 +309,8 @@ def _parse(argv: list[str]) -> dict[str, Any]:
         "--resume",
         type=str,
         default="auto",
-        help="auto: go on from exp-dir's last checkpoint if there is one; never: refuse to; or a checkpoint "
-        "to start from (default: auto)",
+        help="auto: go on from exp-dir's last checkpoint if there is one; anyway: even if the configuration "
+        "has changed; never: refuse to; or a checkpoint to start from (default: auto)",
     )
     add("--run", type=dict | None, default=None, help=SUPPRESS)  # of a config.yaml that is given as --config
     parser.add_class_arguments(SpikingVocos, "generator")

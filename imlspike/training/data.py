@@ -1,13 +1,12 @@
 """The data module: random pieces to train on, whole recordings to validate on."""
 
-import sys
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from imlspike.data.crops import RandomCrops, Recordings, StepBatches, WholeRecordings
-from imlspike.data.progress import Progress
 from imlspike.training.config import VocoderConfig
 
 
@@ -55,8 +54,9 @@ class VocoderData(LightningDataModule):
 
     def _read(self, data_dirs) -> Recordings:
         told = self.config.data
-        progress = Progress(f"{' '.join(data_dirs)}: recordings") if sys.stderr.isatty() else None
-        return Recordings(data_dirs, self.sampling_rate, told.resample, told.cache_gb, progress)
+        return Recordings(
+            data_dirs, self.sampling_rate, told.resample, told.cache_gb, progress=rank_zero_only.rank == 0
+        )
 
     def describe(self) -> list[str]:
         """Lines that say how much there is, and what is short."""

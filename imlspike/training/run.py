@@ -7,6 +7,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 import imlspike
+from imlspike.data.files import sole_training
 from imlspike.models.spiking_vocos import SpikingVocos
 from imlspike.training.checkpoints import LAST, AtomicCheckpoints, Keeper, remove_leftovers
 from imlspike.training.config import ConfigError, VocoderConfig, check_same, read_yaml, write_config
@@ -45,8 +47,8 @@ def train(
     Args:
         config: what to train.
         exp_dir: the experiment directory; made if it isn't there.
-        resume: "auto": go on from `exp_dir`'s last checkpoint, if there is one; "never": refuse to; else a
-            checkpoint to start from.
+        resume: "auto": go on from `exp_dir`'s last checkpoint, if there is one; "anyway": even if the
+            configuration has changed; "never": refuse to go on; else a checkpoint to start from.
         command: the command line, for config.yaml.
 
     Returns:
@@ -54,27 +56,45 @@ def train(
 
     Raises:
         ConfigError: if the directory holds a training with another configuration, or any although `resume`
-            is "never".
+            is "never", or if another process trains there.
         ValueError, AudioError: for data that can't be used.
         FloatingPointError: if training diverges.
     """
     begun, exp_dir = time.monotonic(), Path(exp_dir)
     exp_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = _checkpoint(config, exp_dir, resume)
+    with ExitStack() as during:
+        if rank_zero_only.rank == 0:
+            try:
+                during.enter_context(sole_training(exp_dir))
+            except RuntimeError as error:
+                raise ConfigError(str(error)) from None
+        return _train(config, exp_dir, _checkpoint(config, exp_dir, resume), begun, command)
+
+
+def _train(
+    config: VocoderConfig, exp_dir: Path, checkpoint: Path | None, begun: float, command: Sequence[str]
+) -> VocoderTraining:
+    """`train` in a directory that is there and locked; `begun` on the clock of `time.monotonic`."""
     remove_leftovers(exp_dir)
     _set_up_logs(exp_dir)
-    torch.manual_seed(config.trainer.seed)
-    module = VocoderTraining(config, config.teacher and SpikingVocos.load(config.teacher))
+    teacher = config.teacher and SpikingVocos.load(config.teacher)
+    torch.manual_seed(config.trainer.seed)  # with or without a teacher, the same first weights
+    module = VocoderTraining(config, teacher)
+    if checkpoint and _restore(module, checkpoint) >= config.trainer.steps:
+        log.info(f"{checkpoint} is of the last step, {module.step}; nothing is left to train")
+        return module
     data = VocoderData(config, module.generator.config)
-    _write_config(exp_dir / "config.yaml", config, command)
-    for line in [*describe(module, checkpoint), *data.describe()]:
+    origin = provenance(command)
+    _write_config(exp_dir / "config.yaml", config, origin)
+    for line in [
+        f"{origin['command']} ({origin['git']}, {origin['versions']})",
+        *describe(module, checkpoint),
+        *data.describe(),
+    ]:
         log.info(line)
     minutes = config.trainer.max_time_minutes
     keeper = Keeper(exp_dir, None if minutes is None else begun + 60 * minutes)
     trainer = _trainer(config, exp_dir, [Watch(exp_dir), keeper])
-    if checkpoint and _steps_of(checkpoint) >= config.trainer.steps:
-        log.info(f"{checkpoint} is of the last step, {config.trainer.steps}; nothing is left to train")
-        return module
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     how = "the time is up; the same command goes on from here" if keeper.out_of_time else "done"
     log.info(
@@ -137,21 +157,30 @@ def _git() -> str | None:
 def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | None:
     """Where to start from; None: from nothing."""
     last = exp_dir / "checkpoints" / LAST
-    if resume not in ("auto", "never"):
+    if resume not in ("auto", "anyway", "never"):
         if not Path(resume).is_file():
-            raise ConfigError(f"--resume {resume}: no such file; expected auto, never or a checkpoint")
+            raise ConfigError(
+                f"--resume {resume}: no such file; expected auto, anyway, never or a checkpoint"
+            )
         return Path(resume)
     if not last.exists():
         return None
     if resume == "never":
         raise ConfigError(f"{exp_dir} holds a training already; go on with --resume auto, or take another")
-    if (exp_dir / "config.yaml").exists():
+    if resume == "auto" and (exp_dir / "config.yaml").exists():
         check_same(read_yaml(exp_dir / "config.yaml"), config, str(exp_dir / "config.yaml"))
     return last
 
 
-def _steps_of(checkpoint: Path) -> int:
-    return torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["vocoder"]["step"]
+def _restore(module: VocoderTraining, checkpoint: Path) -> int:
+    """Load weights and counts (Lightning does so again, with the optimisers); returns the step."""
+    states = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    try:
+        module.load_state_dict(states["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        raise ConfigError(f"{checkpoint} doesn't fit this configuration: {error}") from None
+    module.on_load_checkpoint(states)
+    return module.step
 
 
 def _trainer(config: VocoderConfig, exp_dir: Path, callbacks: list) -> Trainer:
@@ -174,13 +203,14 @@ def _trainer(config: VocoderConfig, exp_dir: Path, callbacks: list) -> Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        inference_mode=False,  # what a network keeps from a validation may take part in training
         default_root_dir=exp_dir,
     )
 
 
 @rank_zero_only
-def _write_config(path: Path, config: VocoderConfig, command: Sequence[str]) -> None:
-    write_config(path, config, provenance(command))
+def _write_config(path: Path, config: VocoderConfig, origin: dict[str, Any]) -> None:
+    write_config(path, config, origin)
 
 
 def _set_up_logs(exp_dir: Path) -> None:

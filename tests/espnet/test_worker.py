@@ -5,7 +5,8 @@ import logging
 import pytest
 import torch
 
-from imlspike.espnet.atomic_save import repair_experiment, sole_training
+from imlspike.data.files import sole_training
+from imlspike.espnet.atomic_save import repair_experiment
 from tests.espnet.tiny import train
 
 

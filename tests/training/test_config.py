@@ -31,8 +31,8 @@ def test_later_files_win_and_settings_win_wherever_they_stand(files):
     config, options = read_config([*argv, "generator.neuron_conf.alpha=3.5"])
     told = config.generator
     assert (told["dim"], told["num_layers"], told["neuron_conf"]) == (32, 3, {"tau": 2.0, "alpha": 3.5})
-    assert config.discriminators["mpd"]["channels"] == [4, 8]
-    assert config.discriminators["mrd"] == {
+    assert config.discriminators["mpd"] == {"periods": (2, 3, 5, 7, 11), "channels": [4, 8]}
+    assert config.as_dict()["discriminators"]["mrd"] == {
         "fft_sizes": [2048, 1024, 512],
         "channels": 8,
         "bands": [0.0, 0.5, 1.0],

@@ -15,7 +15,7 @@ from imlspike.training.vocoder import VocoderTraining  # noqa: E402
 from tests.training.tiny import config_for, same, write_tones  # noqa: E402
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_processes_are_one_with_the_double_batch(repository, tmp_path):
     write_tones(tmp_path / "data")
     command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "--neuron=none", "--devices=2"]

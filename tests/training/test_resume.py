@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("lightning")
 
+from imlspike.data.files import sole_training  # noqa: E402
 from imlspike.training.config import ConfigError  # noqa: E402
 from imlspike.training.run import train  # noqa: E402
 from tests.training.tiny import config_for, same, write_tones  # noqa: E402
@@ -65,10 +66,21 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(straight, 
 
 
 def test_a_finished_training_is_left_alone(straight):
-    config, exp, _ = straight
-    before = (exp / "checkpoints" / "last.ckpt").read_bytes()
-    train(config, exp)
-    assert (exp / "checkpoints" / "last.ckpt").read_bytes() == before
+    config, exp, trained = straight
+    files = [exp / name for name in ("checkpoints/last.ckpt", "generator.pth", "config.yaml", "log.csv")]
+    before = [file.read_bytes() for file in files]
+    again = train(config, exp)
+    assert same(again.state_dict(), trained.state_dict()) and again.step == 6
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_two_processes_do_not_train_in_one_place(straight, data_dir, tmp_path):
+    with (
+        sole_training(tmp_path),
+        pytest.raises(ConfigError, match=f"another process is training in {tmp_path}"),
+    ):
+        train(config_for(data_dir), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_another_configuration_is_refused_and_what_may_change_may(straight, tmp_path):
@@ -78,6 +90,9 @@ def test_another_configuration_is_refused_and_what_may_change_may(straight, tmp_
         train(other, exp)
     with pytest.raises(ConfigError, match="holds a training already"):
         train(config, exp, resume="never")
+    with pytest.raises(ConfigError, match=r"(?s)last.ckpt doesn't fit this configuration:.*size mismatch"):
+        start = str(exp / "checkpoints" / "last.ckpt")
+        train(replace(config, generator=config.generator | {"dim": 12}), tmp_path, resume=start)
     with pytest.raises(ConfigError, match="no such file"):
         train(config, tmp_path, resume="never-ever")
     train(replace(config, trainer=replace(config.trainer, log_every=5, max_time_minutes=3.0)), exp)
@@ -88,3 +103,7 @@ def test_a_checkpoint_of_another_experiment_is_where_to_start(straight, data_dir
     _, exp, _ = straight
     trained = train(config_for(data_dir, steps=7), tmp_path, resume=str(exp / "checkpoints" / "last.ckpt"))
     assert trained.step == 7 and last(tmp_path)["vocoder"]["discriminator_steps"] == 5
+    longer = config_for(data_dir, steps=8)
+    with pytest.raises(ConfigError, match="trainer.steps=7, not 8.*--resume anyway"):
+        train(longer, tmp_path)
+    assert train(longer, tmp_path, resume="anyway").step == 8

@@ -108,6 +108,17 @@ def test_a_teacher_teaches_and_is_not_stored(data_dir, teacher, tmp_path):
     assert parts["generator"] == pytest.approx(whole + 45 * float(row["mel"]), rel=1e-4)
 
 
+def test_with_and_without_a_teacher_training_starts_alike(data_dir, teacher, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(
+        "imlspike.training.run.Trainer.fit", lambda trainer, module, *_, **__: begun.append(module)
+    )
+    for exp, told in (("alone", None), ("taught", str(teacher))):
+        train(replace(config_for(data_dir), teacher=told), tmp_path / exp)
+    alone, taught = (module.state_dict() for module in begun)
+    assert same(alone, {name: weight for name, weight in taught.items() if name in alone})
+
+
 @pytest.mark.parametrize(("key", "value"), [("n_mels", 10), ("num_layers", 3), ("hop_length", 64)])
 def test_a_teacher_of_another_shape_is_refused(data_dir, key, value):
     other = SpikingVocos(**GENERATOR | {"neuron": "none", key: value})
