@@ -1,4 +1,4 @@
-"""Peak memory of one job, in a process of its own: `python -m benchmarks.memory hour|train PEER SIZE ...`."""
+"""Peak memory of one job, in a process of its own: `python -m benchmarks.memory JOB PEER SIZE ...`."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from benchmarks import vocoder
 from benchmarks.measure import peak_mb
 from benchmarks.peers import PEERS, speech, train_step
 
@@ -13,8 +14,8 @@ from benchmarks.peers import PEERS, speech, train_step
 def main(argv=None) -> None:
     """Prints one line of JSON: peak resident memory before and after, in MB, and the seconds it took."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("job", choices=("hour", "train"))
-    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("job", choices=("hour", "train", "vocoder"))
+    parser.add_argument("peer", choices=(*PEERS, *vocoder.KINDS))
     parser.add_argument("size")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=360_000, help="of the recording of the job hour")
@@ -30,7 +31,10 @@ def main(argv=None) -> None:
                 encoder(xs, lengths)
 
     else:
-        step = train_step(PEERS[args.peer](args.size, inference=False))
+        if args.job == "vocoder":
+            step = vocoder.train_step(args.peer, args.size)
+        else:
+            step = train_step(PEERS[args.peer](args.size, inference=False))
 
         def run():
             for _ in range(3):

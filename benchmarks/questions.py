@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.measure import Comparison, by_turns, in_own_process, table, verdict
 from benchmarks.peers import FRAMES_PER_SECOND, SIZES, speech, spiking, train_step, transformer
+from benchmarks.vocoder import question as vocoder
 from imlspike.layers import integer_supported
 from imlspike.layers.decay import CHUNKED_FROM, decay_attention, hierarchical_decay
 from imlspike.neurons import IMLS, LIF, PLIF
@@ -123,4 +124,11 @@ def neurons(threads: int, turns: int) -> str:
     )
 
 
-QUESTIONS = {"inference": inference, "hour": hour, "train": train, "attention": attention, "neurons": neurons}
+QUESTIONS = {
+    "inference": inference,
+    "hour": hour,
+    "train": train,
+    "attention": attention,
+    "neurons": neurons,
+    "vocoder": vocoder,
+}
