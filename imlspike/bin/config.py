@@ -15,7 +15,8 @@ def main(argv: list[str] | None = None) -> int:
         "all other mappings are merged key by key.",
     )
     add = parser.add_argument
-    add("base", help="training YAML of ESPnet's ASR task")
+    add("base", help="training YAML of an ESPnet task")
+    add("--task", default="asr", choices=["asr", "tts"], help="which task's (default: asr)")
     add("--override", action="append", default=[], metavar="YAML", help="a file that says only what differs")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="such as encoder_conf.kappa=0.5")
     add("--output", help="the resolved YAML (default: print it)")
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     from imlspike.espnet.config import ConfigError, resolve, write_config
 
     try:
-        config = resolve(args.base, args.override, args.set)
+        config = resolve(args.base, args.override, args.set, args.task)
         if args.output:
             write_config(config, args.output)
     except (ConfigError, OSError) as error:

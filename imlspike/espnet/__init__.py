@@ -1,4 +1,5 @@
-"""ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, and entry points that know them.
+"""ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, the text-to-speech model, key
+`spikevoice`, and entry points that know them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 
 ENCODER_KEY = "iml_spikeformer"
 DECODER_KEY = "iml_spikeformer"
+TTS_KEY = "spikevoice"
 
 
 def register() -> None:
@@ -16,6 +18,8 @@ def register() -> None:
     Adds the encoder key `iml_spikeformer` to ESPnet's ASR task, so that a training YAML may say
     `encoder: iml_spikeformer` with the arguments of `imlspike.models.IMLSpikeformerEncoder` under
     `encoder_conf`, and likewise the decoder key `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`).
+    To the TTS task it adds the key `spikevoice` (`imlspike.models.SpikeVoice`, `tts_conf`), whose speed
+    ESPnet's `tts_inference` controls like FastSpeech 2's, and `imlspike.espnet.tts_model.TTSModel`.
     From then on every ESPnet task of this process trains through
     `imlspike.espnet.worker.run_worker`: worker processes that ESPnet spawns (one a GPU) register too, and
     checkpoints are replaced whole. ESPnet's import takes several seconds, hence a function.
@@ -31,18 +35,25 @@ def register() -> None:
     """
     try:
         with _without_nltk_downloads():
+            from espnet2.tasks import tts
             from espnet2.tasks.abs_task import AbsTask
             from espnet2.tasks.asr import decoder_choices, encoder_choices
+            from espnet2.tts.fastspeech2 import FastSpeech2
     except ModuleNotFoundError as error:
         if error.name not in ("espnet", "espnet2", "nltk"):
             raise
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.decoder import SpikeformerDecoder
     from imlspike.espnet.encoder import SpikeformerEncoder
+    from imlspike.espnet.tts import SpikeVoiceTTS
+    from imlspike.espnet.tts_model import TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
     encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
     decoder_choices.classes[DECODER_KEY] = SpikeformerDecoder
+    tts.tts_choices.classes[TTS_KEY] = SpikeVoiceTTS
+    tts.ESPnetTTSModel = TTSModel
+    FastSpeech2.register(SpikeVoiceTTS)  # ESPnet hands the speed to the classes that it knows only
     AbsTask.main_worker = RegisteredWorker()
 
 

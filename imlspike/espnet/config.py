@@ -13,29 +13,35 @@ import copy
 import os
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import yaml
 
 from imlspike.data.files import atomic_write
-from imlspike.data.keys import constructor_keys, unknown_key
+from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.espnet import register
+
+TASKS = {"asr": "ASRTask", "tts": "TTSTask"}
 
 
 class ConfigError(ValueError):
     """A configuration that can't be used; the message names the file, the key and the nearest right one."""
 
 
-def resolve(base: str | os.PathLike, overrides: Iterable = (), set: Iterable[str] = ()) -> dict[str, Any]:
-    """The configuration that drives a training of ESPnet's ASR task: `base`, then `overrides`, then `set`.
+def resolve(
+    base: str | os.PathLike, overrides: Iterable = (), set: Iterable[str] = (), task: str = "asr"
+) -> dict[str, Any]:
+    """The configuration that drives a training of an ESPnet task: `base`, then `overrides`, then `set`.
 
     Args:
         base: a training YAML.
         overrides: YAML files that say only what differs.
         set: settings `key=value` with dots for nesting, as "encoder_conf.kappa=0.5"; values are YAML.
+        task: of `TASKS`.
 
     Raises:
-        ConfigError: for a key that ESPnet's ASR task or the chosen class doesn't take, a class that doesn't
+        ConfigError: for a key that the task or the chosen class doesn't take, a class that doesn't
             exist, a key that stands twice, or text that isn't a YAML mapping.
 
     >>> import pathlib, tempfile
@@ -50,7 +56,7 @@ def resolve(base: str | os.PathLike, overrides: Iterable = (), set: Iterable[str
     register()
     layers = [(os.fspath(path), read_yaml(path)) for path in (base, *overrides)]
     layers += [(f"--set {setting}", _parse_setting(setting)) for setting in set]
-    check = _AsrKeys()
+    check = _TaskKeys(task)
     config: dict[str, Any] = {}
     for source, layer in layers:
         check.top_level(source, layer)
@@ -134,16 +140,17 @@ def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
             into[key] = value
 
 
-class _AsrKeys:
-    """What ESPnet's ASR task takes: its options, and for each class that can be chosen, its constructor's."""
+class _TaskKeys:
+    """What an ESPnet task takes: its options, and for each class that can be chosen, its constructor's."""
 
-    def __init__(self):
+    def __init__(self, name: str):
         from espnet2.asr.ctc import CTC
         from espnet2.tasks.abs_task import optim_classes, scheduler_classes
-        from espnet2.tasks.asr import ASRTask
 
-        self.options = {action.dest: action for action in ASRTask.get_parser()._actions}
-        self.classes = {choices.name: choices.classes for choices in ASRTask.class_choices_list}
+        check_choice("task", name, TASKS)
+        task = getattr(import_module(f"espnet2.tasks.{name}"), TASKS[name])
+        self.options = {action.dest: action for action in task.get_parser()._actions}
+        self.classes = {choices.name: choices.classes for choices in task.class_choices_list}
         self.classes |= {"optim": optim_classes, "scheduler": scheduler_classes}
         self.ctc = CTC
 

@@ -1,0 +1,286 @@
+"""SpikeVoice as an ESPnet text-to-speech model."""
+
+import inspect
+
+import torch
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.tts.abs_tts import AbsTTS
+from torch import Tensor
+
+from imlspike.data.keys import unknown_key
+from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_durations
+from imlspike.models.spikevoice import SpikeVoice
+from imlspike.models.variance_adaptor import Controls
+
+
+def _signature() -> inspect.Signature:
+    """SpikeVoice's arguments with ESPnet's names of the two that ESPnet gives, and those of the loss."""
+    sizes, names = {"vocab_size": "idim", "n_mels": "odim"}, inspect.signature(SpikeVoice).parameters
+    kind = inspect.Parameter.KEYWORD_ONLY
+    given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in sizes.values()]
+    of_model = [p.replace(kind=kind) for name, p in names.items() if name not in sizes]
+    of_loss = [inspect.Parameter("loss_weights", kind, default=None)]
+    of_loss += [inspect.Parameter("prior_scale", kind, default=1.0)]
+    return inspect.Signature([*given, *of_model, *of_loss])
+
+
+class SpikeVoiceTTS(AbsTTS):
+    """`imlspike.models.spikevoice.SpikeVoice` with its loss, as ESPnet's TTS task trains and uses it.
+
+    Who gives durations (ESPnet's input `durations`) trains with them, and best sets `aligner: false`. Who
+    gives none trains the aligner along, and the durations are those that it finds in the batch. Pitch and
+    energy come a value per frame (`use_token_averaged_f0: false`, `use_token_averaged_energy: false`) and
+    are averaged here over the frames of each token; where durations are given, ESPnet may do it, too. They
+    must be normalised (`pitch_normalize: global_mvn`, `energy_normalize: global_mvn`); what lies outside
+    `pitch_range` and `energy_range`, as the pitch of an utterance without a voiced frame, is moved to the
+    nearer end.
+
+    There is no end symbol. Durations of ESPnet's models with one (N + 1 of them) are taken, too: its frames
+    go to the last token.
+
+    Args:
+        idim: entries of the token list; ESPnet gives it.
+        odim: mel bands M; ESPnet gives it.
+        loss_weights: of `SpikeVoiceLoss`.
+        prior_scale: of `beta_binomial_prior`.
+        **conf: the other arguments of `SpikeVoice`; all of these `tts_conf` in a training YAML. `speakers`
+            is the number of lines of ESPnet's spk2sid.
+
+    Attributes:
+        spikevoice: the core model. Once the prefix `tts.spikevoice.` is taken off, the entries of an ESPnet
+            checkpoint load into it.
+
+    Raises:
+        TypeError: for a key that isn't such an argument, naming the nearest one that is.
+        ValueError: for a value outside its choices.
+
+    >>> sizes = dict(dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_layers=0)
+    >>> voice = SpikeVoiceTTS(40, 80, **sizes)
+    >>> voice.inference(torch.tensor([3, 7, 1]))["feat_gen"].shape[1]
+    80
+    >>> SpikeVoiceTTS(40, 80, atention="ann")
+    Traceback (most recent call last):
+    TypeError: tts_conf of spikevoice: unknown key 'atention'; did you mean 'attention'? (known: ...
+    """
+
+    __signature__ = _signature()
+
+    def __init__(
+        self, idim: int, odim: int, loss_weights: dict | None = None, prior_scale: float = 1.0, **conf
+    ):
+        super().__init__()
+        known = [name for name in self.__signature__.parameters if name not in ("idim", "odim")]
+        for key in conf:
+            if key not in known:
+                raise TypeError(f"tts_conf of spikevoice: {unknown_key(key, known)}")
+        self.spikevoice = SpikeVoice.from_config(
+            {"vocab_size": idim, "n_mels": odim, **conf}, "tts_conf of spikevoice"
+        )
+        self.loss = SpikeVoiceLoss(loss_weights)
+        self.prior_scale = prior_scale
+        # What ESPnet's Text2Speech asks: which inputs besides the text this model needs.
+        self.spks, self.langs, self.spk_embed_dim = conf.get("speakers"), None, None
+
+    def forward(
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        feats: Tensor,
+        feats_lengths: Tensor,
+        durations: Tensor | None = None,
+        durations_lengths: Tensor | None = None,
+        pitch: Tensor | None = None,
+        pitch_lengths: Tensor | None = None,
+        energy: Tensor | None = None,
+        energy_lengths: Tensor | None = None,
+        spembs: Tensor | None = None,
+        sids: Tensor | None = None,
+        lids: Tensor | None = None,
+        joint_training: bool = False,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of a padded batch; what stands in padding has no effect.
+
+        Args:
+            text, text_lengths: (B, N) int64 tokens, (B,).
+            feats, feats_lengths: (B, L, M) normalised log-mel, (B,).
+            durations, durations_lengths: (B, N or N + 1) whole frames of each token, (B,); None: learned.
+            pitch, pitch_lengths, energy, energy_lengths: (B, L, 1), (B,), normalised; with durations also
+                per token, (B, N or N + 1, 1).
+            sids: (B, 1) int64, for a model with speakers.
+            spembs, lids: must be None.
+            joint_training: return mels in place of the weight.
+
+        Returns:
+            the loss (1,), its parts by name, and the weight (1,), the number of utterances; in joint training
+            the loss (), its parts and the mel after the PostNet (B, L, M).
+
+        Raises:
+            ValueError: an utterance with more tokens than frames, durations that don't add up to the mel,
+                pitch or energy missing, of another length or not normalised, an input without use.
+        """
+        # A replica of data parallelism gets the padding of the whole batch.
+        text, feats = text[:, : int(text_lengths.max())], feats[:, : int(feats_lengths.max())]
+        speaker = self._speaker(sids, spembs, lids)
+        alignment, given_lengths = None, durations_lengths
+        if durations is None:
+            mels = (feats, feats_lengths)
+            alignment, durations = learned_durations(
+                self.spikevoice, text, text_lengths, *mels, self.prior_scale
+            )
+        else:
+            durations = _without_end(durations, durations_lengths, text_lengths)
+        lengths = (feats_lengths, given_lengths)
+        pitch = self._per_token("pitch", pitch, pitch_lengths, durations, *lengths)
+        energy = self._per_token("energy", energy, energy_lengths, durations, *lengths)
+        said = self.spikevoice(
+            text,
+            text_lengths,
+            mel_lengths=feats_lengths,
+            durations=durations,
+            pitch=pitch,
+            energy=energy,
+            speaker=speaker,
+            alignment=alignment,
+        )
+        loss, parts = self.loss(
+            said, text_lengths, feats, feats_lengths, pitch, energy, learned=alignment is not None
+        )
+        stats = {f"{name}_loss": part for name, part in parts.items()} | {"loss": loss.detach()}
+        if joint_training:
+            return loss, stats, said.mel_post
+        return force_gatherable((loss, stats, len(text)), loss.device)
+
+    @torch.no_grad()
+    def inference(
+        self,
+        text: Tensor,
+        feats: Tensor | None = None,
+        durations: Tensor | None = None,
+        spembs: Tensor | None = None,
+        sids: Tensor | None = None,
+        lids: Tensor | None = None,
+        pitch: Tensor | None = None,
+        energy: Tensor | None = None,
+        alpha: float = 1.0,
+        use_teacher_forcing: bool = False,
+    ) -> dict[str, Tensor]:
+        """Speaks one utterance; durations, pitch and energy are predicted where they aren't given.
+
+        Args:
+            text: (N,) int64 tokens.
+            feats: (L, M) normalised log-mel to align with, if the teacher is to be forced without durations.
+            durations, pitch, energy: (N or N + 1,), (L, 1), (L, 1) as in `forward`.
+            sids: (1,) int64, for a model with speakers.
+            spembs, lids: must be None.
+            alpha: factor on the predicted durations, as in ESPnet's FastSpeech 2: 1.1 is 10 % slower.
+            use_teacher_forcing: with the natural durations.
+
+        Returns:
+            feat_gen (L, M), log-mel after the PostNet; duration (N,) as spoken; pitch, energy (N,) as
+            predicted.
+
+        Raises:
+            ValueError: as `forward`; also an alpha that isn't positive.
+        """
+        text, lengths = text[None], torch.tensor([len(text)], device=text.device)
+        if not alpha > 0:
+            raise ValueError(f"alpha (speed_control_alpha) must be positive, got {alpha}")
+        if use_teacher_forcing and durations is None:
+            if feats is None:
+                raise ValueError("teacher forcing needs durations, or speech to align the text with")
+            durations = self.align(text[0], feats)
+        given = None
+        if durations is not None:
+            given = torch.tensor([len(durations)], device=text.device)
+            durations = _without_end(durations[None], given, lengths)
+        known = {}
+        for name, values in (("pitch", pitch), ("energy", energy)):
+            if values is not None:
+                if durations is None:
+                    raise ValueError(f"{name} without durations: give both, or force the teacher")
+                own = torch.tensor([len(values)], device=text.device)
+                frames = durations.sum(1)
+                known[name] = self._per_token(name, values[None], own, durations, frames, given)
+        said = self.spikevoice(
+            text,
+            lengths,
+            durations=durations,
+            speaker=self._speaker(sids, spembs, lids),
+            controls=Controls(speed=1 / alpha),
+            **known,
+        )
+        found = {"duration": said.durations, "pitch": said.pitch, "energy": said.energy}
+        return {"feat_gen": said.mel_post[0]} | {name: values[0] for name, values in found.items()}
+
+    @torch.no_grad()
+    def align(self, text: Tensor, feats: Tensor) -> Tensor:
+        """Frames of each token, found by the aligner: text (N,) and normalised log-mel (L, M) -> (N,)."""
+        lengths = [torch.tensor([len(x)], device=text.device) for x in (text, feats)]
+        batch = (text[None], lengths[0], feats[None], lengths[1])
+        return learned_durations(self.spikevoice, *batch, self.prior_scale)[1][0]
+
+    def _per_token(
+        self,
+        name: str,
+        values: Tensor | None,
+        lengths: Tensor | None,
+        durations: Tensor,
+        frames: Tensor,
+        given: Tensor | None,
+    ) -> Tensor:
+        """Pitch or energy, (B, L, 1) or with durations given (B, N or N + 1, 1), as (B, N)."""
+        extract, average = {
+            "pitch": ("dio", "use_token_averaged_f0"),
+            "energy": ("energy", "use_token_averaged_energy"),
+        }[name]
+        if values is None:
+            raise ValueError(
+                f"SpikeVoice needs {name}: say {name}_extract: {extract} and {name}_normalize: global_mvn"
+            )
+        values, tokens = values.squeeze(-1), durations.shape[1]
+        if torch.equal(lengths, frames):
+            values = average_by_duration(values, durations)
+        elif given is not None and torch.equal(lengths, given):
+            values = values[:, :tokens]
+        else:
+            raise ValueError(
+                f"{name} has {lengths.tolist()} values for {frames.tolist()} frames; expected one a frame: "
+                f"say {name}_extract_conf: {{{average}: false}}, with the hop_length of feats_extract_conf"
+            )
+        embedding = getattr(self.spikevoice.adaptor, f"{name}_embedding")
+        spoken = durations > 0
+        if spoken.any() and (values[spoken] > embedding.high).all():
+            raise ValueError(
+                f"{name} is nowhere below {embedding.high}, the end of {name}_range, so it isn't normalised: "
+                f"say {name}_normalize: global_mvn"
+            )
+        return values.clamp(embedding.low, embedding.high)
+
+    def _speaker(self, sids: Tensor | None, spembs: Tensor | None, lids: Tensor | None) -> Tensor | None:
+        """(B,) speakers' numbers; an input that the model can't use is an error."""
+        if spembs is not None or lids is not None:
+            unused = "spembs" if spembs is not None else "lids"
+            raise ValueError(f"SpikeVoice has no use for {unused}; it tells speakers by sids (speakers: N)")
+        return None if sids is None else sids.view(-1)
+
+
+def _without_end(durations: Tensor, lengths: Tensor, text_lengths: Tensor) -> Tensor:
+    """(B, N) durations of the tokens; those of an end symbol, if any, are added to the last token's.
+
+    >>> three, two = torch.tensor([3]), torch.tensor([2])
+    >>> _without_end(torch.tensor([[4, 5, 2]]), three, two), _without_end(torch.tensor([[4, 5]]), two, two)
+    (tensor([[4, 7]]), tensor([[4, 5]]))
+    """
+    extra = lengths - text_lengths
+    wrong = (extra < 0) | (extra > 1)
+    if wrong.any():
+        row = int(wrong.int().argmax())
+        raise ValueError(
+            f"utterance {row} of the batch has {int(text_lengths[row])} tokens, but {int(lengths[row])} "
+            "durations; was the text made into tokens in another way than the durations?"
+        )
+    durations = torch.nn.functional.pad(durations, (0, 1))
+    end = durations.gather(1, text_lengths[:, None]) * extra[:, None]
+    widest = int(text_lengths.max())
+    real = torch.arange(widest, device=durations.device) < text_lengths[:, None]
+    return (durations[:, :widest] * real).scatter_add(1, text_lengths[:, None] - 1, end)
