@@ -43,7 +43,7 @@ def test_bins_ascend_and_are_equal(a, b):
 
 
 def test_the_controls_are_factors_on_f0_energy_and_speed():
-    """log F0 = 5 + 0.2 p, energy = 30 + 10 e: twice the F0 adds log(2) / 0.2 to p; twice the energy, e + 3."""
+    """log F0 = 5 + 0.2 p, energy = 30 + 10 e. Twice the F0 adds log(2) / 0.2 to p, twice the energy e + 3"""
     model = voice("lif")
     model.adaptor.set_statistics(pitch=(5.0, 0.2), energy=(30.0, 10.0))
     data = {name: batch([8])[name] for name in ("text", "text_lengths")}
