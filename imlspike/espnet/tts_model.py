@@ -13,6 +13,7 @@ class TTSModel(ESPnetTTSModel):
 
     A batch that the TTS model refuses is named by its utterances. Pitch that can't be averaged is an error
     before training. SpikeVoice's aligner gives the durations for teacher forcing where the data have none.
+    Its controls of pitch and energy are told by what both are normalised; its weights hold it from then on.
 
     Raises (in training, statistics and inference):
         ValueError: pitch or energy shall be averaged over durations that the data don't have, or unvoiced
@@ -21,6 +22,12 @@ class TTSModel(ESPnetTTSModel):
     >>> issubclass(TTSModel, ESPnetTTSModel)
     True
     """
+
+    def __init__(self, *args, **parts):
+        super().__init__(*args, **parts)
+        normalize = (self.pitch_normalize, self.energy_normalize)
+        if isinstance(self.tts, SpikeVoiceTTS) and None not in normalize:
+            self.tts.spikevoice.adaptor.set_statistics(*((float(n.mean), float(n.std)) for n in normalize))
 
     def forward(self, *args, utt_id: list[str] | None = None, **batch) -> tuple[Tensor, dict, Tensor]:
         """Loss, statistics and weight of a batch; see ESPnet's class."""

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -87,7 +88,7 @@ def experiment(data, tmp_path_factory) -> Path:
 
 
 @pytest.mark.timeout(600)  # trains
-def test_training_leaves_an_experiment_whose_weights_are_the_core_models(experiment):
+def test_training_leaves_an_experiment_whose_weights_are_the_core_models(data, experiment):
     config = yaml.safe_load((experiment / "config.yaml").read_text())
     assert config["tts"] == TTS_KEY and config["tts_conf"]["dim"] == 16
     checkpoint = torch.load(experiment / "checkpoint.pth", weights_only=False)
@@ -97,7 +98,13 @@ def test_training_leaves_an_experiment_whose_weights_are_the_core_models(experim
     assert {f"{part}_loss" for part in parts} | {"loss"} <= stats.keys()
     prefix = "tts.spikevoice."
     weights = {key[len(prefix) :]: w for key, w in checkpoint["model"].items() if key.startswith(prefix)}
-    SpikeVoice(len(config["token_list"]), 20, **SMALL).load_state_dict(weights)
+    voice = SpikeVoice(len(config["token_list"]), 20, **SMALL)
+    voice.load_state_dict(weights)
+    for name, (mean, deviation) in zip(("pitch", "energy"), voice.adaptor.statistics.tolist(), strict=True):
+        sums = np.load(data / "stats" / "train" / f"{name}_stats.npz")
+        wanted = sums["sum"].item() / sums["count"].item()
+        variance = sums["sum_square"].item() / sums["count"].item() - wanted**2
+        assert mean == pytest.approx(wanted, rel=1e-4) and deviation == pytest.approx(variance**0.5, rel=1e-2)
 
 
 def test_inference_writes_sound_and_durations(data, experiment, tmp_path):
