@@ -67,8 +67,9 @@ class VocoderTraining(LightningModule):
         """AdamW of the generator and the adapters, and of the discriminators."""
         told = self.config.optimizer
         learned = [self.generator, *([self.distillation] if self.distillation else [])]
+        options = {"betas": tuple(told.betas), "weight_decay": told.weight_decay, "fused": True}
         return [
-            torch.optim.AdamW(_parameters(modules), lr, tuple(told.betas), weight_decay=told.weight_decay)
+            torch.optim.AdamW(_parameters(modules), lr, **options)
             for modules, lr in (
                 (learned, told.lr),
                 ([self.mpd, self.mrd], told.discriminator_lr or told.lr),
