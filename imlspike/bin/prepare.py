@@ -11,14 +11,19 @@ from pathlib import Path
 
 from imlspike.data import librispeech, libritts
 from imlspike.data.aishell import download_aishell, prepare_aishell
+from imlspike.data.aishell3 import prepare_aishell3
 from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asterisk
+from imlspike.data.baker import prepare_baker
 from imlspike.data.corpus import Prepared
 from imlspike.data.debian import DownloadError
+from imlspike.data.ljspeech import BASE_URL as LJSPEECH_URL
+from imlspike.data.ljspeech import download_ljspeech, prepare_ljspeech
 from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
 from imlspike.data.openslr import BASE_URL
 from imlspike.data.progress import Progress
 
 PARTED = {"librispeech": librispeech, "libritts": libritts}
+NO_DOWNLOAD = ("baker", "aishell3")  # no checksum is published to hold a download against
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,17 +50,23 @@ def _parser() -> argparse.ArgumentParser:
         "aishell": "train, dev and test",
         "librispeech": "train_960, dev, and one set for each part: train_clean_100, ..., test_other",
         "libritts": "train_960, and one set for each part: train_clean_100, ..., test_other",
+        "ljspeech": "train, valid and test, for voices",
+        "baker": "train, valid and test, for voices, with the corpus's pinyin",
+        "aishell3": "train, valid and test, for voices, with the corpus's pinyin",
         "asterisk": "asterisk_en, asterisk_es, ...: telephone prompts without transcripts, for vocoders",
     }.items():
         corpus = corpora.add_parser(name, help=f"writes {sets}")
         source = corpus.add_mutually_exclusive_group(required=True)
         source.add_argument("--corpus-dir", type=Path, help="the corpus, unpacked, on this machine")
-        source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
+        if name not in NO_DOWNLOAD:
+            source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
         add = corpus.add_argument
         add("--output-dir", type=Path, default=Path("data"))
         add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
         if name in ("aishell", *PARTED):
             add("--base-url", default=BASE_URL, help="openslr.org's resources/, or a mirror's")
+        if name == "ljspeech":
+            add("--base-url", default=LJSPEECH_URL, help="the folder with the archive, or a mirror's")
         if name == "aishell":
             add(
                 "--unpack-dir", type=Path, help="where speakers' archives are unpacked (default: beside them)"
@@ -86,6 +97,10 @@ def _functions(args: argparse.Namespace):
             partial(download_asterisk, languages=args.languages),
             partial(prepare_asterisk, languages=args.languages),
         )
+    if args.corpus == "ljspeech":
+        return partial(download_ljspeech, base_url=args.base_url), prepare_ljspeech
+    if args.corpus in NO_DOWNLOAD:
+        return None, {"baker": prepare_baker, "aishell3": prepare_aishell3}[args.corpus]
     return download_msu_ru_nsh, prepare_msu_ru_nsh
 
 

@@ -69,7 +69,7 @@ def unpack(
     target_dir: str | os.PathLike,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Unpack a tar.gz into `target_dir`, which is made afresh: after an error it isn't there.
+    """Unpack a tar.gz or tar.bz2 into `target_dir`, which is made afresh: after an error it isn't there.
 
     Args:
         progress: called with (done, total) megabytes.
@@ -83,7 +83,7 @@ def unpack(
     target_dir.mkdir(parents=True)
     total = archive.stat().st_size // 1_000_000
     try:
-        with open(archive, "rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as tar:
+        with open(archive, "rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as tar:
             for member in tar:
                 tar.extract(member, target_dir, filter="data")
                 progress(raw.tell() // 1_000_000, total)

@@ -53,9 +53,9 @@ def make_aishell(
             for i in range(count + extra):
                 number += 1
                 name = f"BAC009{speaker}W{122 + i:04d}"
-                _write(folder / f"{name}.wav", tones(sentence(number), rng))
+                write_wav(folder / f"{name}.wav", tones(sentence(number), rng))
                 if i < count:
-                    lines.append(f"{name} {_in(MANDARIN, sentence(number))}\n")
+                    lines.append(f"{name} {in_script(MANDARIN, sentence(number))}\n")
             if "all" in archives or speaker in archives:
                 _to_archive(folder, part, speaker)
     transcripts = root / "data_aishell" / "transcript" / "aishell_transcript_v0.8.txt"
@@ -90,8 +90,8 @@ def make_librispeech(root: Path, parts: Mapping[str, int] | Sequence[str] = tupl
             for i in range(share):
                 number += 1
                 name = f"{speaker}-{chapter}-{i:04d}"
-                _write(folder / f"{name}.flac", tones(sentence(number), rng))
-                lines.append(f"{name} {_in(ENGLISH, sentence(number))}\n")
+                write_wav(folder / f"{name}.flac", tones(sentence(number), rng))
+                lines.append(f"{name} {in_script(ENGLISH, sentence(number))}\n")
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
     head = ";ID  |SEX| SUBSET           |MINUTES| NAME"
@@ -114,8 +114,8 @@ def make_libritts(root: Path, parts: Mapping[str, int], sampling_rate: int = 240
             for i in range(share):
                 number += 1
                 name = f"{speaker}_{chapter}_{i:06d}_000000"
-                _write(folder / f"{name}.wav", tones(sentence(number), rng), sampling_rate)
-                text = _in(ENGLISH, sentence(number)).capitalize()
+                write_wav(folder / f"{name}.wav", tones(sentence(number), rng), sampling_rate)
+                text = in_script(ENGLISH, sentence(number)).capitalize()
                 (folder / f"{name}.normalized.txt").write_text(f"{text}.\n")
                 (folder / f"{name}.original.txt").write_text(f"{text}!\n")
                 trans.append(f"{name}\t{text}!\t{text}.\n")
@@ -131,11 +131,11 @@ def _shares(count: int, parts: int) -> list[int]:
     return [count // parts + (i < count % parts) for i in range(parts)]
 
 
-def _in(script: str, text: str) -> str:
+def in_script(script: str, text: str) -> str:
     return text.translate(str.maketrans(LETTERS, script))
 
 
-def _write(path: Path, samples: np.ndarray, sampling_rate: int = RATE) -> None:
+def write_wav(path: Path, samples: np.ndarray, sampling_rate: int = RATE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, sampling_rate, subtype="PCM_16")
 
