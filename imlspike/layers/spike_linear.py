@@ -22,14 +22,14 @@ _PIECE = 1 << 16
 def spike_products_supported() -> bool:
     """Whether this machine has AMX, and torch the product of bytes that `SpikeLinear` needs.
 
-    Elsewhere floating-point products are about as fast.
+    Without AMX the several products of bytes that stand for one were not tried.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_int8")) and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 class SpikeLinear(nn.Linear):
-    r"""`torch.nn.Linear` of binary spikes: the same parameters, the same map, up to six times as fast.
+    r"""`torch.nn.Linear` of binary spikes: the same parameters and the same map, faster.
 
     On a CPU with AMX, for fp32: the weights of an output channel o are rounded to whole multiples of
     :math:`\max_c |W_{oc}| / 32512` (16 bits), and the product is an exact sum of integers. So an output
@@ -37,7 +37,8 @@ class SpikeLinear(nn.Linear):
 
     In the backward pass the gradient that arrives is rounded to 16 bits of the largest one of its token (of a
     token whose largest is less than 1/64 of all tokens' largest, to 16 bits of that 64th), the weights to 16
-    bits as before but by input channel. That is finer than TF32, in which GPUs multiply.
+    bits as before but by input channel. Of normally distributed gradients, what comes out is off by less than
+    2e-4 of its norm.
 
     Elsewhere, in other types, under autocast, when exporting, and for fewer than 32 tokens, it is
     `torch.nn.Linear`. Inputs that are no zeros and ones are not checked for: they would be cut to bytes.

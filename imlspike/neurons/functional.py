@@ -179,7 +179,8 @@ class _FusedLIF(torch.autograd.Function):
     (detached reset: only q_t is multiplied by d_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t
     and dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
 
-    Only the input is kept: to run a piece of the neurons again is cheaper than to store their potentials.
+    Only the input is kept: to run a piece of the neurons again takes about as long as to store and read their
+    potentials and spikes, and no memory.
     """
 
     @staticmethod
