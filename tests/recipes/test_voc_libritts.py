@@ -15,7 +15,7 @@ from imlspike.training.config import read_config  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.running import EGS, HERE, finish, start, table  # noqa: E402
 
-pytestmark = pytest.mark.timeout(1500)  # half a minute of work for one idle core
+pytestmark = pytest.mark.timeout(3000)  # half a minute of work for one idle core
 BASE = EGS / "libritts/voc1/conf/train_vocos.yaml"
 OVERRIDES = EGS.parent / "conf/voc"
 PARTS = {"train-clean-100": 3, "train-clean-360": 2, "train-other-500": 2, "dev-clean": 2, "test-clean": 2}
