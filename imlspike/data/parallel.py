@@ -21,7 +21,7 @@ def map_parallel(
     items: Sequence[Item],
     nj: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    per_process: int = PER_PROCESS,
+    per_process: int | None = None,
 ) -> Iterator[Result]:
     """Yield `work(item)` for each item, in their order.
 
@@ -30,7 +30,7 @@ def map_parallel(
         nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
             gives one, the work is done in this process.
         progress: called with (done, total) items.
-        per_process: the default suits quick work; where an item takes seconds, a few are enough.
+        per_process: None is for quick work (`PER_PROCESS`); where an item takes seconds, a few are enough.
 
     Raises:
         ValueError: if `nj` isn't positive.
@@ -42,6 +42,7 @@ def map_parallel(
     """
     if nj < 1:
         raise ValueError(f"nj is {nj}; at least one process is needed")
+    per_process = per_process or PER_PROCESS
     nj = min(nj, -(-len(items) // per_process))
     if nj <= 1:
         yield from _counted(map(work, items), len(items), progress)
