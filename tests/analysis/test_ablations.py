@@ -83,7 +83,8 @@ def test_every_override_turns_one_factor_of_the_base(repository, file, recipe, b
         assert override.keys() == {"encoder_conf"}, run.ablation
         before, after = effective(conf), effective(conf | override["encoder_conf"])
         changed = {key for key in before if before[key] != after[key]}
-        assert len(changed - {"threshold_value"} or changed) == 1, f"{run.ablation} changes {changed} of {base}"
+        factors = changed - {"threshold_value"} or changed
+        assert len(factors) == 1, f"{run.ablation} changes {changed} of {base}"
         assert turns(run.override) != run.override.name, f"{run.override}: no comment in the first line"
 
 
