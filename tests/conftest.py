@@ -13,6 +13,9 @@ import torch
 hypothesis.settings.register_profile("imlspike", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("imlspike")
 
+# numba dies where this changes after its first use, as between a test that sets it and one that does not.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def fixed_seeds():
@@ -36,4 +39,4 @@ def real_audio() -> Path:
         pytest.skip("IMLSPIKE_TEST_DATA names no folder of real audio")
     if not Path(folder).is_dir():
         pytest.fail(f"IMLSPIKE_TEST_DATA={folder} is not a folder; correct it or unset it")
-    return Path(folder)
+    return Path(folder).resolve()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import questions
+from benchmarks import questions, vocoder
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, by_turns, in_own_process, table
 
@@ -32,7 +32,8 @@ def test_a_disturbance_of_both_peers_leaves_the_ratio():
 def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(questions, "by_turns", lambda *_: Comparison([3.0], [2.0]))
     monkeypatch.setattr(questions, "in_own_process", lambda *_: HEAVY)
-    monkeypatch.setattr(questions, "SIZES", {})
+    for sizes_of in (questions, vocoder):
+        monkeypatch.setattr(sizes_of, "SIZES", {})
     main(["--threads", "1", "--turns", "1", "--output", str(tmp_path / "report.md")])
     report = (tmp_path / "report.md").read_text()
     assert report.strip() in capsys.readouterr().out.replace("\n\n\n", "\n\n")
@@ -42,6 +43,7 @@ def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, c
         "A training step of the encoder",
         "Attention by length",
         "Neurons",
+        "Spiking Vocos",
     ]
     assert "torch " + torch.__version__ in report and "1 threads" in report
     assert "| 4096 | 3000.0 | 2000.0 | 1.50 (1.50-1.50) | chunked | **not met** |" in report

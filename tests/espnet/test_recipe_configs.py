@@ -30,6 +30,8 @@ ALONE = {"conf": "quick.yaml", "egs": "train_asr_iml_spikeformer.yaml"}
 OVER = {
     "conf/full_ann.yaml": ["conf/quick.yaml", "conf/full.yaml", "conf/quick_ann.yaml"],
     "conf/time_conv.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
+    "conf/ablations/threshold_fixed.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
+    "egs/aishell/asr1/conf/words.yaml": ["conf/quick.yaml"],
 }
 
 
