@@ -37,6 +37,7 @@ run_trainer() {
     mapfile -t arguments < <(model_args "${name}")
     arguments+=(--exp-dir "${exp}" --train-dir)
     for set in $(train_sets); do arguments+=("${limited}/${set}"); done
+    if [ "${resume}" = anyway ]; then arguments+=(--resume anyway); fi
     logged "${exp}/console.log" "${python}" -m imlspike.bin.train_vocoder "${arguments[@]}" \
         --valid-dir "${limited}/${valid_set}"
 }
