@@ -47,6 +47,33 @@ def constructor_keys(cls: type) -> set[str] | None:
     return {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL}
 
 
+def construct(cls: type, config: object, source: str):
+    """An instance of `cls` with the arguments that a configuration holds; `source` is named in errors.
+
+    Raises:
+        ValueError: on an unknown argument (the nearest right one is named), or what `cls` itself refuses.
+
+    >>> class Model:
+    ...     def __init__(self, size, depth=2):
+    ...         self.size = size
+    >>> construct(Model, {"size": 3}, "a.yaml").size
+    3
+    >>> construct(Model, {"dept": 3}, "a.yaml")
+    Traceback (most recent call last):
+    ValueError: a.yaml: unknown key 'dept'; did you mean 'depth'? (known: depth, size)
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"{source}: expected 'key: value' lines, found {type(config).__name__}")
+    known = constructor_keys(cls)
+    for key in config:
+        if known is not None and key not in known:
+            raise ValueError(f"{source}: {unknown_key(key, known)}")
+    try:
+        return cls(**config)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+
+
 def _hint(word: str, known: list[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

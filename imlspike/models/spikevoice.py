@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imlspike.data.keys import check_choice, constructor_keys, unknown_key
+from imlspike.data.keys import check_choice, construct, constructor_keys
 from imlspike.layers import Layout, fold_rep_linears
 from imlspike.layers.over_time import blank
 from imlspike.layers.token_conv import fold_normed_convs
@@ -256,14 +256,7 @@ class SpikeVoice(nn.Module):
         Traceback (most recent call last):
         ValueError: spikevoice: unknown key 'head'; did you mean 'heads'? (known: ...
         """
-        known = constructor_keys(cls)
-        for key in config:
-            if key not in known:
-                raise ValueError(f"{source}: {unknown_key(key, known)}")
-        try:
-            return cls(**config)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+        return construct(cls, config, source)
 
     def _checked(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Layout]:
         """Symbols that the model knows, zero at padding, and their layout."""

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write
-from imlspike.data.keys import check_choice, constructor_keys, unknown_key
+from imlspike.data.keys import check_choice, construct, constructor_keys
 from imlspike.layers.spiking_convnext import SHORTCUTS, SpikingConvNeXtBlock
 from imlspike.layers.temporal_shift import TemporalShift
 from imlspike.models.neuron_choice import NEURON_KINDS, NeuronChoice
@@ -205,16 +205,7 @@ class SpikingVocos(nn.Module):
         Traceback (most recent call last):
         ValueError: generator: unknown key 'n_mel'; did you mean 'n_mels'? (known: ...
         """
-        if not isinstance(config, dict):
-            raise ValueError(f"{source}: expected 'key: value' lines, found {type(config).__name__}")
-        known = constructor_keys(cls)
-        for key in config:
-            if key not in known:
-                raise ValueError(f"{source}: {unknown_key(key, known)}")
-        try:
-            return cls(**config)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+        return construct(cls, config, source)
 
 
 def _check(config: dict[str, Any]) -> None:

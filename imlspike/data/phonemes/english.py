@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from imlspike.data.phonemes.common import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
+from imlspike.data.phonemes.common import PUNCTUATION, plain_text, speak
 from imlspike.data.phonemes.english_rules import letters_to_sound
 
 VOWELS = tuple("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
@@ -66,21 +66,7 @@ class English:
         """See the class."""
         letters = unicodedata.normalize("NFD", plain_text(text))
         plain = "".join(c for c in letters if not unicodedata.combining(c))
-        symbols, place = [], 0
-        while place < len(plain):
-            if word := _WORD.match(plain, place):
-                symbols += self.word(word[0])
-                place = word.end()
-            elif plain[place] == "-" and _inside_a_word(plain, place):
-                place += 1
-            elif match := MARKS.match(plain, place):
-                symbols.append(mark(match[0]))
-                place = match.end()
-            elif plain[place] in " '":
-                place += 1
-            else:
-                raise unspeakable(name, plain[place], text, "English letters")
-        return not_empty(symbols, name, text)
+        return speak(plain, _WORD, self.word, name, text, "English letters")
 
     def word(self, word: str) -> list[str]:
         """The phones of one word of the letters a to z and apostrophes.
@@ -134,11 +120,6 @@ def _spoken_ending(last: str, sound: str) -> list[str]:
             return ["IH0", "D"]
         return ["T" if last in ("P", "K", "F", "TH", "S", "SH", "CH") else "D"]
     return sound.split()
-
-
-def _inside_a_word(text: str, place: int) -> bool:
-    """Whether a hyphen joins two letters (well-known), so that nobody pauses."""
-    return 0 < place < len(text) - 1 and text[place - 1].isalpha() and text[place + 1].isalpha()
 
 
 @cache

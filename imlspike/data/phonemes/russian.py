@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from imlspike.data.phonemes.common import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
+from imlspike.data.phonemes.common import PUNCTUATION, plain_text, speak
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.
@@ -41,26 +41,8 @@ def russian(text: str, name: str = "text") -> list[str]:
     >>> russian("Вол+ос, дом.")
     ['v', 'a', 'l', 'oo', 's', ',', 'd', 'oo', 'm', '.']
     """
-    plain, symbols, place = plain_text(text).lower(), [], 0
-    plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain)
-    while place < len(plain):
-        if word := _WORD.match(plain, place):
-            symbols += _word(word[0])
-            place = word.end()
-        elif (
-            plain[place] == "-"
-            and re.search(r"\w-$", plain[: place + 1])
-            and plain[place + 1 : place + 2].isalpha()
-        ):
-            place += 1
-        elif match := MARKS.match(plain, place):
-            symbols.append(mark(match[0]))
-            place = match.end()
-        elif plain[place] in " '":
-            place += 1
-        else:
-            raise unspeakable(name, plain[place], text, "Russian letters")
-    return not_empty(symbols, name, text)
+    plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain_text(text).lower())
+    return speak(plain, _WORD, _word, name, text, "Russian letters")
 
 
 def read_labels(path: str | os.PathLike) -> list[tuple[str, float, float]]:
