@@ -5,6 +5,7 @@ import torch
 from benchmarks.measure import Comparison, by_turns, in_own_process, table, verdict
 from benchmarks.peers import FRAMES_PER_SECOND, SIZES, speech, spiking, train_step, transformer
 from benchmarks.vocoder import question as vocoder
+from benchmarks.voice import question as voice
 from imlspike.layers import integer_supported
 from imlspike.layers.decay import CHUNKED_FROM, decay_attention, hierarchical_decay
 from imlspike.neurons import IMLS, LIF, PLIF
@@ -131,4 +132,5 @@ QUESTIONS = {
     "attention": attention,
     "neurons": neurons,
     "vocoder": vocoder,
+    "voice": voice,
 }

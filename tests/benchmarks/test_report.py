@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import questions, vocoder
+from benchmarks import questions, vocoder, voice
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, by_turns, in_own_process, table
 
@@ -32,7 +32,7 @@ def test_a_disturbance_of_both_peers_leaves_the_ratio():
 def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(questions, "by_turns", lambda *_: Comparison([3.0], [2.0]))
     monkeypatch.setattr(questions, "in_own_process", lambda *_: HEAVY)
-    for sizes_of in (questions, vocoder):
+    for sizes_of in (questions, vocoder, voice):
         monkeypatch.setattr(sizes_of, "SIZES", {})
     main(["--threads", "1", "--turns", "1", "--output", str(tmp_path / "report.md")])
     report = (tmp_path / "report.md").read_text()
@@ -44,6 +44,7 @@ def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, c
         "Attention by length",
         "Neurons",
         "Spiking Vocos",
+        "SpikeVoice",
     ]
     assert "torch " + torch.__version__ in report and "1 threads" in report
     assert "| 4096 | 3000.0 | 2000.0 | 1.50 (1.50-1.50) | chunked | **not met** |" in report
