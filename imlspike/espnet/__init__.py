@@ -1,5 +1,5 @@
 """ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, the text-to-speech model, key
-`spikevoice`, and entry points that know them.
+`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and entry points that know them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 ENCODER_KEY = "iml_spikeformer"
 DECODER_KEY = "iml_spikeformer"
 TTS_KEY = "spikevoice"
+LOG_MEL_KEY = "log_mel"
 
 
 def register() -> None:
@@ -19,7 +20,8 @@ def register() -> None:
     `encoder: iml_spikeformer` with the arguments of `imlspike.models.IMLSpikeformerEncoder` under
     `encoder_conf`, and likewise the decoder key `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`).
     To the TTS task it adds the key `spikevoice` (`imlspike.models.SpikeVoice`, `tts_conf`), whose speed
-    ESPnet's `tts_inference` controls like FastSpeech 2's, and `imlspike.espnet.tts_model.TTSModel`.
+    ESPnet's `tts_inference` controls like FastSpeech 2's, the feature extractor `log_mel`
+    (`imlspike.espnet.log_mel.LogMelExtract`, `feats_extract_conf`), and `imlspike.espnet.tts_model.TTSModel`.
     From then on every ESPnet task of this process trains through
     `imlspike.espnet.worker.run_worker`: worker processes that ESPnet spawns (one a GPU) register too, and
     checkpoints are replaced whole. ESPnet's import takes several seconds, hence a function.
@@ -45,6 +47,7 @@ def register() -> None:
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.decoder import SpikeformerDecoder
     from imlspike.espnet.encoder import SpikeformerEncoder
+    from imlspike.espnet.log_mel import LogMelExtract
     from imlspike.espnet.tts import SpikeVoiceTTS
     from imlspike.espnet.tts_model import TTSModel
     from imlspike.espnet.worker import RegisteredWorker
@@ -52,6 +55,7 @@ def register() -> None:
     encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
     decoder_choices.classes[DECODER_KEY] = SpikeformerDecoder
     tts.tts_choices.classes[TTS_KEY] = SpikeVoiceTTS
+    tts.feats_extractor_choices.classes[LOG_MEL_KEY] = LogMelExtract
     tts.ESPnetTTSModel = TTSModel
     FastSpeech2.register(SpikeVoiceTTS)  # ESPnet hands the speed to the classes that it knows only
     AbsTask.main_worker = RegisteredWorker()
