@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imlspike.analysis.spikes import NEURONS, Firing, firing
+from imlspike.layers.token_conv import TokenConv, windows
 from imlspike.neurons import LIF
 
 KINDS = ("weights", "product", "neuron", "scaling", "elementwise")
@@ -29,7 +30,7 @@ aten = torch.ops.aten
 # Additions and multiplications for each element of the result. A comparison costs as much as an addition;
 # divisions and transcendental functions are taken for one multiplication, which is a lower bound.
 _ADDITIONS = "add add_ sub sub_ rsub relu relu_ clamp clamp_ clamp_min maximum minimum floor round"
-_MULTIPLICATIONS = "mul mul_ div div_ exp exp_ log sqrt rsqrt reciprocal pow sin cos sigmoid tanh"
+_MULTIPLICATIONS = "mul mul_ div div_ exp exp_ expm1 log sqrt rsqrt reciprocal pow sin cos sigmoid tanh"
 _ELEMENTWISE = {
     **dict.fromkeys(_ADDITIONS.split(), (1, 0)),
     **dict.fromkeys(_MULTIPLICATIONS.split(), (0, 1)),
@@ -131,7 +132,8 @@ class OperationCounter(TorchDispatchMode):
     def __enter__(self):
         self._weights = {_memory(weight) for weight in self.module.parameters()}
         for name, module in self.module.named_modules():
-            whole = isinstance(module, (*NEURONS, nn.Linear))  # counted as such, however they compute it
+            # These are counted as such, however they compute it.
+            whole = isinstance(module, (*NEURONS, nn.Linear, TokenConv))
             self._handles += [
                 module.register_forward_pre_hook(self._enter(name, whole)),
                 module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
@@ -158,7 +160,7 @@ class OperationCounter(TorchDispatchMode):
 
     def _leave(self, name, whole):
         def hook(module, args, kwargs, output):
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | TokenConv):
                 self._linear(module, (args or tuple(kwargs.values()))[0], output)
             elif whole:
                 self._fired(name, module, firing(module, args, kwargs, output, name), output)
@@ -268,12 +270,15 @@ class OperationCounter(TorchDispatchMode):
                     return
 
     def _linear(self, module, x, result):
-        counts, dense = self._counts(x), x.numel() * module.out_features
+        """A linear map; also a convolution over tokens, in which a spike is seen by several windows."""
+        counts, kernel = self._counts(x), getattr(module, "kernel_size", (1,))[0]
+        outputs = result.shape[-1]
+        dense = x.numel() * kernel * outputs
         if counts is None:
             self._add("weights", macs=dense, dense_macs=dense)
         else:
-            spikes = int(counts.sum(dtype=torch.float64))
-            self._add("weights", accumulates=spikes * module.out_features, dense_macs=dense)
+            spikes = int(windows(counts, kernel).sum(dtype=torch.float64))
+            self._add("weights", accumulates=spikes * outputs, dense_macs=dense)
             self._scaling(x, module.weight, "weights", result)
         if module.bias is not None:
             self._add("elementwise", additions=result.numel())

@@ -54,9 +54,7 @@ def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
     with _figure(path, 2, 5.2, sharex=True, height_ratios=(3, 2)) as (_, (top, bottom)):
         for number, (role, points) in enumerate(roles.items()):
             depths = [depth for depth, _ in points]
-            style = dict(
-                marker="osD^v"[number // 10 % 5], markersize=4, linewidth=1.4, color=f"C{number % 10}"
-            )
+            style = _style(number)
             if role.startswith("embed"):
                 depths, style = (
                     [depth - len(points) for depth in depths],
@@ -73,6 +71,35 @@ def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
             axis.set_ylim(bottom=0)
             axis.grid(axis="y", color=PALE, linewidth=0.5)
         top.legend(fontsize=7, frameon=False, ncols=2)
+
+
+def plot_rates_by_module(
+    modules: Mapping[str, Mapping[str, Sequence[tuple[int, LayerSpikes]]]], path
+) -> None:
+    """Firing rate of every layer, a panel for each module of a network, on one scale; a line for each role.
+
+    Args:
+        modules: title of a panel to role to layers with their depth in the module.
+        path: of the PNG.
+    """
+    highest = max(layer.rate for roles in modules.values() for role in roles.values() for _, layer in role)
+    sizes = [max(2.0, 1 + 0.5 * len(roles)) for roles in modules.values()]
+    with _figure(path, len(modules), 0.55 * sum(sizes) + 0.6, height_ratios=sizes) as (_, axes):
+        for axis, (title, roles) in zip(axes, modules.items(), strict=True):
+            for number, (role, points) in enumerate(roles.items()):
+                depths, rates = zip(*((depth, 100 * layer.rate) for depth, layer in points), strict=True)
+                axis.plot(depths, rates, label=role, **_style(number))
+            axis.set_title(title, fontsize=8, color=INK, loc="left", pad=2)
+            axis.set_ylim(0, 105 * highest or 1)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(axis="y", color=PALE, linewidth=0.5)
+            axis.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes[len(axes) // 2].set_ylabel("firing rate, % of T", color=INK, fontsize=9)
+        axes[-1].set_xlabel("depth in the module: block, or layer where it has no blocks", fontsize=9)
+
+
+def _style(number):
+    return dict(marker="osD^v"[number // 10 % 5], markersize=4, linewidth=1.4, color=f"C{number % 10}")
 
 
 def plot_raster(
@@ -136,25 +163,34 @@ def _evenly(total: int, wanted: int) -> list[int]:
     return [round(i * (total - 1) / max(wanted - 1, 1)) for i in range(wanted)]
 
 
-def plot_learning_curves(trainings: Mapping[str, list[dict]], path) -> None:
-    """Loss on training and validation data, and the validation error that the log has, by epoch.
+def plot_learning_curves(
+    trainings: Mapping[str, list[dict]], path, panels: Sequence[tuple[str, str]] | None = None
+) -> None:
+    """Loss on training and validation data by epoch, and below it what else the log has.
 
     Args:
         trainings: name to what `imlspike.analysis.training_log.read_epochs` gives.
+        path: of the PNG.
+        panels: further numbers of the log and what they are called, on training and validation data; those
+            that no log has are left out. None: a recogniser's error on validation data.
     """
-    errors = [key for key in ("cer_ctc", "cer") if _has(trainings, key)][:1]
-    with _figure(path, 1 + len(errors), 3.0 * (1 + len(errors)), sharex=True) as (_, axes):
+    errors = [key for key in ("cer_ctc", "cer") if _has(trainings, key)][:1] if panels is None else []
+    shown = [("loss", "loss"), *((key, what) for key, what in panels or () if _has(trainings, key))]
+    rows = len(shown) + len(errors)
+    with _figure(path, rows, (3.0 if panels is None else 2.0) * rows, sharex=True) as (_, axes):
         for number, (name, epochs) in enumerate(trainings.items()):
-            color = f"C{number % 10}"
-            for phase, style in (("train", dict(alpha=0.45, linestyle="--")), ("valid", dict(label=name))):
-                axes[0].plot(*_curve(epochs, phase, "loss"), color=color, linewidth=1.4, **style)
-            for axis, key in zip(axes[1:], errors, strict=True):
-                axis.plot(*_curve(epochs, "valid", key, scale=100), color=color, linewidth=1.4, label=name)
-        axes[0].set_ylabel("loss (dashed: training)", color=INK, fontsize=9)
+            style = dict(color=f"C{number % 10}", linewidth=1.4)
+            for axis, (key, _what) in zip(axes, shown, strict=False):
+                axis.plot(*_curve(epochs, "train", key), alpha=0.45, linestyle="--", **style)
+                axis.plot(*_curve(epochs, "valid", key), label=name, **style)
+            for axis, key in zip(axes[len(shown) :], errors, strict=True):
+                axis.plot(*_curve(epochs, "valid", key, scale=100), label=name, **style)
+        for axis, (_key, what) in zip(axes, shown, strict=False):
+            axis.set_ylabel(f"{what} (dashed: training)", color=INK, fontsize=9)
         for axis in axes:
             axis.grid(color=PALE, linewidth=0.5)
             axis.legend(fontsize=8, frameon=False)
-        for axis in axes[1:]:
+        for axis in axes[len(shown) :]:
             axis.set_ylabel(
                 "validation CER by CTC, %" if errors == ["cer_ctc"] else "validation CER, %", fontsize=9
             )

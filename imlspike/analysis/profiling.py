@@ -2,11 +2,13 @@
 
 import csv
 import json
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +38,8 @@ class Profile:
 
     Attributes:
         layers: spikes of each neuron layer.
-        parts: operations of each part of the network (of a recogniser's decoder: of one hypothesis).
+        parts: operations of each part of the network (of a recogniser's decoder: of one hypothesis); what a
+            whole network does between its parts stands under the empty name.
         seconds, utterances, tokens: how much was run; tokens count with the end of each sentence.
         rasters, raster_of, raster_seconds: spike counts of one utterance, its name and its length.
         too_short: utterances that did not reach the network, and are left out.
@@ -75,12 +78,12 @@ def profile(
     parts = {name: part for name in PARTS if (part := getattr(model, name, None)) is not None}
     encoded = []
 
-    def run(heard: Heard) -> bool:
+    def run(heard: Heard) -> float:
         encoded.clear()
         transcribe(heard.wave)
         if encoded and "decoder" in parts:
             _decode(parts["decoder"], encoded[0], heard.tokens)
-        return bool(encoded)
+        return heard.seconds if encoded else 0.0
 
     handle = parts["encoder"].register_forward_hook(lambda module, args, output: encoded.append(output))
     try:
@@ -90,37 +93,41 @@ def profile(
 
 
 def measure(
-    parts: Mapping[str, nn.Module],
-    run: Callable[[Heard], bool],
-    utterances: Iterable[Heard],
+    network: nn.Module | Mapping[str, nn.Module],
+    run: Callable[[Any], float],
+    utterances: Iterable,
     raster_of: str = "",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Profile:
     """Run a network on utterances one by one and count all that happens in its parts.
 
     Args:
-        parts: name to module, in evaluation mode; what runs outside of them is not counted.
-        run: runs one utterance; False if it was too short for the network.
-        utterances: what to run.
+        network: in evaluation mode, name to part, where what runs outside of the parts is not counted; or a
+            whole network, whose children are its parts.
+        run: runs one utterance and tells how many seconds of audio that was; 0 if it was too short for the
+            network.
+        utterances: what to run, each with its name, `utterance`, and `tokens`, as `Heard` has them.
         raster_of: the utterance whose spikes are kept; the first if it is empty.
         progress: called with the number of utterances that are done.
 
     Raises:
         ValueError: if there is no utterance, or all were too short.
     """
-    network, result = nn.ModuleDict(parts), Profile({}, {})
+    network = network if isinstance(network, nn.Module) else nn.ModuleDict(network)
+    result = Profile({}, {})
     with ExitStack() as stack:
         # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
         recorder = stack.enter_context(SpikeRecorder(network))
         counter = stack.enter_context(OperationCounter(network))
         for heard in utterances:
             recorder.keep = heard.utterance == raster_of or (not raster_of and not result.utterances)
-            if not run(heard):
+            seconds = run(heard)
+            if not seconds:
                 result.too_short.append(heard.utterance)
                 continue
             if recorder.keep:
-                result.raster_of, result.raster_seconds = heard.utterance, heard.seconds
-            result.seconds += heard.seconds
+                result.raster_of, result.raster_seconds = heard.utterance, seconds
+            result.seconds += seconds
             result.utterances += 1
             result.tokens += len(heard.tokens)
             progress(result.utterances)
@@ -152,12 +159,12 @@ def energy_report(
 
     Args:
         measured, model: the network, and what `measure` or `profile` found.
-        beam: hypotheses that a recogniser's decoder carries.
+        beam: hypotheses that a recogniser's decoder carries; None for what has no beam.
         costs: of one operation.
         scope: the part that is reported beside the whole model.
     """
     parts = dict(measured.parts)
-    if "decoder" in parts:
+    if beam is not None and "decoder" in parts:
         parts["decoder"] = for_beam(parts["decoder"], beam)
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     return {
@@ -178,10 +185,35 @@ def _mean_count(layers):
     return sum(layer.spikes for layer in layers.values()) / sum(layer.neurons for layer in layers.values())
 
 
-def write_profile(measured: Profile, report: dict, output_dir) -> list[Path]:
+@torch.no_grad()
+def real_time(run: Callable[[Any], float], inputs: Sequence) -> dict:
+    """Wall-clock time of `run` on all inputs, one after the other; the first of them warms up.
+
+    Args:
+        run: tells how many seconds of audio it worked on.
+        inputs: at least one.
+
+    Returns:
+        ``{"seconds", "audio_seconds", "seconds_per_second", "threads"}``.
+
+    >>> real_time(lambda seconds: seconds, [1.5, 0.5])["audio_seconds"]
+    2.0
+    """
+    run(inputs[0])
+    begin = time.perf_counter()
+    audio = sum(map(run, inputs))
+    seconds = time.perf_counter() - begin
+    speed = {"seconds": seconds, "audio_seconds": audio, "seconds_per_second": seconds / audio}
+    return speed | {"threads": torch.get_num_threads()}
+
+
+def write_profile(
+    measured: Profile, report: dict, output_dir, plot_rates: Callable = plot_firing_rates
+) -> list[Path]:
     """Write spikes.{txt,csv,json}, operations.{txt,csv,json}, energy.json, firing_rates.png and raster.png.
 
-    Without spiking layers there are no spike tables and no pictures. Returns the files.
+    Without spiking layers there are no spike tables and no pictures. `plot_rates` draws the firing rates:
+    called with layers and path. Returns the files.
     """
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -191,7 +223,7 @@ def write_profile(measured: Profile, report: dict, output_dir) -> list[Path]:
     if measured.layers:
         files += write_table(output_dir / "spikes", [layer.row() for layer in measured.layers.values()])
         pictures = output_dir / "firing_rates.png", output_dir / "raster.png"
-        plot_firing_rates(measured.layers, pictures[0])
+        plot_rates(measured.layers, pictures[0])
         title = f"{measured.raster_of}, {measured.raster_seconds:.1f} s"
         plot_raster(measured.rasters, measured.raster_seconds, pictures[1], title)
         files += pictures

@@ -3,7 +3,7 @@
 One utterance runs at a time, so padding never counts; sums over tokens weigh each utterance by its length.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imlspike.neurons import IMLS, LIF
 
 NEURONS = (IMLS, LIF)  # PLIF is a LIF
+LEAST_RATE, MOST_RATE = 0.005, 0.6  # beyond these a layer is taken for dead, or for saying nothing
 
 
 @dataclass(frozen=True)
@@ -203,3 +204,39 @@ def overall_rate(layers: dict[str, LayerSpikes]) -> float:
     """
     possible = sum(layer.neurons * layer.levels for layer in layers.values())
     return sum(layer.spikes for layer in layers.values()) / possible
+
+
+def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> dict[str, dict]:
+    """Neuron layers whose firing rate lies outside 0.5 % to 60 %, and what may tell why.
+
+    Returns:
+        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and for LIF
+        and PLIF `least_current`: a layer whose inputs stay below cannot fire.
+    """
+    odd = {}
+    for name, layer in layers.items():
+        if not LEAST_RATE < layer.rate < MOST_RATE:
+            neuron = model.get_submodule(name)
+            least = least_current(neuron, layer.levels) if isinstance(neuron, LIF) else None
+            odd[name] = {
+                "rate": layer.rate,
+                "largest_input": layer.largest_input,
+                "least_that_fires": least,
+            }
+    return odd
+
+
+def least_current(neuron: LIF, steps: int) -> float:
+    """The smallest constant input with which a LIF or PLIF fires within T steps, from rest.
+
+    Without a spike the potential of equation 1 is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to
+    reach V_th. No sequence of inputs that are all smaller makes it fire.
+
+    >>> round(least_current(LIF(tau=2.0), steps=4), 4)
+    1.0667
+    """
+    rest, leak = neuron.v_reset or 0.0, 1 / neuron.tau
+    reached = 1 - (1 - leak) ** steps
+    if not neuron.decay_input:  # the sum of what is left of each step's input
+        reached = reached / leak if leak else steps
+    return (neuron.threshold - rest) / reached

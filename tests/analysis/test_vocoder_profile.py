@@ -7,13 +7,9 @@ import torch
 
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.profiling import Heard
+from imlspike.analysis.spikes import least_current, rates_out_of_range
 from imlspike.analysis.vocoder_energy import spiking_vocos_energy
-from imlspike.analysis.vocoder_profile import (
-    least_current,
-    profile_vocoder,
-    rates_out_of_range,
-    vocoder_report,
-)
+from imlspike.analysis.vocoder_profile import profile_vocoder, vocoder_report
 from imlspike.bin.profile import main
 from imlspike.models import SpikingVocos
 from imlspike.neurons import LIF
@@ -124,12 +120,12 @@ def test_the_fourier_transform_counts_as_radix_two():
 
 def test_layers_that_hardly_fire_or_always_do_are_named():
     model = vocoder()
-    assert rates_out_of_range(measured(model), model) == {}
+    assert rates_out_of_range(measured(model).layers, model) == {}
     with torch.no_grad():
         model.backbone.blocks[0].neuron1.threshold = 1e9
         model.backbone.blocks[1].neuron1.threshold = 1e-9
         model.backbone.blocks[1].norm.bias.fill_(100.0)
-    odd = rates_out_of_range(measured(model), model)
+    odd = rates_out_of_range(measured(model).layers, model)
     dead, busy = (odd[f"backbone.blocks.{n}.neuron1"] for n in (0, 1))
     assert dead["rate"] == 0.0 and dead["largest_input"] < dead["least_that_fires"]
     assert busy["rate"] > 0.6 and busy["largest_input"] > busy["least_that_fires"]
