@@ -100,3 +100,12 @@ def test_command_writes_or_prints_and_fails_in_one_line(yamls, tmp_path, capsys)
     assert main([*arguments, "--set", "optimm=adam", "--output", f"{tmp_path}/bad.yaml"]) == 1
     assert "did you mean 'optim'" in capsys.readouterr().err
     assert not (tmp_path / "bad.yaml").exists()
+
+
+def test_one_call_writes_several_configurations_each_with_its_own_options(yamls, tmp_path):
+    base = [f"{tmp_path}/base.yaml", "--set", "max_epoch=7", "--output", f"{tmp_path}/a.yaml"]
+    twin = [f"{tmp_path}/base.yaml", "--override", f"{tmp_path}/twin.yaml", "--output", f"{tmp_path}/b.yaml"]
+    assert main([*base, "--then", *twin]) == 0
+    a, b = read_yaml(tmp_path / "a.yaml"), read_yaml(tmp_path / "b.yaml")
+    assert (a["max_epoch"], a["encoder"]) == (7, "iml_spikeformer")
+    assert b.get("max_epoch") != 7 and b["encoder"] == "transformer"

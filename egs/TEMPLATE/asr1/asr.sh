@@ -11,6 +11,7 @@ root=$(cd "${template}/../../.." && pwd)
 command_line=${recipe_command:-$(printf "%q " "$0" "$@")}
 . "${template}/../utils/options.sh"
 . "${template}/../utils/jobs.sh"
+. "${template}/../utils/configs.sh"
 . "${template}/../utils/recipe.sh"
 
 # What to run, where, and on what

@@ -82,30 +82,20 @@ list_experiments() {
 
 # One checked YAML for each experiment, before anything else: a wrong key costs seconds, not a night.
 resolve_configs() {
-    local name
+    local name arguments file setting
     log "configuration of ${names[*]}"
     mkdir -p "${dump}/config"
-    for name in "${names[@]}"; do job "${nj}" resolve_config "${name}"; done
-    wait_for_jobs
+    for name in "${names[@]}"; do
+        arguments=("${config_of[${name}]}")
+        while read -r file; do arguments+=(${file:+--override "${file}"}); done <<< "${overrides_of[${name}]:-}"
+        for setting in ${train_args}; do arguments+=(--set "${setting}"); done
+        add_config "${dump}/config/${name}.yaml" "${arguments[@]}"
+    done
+    write_configs "${dump}/config/resolve.log"
     for name in "${names[@]:1}"; do
         diff -q <(frontend_of "${names[0]}") <(frontend_of "${name}") > /dev/null ||
             die "${names[0]} and ${name} have different front ends; they can't share statistics, run them apart"
     done
-}
-
-resolve_config() {
-    local resolved=${dump}/config/$1.yaml arguments=("${config_of[$1]}") file setting
-    while read -r file; do arguments+=(${file:+--override "${file}"}); done <<< "${overrides_of[$1]:-}"
-    for setting in ${train_args}; do arguments+=(--set "${setting}"); done
-    once "${resolved}.done" "$(fingerprint "${arguments[@]}")" --quiet write_config "${resolved}" "${arguments[@]}"
-}
-
-write_config() { # RESOLVED ARGUMENT...; what ESPnet says about packages it could use isn't shown
-    local resolved=$1; shift
-    if ! "${python}" -m imlspike.bin.config "$@" --output "${resolved}" > "${resolved}.log" 2>&1; then
-        grep '^config:' "${resolved}.log" >&2 || cat "${resolved}.log" >&2
-        return 1
-    fi
 }
 
 # The sets that are worked on: each once, the training set first
