@@ -48,7 +48,7 @@ def gather(folder) -> dict:
         "encoder": config.get("encoder"),
         "seed": config.get("seed"),
         "command": (folder / "command").read_text().strip() if (folder / "command").is_file() else "",
-        "training": _training(folder / "train.log"),
+        "training": training_costs(folder / "train.log"),
         "scores": scores,
         "energy": _read(folder / "profile" / "energy.json"),
     }
@@ -65,7 +65,8 @@ def _read(path):
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _training(log):
+def training_costs(log: Path) -> dict | None:
+    """What a training took, by its `train.log`: epochs, time, memory; None without a log of an epoch."""
     epochs = read_epochs(log) if log.is_file() else []
     if not epochs:
         return None

@@ -12,18 +12,15 @@ An experiment belongs to the system of its folder's name in scores.json.
 """
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
-from imlspike.analysis.energy import verdict
+from imlspike.analysis.report_parts import EMPTY, energy_sentences, percent, range_sentences, read_json
 from imlspike.analysis.results import aligned
 from imlspike.analysis.vocoder_measures import MEASURES
-from imlspike.analysis.vocoder_profile import LEAST_RATE, MOST_RATE
 from imlspike.analysis.vocoder_scores import NATURAL
-from imlspike.analysis.vocoder_table import EMPTY
 
 CER_LIMIT = 0.05  # by how much the error rate on synthesised speech may exceed that on natural speech
 
@@ -42,13 +39,9 @@ def gather(folder) -> dict:
         "name": folder.name,
         "config": config,
         "training": _training(folder / "log.csv"),
-        "energy": _json(folder / "profile" / "energy.json"),
-        "layers": _json(folder / "profile" / "spikes.json") or [],
+        "energy": read_json(folder / "profile" / "energy.json"),
+        "layers": read_json(folder / "profile" / "spikes.json") or [],
     }
-
-
-def _json(path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _training(path):
@@ -94,13 +87,13 @@ def energy_table(experiments: Sequence[Mapping], twin: str | None) -> str:
         cells = [
             name,
             str(energy["steps"] or ""),
-            _percent(energy["firing_rate"]),
-            _percent(energy["layer_rate"]),
+            percent(energy["firing_rate"]),
+            percent(energy["layer_rate"]),
         ]
         cells += [f"{energy['parameters']['model'] / 1e6:.2f} M"]
         cells += [f"{table_3[scope] / 1e9:.3g}" if table_3 else EMPTY for scope in ("blocks", "model")]
         shares = [table_3[s] / base[s] if table_3 and base else None for s in ("blocks", "model")]
-        cells += [" / ".join(_percent(share) for share in shares)]
+        cells += [" / ".join(percent(share) for share in shares)]
         for figure in ("paper", "full", "int8"):
             cells.append(" / ".join(f"{energy[scope][figure]:.4g}" for scope in ("backbone", "model")))
         cells.append(f"{energy['speed']['seconds_per_second']:.3g}")
@@ -118,45 +111,9 @@ def energy_table(experiments: Sequence[Mapping], twin: str | None) -> str:
     return aligned(heads, lines)
 
 
-def _percent(share):
-    return EMPTY if share is None else f"{100 * share:.1f} %"
-
-
-def rates_table(experiments: Sequence[Mapping]) -> str:
-    """Firing rate of every neuron layer in %, a column a model; "!" marks those out of range."""
-    spiking = [e for e in experiments if e["layers"]]
-    rates = {e["name"]: {layer["name"]: layer["rate"] for layer in e["layers"]} for e in spiking}
-    layers = list(dict.fromkeys(name for e in spiking for name in rates[e["name"]]))
-    lines = []
-    for layer in layers:
-        cells = [layer.removeprefix("backbone.")]
-        for e in spiking:
-            rate = rates[e["name"]].get(layer)
-            odd = rate is not None and not LEAST_RATE < rate < MOST_RATE
-            cells.append("" if rate is None else f"{100 * rate:.1f}{' !' if odd else ''}")
-        lines.append(cells)
-    return aligned(["layer", *rates], lines) if lines else ""
-
-
 def sentences(experiments: Sequence[Mapping], scores: Mapping) -> list[str]:
     """What is to be said of firing rates, energy and intelligibility, a sentence each."""
-    said = []
-    for e in experiments:
-        if e["energy"] and e["layers"]:
-            odd = e["energy"]["rates_out_of_range"]
-            bounds = f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
-            named = ", ".join(f"{name} ({_why(layer)})" for name, layer in odd.items())
-            said.append(
-                f"{e['name']}: outside {bounds} fire {len(odd)} of {len(e['layers'])} layers: {named}."
-                if odd
-                else f"{e['name']}: all {len(e['layers'])} neuron layers fire between {bounds}."
-            )
-    energies = {e["name"]: e["energy"] for e in experiments if e["energy"]}
-    twin = energies.get(scores["twin"])
-    for name, energy in energies.items():
-        if twin and name != scores["twin"]:
-            for scope in ("backbone", "model"):
-                said.append(f"{name}: energy of the {scope}: {verdict(energy[scope], twin[scope])}.")
+    said = range_sentences(experiments) + energy_sentences(experiments, scores["twin"])
     for name, entry in scores["systems"].items():
         if entry["cer"] and name != NATURAL:
             more, ends = entry["cer"]["over_natural"], entry["cer"]["over_natural_ci95"]
@@ -167,13 +124,6 @@ def sentences(experiments: Sequence[Mapping], scores: Mapping) -> list[str]:
                 f"{within} {100 * CER_LIMIT:g} points."
             )
     return said
-
-
-def _why(layer):
-    rate, largest, least = layer["rate"], layer["largest_input"], layer["least_that_fires"]
-    if least is None or largest >= least:
-        return f"{100 * rate:.2f} %"
-    return f"{100 * rate:.2f} %: its largest input, {largest:.3g}, is below {least:.3g}, the least that fires"
 
 
 def training_table(experiments: Sequence[Mapping]) -> str:

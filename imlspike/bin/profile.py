@@ -1,10 +1,13 @@
-"""Count spikes, operations and energy of a trained recogniser or vocoder on a test set.
+"""Count spikes, operations and energy of a trained recogniser, voice or vocoder on a test set.
 
 A recogniser: every utterance runs alone through the (folded) encoder, the CTC head and, over its transcript,
-the decoder. A vocoder: every utterance's mel spectrogram runs alone through backbone and head.
+the decoder. A voice: it speaks every utterance's text, which stands in symbols in the data directory, with
+predicted durations, pitch and energy; its aligner takes no part. A vocoder: every utterance's mel spectrogram
+runs alone through backbone and head.
 """
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -14,14 +17,12 @@ from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
 
-TIMED = 10  # utterances on which a vocoder's speed is measured
+TIMED = 10  # utterances on which a voice's or a vocoder's speed is measured
 
 
 def main(argv=None) -> int:
     """Write the tables, pictures and energy.json; print the three energy figures. Returns the exit status."""
     args = parse(argv)
-    from imlspike.analysis.profiling import write_profile
-
     try:
         utterances = read_data_dir(args.data_dir)[: args.limit or None]
         if not utterances:
@@ -29,10 +30,7 @@ def main(argv=None) -> int:
         by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
         shown = args.raster or by_length[len(by_length) // 2].id
         costs = Costs(**{f.name: getattr(args, f.name) for f in fields(Costs)})
-        vocoder = args.exp is not None and (args.exp / "generator.yaml").is_file()
-        run = run_vocoder if vocoder else run_recogniser
-        measured, report = run(args, utterances, shown, costs)
-        files = write_profile(measured, report, args.output_dir)
+        report, files = what_runs(args)(args, utterances, shown, costs)
     except (OSError, ValueError) as error:
         print(f"profile: {error}", file=sys.stderr)
         return 1
@@ -45,12 +43,16 @@ def parse(argv):
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="imlspike profile", description=__doc__.partition("\n")[0])
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--exp", type=Path, help="experiment folder of ESPnet (config.yaml) or a vocoder's")
+    where.add_argument(
+        "--exp", type=Path, help="experiment folder of ESPnet (a recogniser, a voice), or a vocoder's"
+    )
     where.add_argument("--config", type=Path, help="its config.yaml instead")
     parser.add_argument(
-        "--model", type=Path, help="a recogniser's model file (default: average by best_model_criterion)"
+        "--model", type=Path, help="an ESPnet model file (default: average by best_model_criterion)"
     )
-    parser.add_argument("--data-dir", type=Path, required=True, help="Kaldi directory with wav.scp and text")
+    parser.add_argument(
+        "--data-dir", type=Path, required=True, help="Kaldi directory; for a voice its text in symbols"
+    )
     parser.add_argument("--output-dir", type=Path, required=True, help="where tables and pictures go")
     parser.add_argument(
         "--limit", type=int, default=0, help="run the first so many utterances (default: all)"
@@ -65,23 +67,72 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def run_recogniser(args, utterances, shown: str, costs: Costs) -> tuple:
-    """What was measured of a recogniser, and the content of its energy.json."""
-    from imlspike.analysis.profiling import energy_report, profile
+def what_runs(args):
+    """The one of the functions below that profiles what the command line names."""
+    if args.exp is not None and (args.exp / "generator.yaml").is_file():
+        return run_vocoder
+    config = config_of(args)
+    voice = config.is_file() and "\ntts: " in config.read_text(encoding="utf-8")
+    return run_voice if voice else run_recogniser
+
+
+def config_of(args) -> Path:
+    """The config.yaml of ESPnet's trainer that the command line names."""
+    return args.config or args.exp / "config.yaml"
+
+
+def run_recogniser(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+    """The content of a recogniser's energy.json, and the files."""
+    from imlspike.analysis.profiling import energy_report, profile, write_profile
     from imlspike.espnet.decode import GreedyDecoder, average_criterion
 
-    config = args.config or args.exp / "config.yaml"
+    config = config_of(args)
     decoder = GreedyDecoder(config, args.model or config.parent / average_criterion(config))
     run = (listen(decoder, utterance) for utterance in utterances)
     measured = profile(decoder.model, lambda wave: decoder([wave]), run, shown, follow(len(utterances)))
-    return measured, energy_report(measured, decoder.model, args.beam, costs)
+    report = energy_report(measured, decoder.model, args.beam, costs)
+    return report, write_profile(measured, report, args.output_dir)
 
 
-def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple:
-    """What was measured of a vocoder, and the content of its energy.json, with its speed."""
+def run_voice(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+    """The content of a voice's energy.json, with its speed, and the files."""
+    import functools
+
+    from imlspike.analysis.profiling import write_profile
+    from imlspike.analysis.voice_profile import (
+        Sentence,
+        for_inference,
+        plot_voice_rates,
+        profile_voice,
+        speaking_speed,
+        voice_report,
+    )
+    from imlspike.models.trained_voice import load_voice
+
+    folder = config_of(args).parent
+    voice = load_voice(folder, args.model and os.path.relpath(args.model, folder))
+    frame_rate = voice.features["sampling_rate"] / voice.features["hop_length"]
+    model = for_inference(voice.model)
+    sentences = [
+        Sentence(
+            utterance.id,
+            voice.numbers(utterance.text.split(), utterance.id),
+            None if model.speakers is None else voice.speaker_number(utterance.speaker),
+        )
+        for utterance in utterances
+    ]
+    measured = profile_voice(model, sentences, frame_rate, shown, follow(len(sentences)))
+    report = voice_report(measured, model, costs)
+    report["speed"] = speaking_speed(model, sentences[:TIMED], frame_rate)
+    plot_rates = functools.partial(plot_voice_rates, model)
+    return report, write_profile(measured, report, args.output_dir, plot_rates)
+
+
+def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+    """The content of a vocoder's energy.json, with its speed, and the files."""
     import torch
 
-    from imlspike.analysis.profiling import Heard
+    from imlspike.analysis.profiling import Heard, write_profile
     from imlspike.analysis.vocoder_profile import decoding_speed, profile_vocoder, vocoder_report
     from imlspike.models import SpikingVocos
 
@@ -95,7 +146,8 @@ def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple:
     measured = profile_vocoder(model, map(heard, utterances), shown, follow(len(utterances)))
     long_enough = [utterance for utterance in utterances if utterance.id not in measured.too_short]
     timed = [heard(utterance).wave for utterance in long_enough[:TIMED]]
-    return measured, vocoder_report(measured, model, costs) | {"speed": decoding_speed(model, timed)}
+    report = vocoder_report(measured, model, costs) | {"speed": decoding_speed(model, timed)}
+    return report, write_profile(measured, report, args.output_dir)
 
 
 def follow(total: int):
@@ -123,12 +175,17 @@ def format_report(report: dict) -> str:
     """The content of energy.json as a small table."""
     lines = [f"energy, {report['unit']} ({report['utterances']} utterances, {report['seconds']:.0f} s)"]
     scopes = [scope for scope in ("blocks", report["scope"], "model") if scope in report]
+    modules = report.get("modules", {})
     lines.append(f"  {'':<50}{''.join(f'{scope:>10}' for scope in scopes)}")
     for figure in FIGURES:
         cells = "".join(f"{report[scope][figure]:>10.1f}" for scope in scopes)
         lines.append(f"  {MEANING[figure]:<50}{cells}")
     if report["firing_rate"] is not None:
         lines.append(f"mean count {report['mean_count']:.3f}, firing rate {report['firing_rate']:.1%}")
+    for module, found in modules.items():
+        fires = "" if found["rate"] is None else f"firing rate {found['rate']:.1%}, "
+        energies = ", ".join(f"{figure} {report['parts'][module][figure]:.1f}" for figure in FIGURES)
+        lines.append(f"  {module:<10}{fires}{energies}")
     if report["beam"]:
         lines.append(f"the model's figures are for a beam of {report['beam']}, keys and values kept")
     for key, what in (
@@ -141,7 +198,8 @@ def format_report(report: dict) -> str:
             lines.append(f"{what}: {' '.join(report[key])}")
     if "speed" in report:
         seconds, threads = report["speed"]["seconds_per_second"], report["speed"]["threads"]
-        lines.append(f"{seconds:.3g} s for a second of audio, mel to waveform, threads: {threads}")
+        what = "symbols to mel" if modules else "mel to waveform"
+        lines.append(f"{seconds:.3g} s for a second of audio, {what}, threads: {threads}")
     return "\n".join(lines)
 
 

@@ -162,8 +162,11 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def curves(folders, output_dir) -> Path | None:
-    """Learning curves of all experiments that have a training log; None without matplotlib or logs."""
+def curves(folders, output_dir, panels=None) -> Path | None:
+    """Learning curves of all experiments that have a training log; None without matplotlib or logs.
+
+    `panels` as for `imlspike.analysis.plots.plot_learning_curves`; default: a recogniser's.
+    """
     from imlspike.analysis.training_log import read_epochs
 
     trainings = {f.name: read_epochs(f / "train.log") for f in folders if (f / "train.log").is_file()}
@@ -171,10 +174,9 @@ def curves(folders, output_dir) -> Path | None:
         from imlspike.analysis.plots import plot_learning_curves
 
         if any(trainings.values()):
-            plot_learning_curves(
-                {n: e for n, e in trainings.items() if e}, output_dir / "learning_curves.png"
-            )
-            return output_dir / "learning_curves.png"
+            picture = output_dir / "learning_curves.png"
+            plot_learning_curves({n: e for n, e in trainings.items() if e}, picture, panels)
+            return picture
     except ImportError:
         print("no learning curves: matplotlib is not installed", file=sys.stderr)
     return None

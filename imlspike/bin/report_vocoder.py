@@ -5,30 +5,16 @@ imlspike report-vocoder exp/ann exp/tsm_kd --scores exp/scores --output exp/RESU
 
 import argparse
 import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-import yaml
-
-from imlspike.analysis.results import aligned
-from imlspike.analysis.vocoder_report import (
-    energy_table,
-    gather,
-    rates_table,
-    sentences,
-    training_table,
-    twin_table,
-)
-from imlspike.analysis.vocoder_scores import NATURAL
-from imlspike.analysis.vocoder_table import SHOWN, score_notes, scores_table
+from imlspike.analysis.report_parts import rates_table
+from imlspike.analysis.vocoder_report import energy_table, gather, sentences, training_table, twin_table
+from imlspike.analysis.vocoder_table import score_notes, scores_table
+from imlspike.bin._report import copy_pictures, copy_sounds, draw, settings, show, sound_table
 from imlspike.bin.report import made_on, surroundings
-from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write
-from imlspike.data.kaldi import read_data_dir
 
 ENERGY_NOTES = """\
 T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts
@@ -84,77 +70,6 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def folder_of(output: Path) -> Path:
-    """Where sound and pictures go: RESULTS_files beside RESULTS.md."""
-    return output.with_name(f"{output.stem}_files")
-
-
-def copy_sounds(scores: Mapping, output: Path, samples: int) -> dict[str, dict[str, Path]]:
-    """Copies of some utterances' audio of all systems, spread over the set: utterance to system to file.
-
-    Raises:
-        ValueError: if a system's audio isn't where it was scored.
-    """
-    utterances = {u.id: u.wav for u in read_data_dir(scores["data_dir"])}
-    names = list(utterances)
-    chosen = [names[(2 * i + 1) * len(names) // (2 * samples)] for i in range(min(samples, len(names)))]
-    heard: dict[str, dict[str, Path]] = {}
-    for utterance in chosen:
-        folder = folder_of(output) / utterance
-        folder.mkdir(parents=True, exist_ok=True)
-        heard[utterance] = {}
-        for name, entry in scores["systems"].items():
-            source = Path(utterances[utterance])
-            if name != NATURAL:
-                found = [Path(entry["folder"]) / f"{utterance}{ending}" for ending in (".wav", ".flac")]
-                source = next(filter(Path.is_file, found), found[0])
-            if not source.is_file():
-                raise ValueError(f"{source}: no such file; it was there when {name!r} was scored")
-            heard[utterance][name] = copy(source, folder / f"{name}{source.suffix}")
-    return heard
-
-
-def copy(source: Path, target: Path) -> Path:
-    """A copy that is whole or not there."""
-    with open(source, "rb") as read, atomic_write(target, "wb") as out:
-        shutil.copyfileobj(read, out)
-    return target
-
-
-def draw(scores: Mapping, heard: Mapping, output: Path) -> list[tuple[str, Path]]:
-    """Spectrograms of what was copied, one an utterance: (caption, file) each."""
-    try:
-        from imlspike.analysis.plots import plot_spectrograms
-
-        pictures = []
-        for utterance, files in heard.items():
-            rate = scores["sampling_rate"]
-            sounds = {SHOWN.get(name, name): read_audio(file, rate) for name, file in files.items()}
-            path = folder_of(output) / utterance / "spectrograms.png"
-            plot_spectrograms(sounds, rate, path, utterance)
-            pictures.append((f"Spectrograms of {utterance}, 0 to {rate // 2000} kHz, 80 dB", path))
-        return pictures
-    except ImportError:
-        print("no spectrograms: matplotlib is not installed", file=sys.stderr)
-        return []
-
-
-def copy_pictures(experiments: Sequence[Path], output: Path) -> list[tuple[str, Path]]:
-    """Firing rates and rasters that `imlspike profile` drew: (caption, copy) each."""
-    found = []
-    for folder in experiments:
-        for name, caption in (
-            ("firing_rates", "Firing rate by depth"),
-            ("raster", "Spikes of one utterance"),
-        ):
-            source = folder / "profile" / f"{name}.png"
-            if source.is_file():
-                target = folder_of(output) / f"{folder.name}_{name}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                found.append((f"{caption}, {folder.name}", copy(source, target)))
-    return found
-
-
 def markdown(
     scores: Mapping, experiments: Sequence[Mapping], heard, pictures, about: Mapping, folder: Path
 ) -> str:
@@ -170,32 +85,11 @@ def markdown(
         lines += ["## Firing rates and energy", "", energy_table(measured, scores["twin"]), ""]
         lines += [ENERGY_NOTES.format(**energy["costs_pj"], **given), ""]
     lines += [*(f"- {sentence}" for sentence in sentences(experiments, scores)), ""]
-    if rates := rates_table(experiments):
+    if rates := rates_table(experiments, "backbone."):
         lines += ["Firing rates of the layers in %:", "", rates, ""]
     lines += ["## To hear", "", sound_table(heard, folder), "", "## To see", ""]
-    for caption, path in pictures:
-        lines += [f"![{caption}]({link(path, folder)})", ""]
+    lines += show(pictures, folder)
     return "\n".join([*lines, "## How", "", *made(experiments, scores, about)])
-
-
-def link(path: Path, folder: Path) -> str:
-    """A file as a report in `folder` names it."""
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
-
-
-def sound_table(heard: Mapping, folder: Path) -> str:
-    """A line a system with links to its audio."""
-    if not heard:
-        return "No utterance was asked for."
-    systems = list(next(iter(heard.values())))
-    lines = [
-        [
-            SHOWN.get(name, name),
-            *(f"[{file[name].name}]({link(file[name], folder)})" for file in heard.values()),
-        ]
-        for name in systems
-    ]
-    return aligned(["system", *heard], lines)
 
 
 def made(experiments: Sequence[Mapping], scores: Mapping, about: Mapping) -> list[str]:
@@ -208,11 +102,7 @@ def made(experiments: Sequence[Mapping], scores: Mapping, about: Mapping) -> lis
     lines += [*made_on({**about, "versions": about["versions"] | scores["versions"]}), ""]
     if experiments:
         lines += [training_table(experiments), ""]
-    for e in experiments:
-        settings = yaml.safe_dump(e["config"], sort_keys=False, allow_unicode=True, width=100).strip()
-        lines += [f"<details><summary>settings of {e['name']}</summary>", "", "```yaml", settings, "```", ""]
-        lines += ["</details>", ""]
-    return lines
+    return lines + settings(experiments)
 
 
 if __name__ == "__main__":

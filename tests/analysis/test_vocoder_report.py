@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imlspike.analysis.vocoder_report import energy_table, gather, rates_table, sentences, twin_table
+from imlspike.analysis.report_parts import rates_table
+from imlspike.analysis.vocoder_report import energy_table, gather, sentences, twin_table
 from imlspike.bin.profile import main as profile
 from imlspike.bin.report_vocoder import main as report
 from imlspike.bin.score_vocoder import main as score
@@ -85,7 +86,7 @@ def test_the_report_has_tables_pictures_and_sound_that_are_there(results, capsys
 def test_every_layer_stands_in_the_table_and_those_that_hardly_fire_are_named(results):
     experiments = [gather(results / name) for name in ("ann", "plif")]
     scores = json.loads((results / "scores/scores.json").read_text())
-    table = rates_table(experiments)
+    table = rates_table(experiments, "backbone.")
     assert [line.split()[1] for line in table.splitlines()[2:]] == [
         f"blocks.{n}.neuron{k}" for n in (0, 1) for k in (1, 2)
     ]
