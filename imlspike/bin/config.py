@@ -10,7 +10,7 @@ import yaml
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check every key, then write or print the one YAML that drives each training. Returns the exit status."""
+    """Check every key, then write or print the YAML that drives each training. Returns the exit status."""
     jobs = [_parse(words) for words in _split(sys.argv[1:] if argv is None else argv)]
     from imlspike.espnet.config import ConfigError, resolve, write_config
 
