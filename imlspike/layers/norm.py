@@ -2,6 +2,10 @@
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
+
+# Elements that a thread works on at a time, so that all passes over them hit its cache.
+_PIECE = 1 << 17
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -47,28 +51,46 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         """See the class."""
         channels = x.shape[-1]
         x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        real = None if mask is None or not self.training else mask.flatten().nonzero().squeeze(1)
-        if real is None or len(real) == mask.numel():
-            return self._normed(x.reshape(-1, channels)).reshape(x.shape)
-        tokens = x.flatten(0, 1)
-        picked = tokens.index_select(0, real)
-        normed = self._normed(picked.reshape(-1, channels)).reshape(picked.shape)
-        return torch.zeros_like(tokens).index_copy(0, real, normed).reshape(x.shape)
+        rows = x.reshape(-1, channels)
+        if mask is None or not self.training or mask.all():
+            return self._normed(rows).reshape(x.shape)
+        real = mask.reshape(-1, 1).expand(-1, len(rows) // mask.numel()).flatten()
+        if self._alone():
+            return self._masked(rows, real).reshape(x.shape)
+        normed = self._normed(rows[real])
+        return torch.zeros_like(rows).index_put((real.nonzero().squeeze(1),), normed).reshape(x.shape)
+
+    def _alone(self) -> bool:
+        return not (self.synchronised and _processes() > 1)
+
+    def _masked(self, x: Tensor, real: Tensor) -> Tensor:
+        """(K, C) -> (K, C), normed where `real` (K) is True, else 0, by what this process has."""
+        count = int(real.sum())
+        if count < 2:
+            raise ValueError(f"a norm needs more than 1 value a channel in training, got {count}")
+        ones = x.new_ones(self.num_features)
+        affine = (self.weight, self.bias) if self.affine else (ones, torch.zeros_like(ones))
+        y, mean, variance = _MaskedNorm.apply(x, real.to(x.dtype), *affine, self.eps)
+        self._track(mean, variance, count)
+        return y
 
     def _normed(self, x: Tensor) -> Tensor:
         """(K, C) -> (K, C)"""
-        if not (self.training and self.synchronised and _processes() > 1):
+        if not self.training or self._alone():
             return super().forward(x)
         mean, variance, rows = _shared_statistics(x)
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-            self.running_var.lerp_((variance * rows / (rows - 1)).to(self.running_var.dtype), momentum)
+        self._track(mean, variance, rows)
         weight, bias = (self.weight, self.bias) if self.affine else (1.0, 0.0)
         scale = weight * (variance + self.eps).rsqrt()
         shift = bias - mean * scale
         return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, rows: Tensor | int) -> None:
+        self.num_batches_tracked.add_(1)
+        momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_((variance * rows / (rows - 1)).to(self.running_var.dtype), momentum)
 
     def affine_map(self) -> tuple[Tensor, Tensor]:
         """(scale, shift), each (C,): what evaluation does to a channel, y = scale * x + shift.
@@ -109,3 +131,68 @@ def _shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = sums[-1].detach()
     mean, square = (sums[:-1] / rows).chunk(2)
     return mean, square - mean.square(), rows
+
+
+class _MaskedNorm(torch.autograd.Function):
+    """Batch norm of the rows of x (K, C) whose `real` (K) is 1, zero elsewhere; also their mean and variance.
+
+    Rows stay where they are, instead of being picked out and put back, forward and backward.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, real: Tensor, weight: Tensor, bias: Tensor, eps: float):
+        mean, variance = _real_statistics(x, real)
+        inverse = (variance + eps).rsqrt()
+        scale = (weight * inverse).to(x.dtype)
+        shift = (bias - mean * inverse * weight).to(x.dtype)
+        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        for x_, real_, y_ in pieces(x, real, y):
+            torch.addcmul(shift, x_, scale, out=y_).mul_(real_[:, None])
+        ctx.save_for_backward(x, real, weight, mean, inverse)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, *_):
+        x, real, weight, mean, inverse = ctx.saved_tensors
+        center = mean.to(x.dtype)
+        sums = []
+        for x_, real_, grad_ in pieces(x, real, grad):
+            sums.append((real_ @ grad_, real_ @ (x_ - center).mul_(grad_)))
+        of_grad, of_product = (torch.stack(parts).double().sum(0) for parts in zip(*sums, strict=True))
+        grad_bias, grad_weight = of_grad, of_product * inverse
+        count, scale = real.sum(dtype=torch.float64), weight * inverse
+        # dL/dx = scale (g - mean(g) - xhat mean(g xhat)), for xhat = (x - mean) inverse
+        slope = -scale * inverse * grad_weight / count
+        parts = (scale, slope, -scale * grad_bias / count - slope * mean)
+        scale, slope, shift = (part.to(x.dtype) for part in parts)
+        grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        for x_, real_, grad_, out in pieces(x, real, grad, grad_x):
+            torch.addcmul(shift, x_, slope, out=out).addcmul_(grad_, scale).mul_(real_[:, None])
+        return grad_x, None, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
+
+
+def _real_statistics(x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C) of the rows of x (K, C) whose `real` (K) is 1, in fp64; piece by piece (Chan)."""
+    counts, means, squares = [], [], []
+    for x_, real_ in pieces(x, real):
+        counts.append(real_.sum())
+        means.append((real_ @ x_) / counts[-1].clamp(min=1))
+        squares.append(real_ @ (x_ - means[-1]).square_())
+    count, of_piece, square = (torch.stack(parts).double() for parts in (counts, means, squares))
+    mean = (count @ of_piece) / count.sum()
+    return mean, (square.sum(0) + count @ (of_piece - mean).square()) / count.sum()
+
+
+def pieces(*tensors: Tensor):
+    """Tensors, cut along their first axis alike: on a CPU into pieces that stay in the cache.
+
+    >>> [len(piece) for (piece,) in pieces(torch.zeros(3, 4))]
+    [3]
+    """
+    first = tensors[0]
+    rows = len(first)
+    if first.device.type == "cpu":
+        rows = max(1, _PIECE * torch.get_num_threads() * rows // max(1, first.numel()))
+    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.spike_linear import SpikeLinear
 
 BRANCHES = ("linear", "wide", "identity")
 WIDENING = 1.5
@@ -22,6 +23,7 @@ class RepLinear(nn.Module):
         in_features, out_features: channels.
         branches: which of the above; must hold ``linear`` or ``wide``.
         gain: what the scales of the branches' last batch norms start from.
+        binary: what comes in are zeros and ones, unchecked: maps of it are `SpikeLinear`.
 
     Forward:
         x: (K, C_in) tokens without padding, or (B, N, C_in) with `mask`.
@@ -45,6 +47,7 @@ class RepLinear(nn.Module):
         out_features: int,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
+        binary: bool = False,
     ):
         super().__init__()
         unknown = sorted(set(branches) - set(BRANCHES))
@@ -52,11 +55,11 @@ class RepLinear(nn.Module):
             raise ValueError(
                 f"branches must be of {BRANCHES} and hold 'linear' or 'wide', got {tuple(branches)}"
             )
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features, self.binary = in_features, out_features, binary
         wide = round(WIDENING * in_features)
         # No biases: the batch norm that follows would take them out again.
-        self.linear = _normed(in_features, out_features) if "linear" in branches else None
-        self.widen = _normed(in_features, wide) if "wide" in branches else None
+        self.linear = _normed(in_features, out_features, binary) if "linear" in branches else None
+        self.widen = _normed(in_features, wide, binary) if "wide" in branches else None
         self.narrow = _normed(wide, out_features) if "wide" in branches else None
         keeps_width = "identity" in branches and in_features == out_features
         self.identity = MaskedBatchNorm(in_features) if keeps_width else None
@@ -91,14 +94,15 @@ class RepLinear(nn.Module):
         if self.identity is not None:
             scale, shift = self.identity.affine_map()
             weight, bias = weight + scale.diag(), bias + shift
-        linear = nn.Linear(self.in_features, self.out_features, device=like.device, dtype=like.dtype)
+        kind = SpikeLinear if self.binary else nn.Linear
+        linear = kind(self.in_features, self.out_features, device=like.device, dtype=like.dtype)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear.train(self.training)
 
 
-def _normed(in_features: int, out_features: int) -> nn.ModuleDict:
-    linear = nn.Linear(in_features, out_features, bias=False)
+def _normed(in_features: int, out_features: int, binary: bool = False) -> nn.ModuleDict:
+    linear = (SpikeLinear if binary else nn.Linear)(in_features, out_features, bias=False)
     return nn.ModuleDict({"weight": linear, "norm": MaskedBatchNorm(out_features)})
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from imlspike.layers.layout import Layout
 from imlspike.layers.over_time import GAIN, blank, over_time
 from imlspike.layers.rep_linear import RepLinear
+from imlspike.layers.spike_linear import SpikeLinear
+from imlspike.neurons import LIF
 
 AXES = ("temporal", "sequential")
 
@@ -82,10 +84,11 @@ class STSA(nn.Module):
         if axis not in AXES:
             raise ValueError(f"axis must be one of {', '.join(AXES)}, got {axis!r}")
         self.axis, self.neuron = axis, neuron()
-        self.qkv = RepLinear(channels, 3 * channels, ("linear",), gain=GAIN)
+        binary = isinstance(self.neuron, LIF)
+        self.qkv = RepLinear(channels, 3 * channels, ("linear",), GAIN, binary)
         self.qkv_neuron = neuron()
         self.gate_norm, self.gate_neuron = HeadNorm(channels, heads, GAIN), neuron()
-        self.out = nn.Linear(channels, channels)
+        self.out = (SpikeLinear if binary else nn.Linear)(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""

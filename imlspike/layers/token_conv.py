@@ -3,10 +3,12 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from imlspike.layers.layout import Layout
-from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.norm import MaskedBatchNorm, pieces
 from imlspike.layers.over_time import over_time
+from imlspike.layers.spike_linear import _SpikeLinear, _worthwhile
 
 
 class TokenConv(nn.Conv1d):
@@ -19,6 +21,7 @@ class TokenConv(nn.Conv1d):
         in_channels, out_channels: C_in, C_out.
         kernel: tokens in a window, odd.
         bias: add one.
+        binary: what comes in are zeros and ones, unchecked: the product is that of `SpikeLinear`.
 
     Raises:
         ValueError: an even kernel, which has no middle.
@@ -31,17 +34,72 @@ class TokenConv(nn.Conv1d):
     True
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, bias: bool = True):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 1, bias: bool = True, binary: bool = False
+    ):
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"a convolution's kernel must be odd, got {kernel}")
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+        self.binary = binary
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """See the class; the layout plays no part."""
-        kernel = self.kernel_size[0]
-        if kernel > 1:
-            x = F.pad(x, (0, 0, kernel // 2, kernel // 2)).unfold(-2, kernel, 1).flatten(-2)
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        # A token after the other in a row of the weights, as in the windows.
+        weight, kernel = self.weight.transpose(1, 2).flatten(1), self.kernel_size[0]
+        if self.binary and _worthwhile(x, weight):
+            return _SpikeConv.apply(x, weight, self.bias)
+        plain = kernel == 1 or torch.compiler.is_compiling()  # exporters want plain operations
+        return F.linear(windows(x, kernel) if plain else _Windows.apply(x, kernel), weight, self.bias)
+
+
+def windows(x: Tensor, kernel: int) -> Tensor:
+    """(..., N, C) -> (..., N, K C): what a convolution sees at each token, zeros beyond the ends."""
+    if kernel == 1:
+        return x
+    return F.pad(x, (0, 0, kernel // 2, kernel // 2)).unfold(-2, kernel, 1).transpose(-1, -2).flatten(-2)
+
+
+def _from_windows(grad: Tensor, kernel: int) -> Tensor:
+    """The transposed map: (..., N, K C) -> (..., N, C), what each window has for a token added up."""
+    if kernel == 1:
+        return grad
+    parts, half, tokens = grad.unflatten(-1, (kernel, -1)).flatten(0, -4), kernel // 2, grad.shape[-2]
+    out = parts[:, :, half].clone()
+    for out_, parts_ in pieces(out, parts):
+        for tap in range(kernel):
+            shift = tap - half  # the tap saw the token so far behind the window's middle
+            seen = tokens - abs(shift)
+            if shift and seen > 0:
+                shares = parts_[:, :, tap].narrow(1, max(-shift, 0), seen)
+                out_.narrow(1, max(shift, 0), seen).add_(shares)
+    return out.view(*grad.shape[:-1], -1)
+
+
+class _Windows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: int) -> Tensor:
+        ctx.kernel = kernel
+        return windows(x, kernel)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        return _from_windows(grad, ctx.kernel), None
+
+
+class _SpikeConv(torch.autograd.Function):
+    """`SpikeLinear` of the windows, which are made of bytes."""
+
+    @staticmethod
+    def forward(ctx, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.kernel = weight.shape[1] // spikes.shape[-1]
+        return _SpikeLinear.forward(ctx, windows(spikes.to(torch.int8), ctx.kernel), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        grad_windows, *others = _SpikeLinear.backward(ctx, grad)
+        return None if grad_windows is None else _from_windows(grad_windows, ctx.kernel), *others
 
 
 class NormedConv(nn.Module):
@@ -52,6 +110,7 @@ class NormedConv(nn.Module):
     Args:
         in_channels, out_channels, kernel: of `TokenConv`.
         gain: first scale of the norm.
+        binary: of `TokenConv`.
 
     Forward: x (T, B, N, C_in), zero at padding, and the `Layout` of its tokens -> (T, B, N, C_out); what
     stands at padding has no meaning.
@@ -62,9 +121,11 @@ class NormedConv(nn.Module):
     True
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, gain: float = 1.0):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 1, gain: float = 1.0, binary: bool = False
+    ):
         super().__init__()
-        self.conv = TokenConv(in_channels, out_channels, kernel, bias=False)
+        self.conv = TokenConv(in_channels, out_channels, kernel, bias=False, binary=binary)
         self.norm = MaskedBatchNorm(out_channels)
         nn.init.constant_(self.norm.weight, gain)
 
@@ -76,7 +137,7 @@ class NormedConv(nn.Module):
     def folded(self) -> TokenConv:
         """The one convolution that equals this one in evaluation."""
         weight = self.conv.weight
-        conv = TokenConv(weight.shape[1], weight.shape[0], weight.shape[2])
+        conv = TokenConv(weight.shape[1], weight.shape[0], weight.shape[2], binary=self.conv.binary)
         conv.to(device=weight.device, dtype=weight.dtype)
         scale, shift = self.norm.affine_map()
         conv.weight.copy_(scale[:, None, None] * weight)

@@ -27,6 +27,7 @@ class NeuronChoice:
     Attributes:
         time: length of the time axis: T, or 1 for ``imls`` and ``none``.
         spiking: False for ``none``.
+        binary: what the neurons send are zeros and ones: True for ``lif`` and ``plif``.
 
     Raises:
         ValueError: an unknown kind or argument (the nearest right one is named), or steps below 1.
@@ -41,8 +42,8 @@ class NeuronChoice:
         if steps < 1 or steps != int(steps):
             raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
         self.kind, self.steps, self.conf = kind, int(steps), dict(conf or {})
-        self.spiking = kind != "none"
-        self.time = self.steps if kind in ("lif", "plif") else 1
+        self.spiking, self.binary = kind != "none", kind in ("lif", "plif")
+        self.time = self.steps if self.binary else 1
         known = constructor_keys(_CLASSES[kind]) - _NOT_OFFERED if self.spiking else set()
         for key in self.conf:
             if key not in known:

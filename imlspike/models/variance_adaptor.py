@@ -32,7 +32,8 @@ class VariancePredictor(nn.Module):
     def __init__(self, channels: int, kernel: int, dropout: float, neurons: NeuronChoice):
         super().__init__()
         self.neurons = nn.ModuleList([neurons(), neurons(nn.ReLU()), neurons(nn.ReLU())])
-        self.convs = nn.ModuleList(TokenConv(channels, channels, kernel) for _ in range(2))
+        conv = (channels, channels, kernel, True, neurons.binary)
+        self.convs = nn.ModuleList(TokenConv(*conv) for _ in range(2))
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in range(2))
         self.dropout, self.out = StepDropout(dropout), nn.Linear(channels, 1)
 

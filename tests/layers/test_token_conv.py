@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from imlspike.layers import Layout
-from imlspike.layers.token_conv import NormedConv, TokenConv, fold_normed_convs
+from imlspike.layers import Layout, spike_products_supported
+from imlspike.layers.token_conv import NormedConv, TokenConv, _from_windows, fold_normed_convs, windows
 
 
 @settings(max_examples=25)
@@ -45,3 +45,31 @@ def test_its_norm_is_of_real_tokens_at_all_steps_and_folds():
 def test_an_even_kernel_has_no_middle(kernel):
     with pytest.raises(ValueError, match=f"must be odd, got {kernel}"):
         TokenConv(3, 4, kernel)
+
+
+def test_windows_and_their_way_back_are_transposed_maps():
+    """<windows(x), g> = <x, from_windows(g)>, also of sequences shorter than the kernel."""
+    for tokens, kernel in ((7, 5), (2, 5), (1, 9), (4, 1)):
+        x = torch.randn(2, 3, tokens, 4, dtype=torch.float64)
+        grad = torch.randn(2, 3, tokens, 4 * kernel, dtype=torch.float64)
+        back = _from_windows(grad, kernel)
+        assert back.shape == x.shape
+        torch.testing.assert_close((windows(x, kernel) * grad).sum(), (x * back).sum())
+
+
+@pytest.mark.skipif(not spike_products_supported(), reason="this CPU has no AMX")
+@pytest.mark.parametrize("kernel", [1, 5])
+def test_products_of_spikes_are_the_convolution(kernel):
+    """Values and gradients to the rounding that `SpikeLinear` tells of."""
+    torch.manual_seed(0)
+    conv, exact = TokenConv(48, 32, kernel, binary=True), TokenConv(48, 32, kernel).double()
+    exact.load_state_dict(conv.state_dict())
+    spikes, grad = (torch.rand(4, 2, 20, 48) < 0.2).float(), torch.randn(4, 2, 20, 32)
+    results = []
+    for model, dtype in ((conv, torch.float32), (exact, torch.float64)):
+        x = spikes.to(dtype).requires_grad_()
+        y = model(x)
+        results.append([y, *torch.autograd.grad(y, [x, *model.parameters()], grad.to(dtype))])
+    for got, wanted in zip(*results, strict=True):
+        assert got.dtype == torch.float32 and got.shape == wanted.shape
+        assert 0 < (got - wanted).norm() < 2e-4 * wanted.norm()
