@@ -1,9 +1,12 @@
-"""What verbs that work on files and folders of the user share: finding them, naming outputs, a summary."""
+"""What verbs that open a model and work on files of the user share: options, finding files, naming outputs,
+leaving out what is done, what is told at the end."""
 
+import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imlspike.data.audio import AudioError, audio_format
@@ -27,6 +30,90 @@ def positive(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError
     return number
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every verb that opens a model: which, on how many threads, where."""
+    add = parser.add_argument
+    add("--model", required=True, help="experiment folder, .zip of one, or OWNER/MODEL on the hub")
+    add("--threads", type=int, default=0, help="default: as many as there are cores")
+    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
+
+
+def use_threads(args: argparse.Namespace) -> None:
+    """Do as --threads says."""
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+
+
+def teller(verb: str) -> Callable[[str], None]:
+    """What a verb says to the user, on stderr, apart from results on stdout."""
+    return lambda message: print(f"{verb}: {message}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Outcome:
+    """What became of the files (or texts) of a run: how many there were, the names of those that failed, and
+    what else was wrong. All of it has been told."""
+
+    total: int
+    failed: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def exit_status(
+    work: Callable[[], Outcome],
+    say: Callable[[str], None],
+    done: str,
+    kind: str = "files",
+    interrupted: str = "what is written is whole, and the same command goes on from there",
+) -> int:
+    """Do the work; 0 if all was well, 1 if something failed, 130 if the user interrupted it.
+
+    Args:
+        work: whose OSError, ValueError, ImportError or FloatingPointError is told in one line.
+        say: see `teller`.
+        done: what is done to files, as "vocoded".
+        kind: what the files are called.
+        interrupted: what to tell then.
+
+    >>> exit_status(lambda: Outcome(3, ["a.wav"]), print, "vocoded")
+    1 of 3 files were not vocoded: a.wav
+    1
+    """
+    try:
+        outcome = work()
+    except (OSError, ValueError, ImportError, FloatingPointError) as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say(f"interrupted; {interrupted}")
+        return 130
+    if outcome.failed:
+        names = ", ".join(outcome.failed)
+        say(f"{len(outcome.failed)} of {outcome.total} {kind} were not {done}: {names}")
+    return 1 if outcome.failed or outcome.problems else 0
+
+
+def left_to_do(
+    files: list, is_done: Callable, overwrite: bool, say: Callable[[str], None], kind: str = "files"
+) -> list:
+    """The files whose output isn't there yet, or all with --overwrite; says how many are left out."""
+    todo = [file for file in files if overwrite or not is_done(file)]
+    if len(todo) < len(files):
+        say(f"{len(files) - len(todo)} of {len(files)} {kind} were done before (again with --overwrite)")
+    return todo
+
+
+def about(name: str, error: Exception) -> str:
+    """What went wrong with a file, with its name.
+
+    >>> about("a.wav", ValueError("empty")), about("a.wav", ValueError("a.wav, line 3: odd"))
+    ('a.wav: empty', 'a.wav, line 3: odd')
+    """
+    return str(error) if name in str(error) else f"{name}: {error}"
 
 
 def find_files(

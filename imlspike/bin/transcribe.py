@@ -12,35 +12,43 @@ from dataclasses import asdict
 from pathlib import Path
 
 import imlspike
-from imlspike.bin._files import AUDIO, Found, Summary, find_files, name_outputs, positive, seconds_of
+from imlspike.bin._files import (
+    AUDIO,
+    Found,
+    Outcome,
+    Summary,
+    add_model_options,
+    exit_status,
+    find_files,
+    left_to_do,
+    name_outputs,
+    positive,
+    seconds_of,
+    teller,
+    use_threads,
+)
 from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
+say = teller("transcribe")
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of joint decoding, as Speech2Text has them
 
 
 def main(argv=None) -> int:
     """Transcribe what the command line names; 1 if a file could not be transcribed, the others are."""
     args = parse(argv)
+    return exit_status(lambda: run(args), say, "transcribed")
+
+
+def run(args) -> Outcome:
+    """Find the files, and do those that aren't done yet."""
     found, problems = find_files(args.paths, AUDIO, say)
     for problem in problems:
         say(problem)
-    try:
-        outputs = name_outputs(found, args.output_dir)
-        todo = [file for file in found if args.overwrite or not is_done(outputs.get(file), args.format)]
-        if len(todo) < len(found):
-            say(f"{len(found) - len(todo)} of {len(found)} files were done before (again with --overwrite)")
-        failed = transcribe(todo, outputs, args) if todo else []
-    except (OSError, ValueError, ImportError) as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("interrupted; what is written is whole, and the same command goes on from there")
-        return 130
-    if failed:
-        say(f"{len(failed)} of {len(found)} files were not transcribed: {', '.join(failed)}")
-    return 1 if failed or problems else 0
+    outputs = name_outputs(found, args.output_dir)
+    todo = left_to_do(found, lambda file: is_done(outputs.get(file), args.format), args.overwrite, say)
+    return Outcome(len(found), transcribe(todo, outputs, args) if todo else [], problems)
 
 
 def parse(argv):
@@ -58,11 +66,7 @@ def parse(argv):
         metavar="FILE_OR_FOLDER",
         help="folders are searched with their folders",
     )
-    add(
-        "--model",
-        required=True,
-        help="experiment folder, packed .zip, or OWNER/MODEL on the Hugging Face hub",
-    )
+    add_model_options(parser)
     add("--output-dir", type=Path, help="write NAME.txt and NAME.json here, folders as they were found")
     add(
         "--format",
@@ -80,8 +84,6 @@ def parse(argv):
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--max-seconds", type=positive, default=25.0, help="longer recordings are cut (default %(default)g)")
     add("--batch-seconds", type=positive, default=120.0, help="audio decoded at once (default %(default)g)")
-    add("--threads", type=int, default=0, help="default: as many as there are cores")
-    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
     args = parser.parse_args(argv)
     if args.format == "both" and not args.output_dir:
         parser.error("--format both needs --output-dir")
@@ -89,11 +91,6 @@ def parse(argv):
         if getattr(args, name) is not None and args.decoding != "joint":
             parser.error(f"--{name.replace('_', '-')} is for --decoding joint")
     return args
-
-
-def say(message: str) -> None:
-    """Tell the user, apart from the transcripts on stdout."""
-    print(f"transcribe: {message}", file=sys.stderr, flush=True)
 
 
 def output_files(base: Path, form: str) -> dict[str, Path]:
@@ -108,18 +105,15 @@ def is_done(base: Path | None, form: str) -> bool:
 
 def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]:
     """Transcribe, write and say what was done; returns the names of the files that failed."""
-    import torch
-
     warnings.filterwarnings("ignore", category=FutureWarning)  # ESPnet's, on names that torch will change
     from imlspike.inference import Speech2Text
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args)
     total = int(sum(seconds_of(file.path) for file in todo))
     say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
     s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
-    about = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
+    made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
     follow, begin = Progress("seconds of audio transcribed"), time.monotonic()
 
     def progress(seconds: float) -> None:
@@ -135,7 +129,7 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
             say(result.error)
             failed.append(result.file)
         else:
-            write(result, outputs.get(file), args.format, about)
+            write(result, outputs.get(file), args.format, made_by)
             summary.add(result.seconds)
             summary.note_audio(result.file, result.sampling_rate, result.channels, s2t.sampling_rate)
             if not result.text:

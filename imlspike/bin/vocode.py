@@ -10,40 +10,48 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
-
-from imlspike.bin._files import AUDIO, Found, Summary, find_files, name_outputs, positive, seconds_of
-from imlspike.data.audio import AudioError, audio_format, stream_audio
+from imlspike.bin._files import (
+    AUDIO,
+    Found,
+    Outcome,
+    Summary,
+    about,
+    add_model_options,
+    exit_status,
+    find_files,
+    left_to_do,
+    name_outputs,
+    positive,
+    seconds_of,
+    teller,
+    use_threads,
+)
+from imlspike.data.audio import audio_format, stream_audio
 from imlspike.data.mel import SUFFIXES, mel_blocks, open_mel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import FORMATS, write_audio
 from imlspike.inference import Vocoder
 
+say = teller("vocode")
+
 
 def main(argv=None) -> int:
     """Vocode what the command line names; 1 if a file could not be done, the others are."""
     args = parse(argv)
-    try:
-        one = is_file_name(args)
-        folder = None if one else args.output
-        found, problems = find_files(args.inputs, AUDIO | set(SUFFIXES), say, "audio or mel", folder)
-        for problem in problems:
-            say(problem)
-        outputs = {found[0]: args.output} if one else name_wavs(found, args.output, args.format)
-        refuse_inputs(outputs)
-        todo = [file for file in found if one or args.overwrite or not outputs[file].is_file()]
-        if len(todo) < len(found):
-            say(f"{len(found) - len(todo)} of {len(found)} files were done before (again with --overwrite)")
-        failed = vocode(todo, outputs, args) if todo else []
-    except (OSError, ValueError, ImportError) as error:
-        say(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("interrupted; what is written is whole, and the same command goes on from there")
-        return 130
-    if failed:
-        say(f"{len(failed)} of {len(found)} files were not vocoded: {', '.join(failed)}")
-    return 1 if failed or problems else 0
+    return exit_status(lambda: run(args), say, "vocoded")
+
+
+def run(args) -> Outcome:
+    """Find the files, and do those that aren't done yet."""
+    one = is_file_name(args)
+    folder = None if one else args.output
+    found, problems = find_files(args.inputs, AUDIO | set(SUFFIXES), say, "audio or mel", folder)
+    for problem in problems:
+        say(problem)
+    outputs = {found[0]: args.output} if one else name_wavs(found, args.output, args.format)
+    refuse_inputs(outputs)
+    todo = left_to_do(found, lambda file: outputs[file].is_file(), one or args.overwrite, say)
+    return Outcome(len(found), vocode(todo, outputs, args) if todo else [], problems)
 
 
 def parse(argv):
@@ -57,18 +65,11 @@ def parse(argv):
     add = parser.add_argument
     add("inputs", nargs="+", type=Path, metavar="IN", help="files, or folders (searched with their folders)")
     add("output", type=Path, metavar="OUT", help=".wav or .flac for one IN file; otherwise a folder")
-    add("--model", required=True, help="experiment folder, .zip, or OWNER/MODEL on the Hugging Face hub")
+    add_model_options(parser)
     add("--format", choices=("wav", "flac"), default="wav", help="of files in a folder (default %(default)s)")
     add("--overwrite", action="store_true", help="do again what the folder OUT holds already")
     add("--chunk-seconds", type=positive, default=10.0, help="audio computed at once (default %(default)g)")
-    add("--threads", type=int, default=0, help="default: as many as there are cores")
-    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
     return parser.parse_args(argv)
-
-
-def say(message: str) -> None:
-    """Tell the user."""
-    print(f"vocode: {message}", file=sys.stderr, flush=True)
 
 
 def is_file_name(args) -> bool:
@@ -106,8 +107,7 @@ def refuse_inputs(outputs: dict[Found, Path]) -> None:
 
 def vocode(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]:
     """Compute, write and say what was done; returns the names of the files that failed."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args)
     vocoder = Vocoder.from_pretrained(args.model, args.device, args.chunk_seconds)
     total = sum(length_of(file.path, vocoder) for file in todo)
     say(f"{len(todo)} files, {total / 60:.1f} min of audio, with {args.model} at {vocoder.sampling_rate} Hz")
@@ -124,9 +124,8 @@ def vocode(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]:
         try:
             vocode_one(vocoder, file.path, outputs[file], summary, progress)
         except (OSError, ValueError, FloatingPointError) as error:
-            name = str(file.path)
-            say(str(error) if isinstance(error, AudioError) or name in str(error) else f"{name}: {error}")
-            failed.append(name)
+            say(about(str(file.path), error))
+            failed.append(str(file.path))
     say(summary.text(time.monotonic() - begin))
     return failed
 

@@ -1,0 +1,194 @@
+"""Speak a text, or all texts of a data directory, with a trained voice.
+
+imlspike synthesize "Текст." out.wav --model exp/stsa --vocoder ../voc1/exp/tsm_kd
+imlspike synthesize - book.flac --model exp/stsa < book.txt
+imlspike synthesize --data-dir dump/phn/test --output-dir exp/stsa/free --model exp/stsa --mode free --nj 2
+"""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+import imlspike
+from imlspike.bin._files import (
+    Outcome,
+    Summary,
+    add_model_options,
+    exit_status,
+    positive,
+    teller,
+    use_threads,
+)
+from imlspike.data.files import atomic_write, write_kaldi
+from imlspike.data.kaldi import read_data_dir
+from imlspike.data.parallel import map_parallel
+from imlspike.data.progress import Progress
+from imlspike.data.write_audio import write_audio
+from imlspike.inference import Text2Speech
+from imlspike.inference.synthesis import MODES, Settings, Spoken, open_voice, speak_utterance
+from imlspike.inference.text2speech import PAUSE
+
+PER_PROCESS = 8  # utterances that are worth a process, which opens the voice anew
+CONTROLS = ("speed", "pitch", "energy")
+
+say = teller("synthesize")
+
+
+def main(argv=None) -> int:
+    """Speak what the command line names; 1 if a text could not be spoken, the others are."""
+    args = parse(argv)
+    work, kind = (speak_set, "utterances") if args.data_dir else (speak_text, "texts")
+    return exit_status(lambda: work(args), say, "spoken", kind, "audio files that are there are whole")
+
+
+def parse(argv):
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="imlspike synthesize",
+        description="Speak one text of any length, or the texts of a data directory in symbols (as `imlspike "
+        "phonemes` writes it), each into <output-dir>/wav/<utterance>.wav; with the frames of each symbol "
+        "in <output-dir>/durations and what was done in <output-dir>/synthesis.yaml.",
+    )
+    add = parser.add_argument
+    add("text", nargs="?", help="what to say; - reads the standard input")
+    add("output", nargs="?", type=Path, metavar="OUT", help="the .wav or .flac file to write")
+    add_model_options(parser)
+    add("--model-file", help="another model of the experiment than the average of its best epochs")
+    add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
+    add("--speaker", help="name or number, for a voice with several (default, of a set: each text's own)")
+    for name, more in zip(CONTROLS, ("faster", "higher", "stronger"), strict=True):
+        add(f"--{name}", type=positive, default=1.0, help=f"1.1 is 10 %% {more} (default %(default)g)")
+    add("--pause", type=float, default=PAUSE, help="seconds between sentences (default %(default)g)")
+    add("--data-dir", type=Path, help="speak all texts of this data directory")
+    add("--output-dir", type=Path, help="of a set: where to write")
+    add(
+        "--mode",
+        choices=MODES,
+        default="free",
+        help="of a set: free; forced: durations, pitch and energy of natural speech; natural: its mel "
+        "through the vocoder (default %(default)s)",
+    )
+    add("--nj", type=int, default=1, help="of a set: processes, a thread each (default %(default)s)")
+    args = parser.parse_args(argv)
+    if args.data_dir and (args.text or not args.output_dir):
+        parser.error("--data-dir goes with --output-dir, and without TEXT and OUT")
+    if not args.data_dir and (args.output is None or args.output_dir):
+        parser.error("expected TEXT and OUT, or --data-dir and --output-dir")
+    if args.mode != "free":
+        if not args.data_dir:
+            parser.error(f"--mode {args.mode} is for --data-dir")
+        if wrong := [name for name in CONTROLS if getattr(args, name) != 1.0]:
+            parser.error(f"--{wrong[0]} is for --mode free; {args.mode} takes it from natural speech")
+    if args.speaker and args.speaker.isdecimal():
+        args.speaker = int(args.speaker)
+    return args
+
+
+def speak_text(args) -> Outcome:
+    """One text, sentence by sentence, into a file."""
+    use_threads(args)
+    text = sys.stdin.read() if args.text == "-" else args.text
+    voice = Text2Speech.from_pretrained(args.model, args.vocoder, args.device, args.model_file)
+    follow, begin = Progress("characters spoken"), time.monotonic()
+    follow(0, len(text))
+
+    def audio() -> Iterator[np.ndarray]:
+        done = 0
+        controls = {name: getattr(args, name) for name in CONTROLS}
+        for part in voice.stream(text, args.speaker, **controls, pause=args.pause):
+            yield part.audio
+            done += len(part.text)
+            if done < len(text):
+                follow(done, len(text))
+
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    written = write_audio(args.output, audio(), voice.sampling_rate)
+    summary = Summary()
+    summary.add(written.samples / voice.sampling_rate)
+    if written.clipped:
+        summary.note("louder than full scale in places, clipped there", str(args.output))
+    say(summary.text(time.monotonic() - begin))
+    return Outcome(1)
+
+
+def speak_set(args) -> Outcome:
+    """The texts of a data directory, in several processes."""
+    use_threads(args)
+    folder = args.output_dir / "wav"
+    controls = {name: getattr(args, name) for name in CONTROLS}
+    settings = Settings(
+        args.mode,
+        args.model,
+        args.vocoder,
+        str(folder),
+        args.device,
+        args.model_file,
+        args.speaker,
+        **controls,
+    )
+    utterances = read_data_dir(args.data_dir)
+    if not utterances:
+        raise ValueError(f"{args.data_dir}: holds no utterance; there is nothing to speak")
+    voice = open_voice(settings)  # what can't be opened is known before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
+    begin, spoken = time.monotonic(), []
+    work = functools.partial(speak_utterance, settings)
+    for one in map_parallel(work, utterances, args.nj, Progress("utterances spoken"), PER_PROCESS):
+        if one.error:
+            say(one.error)
+        spoken.append(one)
+    write_results(args, spoken, voice.voice.model_file)
+    tell_summary(spoken, folder, time.monotonic() - begin)
+    return Outcome(len(spoken), [one.utterance for one in spoken if one.error])
+
+
+def write_results(args, spoken: list[Spoken], model_file: Path | None) -> None:
+    """`durations` (not of natural speech, which has no symbols) and `synthesis.yaml`."""
+    done = [one for one in spoken if not one.error]
+    if args.mode != "natural":
+        table = {one.utterance: " ".join(map(str, one.durations)) for one in done}
+        write_kaldi(args.output_dir / "durations", table)
+    seconds, took = sum(one.seconds for one in done), sum(one.took for one in done)
+    processes = min(args.nj, -(-len(spoken) // PER_PROCESS))
+    content = {
+        "mode": args.mode,
+        "data_dir": str(args.data_dir),
+        "model": args.model,
+        "model_file": str(model_file),
+        "vocoder": args.vocoder,
+        "device": args.device,
+        **{name: getattr(args, name) for name in CONTROLS},
+        "utterances": len(done),
+        "seconds_of_audio": round(seconds, 3),
+        "seconds_of_computing": round(took, 3),
+        "computing_per_second_of_audio": round(took / seconds, 4) if seconds else None,
+        "processes": processes,
+        "threads_of_each": torch.get_num_threads() if processes <= 1 else 1,
+        "failed": {one.utterance: one.error for one in spoken if one.error},
+        "version": imlspike.__version__,
+    }
+    with atomic_write(args.output_dir / "synthesis.yaml") as out:
+        yaml.safe_dump(content, out, sort_keys=False, allow_unicode=True)
+
+
+def tell_summary(spoken: list[Spoken], folder: Path, took: float) -> None:
+    """What was done, in a few lines."""
+    summary = Summary()
+    for one in spoken:
+        if not one.error:
+            summary.add(one.seconds)
+        if one.clipped:
+            summary.note("louder than full scale in places, clipped there", f"{folder}/{one.utterance}.wav")
+    say(summary.text(took))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Teacher forcing of a trained SpikeVoice: natural durations, pitch and energy in place of predicted ones."""
+
+from torch import Tensor
+
+from imlspike.espnet import register
+from imlspike.models.trained_voice import TrainedVoice
+
+
+class Teacher:
+    """What a voice says where a recording tells it how.
+
+    Durations are those of the voice's aligner; pitch and energy are extracted by what ESPnet extracted them
+    with in training, averaged over the durations and normalised alike.
+
+    Args:
+        voice: a voice that `imlspike.models.trained_voice.load_voice` opened.
+
+    Forward: called with numbers of symbols (N,) int64, the recording (S,), its log-mel (L, M) and for a voice
+    with speakers the speaker's number; returns the normalised log-mel (L, M) and durations (N,).
+
+    Raises:
+        ImportError: without ESPnet.
+        ValueError: a voice that was trained without pitch and energy of a recording, or (called) has no
+            aligner; more symbols than frames.
+    """
+
+    def __init__(self, voice: TrainedVoice):
+        register()
+        from espnet2.tasks import tts
+
+        from imlspike.espnet.tts import SpikeVoiceTTS
+
+        self.voice, config = voice, voice.config
+        sizes = len(voice.symbols), voice.features["n_mels"]
+        self.tts = SpikeVoiceTTS(*sizes, **(config.get("tts_conf") or {}))
+        self.tts.spikevoice = voice.model
+        self.extractors = []
+        for name, average in (("pitch", "use_token_averaged_f0"), ("energy", "use_token_averaged_energy")):
+            kind, conf = config.get(f"{name}_extract"), config.get(f"{name}_extract_conf") or {}
+            if kind is None:
+                raise ValueError(
+                    f"{voice.name}: its config.yaml names no {name}_extract to force the {name} by"
+                )
+            extractor = getattr(tts, f"{name}_extractor_choices").get_class(kind)
+            self.extractors.append(extractor(**conf | {average: False}))
+
+    def __call__(
+        self, text: Tensor, wave: Tensor, mel: Tensor, speaker: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        like, frames, given = self.voice.model.mel.weight, text.new_tensor([len(mel)]), {}
+        statistics = self.voice.model.adaptor.statistics
+        for name, extract, (mean, deviation) in zip(
+            ("pitch", "energy"), self.extractors, statistics, strict=True
+        ):
+            values = extract(wave[None], feats_lengths=frames)[0][0]
+            given[name] = ((values - mean) / deviation).to(like)
+        said = self.tts.inference(
+            text,
+            feats=((mel - self.voice.mean) / self.voice.deviation).to(like),
+            sids=None if speaker is None else text.new_tensor([speaker]),
+            use_teacher_forcing=True,
+            **given,
+        )
+        return said["feat_gen"], said["duration"]

@@ -1,0 +1,317 @@
+"""Text2Speech: a trained SpikeVoice, in use: text to sound."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imlspike.data.phonemes import front_end
+from imlspike.data.sentences import LONGEST, split_sentences
+from imlspike.data.tokens import SPACE
+from imlspike.inference.common import as_float, check_device
+from imlspike.inference.griffin_lim import GriffinLim
+from imlspike.inference.vocoder import Vocoder
+from imlspike.layers.log_mel import LogMel
+from imlspike.models.trained_voice import FEATURES, TrainedVoice, load_voice
+from imlspike.models.variance_adaptor import Controls
+
+PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What was spoken.
+
+    Attributes:
+        audio: (S,) float32, full scale at 1.
+        sampling_rate: Hz.
+        mel: (L, M) float32 natural log-mel, pauses between sentences left out.
+        durations: (N,) frames of each symbol; they add up to L.
+        symbols: N of them.
+        text: as it was given.
+    """
+
+    audio: np.ndarray
+    sampling_rate: int
+    mel: np.ndarray
+    durations: np.ndarray
+    symbols: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Of audio."""
+        return len(self.audio) / self.sampling_rate
+
+
+class Text2Speech:
+    """A trained voice with a vocoder: text to speech, of any length. `from_pretrained` makes one.
+
+    A text is cut into sentences (`imlspike.data.sentences.split_sentences`), each spoken by itself with the
+    marks at its end, so memory doesn't grow with the text. The voice's batch norms are folded, in place.
+
+    Args:
+        voice: the voice.
+        vocoder: of the same mel; None: Griffin-Lim.
+        longest: characters of a sentence; longer ones are cut.
+
+    Attributes:
+        sampling_rate: of the audio, in Hz.
+
+    Raises:
+        ValueError: for a vocoder of another mel, naming both and what differs.
+
+    >>> from imlspike.models import SpikeVoice
+    >>> model = SpikeVoice(5, n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1)
+    >>> features = dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=None)
+    >>> speak = Text2Speech(TrainedVoice(model, [*"abc.", "<space>"], features, front_end="characters"))
+    >>> speech = speak("A cab. Bacca.")
+    >>> len(speech.symbols), len(speech.mel) == speech.durations.sum()
+    (12, True)
+    """
+
+    def __init__(self, voice: TrainedVoice, vocoder: Vocoder | None = None, longest: int = LONGEST):
+        self.voice, self.longest = voice, longest
+        self.vocoder = vocoder or GriffinLim(voice.features, voice.device)
+        if vocoder is not None:
+            check_mel(voice, vocoder)
+        self.sampling_rate: int = voice.features["sampling_rate"]
+        voice.model.reparameterize()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike,
+        vocoder: "str | os.PathLike | Vocoder" = "griffin_lim",
+        device: str = "cpu",
+        model_file: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
+    ) -> "Text2Speech":
+        """Open what a recipe trained.
+
+        Args:
+            path: of the voice, see `imlspike.models.trained_voice.load_voice`: an experiment's folder
+                (`exp/NAME`), a recipe's folder with one voice, a zip of it, a name on the Hugging Face hub.
+            vocoder: one that is open, or what `Vocoder.from_pretrained` opens; "griffin_lim": the one that
+                needs no training.
+            device: where to run, as torch names it.
+            model_file: another model of the experiment than the average of its best epochs.
+            cache_dir: where zips are unpacked and models of the hub kept.
+
+        Raises:
+            ValueError: if there is no such voice or vocoder, or they don't go together, saying what was
+                expected.
+        """
+        check_device(device)
+        voice = load_voice(path, model_file, device, cache_dir)
+        if vocoder == GriffinLim.name:
+            return cls(voice)
+        if not isinstance(vocoder, Vocoder):
+            vocoder = Vocoder.from_pretrained(vocoder, device, cache_dir=cache_dir)
+        return cls(voice, vocoder)
+
+    def __call__(
+        self,
+        text: str,
+        speaker: str | int | None = None,
+        speed: float = 1.0,
+        pitch: float = 1.0,
+        energy: float = 1.0,
+        pause: float = PAUSE,
+    ) -> Speech:
+        """Speaks a text.
+
+        Args:
+            text: as the voice's front end takes it; for a voice without one, symbols with blanks between.
+            speaker: name or number, for a voice with several.
+            speed, pitch, energy: 1.1 is 10 % faster, higher (in Hz), stronger.
+            pause: seconds of silence between sentences, beside what the voice makes of the marks there.
+
+        Raises:
+            ValueError: what can't be spoken (the sentence and the character or symbol are named), an unknown
+                speaker, a factor that isn't positive.
+            FloatingPointError: if the voice's or the vocoder's output isn't finite.
+        """
+        parts = list(self.stream(text, speaker, speed, pitch, energy, pause))
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("audio", "mel", "durations")
+        }
+        symbols = tuple(symbol for part in parts for symbol in part.symbols)
+        return replace(parts[0], **joined, symbols=symbols, text=text)
+
+    def stream(
+        self,
+        text: str,
+        speaker: str | int | None = None,
+        speed: float = 1.0,
+        pitch: float = 1.0,
+        energy: float = 1.0,
+        pause: float = PAUSE,
+    ) -> Iterator[Speech]:
+        """The same sentence by sentence, each as it gets ready.
+
+        The whole text is made into symbols first, so what can't be spoken is known before the first word.
+
+        Yields:
+            A `Speech` for each sentence; their audio, joined, is that of a call. All but the first begin with
+            the pause.
+
+        Raises:
+            As a call, when the first sentence is asked for.
+        """
+        if not 0 <= pause < float("inf"):
+            raise ValueError(f"pause must be seconds from 0 on, got {pause}")
+        silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
+        for place, (sentence, symbols, name) in enumerate(list(self._spell(text))):
+            part = self.speak(symbols, speaker, speed, pitch, energy, name)
+            audio = np.concatenate([silence, part.audio]) if place else part.audio
+            yield replace(part, audio=audio, text=sentence)
+
+    def speak(
+        self,
+        symbols: Sequence[str],
+        speaker: str | int | None = None,
+        speed: float = 1.0,
+        pitch: float = 1.0,
+        energy: float = 1.0,
+        name: str = "text",
+    ) -> Speech:
+        """Speaks symbols, all at once.
+
+        Args:
+            symbols: of the voice's list.
+            speaker, speed, pitch, energy: as for a call.
+            name: of the text, for errors.
+
+        Raises:
+            As a call.
+        """
+        controls = Controls(speed, pitch, energy)
+        number, numbers = self.voice.speaker_number(speaker), self.voice.numbers(symbols, name)[None]
+        speakers = None if number is None else torch.tensor([number], device=numbers.device)
+        lengths = torch.tensor([len(symbols)], device=numbers.device)
+        with torch.no_grad():
+            said = self.voice.model(numbers, lengths, speaker=speakers, controls=controls)
+        return self._sound(said.mel_post[0], said.durations[0], symbols, name)
+
+    def force(
+        self,
+        symbols: Sequence[str],
+        audio: np.ndarray | Tensor,
+        speaker: str | int | None = None,
+        name: str = "text",
+    ) -> Speech:
+        """Speaks symbols with durations, pitch and energy of a recording (teacher forcing).
+
+        The durations are found by the voice's aligner. ESPnet must be installed: it extracts the pitch.
+
+        Args:
+            symbols, speaker, name: as for `speak`.
+            audio: (S,) at the voice's sampling rate, where it is spoken.
+
+        Raises:
+            ValueError: as `speak`; a voice without aligner; more symbols than frames.
+            ImportError: without ESPnet.
+        """
+        numbers, number = self.voice.numbers(symbols, name), self.voice.speaker_number(speaker)
+        wave = self._wave(audio, name)
+        try:
+            said = self.teacher(numbers, wave, self._log_mel(wave[None])[0].T, number)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        return self._sound(*said, symbols, name)
+
+    def resynthesize(self, audio: np.ndarray | Tensor, name: str = "audio") -> Speech:
+        """The mel of a recording (S,) through the vocoder: the most that a voice can sound like with it."""
+        mel = self._log_mel(self._wave(audio, name)[None])[0].T
+        return self._decode(mel, np.zeros(0, dtype=np.int64), (), name)
+
+    def _spell(self, text: str) -> Iterator[tuple[str, list[str], str]]:
+        """(sentence, symbols, name) for each sentence."""
+        if self.voice.front_end is None:
+            sentences, to_symbols = [text.strip()], lambda sentence, name: sentence.split()
+        else:
+            sentences, to_symbols = split_sentences(text, self.longest), self._front_end
+        if not "".join(sentences):
+            raise ValueError("the text is empty; there is nothing to speak")
+        for number, sentence in enumerate(sentences, start=1):
+            name = f"sentence {number}" if len(sentences) > 1 else "text"
+            symbols = [SPACE if symbol == " " else symbol for symbol in to_symbols(sentence, name)]
+            self.voice.numbers(symbols, f"{name} ({sentence!r})")
+            yield sentence, symbols, name
+
+    def _sound(self, mel: Tensor, durations: Tensor, symbols: Sequence[str], name: str) -> Speech:
+        """Speech of a normalised mel (L, M)."""
+        mel = mel * self.voice.deviation + self.voice.mean
+        return self._decode(mel, durations.cpu().numpy(), symbols, name)
+
+    def _decode(self, mel: Tensor, durations: np.ndarray, symbols: Sequence[str], name: str) -> Speech:
+        """Speech of a log-mel (L, M)."""
+        if not mel.isfinite().all():
+            raise FloatingPointError(
+                f"{name}: the voice's mel isn't finite; train it with a smaller learning rate"
+            )
+        audio = self.vocoder.decode(mel.T).float().cpu().numpy()
+        return Speech(audio, self.sampling_rate, mel.float().cpu().numpy(), durations, tuple(symbols))
+
+    def _wave(self, audio: np.ndarray | Tensor, name: str) -> Tensor:
+        """A recording where the voice is, long enough for a mel."""
+        wave, least = torch.from_numpy(as_float(audio, name)), self.voice.features["n_fft"] // 2
+        if len(wave) <= least:
+            raise ValueError(f"{name}: {len(wave)} samples; a mel needs more than {least}: leave it out")
+        return wave.to(self.voice.device)
+
+    @cached_property
+    def _front_end(self):
+        return front_end(self.voice.front_end)
+
+    @cached_property
+    def _log_mel(self):
+        return LogMel(**self.voice.features).to(self.voice.device)
+
+    @cached_property
+    def teacher(self):
+        """What `force` asks for durations, pitch and energy; opened when it is first needed."""
+        if find_spec("espnet2") is None:
+            raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
+        from imlspike.espnet.teacher import Teacher
+
+        return Teacher(self.voice)
+
+
+def check_mel(voice: TrainedVoice, vocoder: Vocoder) -> None:
+    """Refuse a vocoder that reads another mel than the voice speaks.
+
+    Raises:
+        ValueError: naming both and each setting that differs.
+
+    >>> from imlspike.models import SpikeVoice, SpikingVocos
+    >>> features = dict(sampling_rate=16000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=8000)
+    >>> voice = TrainedVoice(SpikeVoice(3, n_mels=8, dim=16, postnet_layers=0), "abc", features, name="ann")
+    >>> sizes = dict(n_fft=64, hop_length=16, n_mels=8, dim=8, intermediate_dim=8, num_layers=1)
+    >>> check_mel(voice, Vocoder(SpikingVocos(sampling_rate=8000, **sizes), name="voc"))
+    Traceback (most recent call last):
+    ValueError: the voice ann and the vocoder voc aren't of the same mel: sampling_rate is 16000 of the ...
+    """
+    own, others = (
+        {key: features[key] for key in FEATURES} for features in (voice.features, vocoder.model.config)
+    )
+    for features in (own, others):
+        top = features["sampling_rate"] / 2
+        features["f_max"] = top if features["f_max"] is None else features["f_max"]
+    wrong = [
+        f"{key} is {own[key]:g} of the voice and {others[key]:g} of the vocoder"
+        for key in FEATURES
+        if own[key] != others[key]
+    ]
+    if wrong:
+        raise ValueError(
+            f"the voice {voice.name} and the vocoder {vocoder.name} aren't of the same mel: "
+            f"{', '.join(wrong)}; take a vocoder that was trained with the voice's settings, or griffin_lim"
+        )

@@ -1,0 +1,246 @@
+"""Text2Speech: sentences, streams and sets are the same speech; what does not fit is refused by name."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from imlspike import Text2Speech, Vocoder
+from imlspike.analysis.griffin_lim import griffin_lim
+from imlspike.models.trained_voice import load_voice
+from imlspike.models.vocoder_parts import LogMelFeatures
+from tests.inference.small_tts import DEVIATION, HOP, MEAN, RATE, TOKENS, write_voice
+from tests.inference.small_vocoder import SIZES, small_model
+from tests.models.small_spikevoice import small_voice
+
+TEXT = "A cab came. Who came! No one, " + "no one, " * 11 + "I said!"
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> Path:
+    """A recipe's folder with one voice and a vocoder."""
+    recipe = tmp_path_factory.mktemp("recipe")
+    small_model("imls").save(recipe / "voc")
+    return write_voice(recipe / "exp" / "small")
+
+
+@pytest.fixture(scope="module")
+def speak(experiment) -> Text2Speech:
+    """The voice, opened, with its vocoder."""
+    return Text2Speech.from_pretrained(experiment, experiment.parents[1] / "voc")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> Text2Speech:
+    """A voice with three numbers of speakers, two of them with names, and Griffin-Lim."""
+    folder = tmp_path_factory.mktemp("several")
+    return Text2Speech.from_pretrained(write_voice(folder, names=["ann", "bob"], speakers=3))
+
+
+def spelled(text: str) -> list[str]:
+    """Its symbols, as `imlspike phonemes` writes them."""
+    return ["<space>" if letter == " " else letter for letter in text]
+
+
+def same(one, other):
+    assert one.durations.tolist() == other.durations.tolist() and one.symbols == other.symbols
+    assert np.array_equal(one.mel, other.mel) and np.array_equal(one.audio, other.audio)
+
+
+# What is spoken
+
+
+def test_it_speaks_the_models_mel_through_the_vocoder(speak):
+    """One sentence: what the core model says before its norms are folded, then the vocoder."""
+    said = speak("A cab came.")
+    symbols = spelled("a cab came.")
+    assert list(said.symbols) == symbols and said.text == "A cab came." and said.sampling_rate == RATE
+    model = small_voice(dtype=torch.float32)
+    wanted = model.synthesize(torch.tensor([TOKENS.index(symbol) for symbol in symbols])) * DEVIATION + MEAN
+    assert wanted.std() > 0.5 and len(wanted) > len(symbols)
+    np.testing.assert_allclose(said.mel, wanted.numpy(), atol=1e-3)
+    assert said.durations.sum() == len(said.mel) and len(said.durations) == len(symbols)
+    assert np.array_equal(said.audio, speak.vocoder.decode(said.mel.T).numpy())
+    assert said.audio.dtype == np.float32 and len(said.audio) == (len(said.mel) - 1) * HOP
+    same(said, speak.speak(symbols))
+
+
+def test_sentences_joined_are_the_text_and_the_stream(speak):
+    """Each sentence alone, between them the pause; nothing of the text is lost."""
+    speak.longest = 50
+    try:
+        whole, stream = speak(TEXT, speed=1.3, pause=0.05), list(speak.stream(TEXT, speed=1.3, pause=0.05))
+    finally:
+        speak.longest = 300
+    sentences = [part.text for part in stream]
+    assert sentences[:2] == ["A cab came.", "Who came!"] and len(sentences) == 5
+    silence = np.zeros(round(0.05 * RATE), dtype=np.float32)
+    for number, part in enumerate(stream):
+        alone = speak(part.text, speed=1.3)
+        audio = [silence, alone.audio] if number else [alone.audio]
+        assert np.array_equal(part.audio, np.concatenate(audio)) and np.array_equal(part.mel, alone.mel)
+    for name in ("audio", "mel", "durations"):
+        assert np.array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in stream]))
+    assert whole.durations.sum() == len(whole.mel) and whole.text == TEXT
+    assert "".join(whole.symbols).replace("<space>", "") == TEXT.lower().replace(" ", "")
+
+
+def test_controls_reach_the_voice(speak):
+    """Speed divides the predicted durations; pitch and energy change the mel, factors of 1 nothing."""
+    plain = speak("a cab, came.")
+    numbers = speak.voice.numbers(plain.symbols)[None]
+    with torch.no_grad():
+        found = speak.voice.model(numbers, torch.tensor([numbers.shape[1]]))
+    for speed in (0.5, 1.0, 2.0):
+        frames = (found.log_durations.expm1() / speed).round().clamp(min=1)
+        assert speak("a cab, came.", speed=speed).durations.tolist() == frames[0].tolist()
+    assert speak("a cab, came.", speed=0.5).seconds > 1.5 * plain.seconds
+    for control in ("pitch", "energy"):
+        assert not np.allclose(speak("a cab, came.", **{control: 1.5}).mel, plain.mel)
+        same(speak("a cab, came.", **{control: 1.0}), plain)
+        with pytest.raises(ValueError, match=f"{control} must be a positive number, got 0"):
+            speak("a", **{control: 0})
+    with pytest.raises(ValueError, match="pause must be seconds from 0 on, got -1"):
+        speak("a", pause=-1)
+
+
+def test_a_recording_through_the_vocoder_is_what_the_vocoder_makes_of_it(speak):
+    audio = np.random.default_rng(0).normal(scale=0.1, size=2000).astype(np.float32)
+    said = speak.resynthesize(audio)
+    mel = speak.vocoder.features(audio)
+    assert np.array_equal(said.mel, mel.T.numpy())
+    assert np.array_equal(said.audio, speak.vocoder.decode(mel).numpy())
+    with pytest.raises(ValueError, match="u1: 32 samples; a mel needs more than 32"):
+        speak.resynthesize(audio[:32], "u1")
+
+
+def test_griffin_lim_stands_in_for_a_vocoder(several):
+    said = several("a cab.", speaker="ann")
+    features = LogMelFeatures(**SIZES)
+    wanted = griffin_lim(features, torch.from_numpy(said.mel.T.copy())[None])[0]
+    assert np.array_equal(said.audio, wanted.numpy()) and len(wanted) > 0
+
+
+def test_speakers_have_names_and_numbers(several):
+    """Two names for three numbers: number 0 is ESPnet's, for unknown speakers."""
+    ann, bob = several("a cab.", speaker="ann"), several("a cab.", speaker="bob")
+    same(ann, several("a cab.", speaker=1))
+    same(bob, several("a cab.", speaker=2))
+    assert ann.mel.shape != bob.mel.shape or not np.allclose(ann.mel, bob.mel)
+    for speaker, message in {
+        None: r"several speakers: say which \(ann, bob\)",
+        "bobb": "no speaker 'bobb'; did you mean 'bob'",
+        "x": "no speaker 'x'; there are ann, bob",
+        3: "numbered 0 to 2, got 3",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            several("a", speaker=speaker)
+
+
+# What can't be spoken
+
+
+def test_what_cannot_be_spoken_is_named_before_the_first_word(speak):
+    for text, message in {
+        "A cab. It cost 5, ok. Bye.": r"sentence 2: character '5' .* in 'It cost 5, ok.'",
+        "A cab. Why? Bye.": r"sentence 2 \('Why\?'\): symbol '\?' \(the 4th\) is not of the 30",
+        "": "nothing to speak",
+        " \n ": "nothing to speak",
+        "...": "text: nothing to speak in '...'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            next(speak.stream(text))
+    with pytest.raises(ValueError, match="u7: symbol 'ж' .the 2nd. is not of the 30"):
+        speak.speak(["a", "ж"], name="u7")
+    with pytest.raises(ValueError, match="has one voice: give no speaker"):
+        speak("a", speaker="ann")
+
+
+def test_without_a_front_end_a_text_is_symbols(speak, tmp_path):
+    symbols = Text2Speech.from_pretrained(write_voice(tmp_path, front_end=None))
+    assert symbols("c a b .").symbols == tuple("cab.")
+    assert np.array_equal(symbols("c a b .").mel, speak("cab.").mel)
+
+
+def test_a_vocoder_of_another_mel_is_refused(experiment, tmp_path):
+    from imlspike.models import SpikingVocos
+
+    small = {**SIZES, "dim": 8, "intermediate_dim": 8, "num_layers": 1}
+    other = Vocoder(SpikingVocos(**{**small, "hop_length": 32, "f_min": 20.0}), name="other")
+    wanted = (
+        r"small and the vocoder other aren't of the same mel: hop_length is 16 of the voice and 32 of the"
+    )
+    with pytest.raises(ValueError, match=f"{wanted} vocoder, f_min is 0 .* 20 of the vocoder;"):
+        Text2Speech.from_pretrained(experiment, other)
+    Text2Speech.from_pretrained(experiment, Vocoder(SpikingVocos(**{**small, "f_max": RATE / 2})))
+    with pytest.raises(ValueError, match="none: no such file or folder; expected a vocoder"):
+        Text2Speech.from_pretrained(experiment, tmp_path / "none")
+
+
+def test_a_mel_that_is_not_finite_is_told(experiment):
+    voice = load_voice(experiment)
+    voice.model.mel.bias.data[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="u3: the voice's mel isn't finite"):
+        Text2Speech(voice).speak(["a"], name="u3")
+
+
+# What is opened
+
+
+def test_a_recipes_folder_and_a_zip_are_opened(experiment, speak, tmp_path):
+    shutil.make_archive(str(tmp_path / "voice"), "zip", experiment)
+    for path in (experiment.parents[1], tmp_path / "voice.zip"):
+        assert np.array_equal(Text2Speech.from_pretrained(path)("cab.").mel, speak("cab.").mel)
+
+
+def test_the_model_is_the_average_or_the_one_named(experiment, tmp_path):
+    folder = shutil.copytree(experiment, tmp_path / "exp")
+    (folder / "valid.loss.ave.pth").rename(folder / "valid.loss.best.pth")
+    assert load_voice(folder).model_file.name == "valid.loss.best.pth"
+    shutil.copy(folder / "valid.loss.best.pth", folder / "7epoch.pth")
+    assert load_voice(folder, "7epoch.pth").model_file.name == "7epoch.pth"
+    (folder / "voice.yaml").write_text("front_end: characters\nmodel_file: 7epoch.pth\n")
+    assert load_voice(folder).model_file.name == "7epoch.pth"
+    with pytest.raises(
+        ValueError, match="8epoch.pth: no such model; there is 7epoch.pth, valid.loss.best.pth"
+    ):
+        load_voice(folder, "8epoch.pth")
+
+
+def change(folder, **keys):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | keys))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: change(f, feats_extract="fbank"), "feats_extract is 'fbank', a mel that no vocoder"),
+        (lambda f: change(f, feats_extract_conf={"fs": 8000}), "doesn't say n_fft, hop_length, n_mels"),
+        (lambda f: change(f, normalize="utterance_mvn"), "normalize is 'utterance_mvn'; expected global_mvn"),
+        (lambda f: change(f, tts="fastspeech2"), "isn't of a trained SpikeVoice; expected a voice's"),
+        (lambda f: change(f, token_list=TOKENS[:-1]), "doesn't fit .*config.yaml"),
+        (lambda f: change(f, tts_conf={"dimm": 3}), "tts_conf: unknown key 'dimm'; did you mean 'dim'"),
+        (lambda f: (f / "valid.loss.ave.pth").unlink(), "isn't of a trained SpikeVoice"),
+        (lambda f: (f / "valid.loss.ave.pth").write_bytes(b"half"), "ave.pth: not readable as a model"),
+        (lambda f: (f / "voice.yaml").write_text("frontend: x"), "'frontend'; did you mean 'front_end'"),
+        (lambda f: (f / "voice.yaml").write_text("speakers: [a, b]"), "2 speakers, but the model has 0"),
+        (lambda f: (f / "voice.yaml").write_text("- x"), "expected 'key: value' lines, found list"),
+        (lambda f: (f / "config.yaml").unlink(), "no trained voice here"),
+    ],
+)
+def test_a_damaged_experiment_is_told(experiment, tmp_path, damage, message):
+    folder = shutil.copytree(experiment, tmp_path / "exp")
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        load_voice(folder)
+
+
+def test_an_unknown_front_end_is_told(experiment, tmp_path):
+    folder = shutil.copytree(experiment, tmp_path / "exp")
+    (folder / "voice.yaml").write_text("front_end: rusian")
+    with pytest.raises(ValueError, match="front end must be one of .*did you mean 'russian'"):
+        Text2Speech.from_pretrained(folder)("да")
