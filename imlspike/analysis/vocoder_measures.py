@@ -7,7 +7,7 @@ Libraries that the extra ``scores`` holds are imported where they are used; `why
 import functools
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,12 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from imlspike.analysis.cepstrum import distortion, mel_cepstrum, mel_powers, power_spectrum, speech_frames
+
 RATE = 16000  # Hz; PESQ, ESTOI, CREPE and UTMOS are defined there, other audio is resampled
 LOUDEST = 48000  # Hz; ViSQOL's audio mode
 CREPE = ("full", "tiny")
 UNVOICED, SILENT = 0.21, -60.0  # periodicity, and A-weighted dB, below which a frame is unvoiced (CARGAN)
-COEFFICIENTS, BANDS = 24, 40  # of the mel-cepstrum
 
 
 class Sound:
@@ -132,50 +133,22 @@ def pitch_error(natural: Sound, synthetic: Sound) -> float:
 
 
 def mel_cepstral_distortion(natural: Sound, synthetic: Sound) -> float:
-    r"""Mel-cepstral distortion in dB, without time alignment (Kubichek 1993).
+    """Mel-cepstral distortion in dB, without time alignment, see `imlspike.analysis.cepstrum`.
 
-    .. math::
-        \mathrm{MCD} = \frac{10}{\ln 10} \sqrt{2 \sum_{d=1}^{24} (c_d - \hat c_d)^2}, \qquad
-        c_d = \frac{1}{K} \sum_{k=0}^{K-1} \ln P_k \cos \frac{\pi d (k + 1/2)}{K}
-
-    P_k is the power in K = 40 bands of the HTK mel scale (Hann window of 25 ms each 5 ms). The mean over the
-    frames of speech: those at most 50 dB softer than the natural waveform's loudest one. By Parseval's
-    theorem it is the root mean square difference, in dB, of the two spectral envelopes on the mel scale; c_0,
-    the level, plays no part. What lies more than 80 dB under the natural waveform's strongest band is raised
-    to there. WORLD's or SPTK's envelopes give somewhat other values: compare within one table.
+    Spectra of windows of 25 ms each 5 ms; the mean over the frames of speech: those at most 50 dB softer than
+    the natural waveform's loudest one. By Parseval's theorem it is the root mean square difference, in dB, of
+    the two spectral envelopes on the mel scale; c_0, the level, plays no part. What lies more than 80 dB
+    under the natural waveform's strongest band is raised to there. WORLD's or SPTK's envelopes give somewhat
+    other values: compare within one table.
 
     Raises:
         ValueError: if the natural waveform is digital silence.
     """
-    bands, powers = _mel_bands(natural.sampling_rate), []
-    for sound in (natural, synthetic):
-        powers.append(bands @ _power_spectrum(sound.samples, sound.sampling_rate))
-    if not powers[0].any():
-        raise ValueError("the natural waveform is silence")
-    level = powers[0].sum(0)
-    speech = level >= level.max() * 1e-5
-    floor = powers[0].max() * 1e-8
-    difference = np.log(np.maximum(powers[0], floor)) - np.log(np.maximum(powers[1], floor))
-    degrees, centres = np.arange(1, COEFFICIENTS + 1), np.arange(BANDS) + 0.5
-    cosines = np.cos(np.pi * degrees[:, None] * centres / BANDS) / BANDS
-    cepstrum = cosines @ difference[:, speech]
-    return float(10 / np.log(10) * np.sqrt(2 * (cepstrum**2).sum(0)).mean())
-
-
-@functools.cache
-def _mel_bands(rate: int) -> np.ndarray:
-    fft = _fft_size(rate)
-    return torchaudio.functional.melscale_fbanks(fft // 2 + 1, 0.0, rate / 2, BANDS, rate).T.double().numpy()
-
-
-def _fft_size(rate: int) -> int:
-    return 1 << (rate // 40 - 1).bit_length()
-
-
-def _power_spectrum(samples: np.ndarray, rate: int) -> np.ndarray:
-    wave, window = torch.from_numpy(samples).double(), torch.hann_window(rate // 40, dtype=torch.float64)
-    options = dict(win_length=rate // 40, window=window, pad_mode="constant", return_complex=True)
-    return torch.stft(wave, _fft_size(rate), rate // 200, **options).abs().square().numpy()
+    rate = natural.sampling_rate
+    powers = [mel_powers(power_spectrum(s.samples, rate, rate // 200), rate) for s in (natural, synthetic)]
+    speech = speech_frames(powers[0])
+    cepstra = [mel_cepstrum(power[:, speech], powers[0].max()) for power in powers]
+    return float(distortion(*cepstra).mean())
 
 
 def pesq(natural: Sound, synthetic: Sound) -> float:
@@ -220,6 +193,15 @@ def _utmos_files() -> tuple[list[Path], list[Path]]:
     return sorted(hub.glob("tarepan_SpeechMOS*/")), sorted(hub.glob("checkpoints/utmos22_strong*"))
 
 
+def _no_utmos() -> str:
+    if all(_utmos_files()):
+        return ""
+    return (
+        "its weights aren't in torch's hub folder; fetch them once, with a network, by: python -c "
+        "\"import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)\""
+    )
+
+
 @torch.no_grad()
 def utmos(natural: Sound, synthetic: Sound) -> float:
     """UTMOS (Saeki et al. 2022), a network's guess of a mean opinion score, of the synthetic one alone."""
@@ -247,6 +229,7 @@ class Measure:
         digits: after the point.
         what: a sentence for the reader of the table.
         needs: modules to import.
+        lacks: says which weights are not there, and the way out; empty if they are.
     """
 
     title: str
@@ -255,6 +238,7 @@ class Measure:
     digits: int
     what: str
     needs: tuple[str, ...] = ()
+    lacks: Callable[[], str] = str
 
 
 _CREPE = ("torchcrepe", "librosa")
@@ -271,25 +255,22 @@ MEASURES = {
         "MCD, dB", mel_cepstral_distortion, False, 2, "mel-cepstral distortion, 24 coefficients, unaligned"
     ),
     "mel_l1": Measure("log-mel L1", mel_distance, False, 3, "mean difference of the model's log-mel, nepers"),
-    "utmos": Measure("UTMOS", utmos, True, 2, "UTMOS, a network's guess of an opinion score, 1 to 5"),
+    "utmos": Measure(
+        "UTMOS", utmos, True, 2, "UTMOS, a network's guess of an opinion score, 1 to 5", (), _no_utmos
+    ),
 }
 
 
-def why_not(key: str) -> str:
-    """Why a measure can't be computed here, and the way out; empty if it can.
+def why_not(key: str, measures: Mapping[str, Measure] = MEASURES) -> str:
+    """Why one of `measures` can't be computed here, and the way out; empty if it can.
 
     >>> why_not("mcd")
     ''
     """
-    for module in MEASURES[key].needs:
+    for module in measures[key].needs:
         try:
             importlib.import_module(module)
         except Exception as error:  # a library that breaks at its import is missing as well
             way_out = "install it by: pip install 'imlspike[scores]'"
             return f"{module} can't be imported ({type(error).__name__}: {error}); {way_out}"
-    if key == "utmos" and not all(_utmos_files()):
-        return (
-            "its weights aren't in torch's hub folder; fetch them once, with a network, by: python -c "
-            "\"import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)\""
-        )
-    return ""
+    return measures[key].lacks()

@@ -86,7 +86,10 @@ class Scored:
 
 
 def find_pairs(
-    utterances: Sequence[Utterance], systems: Mapping[str, Path], sampling_rate: int, hop_length: int
+    utterances: Sequence[Utterance],
+    systems: Mapping[str, Path],
+    sampling_rate: int,
+    hop_length: int | None = None,
 ) -> tuple[list[Task], dict[str, list[str]]]:
     """The files to compare, checked before any work is done.
 
@@ -94,7 +97,8 @@ def find_pairs(
         utterances: of the natural speech, as `imlspike.data.kaldi.read_data_dir` reads them.
         systems: name to the folder with <utterance>.wav or <utterance>.flac for each utterance.
         sampling_rate: Hz, of all files.
-        hop_length: samples; lengths may differ by so many, and are trimmed when they are read.
+        hop_length: samples; the lengths of copy-synthesis may differ by so many, and are trimmed when they
+            are read. None: lengths are free.
 
     Returns:
         A task for each utterance, and for each system the audio files that belong to no utterance.
@@ -119,7 +123,8 @@ def find_pairs(
                 )
             task.synthetic[name] = str(files[utterance.id])
             other = _length(task.synthetic[name], f"{utterance.id}, {name}", sampling_rate)
-            _check_lengths(utterance.id, name, length, other, hop_length)
+            if hop_length is not None:
+                _check_lengths(utterance.id, name, length, other, hop_length)
         tasks.append(task)
     known = {utterance.id for utterance in utterances}
     return tasks, {name: sorted(files.keys() - known) for name, files in found.items()}
@@ -188,12 +193,26 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
         )
     shortest = min(map(len, waves.values()))
     sounds = {name: Sound(wave[:shortest], rate, settings.crepe) for name, wave in waves.items()}
-    scored = Scored(task.utterance, shortest / rate, {name: {} for name in sounds}, {})
+    functions = {key: MEASURES[key].function for key in settings.measures}
+    for key, function in functions.items():
+        if function is mel_distance:
+            functions[key] = functools.partial(mel_distance, settings.log_mel)
+    return take(functions, task.utterance, sounds, shortest / rate)
+
+
+def take(
+    functions: Mapping[str, Callable], utterance: str, sounds: Mapping[str, Sound], seconds: float
+) -> Scored:
+    """The scores of one utterance; a function that fails on it leaves no value but its reason.
+
+    Args:
+        functions: measure to function of the natural and the synthetic sound.
+        utterance, seconds: of `Scored`.
+        sounds: system to sound; `NATURAL` is among them.
+    """
+    scored = Scored(utterance, seconds, {name: {} for name in sounds}, {})
     for name, sound in sounds.items():
-        for key in settings.measures:
-            function = MEASURES[key].function
-            if function is mel_distance:
-                function = functools.partial(mel_distance, settings.log_mel)
+        for key, function in functions.items():
             try:
                 scored.values[name][key] = function(sounds[NATURAL], sound)
             except Exception as error:  # whatever a library may raise; the table counts and lists these
@@ -257,21 +276,52 @@ def character_errors(
     >>> round(errors["vocoder"]["rate"], 4), round(errors["vocoder"]["over_natural"], 4)
     (0.1667, 0.1667)
     """
+    rates = error_rates(references, transcripts, NATURAL, "cer", spaces, resamples, seed)
+    names = {"over": "over_natural", "over_ci95": "over_natural_ci95"}
+    return {
+        system: {names.get(key, key): value for key, value in rate.items()} for system, rate in rates.items()
+    }
+
+
+def error_rates(
+    references: Mapping[str, str],
+    transcripts: Mapping[str, Mapping[str, str]],
+    against: str,
+    measure: str,
+    spaces: bool = True,
+    resamples: int = 10000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Error rate of a recogniser on each system, and by how much it exceeds that on one of them.
+
+    Args:
+        references, transcripts, spaces: of `character_errors`.
+        against: the system that the others are compared with.
+        measure: "cer" or "wer".
+
+    Returns:
+        System to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``, as `character_errors`.
+
+    >>> texts = {"natural": {"a": "to be", "b": "not"}, "voice": {"a": "two be", "b": "not"}}
+    >>> errors = error_rates({"a": "to be", "b": "not"}, texts, "natural", "wer")
+    >>> round(errors["voice"]["over"], 4), errors["voice"]["per_utterance"]
+    (0.3333, {'a': 1, 'b': 0})
+    """
     counts = {}
     for name, texts in transcripts.items():
-        rows = [score.counts("cer") for score in score_utterances(dict(references), dict(texts), spaces)]
+        rows = [score.counts(measure) for score in score_utterances(dict(references), dict(texts), spaces)]
         counts[name] = np.array(rows)  # hits, substitutions, deletions, insertions
     interval: Callable = functools.partial(bootstrap_interval, resamples=resamples, seed=seed)
-    lengths = counts[NATURAL][:, :3].sum(1)
-    natural = counts[NATURAL][:, 1:].sum(1)
+    lengths = counts[against][:, :3].sum(1)
+    base = counts[against][:, 1:].sum(1)
     result = {}
     for name, table in counts.items():
         errors = table[:, 1:].sum(1)
         result[name] = {
             "rate": float(errors.sum() / lengths.sum()),
             "ci95": list(interval(errors, lengths)),
-            "over_natural": float((errors - natural).sum() / lengths.sum()),
-            "over_natural_ci95": list(interval(errors - natural, lengths)),
+            "over": float((errors - base).sum() / lengths.sum()),
+            "over_ci95": list(interval(errors - base, lengths)),
             "per_utterance": dict(zip(references, map(int, errors), strict=True)),
         }
     return result

@@ -8,8 +8,6 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import yaml
@@ -27,9 +25,8 @@ from imlspike.analysis.vocoder_scores import (
     write_griffin_lim,
 )
 from imlspike.analysis.vocoder_table import score_notes, scores_table, write_scores
-from imlspike.data.audio import read_audio
-from imlspike.data.files import atomic_write
-from imlspike.data.kaldi import Utterance, read_data_dir
+from imlspike.bin._systems import name_systems, recognise, speech_to_text, versions
+from imlspike.data.kaldi import read_data_dir
 from imlspike.data.keys import check_choice
 from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
@@ -116,7 +113,11 @@ def score(args) -> tuple[dict, list]:
     scored = list(map_parallel(work, tasks, args.nj, progress, PER_PROCESS))
     twin = args.twin if args.twin in systems else None
     scores = summarize(scored, settings.measures, twin, args.resamples, args.seed)
-    errors = recognise(args, utterances, tasks, rate) if args.asr_model else {}
+    errors = {}
+    if args.asr_model:
+        heard = recognise(speech_to_text(args.asr_model), tasks, rate, args.output_dir / "asr")
+        references = {utterance.id: utterance.text for utterance in utterances}
+        errors = character_errors(references, heard, not args.no_spaces, args.resamples, args.seed)
     order = [NATURAL, *(name for name in scores if name != NATURAL)]
     folders = {NATURAL: str(args.data_dir)} | {name: str(folder) for name, folder in systems.items()}
     report = {
@@ -135,26 +136,9 @@ def score(args) -> tuple[dict, list]:
         "systems": {
             name: {"folder": folders[name], "scores": scores[name], "cer": errors.get(name)} for name in order
         },
-        "versions": versions(),
+        "versions": versions(LIBRARIES),
     }
     return report, scored
-
-
-def name_systems(named: Sequence[str]) -> dict[str, Path]:
-    """`NAME=DIR` each, as a dict.
-
-    Raises:
-        ValueError: for one of another form, a name that stands twice or that of natural speech.
-    """
-    systems: dict[str, Path] = {}
-    for entry in named:
-        name, equals, folder = entry.partition("=")
-        if not (name and equals and folder):
-            raise ValueError(f"--systems {entry!r}: expected NAME=DIR")
-        if name in systems or name == NATURAL:
-            raise ValueError(f"--systems: the name {name!r} is taken; give each system its own")
-        systems[name] = Path(folder)
-    return systems
 
 
 def add_griffin_lim(settings: Settings, folder: Path, tasks: list[Task], nj: int) -> list[Task]:
@@ -166,41 +150,6 @@ def add_griffin_lim(settings: Settings, folder: Path, tasks: list[Task], nj: int
         Task(task.utterance, task.natural, {GRIFFIN_LIM: file} | task.synthetic)
         for task, file in zip(tasks, files, strict=True)
     ]
-
-
-def recognise(args, utterances: list[Utterance], tasks: list[Task], rate: int) -> dict[str, dict]:
-    """Character errors of a recogniser on each system; its transcripts go to <output-dir>/asr/<system>."""
-    from imlspike import Speech2Text
-
-    recogniser = Speech2Text.from_pretrained(args.asr_model)
-    names = [NATURAL, *tasks[0].synthetic]
-    transcripts: dict[str, dict[str, str]] = {name: {} for name in names}
-    progress, done = Progress("waveforms recognised"), 0
-    progress(0, len(names) * len(tasks))
-    for task in tasks:
-        for name in names:
-            path = task.natural if name == NATURAL else task.synthetic[name]
-            wave = read_audio(path, rate, f"{task.utterance}, {name}")
-            transcripts[name][task.utterance] = recogniser(wave, sampling_rate=rate)
-            done += 1
-            progress(done, len(names) * len(tasks))
-    (args.output_dir / "asr").mkdir(parents=True, exist_ok=True)
-    for name, texts in transcripts.items():
-        with atomic_write(args.output_dir / "asr" / name) as out:
-            out.writelines(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
-    references = {utterance.id: utterance.text for utterance in utterances}
-    return character_errors(references, transcripts, not args.no_spaces, args.resamples, args.seed)
-
-
-def versions() -> dict[str, str]:
-    """Of the libraries that score, "absent" for those that aren't installed."""
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = "absent"
-    return found
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from imlspike.data.phonemes.common import PUNCTUATION
 from imlspike.data.phonemes.english import CONSONANTS, SYMBOLS, VOWELS, English
 from imlspike.data.phonemes.english_rules import letters_to_sound
 from imlspike.data.phonemes.mandarin import split_syllable
-from imlspike.data.phonemes.russian import read_labels
 
 # A few entries in the format of the dictionary, with what its reader has to cope with.
 DICTIONARY = """'bout B AW1 T
@@ -196,21 +195,6 @@ def test_pinyin():
 )
 def test_russian(text, phones):
     assert spoken(russian, text) == phones
-
-
-def test_labels_of_festival(tmp_path):
-    file = tmp_path / "ru_1.lab"
-    file.write_text("separator ;\n#\n0.34200 125 pau \n0.39200 125 k \n 0.5 125 ay\n")
-    assert read_labels(file) == [("pau", 0.0, 0.342), ("k", 0.342, 0.392), ("ay", 0.392, 0.5)]
-    assert {phone for phone, _, _ in read_labels(file)} <= set(symbols_of("russian"))
-    for content, message in (
-        ("#\n0.3 125\n", "line 2"),
-        ("#\n0.3 1 a\n0.2 1 b\n", "line 3"),
-        ("#\n", "no phones"),
-    ):
-        file.write_text(content)
-        with pytest.raises(ValueError, match=f"ru_1.lab.*{message}"):
-            read_labels(file)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ silence is a voice that skips words.
 from collections.abc import Callable, Iterable
 
 from imlspike.data.keys import check_choice
-from imlspike.data.phonemes.characters import characters
+from imlspike.data.phonemes.characters import characters, labels
 from imlspike.data.phonemes.english import SYMBOLS as ENGLISH_SYMBOLS
 from imlspike.data.phonemes.english import English
 from imlspike.data.phonemes.mandarin import SYMBOLS as MANDARIN_SYMBOLS
@@ -27,6 +27,7 @@ FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
     "pinyin": (lambda: pinyin, MANDARIN_SYMBOLS),
     "russian": (lambda: russian, RUSSIAN_SYMBOLS),
     "characters": (lambda: characters, None),
+    "labels": (lambda: labels, None),
 }
 
 

@@ -1,4 +1,4 @@
-"""Plain characters, for languages without a front end of their own."""
+"""Plain characters, for languages without a front end of their own; and texts that are symbols already."""
 
 import unicodedata
 
@@ -27,3 +27,15 @@ def characters(text: str, name: str = "text") -> list[str]:
         symbols.append(mark(character))
         place += len(character)
     return not_empty(symbols, name, text)
+
+
+def labels(text: str, name: str = "text") -> list[str]:
+    """A text that is symbols already, with blanks between, as `imlspike durations --symbols-dir` writes it.
+
+    Raises:
+        ValueError: nothing to speak; the utterance is named.
+
+    >>> labels("pau k ay pau")
+    ['pau', 'k', 'ay', 'pau']
+    """
+    return not_empty(text.split(), name, text)

@@ -1,8 +1,6 @@
-"""Russian: the phones of a corpus's own labels, or a simple rule-based converter with stress marks."""
+"""Russian: a simple rule-based converter with stress marks, to the phones of a corpus's labels."""
 
-import os
 import re
-from pathlib import Path
 
 from imlspike.data.phonemes.common import PUNCTUATION, plain_text, speak
 
@@ -21,7 +19,6 @@ _VOICED = dict(zip("b v g d z zh".split(), "p f k t s sh".split(), strict=True))
 _VOICELESS = {voiceless: voiced for voiced, voiceless in _VOICED.items()}
 _NEVER_VOICE = ("l", "m", "n", "r", "j", "v")
 _WORD = re.compile(r"[а-яё+]+")
-_LABEL = re.compile(r"\s*([0-9.]+)\s+\S+\s+(\S+)\s*")
 
 
 def russian(text: str, name: str = "text") -> list[str]:
@@ -31,8 +28,8 @@ def russian(text: str, name: str = "text") -> list[str]:
     word. Where none of these is given no rule can tell it, and the vowels stay as they
     are written; with a stress, o and a become a or ay, and e and я ae. Consonants are softened, voiced and
     unvoiced by their neighbours, within words. -ого, -его at the end are spoken with v, чт as in что, -тся as
-    c. Exceptions beyond that are not known: a corpus's own labels (`read_labels`) are better. With few
-    stresses marked, 69 % of the phones of msu_ru_nsh's sentences are those of its labels.
+    c. Exceptions beyond that are not known: a corpus's own labels (`imlspike.data.labels`) are better. With
+    few stresses marked, 69 % of the phones of msu_ru_nsh's sentences are those of its labels.
 
     Raises:
         ValueError: a character that is no Russian letter (a digit, a Latin one), or nothing to speak; the
@@ -43,33 +40,6 @@ def russian(text: str, name: str = "text") -> list[str]:
     """
     plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain_text(text).lower())
     return speak(plain, _WORD, _word, name, text, "Russian letters")
-
-
-def read_labels(path: str | os.PathLike) -> list[tuple[str, float, float]]:
-    """Phones with their times from a label file of Festival (`end-time number phone` below a line `#`).
-
-    Returns:
-        (phone, start, end) in seconds, in order and without gaps.
-
-    Raises:
-        ValueError: naming file and line, for another form or a time that runs back.
-    """
-    path, phones, start = Path(path), [], 0.0
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = next((number for number, line in enumerate(lines, 1) if line.strip() == "#"), 0)
-    for number, line in enumerate(lines[header:], header + 1):
-        if not line.strip():
-            continue
-        match = _LABEL.fullmatch(line)
-        if not match or float(match[1]) < start:
-            raise ValueError(
-                f"{path}, line {number}: {line.strip()!r}; expected 'end-time number phone', times ascending"
-            )
-        phones.append((match[2], start, float(match[1])))
-        start = float(match[1])
-    if not phones:
-        raise ValueError(f"{path}: no phones; expected lines 'end-time number phone' below a line '#'")
-    return phones
 
 
 def _word(marked: str) -> list[str]:

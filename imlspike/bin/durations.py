@@ -1,0 +1,100 @@
+"""Turn phone labels (.lab, .TextGrid) into frames of each symbol, to train a voice on.
+
+imlspike durations --labels lab --data-dir dump/phn/train --output-file dump/phn/train/durations
+imlspike durations --labels lab --data-dir data/train --symbols-dir symbols/train
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from imlspike.data.audio import audio_format, read_audio
+from imlspike.data.files import write_kaldi
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
+from imlspike.data.labels import TIER, check_labelled, find_labels, frames_until, read_labelled, symbol_ends
+from imlspike.data.progress import Progress
+
+
+def main(argv=None) -> int:
+    """Write what the command line asks for. Returns the exit status."""
+    args = parse(argv)
+    try:
+        written = run(args)
+    except (OSError, ValueError) as error:
+        print(f"durations: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(written))
+    return 0
+
+
+def parse(argv):
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="imlspike durations",
+        description="Frames of each symbol of a data directory's texts by the labels of its recordings, as "
+        "many in sum as the mel spectrogram has; for ESPnet's training (durations, text_int). Texts must "
+        "hold the labels' phones, punctuation aside; --symbols-dir makes such texts.",
+    )
+    add = parser.add_argument
+    add("--labels", type=Path, required=True, help="folder with <utterance>.lab, .TextGrid or .interval")
+    add("--data-dir", type=Path, required=True, help="Kaldi directory; its text in symbols, for durations")
+    add("--output-file", type=Path, metavar="FILE", help="Kaldi table to write: frames of each symbol")
+    add("--symbols-dir", type=Path, metavar="DIR", help="write the directory with the labels' phones as text")
+    add("--hop-length", type=int, default=256, help="samples in a frame (default: %(default)s)")
+    add("--tier", default=TIER, help="of a TextGrid with several (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if not (args.output_file or args.symbols_dir):
+        parser.error("nothing to write: give --output-file, --symbols-dir or both")
+    if args.hop_length < 1:
+        parser.error("--hop-length must be at least 1")
+    return args
+
+
+def run(args) -> list[str]:
+    """Write the files; returns what was done, a line each.
+
+    Raises:
+        ValueError: labels that are missing or don't fit; all such utterances are listed.
+    """
+    utterances = read_data_dir(args.data_dir)
+    labels = find_labels(args.labels)
+    check_labelled([utterance.id for utterance in utterances], labels, args.labels)
+    durations, spoken, problems = {}, [], []
+    progress = Progress("label files read")
+    for number, utterance in enumerate(utterances, 1):
+        try:
+            symbols, frames = _one(utterance, labels[utterance.id], args)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            durations[utterance.id] = " ".join(map(str, frames))
+            spoken.append(replace(utterance, text=" ".join(symbols)))
+        progress(number, len(utterances))
+    if problems:
+        head = f"{args.data_dir}: {len(problems)} of {len(utterances)} utterances don't fit their labels:"
+        raise ValueError("\n".join([head, *(f"  {problem}" for problem in problems)]))
+    written = []
+    if args.symbols_dir:
+        write_data_dir(args.symbols_dir, spoken, read_excluded(args.data_dir))
+        written.append(f"{args.symbols_dir}: {len(spoken)} utterances with the phones of {args.labels}")
+    if args.output_file:
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        write_kaldi(args.output_file, durations)
+        written.append(f"{args.output_file}: durations of {len(durations)} utterances")
+    return written
+
+
+def _one(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
+    """Symbols of an utterance and the frames of each."""
+    rate = audio_format(utterance.wav, utterance.id).sampling_rate
+    samples = len(read_audio(utterance.wav, rate, utterance.id))
+    phones = read_labelled(path, samples / rate, args.tier)
+    symbols = [phone.name for phone in phones] if args.symbols_dir else utterance.text.split()
+    ends = symbol_ends(symbols, phones, utterance.id)
+    frames = samples // args.hop_length + 1
+    return symbols, frames_until(ends, frames, args.hop_length / rate, utterance.id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""Phone labels of a corpus (Festival's .lab, Praat's TextGrid), and the frames that they give each symbol."""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from imlspike.data.files import read_kaldi
+from imlspike.data.phonemes.common import PUNCTUATION
+
+PAUSE = "pau"
+# What aligners call a pause (MFA: nothing, sil, sp; Festival: pau; Baker: sil, sp1), in small letters; and
+# the blank between words in texts of characters.
+PAUSES = {"", PAUSE, "sil", "sp", "sp1", "silence", "<eps>", "#", "h#", "<space>"}
+AGREE = 0.25  # seconds by which labels and recording may end apart
+TIER = "phones"
+_PRAAT = (".textgrid", ".interval")
+SUFFIXES = (".lab", *_PRAAT)
+_FESTIVAL = re.compile(r"\s*([0-9.]+)\s+\S+\s+(\S+)\s*")
+# Of a TextGrid, strings, flags and numbers that stand alone count; all else is for human readers.
+_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(<\w+>)|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)')
+
+
+class Phone(NamedTuple):
+    """A phone of an utterance from `start` to `end`, in seconds."""
+
+    name: str
+    start: float
+    end: float
+
+
+def is_pause(symbol: str) -> bool:
+    """Whether a symbol or a label is heard as a pause, if at all: a name of silence, or punctuation.
+
+    >>> is_pause("sil"), is_pause(","), is_pause("s")
+    (True, True, False)
+    """
+    return symbol.lower() in PAUSES or symbol in PUNCTUATION
+
+
+def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
+    """The label files in a folder and the folders in it, by utterance (their names without suffix).
+
+    Raises:
+        ValueError: no such folder, none in it, or two for one utterance.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            if path.stem in found:
+                raise ValueError(f"{found[path.stem]} and {path}: two label files for one utterance")
+            found[path.stem] = path
+    if not found:
+        there = "no label files" if Path(folder).is_dir() else "no such folder"
+        raise ValueError(f"{os.fspath(folder)}: {there}; expected files {', '.join(SUFFIXES)}")
+    return found
+
+
+def read_labels(path: str | os.PathLike, tier: str = TIER) -> list[Phone]:
+    """Phones with their times from a label file, in order and without gaps.
+
+    Args:
+        path: Festival's `.lab` (lines `end-time number phone` below a line `#`), or a TextGrid (`.TextGrid`,
+            `.interval`), long or short. An interval without a text is `pau`.
+        tier: of a TextGrid with several: the one of this name (small or capital letters), or else the only
+            one whose name ends in it, as MFA names the tiers of a speaker.
+
+    Raises:
+        ValueError: naming the file (and line), for another form, a time that runs back, a tier that isn't
+            there, or no phones.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.lab"
+    >>> _ = path.write_text("#\\n0.34 125 pau\\n0.4 125 k\\n")
+    >>> read_labels(path)
+    [Phone(name='pau', start=0.0, end=0.34), Phone(name='k', start=0.34, end=0.4)]
+    """
+    path = Path(path)
+    return _read_textgrid(path, tier) if path.suffix.lower() in _PRAAT else _read_festival(path)
+
+
+def read_labelled(path: str | os.PathLike, seconds: float, tier: str = TIER) -> list[Phone]:
+    """`read_labels`, of a recording of so many seconds.
+
+    Raises:
+        ValueError: as there; also for labels that end more than 0.25 s before or after the recording.
+    """
+    phones = read_labels(path, tier)
+    if abs(phones[-1].end - seconds) > AGREE:
+        raise ValueError(
+            f"{os.fspath(path)}: ends at {phones[-1].end:.3f} s, but its recording has {seconds:.3f} s; was "
+            "it made for another one?"
+        )
+    return phones
+
+
+def _read_festival(path: Path) -> list[Phone]:
+    phones, start = [], 0.0
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = next((number for number, line in enumerate(lines, 1) if line.strip() == "#"), 0)
+    for number, line in enumerate(lines[header:], header + 1):
+        if not line.strip():
+            continue
+        match = _FESTIVAL.fullmatch(line)
+        if not match or float(match[1]) < start:
+            raise ValueError(
+                f"{path}, line {number}: {line.strip()!r}; expected 'end-time number phone', times ascending"
+            )
+        phones.append(Phone(match[2], start, float(match[1])))
+        start = float(match[1])
+    if not phones:
+        raise ValueError(f"{path}: no phones; expected lines 'end-time number phone' below a line '#'")
+    return phones
+
+
+def _read_textgrid(path: Path, tier: str) -> list[Phone]:
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        tiers = _interval_tiers(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a TextGrid ({error}); save it by Praat or MFA again") from None
+    named = [name for name in tiers if name.lower() == tier.lower()]
+    named = named or [name for name in tiers if name.lower().endswith(tier.lower())]
+    if len(tiers) == 1:
+        named = list(tiers)
+    if len(named) != 1:
+        there = ", ".join(map(repr, tiers)) or "none"
+        raise ValueError(f"{path}: no single tier of intervals {tier!r}; name one (--tier), there is {there}")
+    phones = tiers[named[0]]
+    for before, phone in zip([None, *phones], phones, strict=False):
+        if phone.end < phone.start or (before and abs(phone.start - before.end) > 1e-3):
+            raise ValueError(f"{path}: {phone.name!r} at {phone.start} s doesn't follow the interval before")
+    if not phones:
+        raise ValueError(f"{path}: tier {named[0]!r} is empty")
+    return phones
+
+
+def _interval_tiers(text: str) -> dict[str, list[Phone]]:
+    """Name to intervals; tiers of points are passed over."""
+    tokens = iter([match.groups() for match in _TOKEN.finditer(text)])
+
+    def token(place: int, what: str) -> str:
+        found = next(tokens, None)
+        if found is None:
+            raise ValueError("it ends too early")
+        if found[place] is None:
+            raise ValueError(f"a {what} is missing")
+        return found[place]
+
+    def string() -> str:
+        return token(0, "text").replace('""', '"')
+
+    def number() -> float:
+        return float(token(2, "number"))
+
+    if not string().startswith("ooTextFile") or string() != "TextGrid":
+        raise ValueError("no 'ooTextFile' and 'TextGrid' at its head")
+    number(), number()
+    if token(1, "flag") != "<exists>":
+        raise ValueError("it says that it has no tiers")
+    tiers: dict[str, list[Phone]] = {}
+    for _ in range(int(number())):
+        kind, name = string(), string()
+        number(), number()
+        entries = int(number())
+        if kind == "IntervalTier":
+            intervals = ((number(), number(), string().strip()) for _ in range(entries))
+            tiers[name] = [Phone(what or PAUSE, start, end) for start, end, what in intervals]
+        else:
+            for _ in range(entries):
+                number(), string()
+    return tiers
+
+
+def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "text") -> list[float]:
+    """When each symbol of an utterance ends, in seconds, by its labels.
+
+    Symbols and labels must hold the same phones, apart from pauses: punctuation gets the pause that is there,
+    the first mark all of it; a pause without a mark belongs to the phone before it (at the beginning: behind
+    it). With the labels' own phones as symbols, these are their ends.
+
+    Raises:
+        ValueError: another number of phones, or a vowel of the labels for another symbol; the utterance and
+            the first difference are named.
+
+    >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("pau", 0.5, 0.6), Phone("b", 0.6, 0.7)]
+    >>> symbol_ends(["a", ",", "b", "."], phones)
+    [0.5, 0.6, 0.7, 0.7]
+    >>> symbol_ends(["a", "c"], phones, "ru_1")
+    Traceback (most recent call last):
+    ValueError: ru_1: symbol 'c' (phone 2) stands where the labels have 'b' at 0.6 s; ...
+    """
+    if list(symbols) == [phone.name for phone in phones]:
+        return [phone.end for phone in phones]
+    spoken = [phone for phone in phones if not is_pause(phone.name)]
+    said = [symbol for symbol in symbols if not is_pause(symbol)]
+    for place, (symbol, phone) in enumerate(zip(said, spoken, strict=False), 1):
+        if symbol != phone.name:
+            raise ValueError(
+                f"{name}: symbol {symbol!r} (phone {place}) stands where the labels have {phone.name!r} at "
+                f"{phone.start} s; take the labels' phones for symbols (imlspike durations --symbols-dir)"
+            )
+    if len(said) != len(spoken):
+        raise ValueError(
+            f"{name}: {len(said)} phones in the text, {len(spoken)} in the labels; take the labels' phones "
+            "for symbols (imlspike durations --symbols-dir)"
+        )
+    starts = [phone.start for phone in spoken] + [phones[-1].end]
+    ends: list[float] = []
+    count = 0
+    for place, symbol in enumerate(symbols):
+        if is_pause(symbol):
+            ends.append(starts[count])
+        else:
+            count += 1
+            marked = place + 1 < len(symbols) and is_pause(symbols[place + 1])
+            ends.append(spoken[count - 1].end if marked else starts[count])
+    return ends
+
+
+def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name: str = "text") -> list[int]:
+    """Frames of each symbol from the times when they end; at least one each, `frames` in sum.
+
+    Frame l is centred on l * frame_seconds (`imlspike.layers.LogMel`) and belongs to the symbol that is
+    spoken then; the last symbol gets what is left. A symbol that no frame falls on takes one from its
+    neighbours.
+
+    Args:
+        ends: seconds, ascending.
+        frames: of the utterance's mel.
+        frame_seconds: hop length / sampling rate.
+
+    Raises:
+        ValueError: fewer frames than symbols; the utterance is named.
+
+    >>> frames_until([0.031, 0.05, 0.051, 0.1], 8, 0.016)
+    [2, 2, 1, 3]
+    """
+    if frames < len(ends):
+        raise ValueError(
+            f"{name}: {len(ends)} symbols for {frames} frames; each needs one: leave the utterance out"
+        )
+    last, until = 0, []
+    for place, end in enumerate(ends):
+        last = max(last + 1, min(math.ceil(end / frame_seconds - 1e-6), frames - (len(ends) - 1 - place)))
+        until.append(last)
+    until[-1] = frames
+    return [end - start for start, end in zip([0, *until], until, strict=False)]
+
+
+def boundary_times(durations: Sequence[int], frame_seconds: float) -> list[float]:
+    """When each symbol but the last ends, in seconds: half a frame before the centre of the next one's first.
+
+    The way back of `frames_until`, to half a frame.
+
+    >>> boundary_times([2, 2, 4], 0.016)
+    [0.024, 0.056]
+    """
+    ends, times = 0, []
+    for frames in durations[:-1]:
+        ends += frames
+        times.append(round((ends - 0.5) * frame_seconds, 9))
+    return times
+
+
+def read_durations(path: str | os.PathLike) -> dict[str, list[int]]:
+    """Frames of each symbol, utterance by utterance, from a Kaldi table.
+
+    Raises:
+        ValueError: naming file and utterance, for anything but whole numbers from 0 on.
+    """
+    table = {}
+    for name, line in read_kaldi(path).items():
+        if not re.fullmatch(r"\d+( \d+)*", line):
+            raise ValueError(f"{os.fspath(path)}: {name}: {line[:60]!r}; expected frames as whole numbers")
+        table[name] = [int(word) for word in line.split()]
+    return table
+
+
+def check_labelled(names: Sequence[str], labels: Mapping[str, Path], folder: str | os.PathLike) -> None:
+    """Refuse a set with utterances that have no label file.
+
+    Raises:
+        ValueError: naming the first of them and how many there are.
+    """
+    absent = [name for name in names if name not in labels]
+    if absent:
+        raise ValueError(
+            f"{os.fspath(folder)}: no labels for {absent[0]} ({len(absent)} of {len(names)} utterances); "
+            "leave these out of the data directory, or name another folder"
+        )
