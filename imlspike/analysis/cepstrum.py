@@ -57,8 +57,9 @@ def mel_cepstrum(powers: np.ndarray, strongest: float) -> np.ndarray:
         powers: P.
         strongest: power; what lies more than 80 dB under it is raised to there.
 
-    >>> np.abs(mel_cepstrum(np.ones((40, 3)), 1.0)).max() < 1e-12  # a flat spectrum
-    True
+    >>> cepstrum = mel_cepstrum(np.ones((40, 3)), 1.0)  # of a flat spectrum
+    >>> cepstrum.shape, bool(cepstrum.any())
+    ((24, 3), False)
     """
     degrees, centres = np.arange(1, COEFFICIENTS + 1), np.arange(BANDS) + 0.5
     cosines = np.cos(np.pi * degrees[:, None] * centres / BANDS) / BANDS

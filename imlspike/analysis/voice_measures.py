@@ -101,7 +101,8 @@ class Speech(Sound):
 def _warp(natural: Speech, synthetic: Speech) -> np.ndarray:
     from librosa.sequence import dtw
 
-    speech_frames(natural.powers)
+    if not natural.samples.any():
+        raise ValueError("the natural waveform is silence")
     strongest = natural.powers.max()
     _, path = dtw(natural.cepstrum(strongest), synthetic.cepstrum(strongest), metric="euclidean")
     return path[::-1]
