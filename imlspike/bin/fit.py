@@ -1,4 +1,4 @@
-"""Leave out the utterances that CTC can't be trained on.
+"""Leave out the utterances that CTC, or a voice, can't be trained on.
 
 python -m imlspike.bin.fit data/train --output-dir dump/train --input-layer conv2d
 """
@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from imlspike.data.fit import SUBSAMPLING, fit_data_dir
+from imlspike.data.fit import SUBSAMPLING, VOICE, fit_data_dir
 from imlspike.data.tokens import load_tokenizer
 
 SHOWN = 20  # of those left out; excluded.tsv has them all
@@ -23,9 +23,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bpe-model", type=Path, help="tokens are its pieces; without it, characters")
     parser.add_argument(
         "--input-layer",
-        choices=(*SUBSAMPLING, "none"),
+        choices=(*SUBSAMPLING, VOICE, "none"),
         default="conv2d",
-        help="the encoder's (default %(default)s); none: look at durations only",
+        help="the encoder's (default %(default)s); voice: the text is symbols, each spoken for a frame or "
+        "more; none: look at durations only",
     )
     parser.add_argument("--min-seconds", type=float, default=0.0)
     parser.add_argument("--max-seconds", type=float, default=float("inf"))
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.input_layer == "none":
         limits["input_layer"] = None
     try:
-        tokenize = load_tokenizer(args.bpe_model)
+        tokenize = str.split if args.input_layer == VOICE else load_tokenizer(args.bpe_model)
         kept, reasons = fit_data_dir(
             args.data_dir, args.output_dir, tokenize, sampling_rate=args.sampling_rate, **limits
         )

@@ -74,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in PARTED:
             choices, told = PARTED[name].PARTS, "which parts (default: all, or those that are there)"
             add("--parts", nargs="+", choices=choices, help=told)
+        if name == "msu_ru_nsh":
+            add("--as-written", action="store_true", help="keep punctuation and stress marks, for voices")
         if name == "asterisk":
             add("--languages", nargs="+", choices=LANGUAGES, default=LANGUAGES, help="default: all")
     return parser
@@ -101,7 +103,7 @@ def _functions(args: argparse.Namespace):
         return partial(download_ljspeech, base_url=args.base_url), prepare_ljspeech
     if args.corpus in NO_DOWNLOAD:
         return None, {"baker": prepare_baker, "aishell3": prepare_aishell3}[args.corpus]
-    return download_msu_ru_nsh, prepare_msu_ru_nsh
+    return download_msu_ru_nsh, partial(prepare_msu_ru_nsh, as_written=args.as_written)
 
 
 def _print_table(result: Prepared) -> None:

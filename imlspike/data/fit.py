@@ -1,5 +1,5 @@
-"""Which utterances a CTC encoder can be trained on: of a fitting length, and long enough for their transcript
-after subsampling."""
+"""Which utterances a CTC encoder or a voice can be trained on: of a fitting length, and long enough for their
+transcript (after subsampling)."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,7 @@ SUBSAMPLING: dict[str, tuple[tuple[int, int], ...]] = {
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
+VOICE = "voice"  # in place of an input layer: every symbol is spoken for at least one frame
 
 
 def feature_frames(samples: int, hop: int = 160) -> int:
@@ -64,7 +65,8 @@ def too_short_or_long(
 
     Args:
         tokenize: text -> tokens, from `imlspike.data.tokens.load_tokenizer`.
-        input_layer: the encoder's subsampling; None: only durations are looked at.
+        input_layer: the encoder's subsampling; `VOICE`: frames are those of the mel, and each token takes
+            one or more; None: only durations are looked at.
         min_seconds, max_seconds: limits of duration, both allowed themselves.
         sampling_rate: in Hz; hop: of the features, in samples.
     """
@@ -76,12 +78,16 @@ def too_short_or_long(
         if input_layer is None:
             continue
         tokens = tokenize(utterance.text)
-        frames = encoder_frames(feature_frames(round(utterance.seconds * sampling_rate), hop), input_layer)
-        needed = max(1, ctc_frames(tokens))
+        frames = feature_frames(round(utterance.seconds * sampling_rate), hop)
+        if input_layer == VOICE:
+            given, needed, wants = "of mel", len(tokens), "a voice"
+        else:
+            frames = encoder_frames(frames, input_layer)
+            given, needed, wants = f"after {input_layer}", max(1, ctc_frames(tokens)), "CTC"
         if frames < needed:
             reasons[utterance.id] = (
-                f"too short for its transcript: {utterance.seconds:.2f} s give {frames} frames after "
-                f"{input_layer}, CTC needs {needed} for {len(tokens)} tokens"
+                f"too short for its transcript: {utterance.seconds:.2f} s give {frames} frames {given}, "
+                f"{wants} needs {needed} for {len(tokens)} tokens"
             )
     return reasons
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def prepare_msu_ru_nsh(
     output_dir: str | os.PathLike,
     max_left_out: float = 0.05,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    as_written: bool = False,
 ) -> Prepared:
     """Write Kaldi directories `train`, `valid` and `test` below `output_dir`.
 
@@ -88,6 +90,8 @@ def prepare_msu_ru_nsh(
         output_dir: where the three directories go.
         max_left_out: the share of sentences that may be left out.
         progress: called with (done, total) sentences.
+        as_written: keep capitals, punctuation and stress marks, for voices; if not, the text is what
+            `normalize_russian` makes of it.
 
     Returns: split -> (utterances kept, utterance -> reason for those left out).
 
@@ -105,7 +109,7 @@ def prepare_msu_ru_nsh(
     result: Prepared = {split: ([], {}) for split in SPLITS}
     for done, name in enumerate(names, start=1):
         kept, excluded = result[split_of(name)]
-        outcome = _utterance(name, recordings.get(name), transcripts.get(name), output_dir)
+        outcome = _utterance(name, recordings.get(name), transcripts.get(name), output_dir, as_written)
         if isinstance(outcome, Utterance):
             kept.append(outcome)
         else:
@@ -117,7 +121,9 @@ def prepare_msu_ru_nsh(
     return result
 
 
-def _utterance(name: str, wav: Path | None, transcript: str | None, output_dir: Path) -> Utterance | str:
+def _utterance(
+    name: str, wav: Path | None, transcript: str | None, output_dir: Path, as_written: bool
+) -> Utterance | str:
     """The utterance, or the reason why it is left out."""
     if transcript is None:
         return "audio without transcript"
@@ -126,6 +132,8 @@ def _utterance(name: str, wav: Path | None, transcript: str | None, output_dir: 
     text = normalize_russian(transcript, name)
     if not text:
         return f"empty transcript {transcript!r}"
+    if as_written:
+        text = " ".join(unicodedata.normalize("NFC", transcript).split())
     try:
         samples = read_audio(wav, SAMPLING_RATE, name, on_mismatch="convert")
     except AudioError as error:

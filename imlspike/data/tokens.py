@@ -33,7 +33,8 @@ def write_char_tokens(texts: Iterable[str], output_dir: str | os.PathLike) -> Pa
     ['<blank>', '<unk>', 'b', '<space>', 'a', '<sos/eos>']
     """
     counts = Counter(token for text in texts for token in char_tokens(text))
-    return _write_list(sorted(counts, key=lambda token: (-counts[token], token)), output_dir)
+    ordered = sorted(counts, key=lambda token: (-counts[token], token))
+    return write_tokens(ordered, Path(output_dir) / "tokens.txt")
 
 
 def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: int) -> Path:
@@ -64,11 +65,17 @@ def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: 
         out.write(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [processor.id_to_piece(i) for i in range(len(processor)) if i not in (0, 1, 2)]
-    return _write_list(pieces, output_dir)
+    return write_tokens(pieces, output_dir / "tokens.txt")
 
 
-def _write_list(tokens: list[str], output_dir: str | os.PathLike) -> Path:
-    path = Path(output_dir) / "tokens.txt"
+def write_tokens(tokens: Iterable[str], path: str | os.PathLike) -> Path:
+    """Write a token list: `<blank>`, `<unk>`, the tokens, `<sos/eos>`; returns the path.
+
+    >>> import tempfile
+    >>> write_tokens(["a", ","], Path(tempfile.mkdtemp()) / "tokens.txt").read_text().split()
+    ['<blank>', '<unk>', 'a', ',', '<sos/eos>']
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as out:
         out.writelines(f"{token}\n" for token in [BLANK, UNKNOWN, *tokens, SOS_EOS])

@@ -29,7 +29,8 @@ option threads 1 ""
 option nj 3 ""
 option seed 7 ""
 option workdir . ""
-. $template/cmd.sh
+. $template/../utils/cmd.sh
+. $template/../utils/espnet.sh
 . $template/steps_train.sh
 parse_options "$@"
 check_commands
@@ -97,7 +98,7 @@ def test_slurm_is_asked_for_machines_gpus_and_the_whole_command(folder):
     got = words(folder / "slurm.pl_got")
     asked, command = got[: got.index("env")], got[got.index("env") :]
     assert asked == [
-        *("--config", str(TEMPLATE / "conf" / "slurm.conf"), "--gpu", "4", "--num_threads", "4"),
+        *("--config", str(TEMPLATE.parent / "utils" / "slurm.conf"), "--gpu", "4", "--num_threads", "4"),
         *("--num_nodes", "2", "exp/train.log", "srun", "--export=ALL"),
     ]
     python = command.index(str(folder / "bin" / "python"))

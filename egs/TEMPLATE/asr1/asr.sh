@@ -75,7 +75,8 @@ option profile_set "" "set on which spikes and energy are counted; empty: the fi
 option profile_utts 200 "utterances of it to count on, spread over the set; a smaller set is taken whole"
 
 . "${template}/settings.sh"
-. "${template}/cmd.sh"
+. "${template}/../utils/cmd.sh"
+. "${template}/../utils/espnet.sh"
 . "${template}/steps_data.sh"
 . "${template}/steps_lm.sh"
 . "${template}/steps_train.sh"

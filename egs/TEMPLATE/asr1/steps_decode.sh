@@ -14,19 +14,6 @@ for_each_decoding() {
 
 model_of() { model_in "exp/$1" "${inference_asr_model}" --inference_asr_model 11; }
 
-# model_in EXP FILE OPTION STAGE: that file of an experiment; where FILE is empty, the average for the first criterion
-# that its configuration names. OPTION names a file, STAGE trains.
-model_in() {
-    local exp=$1 file=$2
-    [ -f "${exp}/config.yaml" ] || die "there is no experiment ${exp}; train first (stage $4)"
-    if [ -z "${file}" ]; then
-        file=$(sed -n '/^best_model_criterion:/,/^[a-z]/p' "${exp}/config.yaml" | tr -d ' \n' |
-            sed -E "s/^best_model_criterion:--?([a-z]+)-([a-z_]+)-.*/\1.\2.ave.pth/")
-    fi
-    [ -f "${exp}/${file}" ] || die "there is no model ${exp}/${file}; train first (stage $4), or name a file with $3"
-    echo "${exp}/${file}"
-}
-
 lm_of() { # MODE: the options that give the language model to a decoding of this mode
     local model
     if [ "$1" = joint_lm ]; then

@@ -11,6 +11,26 @@ existing() {
     die "$2: there is no $1, neither here (${PWD}) nor in ${root}"
 }
 
+names=()
+
+# choose_models: names of the models from --ann and --models, each a YAML of the folder --overrides over --config
+choose_models() {
+    local name
+    config=$(existing "${config:?--config names the base of the models}" --config)
+    overrides=$(existing "${overrides:?--overrides names the folder of the models}" --overrides)
+    if ${ann}; then names=(ann); fi
+    for name in ${models}; do
+        [ "${name}" != ann ] || die "--models: ann is trained by --ann true"
+        [[ " ${names[*]-} " != *" ${name} "* ]] || die "--models: ${name} stands twice"
+        names+=("${name}")
+    done
+    [ "${#names[@]}" -gt 0 ] || die "no model: --models is empty and --ann false"
+    for name in "${names[@]}"; do
+        [ -f "${overrides}/${name}.yaml" ] || die "--models: there is no ${overrides}/${name}.yaml; there are:" \
+            "$(basename -as .yaml "${overrides}"/*.yaml | paste -sd' ' -)"
+    done
+}
+
 # For the Python programs: this project's source, --threads, and a memory allocator that keeps what it has
 export_environment() {
     export PYTHONPATH="${root}${PYTHONPATH:+:${PYTHONPATH}}" PYTHONUNBUFFERED=1

@@ -2,7 +2,6 @@
 # What the options of voc.sh mean: checks, folders, the configuration of each model. What holds several words is split
 # into words on purpose (SC2086, SC2046).
 
-names=()
 rate=""
 
 check_options() {
@@ -23,19 +22,7 @@ check_options() {
     [ -n "${corpus}" ] || [ "${stage}" -gt 1 ] || die "--corpus is empty; name the corpus to prepare"
     [ -z "${corpus_dir}" ] || corpus_dir=$(existing "${corpus_dir}" --corpus_dir)
     [ -z "${asr_model}" ] || asr_model=$(existing "${asr_model}" --asr_model)
-    config=$(existing "${config:?--config names the base of the models}" --config)
-    overrides=$(existing "${overrides:?--overrides names the folder of the models}" --overrides)
-    if ${ann}; then names=(ann); fi
-    for name in ${models}; do
-        [ "${name}" != ann ] || die "--models: ann is trained by --ann true"
-        [[ " ${names[*]-} " != *" ${name} "* ]] || die "--models: ${name} stands twice"
-        names+=("${name}")
-    done
-    [ "${#names[@]}" -gt 0 ] || die "no model: --models is empty and --ann false"
-    for name in "${names[@]}"; do
-        [ -f "${overrides}/${name}.yaml" ] || die "--models: there is no ${overrides}/${name}.yaml; there are:" \
-            "$(basename -as .yaml "${overrides}"/*.yaml | paste -sd' ' -)"
-    done
+    choose_models
     mkdir -p "${workdir}"
     sound=dump/sound limited=dump/limited tested=dump/test
     export_environment

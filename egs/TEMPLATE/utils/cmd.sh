@@ -16,7 +16,7 @@
 # the speed, and results by no more than rounding. Ctrl-C ends what runs here; a job that waits or runs in a queue goes
 # on and is ended with the queue's command (scancel, qdel). The next run of the recipe finds it training and says so.
 
-option cmd_backend local "where jobs run: local, slurm, sge or ssh (see egs/TEMPLATE/asr1/cmd.sh)"
+option cmd_backend local "where jobs run: local, slurm, sge or ssh (see egs/TEMPLATE/utils/cmd.sh)"
 option train_cmd "" "command for statistics; empty: the backend's"
 option cuda_cmd "" "command for trainings, as 'slurm.pl --mem 32G'; empty: the backend's"
 option decode_cmd "" "command for decoding; empty: the backend's"
@@ -52,7 +52,7 @@ check_commands() {
 }
 
 slurm_conf() {
-    if [ -f "${workdir}/conf/slurm.conf" ]; then echo conf/slurm.conf; else echo "${template}/conf/slurm.conf"; fi
+    if [ -f "${workdir}/conf/slurm.conf" ]; then echo conf/slurm.conf; else echo "${root}/egs/TEMPLATE/utils/slurm.conf"; fi
 }
 
 # What a program needs of this script's environment; schedulers and ssh don't pass it on.
