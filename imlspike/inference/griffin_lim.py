@@ -31,5 +31,5 @@ class GriffinLim:
         mel = torch.as_tensor(mel)
         if mel.shape[-1] < 2:  # one frame alone is the middle of no samples
             return mel.new_zeros(0)
-        at = self.features.window.device
-        return griffin_lim(self.features, mel[None].to(at), self.iterations)[0].to(mel.device)
+        own = mel[None].to(self.features.window)  # its device and type
+        return griffin_lim(self.features, own, self.iterations)[0].to(mel.device)

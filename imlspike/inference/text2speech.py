@@ -71,7 +71,7 @@ class Text2Speech:
     >>> features = dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=None)
     >>> speak = Text2Speech(TrainedVoice(model, [*"abc.", "<space>"], features, front_end="characters"))
     >>> speech = speak("A cab. Bacca.")
-    >>> len(speech.symbols), len(speech.mel) == speech.durations.sum()
+    >>> len(speech.symbols), len(speech.mel) == int(speech.durations.sum())
     (12, True)
     """
 
