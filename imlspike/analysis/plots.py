@@ -91,6 +91,7 @@ def plot_rates_by_module(
                 axis.plot(depths, rates, label=role, **_style(number))
             axis.set_title(title, fontsize=8, color=INK, loc="left", pad=2)
             axis.set_ylim(0, 105 * highest or 1)
+            axis.set_xlim(-0.3, max(depth for role in roles.values() for depth, _ in role) + 0.3)
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.grid(axis="y", color=PALE, linewidth=0.5)
             axis.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -113,6 +114,7 @@ def plot_raster(
         layers, neurons: how many to show; both are picked evenly, the first and the last are among them.
     """
     shown = [list(rasters)[i] for i in _evenly(len(rasters), layers)]
+    prefix = "encoder." if all(name.startswith("encoder.") for name in rasters) else ""
     with _figure(path, len(shown), 0.95 * len(shown) + 0.8, sharex=True) as (figure, axes):
         for axis, name in zip(axes, shown, strict=True):
             counts = rasters[name]
@@ -122,7 +124,7 @@ def plot_raster(
             # The axis counts channels of the layer, whichever of them are drawn.
             options = dict(extent=(0, seconds, -0.5, channels - 0.5), origin="lower", vmin=0)
             axis.imshow(counts, aspect="auto", cmap="Blues", interpolation="nearest", **options)
-            label = f"{name.removeprefix('encoder.')}: {mean:.2f} spikes a neuron and token"
+            label = f"{name.removeprefix(prefix)}: {mean:.2f} spikes a neuron and token"
             axis.set_title(label, fontsize=8, color=INK, loc="left", pad=2)
             axis.set_yticks([0, channels - 1])
             axis.set_ylabel("channel", fontsize=8, color=INK)

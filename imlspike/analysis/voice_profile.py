@@ -172,7 +172,7 @@ def plot_voice_rates(model: SpikeVoice, layers: Mapping[str, LayerSpikes], path)
     """Firing rates of all layers, a panel a module: `plot_rates_by_module`."""
     panels = {}
     for module, found in by_module(layers).items():
-        roles = panels[f"{module}: {overall_rate(found):.1%}"] = {}
+        roles = panels[f"{module}: {100 * overall_rate(found):.1f} %"] = {}
         for name, layer in found.items():
             role, depth = role_of(name, model)
             roles.setdefault(role, []).append((depth, layer))
