@@ -61,6 +61,7 @@ class SpikeLinear(nn.Linear):
 
 
 def _worthwhile(spikes: Tensor, weight: Tensor) -> bool:
+    """Whether integer products of these spikes (..., C_in) with this weight are to be taken."""
     tokens = spikes.numel() // max(1, spikes.shape[-1])
     return (
         spikes.device.type == "cpu"
@@ -80,11 +81,8 @@ class _SpikeLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         tokens = spikes.flatten(0, -2).to(torch.int8)
-        (low, high), unit = _rounded(weight.t().contiguous())
-        y = _multiply(tokens, low, unit, bias=bias)
-        y = _multiply(tokens, high, 256 * unit, add_to=y)
         ctx.save_for_backward(tokens, weight)
-        return y.view(*spikes.shape[:-1], len(weight))
+        return SpikeMap(weight)(tokens, bias).view(*spikes.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
@@ -92,57 +90,95 @@ class _SpikeLinear(torch.autograd.Function):
         tokens, weight = ctx.saved_tensors
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
         shape, grad = grad.shape[:-1], grad.flatten(0, -2).contiguous()
-        planes, unit, octave = _rounded_tokens(grad)
-        grad_spikes = grad_weight = None
-        if needs_spikes:
-            (low, high), column = _rounded(weight)
-            grad_spikes = _multiply(planes[:, 1].contiguous(), high, 65536 * column)
-            crossed = torch.cat((high, low))
-            grad_spikes = _multiply(planes.flatten(1), crossed, 256 * column, add_to=grad_spikes)
-            grad_spikes = grad_spikes.mul_(unit[:, None]).view(*shape, -1)
+        rounded = RoundedTokens(grad)
+        grad_spikes = GradientMap(weight)(rounded).view(*shape, -1) if needs_spikes else None
+        grad_weight = None
         if needs_weight:
-            weighed = tokens * (OCTAVES - octave).exp2_().to(torch.int8)[:, None]
-            low, high = torch._int_mm(planes.flatten(1).t(), weighed).float().chunk(2)
-            grad_weight = high.mul_(256).add_(low).mul_(unit.max() / 2**OCTAVES)
+            grad_weight = torch.zeros_like(weight)
+            rounded.add_weight_gradient(tokens, grad_weight)
         return grad_spikes, grad_weight, grad.sum(0) if needs_bias else None
 
 
-def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (K, N) as bytes (2, K, N), low and high, and the unit (N) of each column."""
-    unit = (x.abs().amax(0) / LARGEST).clamp(min=1e-38)
-    planes = torch.empty(2, *x.shape, dtype=torch.int8)
-    _split(x / unit, planes)
-    return planes, unit
+class SpikeMap:
+    """The map of spikes by `weight` (C_out, C_in): its weights as bytes, ready for any number of products.
 
+    Call: tokens (K, C_in) int8 zeros and ones, and a bias (C_out) or None -> (K, C_out) fp32.
 
-def _rounded_tokens(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x (K, N) as bytes (K, 2, N), low and high, the unit (K) of each row, and its octave (K).
-
-    The unit of a row is the largest unit / 2 ** octave, the octave a whole number from 0 to `OCTAVES`.
+    >>> from imlspike.layers.spike_linear import SpikeMap, spike_products_supported
+    >>> tokens, weight = torch.ones(32, 4, dtype=torch.int8), torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0] * 4])
+    >>> SpikeMap(weight)(tokens, None)[0].tolist() if spike_products_supported() else [10.0, 4.0]
+    [10.0, 4.0]
     """
-    rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
-    largest = torch.cat([piece.abs().amax(1) for piece in x.split(rows)]).clamp_(min=1e-30)
-    octave = (largest.max() / largest).log2_().floor_().clamp_(0, OCTAVES)
-    unit = (largest.max() / LARGEST) * (-octave).exp2()
-    planes = torch.empty(len(x), 2, x.shape[1], dtype=torch.int8)
-    for piece, units, bytes_ in zip(x.split(rows), unit.split(rows), planes.split(rows), strict=True):
-        _split(piece / units[:, None], bytes_.unbind(1))
-    return planes, unit, octave
+
+    def __init__(self, weight: Tensor):
+        whole, self._unit = _rounded(weight.t().contiguous())
+        self._low, self._high = (plane.contiguous().to_mkldnn() for plane in _bytes(whole).unbind(-1))
+
+    def __call__(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        y = _multiply(tokens, self._low, self._unit, bias=bias)
+        return _multiply(tokens, self._high, 256 * self._unit, add_to=y)
 
 
-def _split(x: Tensor, planes) -> None:
-    """Fills the planes low and high with bytes, high * 256 + low = x rounded; uses x up."""
-    low, high = planes
-    upper = torch.add(x.round_(), 128).mul_(1 / 256).floor_()
-    low.copy_(x.add_(upper, alpha=-256))
-    high.copy_(upper)
+class GradientMap:
+    """What takes the gradient of a map's outputs to that of its inputs: `weight` (C_out, C_in) as bytes.
+
+    Call: `RoundedTokens` of (K, C_out) -> (K, C_in) fp32.
+    """
+
+    def __init__(self, weight: Tensor):
+        whole, self._unit = _rounded(weight)
+        planes = _bytes(whole)  # (C_out, C_in, 2): low, high
+        low, high = planes.unbind(-1)
+        # A token's bytes are low, high, low, high. They meet 0, H for high H, and H, L for low H + high L.
+        self._highs = torch.stack((torch.zeros_like(high), high), 1).flatten(0, 1).to_mkldnn()
+        self._crossed = torch.stack((high, low), 1).flatten(0, 1).to_mkldnn()
+
+    def __call__(self, rounded: "RoundedTokens") -> Tensor:
+        y = _multiply(rounded.planes, self._highs, 65536 * self._unit)
+        y = _multiply(rounded.planes, self._crossed, 256 * self._unit, add_to=y)
+        return y.mul_(rounded.unit[:, None])
+
+
+class RoundedTokens:
+    """Gradients of tokens x (K, N) rounded to 16 bits: bytes (K, 2 N), and the unit (K) of each token.
+
+    The unit of a token is the largest one / 2 ** octave, the octave a whole number from 0 to `OCTAVES`.
+    """
+
+    def __init__(self, x: Tensor):
+        rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
+        largest = torch.cat([piece.abs().amax(1) for piece in x.split(rows)]).clamp_(min=1e-30)
+        self.octave = (largest.max() / largest).log2_().floor_().clamp_(0, OCTAVES)
+        self.unit = (largest.max() / LARGEST) * (-self.octave).exp2()
+        whole, per_unit = torch.empty(x.shape, dtype=torch.int16), self.unit.reciprocal()[:, None]
+        for piece, scale, to in zip(x.split(rows), per_unit.split(rows), whole.split(rows), strict=True):
+            to.copy_(torch.mul(piece, scale).round_())
+        self.planes = _bytes(whole).flatten(1)
+
+    def add_weight_gradient(self, tokens: Tensor, to: Tensor) -> None:
+        """Adds the products of these (K, C_out) with their spikes (K, C_in) int8 to `to` (C_out, C_in)."""
+        weighed = tokens * (OCTAVES - self.octave).exp2_().to(torch.int8)[:, None]
+        sums = torch._int_mm(self.planes.t(), weighed).float().unflatten(0, (-1, 2))
+        unit = (self.unit.max() / 2**OCTAVES).item()
+        to.add_(sums[:, 0], alpha=unit).add_(sums[:, 1], alpha=256 * unit)
+
+
+def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (K, N) in 16-bit whole numbers, and the unit (N) of each column."""
+    unit = (x.abs().amax(0) / LARGEST).clamp(min=1e-38)
+    return (x / unit).round_().to(torch.int16), unit
+
+
+def _bytes(whole: Tensor) -> Tensor:
+    """16-bit whole numbers (...) as two signed bytes each, (..., 2): low, high; uses them up."""
+    return whole.add_(128).bitwise_xor_(128).view(torch.int8).unflatten(-1, (-1, 2))
 
 
 def _multiply(
     x: Tensor, y: Tensor, scale: Tensor, bias: Tensor | None = None, add_to: Tensor | None = None
 ) -> Tensor:
-    """The fp32 matrix (x y) * scale + bias + add_to of bytes x (M, K) and y (K, N); uses `add_to` up."""
-    y, zeros = y.to_mkldnn(), torch.zeros(len(scale), dtype=torch.int64)
+    """fp32 (x y) * scale + bias + add_to of bytes x (M, K) and y (K, N), an mkldnn one; uses `add_to` up."""
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
     if add_to is None:
         return torch.ops.onednn.qlinear_pointwise(
             x, 1.0, 0, y, scale, zeros, bias, 1.0, 0, torch.float32, "none", [], ""

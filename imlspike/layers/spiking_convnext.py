@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers.spike_linear import SpikeLinear
+from imlspike.layers.spiking_pointwise import spiking_pointwise, tiles_serve
 from imlspike.layers.temporal_shift import TemporalShift
 from imlspike.neurons import LIF
 
@@ -87,6 +88,11 @@ class SpikingConvNeXtBlock(nn.Module):
         if self.temporal_shift is not None:
             read = self.temporal_shift(x.expand(self.steps, *x.shape[1:]))
         z = self.norm(self._depthwise(read))
+        chain = (self.neuron1, self.pwconv1, self.act, self.neuron2, self.pwconv2)
+        if tiles_serve(z, self.steps, *chain):
+            neuron1, map1, _, neuron2, map2 = chain
+            options = (self.gamma, self.steps, self.amplitude_shortcut)
+            return spiking_pointwise(x, z, *options, neuron1, map1, neuron2, map2), read
         out = self.neuron1(z.expand(self.steps, *z.shape[1:]))
         out = self.neuron2(self.act(self.pwconv1(out)))
         out = self.pwconv2(out)

@@ -205,25 +205,74 @@ class _FusedLIF(torch.autograd.Function):
 
 def _backward(x, u, grad_spikes, grad_last, grad_x, grad_u, leak, p: LIFParameters) -> Tensor | None:
     """Fills grad_x and grad_u; returns dL/dleak where the leak is a tensor. The equations are above."""
-    h, s, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(len(x) + 1, *u.shape)
+    run = retrace(x, u, leak, p)
+    g = back_through_time(run, grad_spikes, grad_last, leak, p, out=grad_x)
+    grad_u.copy_(g)
+    grad_leak = leak_slope(run, x, grad_x, p) if isinstance(leak, Tensor) else None
+    if p.decay_input:
+        grad_x.mul_(leak)
+    return grad_leak
+
+
+class Trace(NamedTuple):
+    """Of T steps of a neuron: potentials before the reset, spikes, and u before each step, (T, ...)."""
+
+    h: Tensor
+    spikes: Tensor
+    before: Tensor
+
+
+def retrace(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> Trace:
+    """T steps of the neuron, all of it kept, without a gradient.
+
+    Args:
+        x: input current (T, ...).
+        u: potential above rest before the first step, (...).
+        leak: 1 / tau; that of `p` plays no part.
+        p: parameters.
+
+    >>> run = retrace(torch.tensor([[1.0], [1.5]]), torch.zeros(1), 0.5, DEFAULT)
+    >>> run.h.flatten().tolist(), run.spikes.flatten().tolist(), run.before.flatten().tolist()
+    ([0.5, 1.0], [0.0, 1.0], [0.0, 0.5])
+    """
+    h, s, before = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(3))
     before[0] = u
-    _run(x, u, leak, p, h.unbind(), s.unbind(), before[1:].unbind())
-    slopes = p.surrogate.derivative(h - (p.threshold - p.rest))
-    g, keep = grad_last, 1 - leak
-    for ht, st, q, slope, out in reversed(list(zip(h, s, grad_spikes, slopes, grad_x, strict=True))):
+    last = torch.empty_like(before[0])
+    _run(x, before[0], leak, p, h.unbind(), s.unbind(), [*before[1:].unbind(), last])
+    return Trace(h, s, before)
+
+
+def back_through_time(
+    run: Trace,
+    grad_spikes: Tensor,
+    grad_last: Tensor | None,
+    leak: Tensor | float,
+    p: LIFParameters,
+    out: Tensor,
+) -> Tensor:
+    """Fills `out` with dL/dH_t of every step, and returns dL/du before the first one.
+
+    `grad_last` is the gradient of the last potential, None if it has none; dL/dH_t comes out in the units of
+    `grad_spikes`. `out` may be `grad_spikes` itself.
+    """
+    slopes, g, keep = p.surrogate.derivative(run.h - (p.threshold - p.rest)), grad_last, 1 - leak
+    for t in reversed(range(len(out))):
+        q, ht, to = grad_spikes[t], run.h[t], out[t]
+        if g is None:
+            g = torch.mul(q, slopes[t], out=to) * keep
+            continue
         if not p.detach_reset:
             if p.v_reset is None:
                 q = torch.add(q, g, alpha=-p.threshold)
             else:
                 q = torch.addcmul(q, g, ht, value=-1)
         if p.v_reset is not None:
-            g = torch.addcmul(g, g, st, value=-1)
-        g = torch.addcmul(g, q, slope, out=out) * keep
-    grad_u.copy_(g)
-    grad_leak = None
-    if isinstance(leak, Tensor):
-        current = torch.sub(x, before[:-1], out=h) if p.decay_input else before[:-1].neg_()
-        grad_leak = current.mul_(grad_x).sum()
-    if p.decay_input:
-        grad_x.mul_(leak)
-    return grad_leak
+            g = torch.addcmul(g, g, run.spikes[t], value=-1)
+        g = torch.addcmul(g, q, slopes[t], out=to) * keep
+    return g
+
+
+def leak_slope(run: Trace, x: Tensor, grad_h: Tensor, p: LIFParameters) -> Tensor:
+    """dL/dleak of dL/dH_t; uses the trace up."""
+    current = torch.sub(x, run.before, out=run.h) if p.decay_input else run.before.neg_()
+    return current.mul_(grad_h).sum()
