@@ -1,4 +1,4 @@
-"""What the reports of vocoders and of voices share: firing rates of all layers, what is to be said of energy.
+"""What the reports of vocoders and of voices share: scores against the twin's, firing rates, energy.
 
 An experiment here is a mapping with its `name`, with `energy`, the content of profile/energy.json (or None),
 and with `layers`, that of profile/spikes.json (or an empty list), both of `imlspike profile`.
@@ -11,6 +11,8 @@ from pathlib import Path
 from imlspike.analysis.energy import verdict
 from imlspike.analysis.results import aligned
 from imlspike.analysis.spikes import LEAST_RATE, MOST_RATE
+from imlspike.analysis.vocoder_measures import Measure
+from imlspike.analysis.vocoder_scores import NATURAL
 
 EMPTY = "–"
 
@@ -27,6 +29,32 @@ def percent(share: float | None) -> str:
     ('12.3 %', '–')
     """
     return EMPTY if share is None else f"{100 * share:.1f} %"
+
+
+def twin_table(scores: Mapping, measures: Mapping[str, Measure]) -> str:
+    """The differences of each system to the ANN twin, as a Markdown table; empty without a twin.
+
+    Args:
+        scores: content of a scores.json.
+        measures: its measures by their keys.
+    """
+    keys = [key for key in scores["measures"] if key not in scores["left_out"]]
+    lines = []
+    for name, entry in scores["systems"].items():
+        gaps = [entry["scores"][key]["to_twin"] for key in keys]
+        if name != NATURAL and any(gaps):
+            lines.append(
+                [name, *(_gap(gap, measures[key].digits) for gap, key in zip(gaps, keys, strict=True))]
+            )
+    heads = [f"{measures[key].title} {'↑' if measures[key].higher else '↓'}" for key in keys]
+    return aligned([f"minus {scores['twin']}", *heads], lines) if lines else ""
+
+
+def _gap(gap, digits):
+    if not gap or gap["mean"] is None:
+        return EMPTY
+    mean, low, high = (f"{value:+.{digits}f}" for value in (gap["mean"], *gap["ci95"]))
+    return f"{mean} ({low} to {high})"
 
 
 def rates_table(experiments: Sequence[Mapping], prefix: str = "") -> str:

@@ -19,7 +19,6 @@ import yaml
 
 from imlspike.analysis.report_parts import EMPTY, energy_sentences, percent, range_sentences, read_json
 from imlspike.analysis.results import aligned
-from imlspike.analysis.vocoder_measures import MEASURES
 from imlspike.analysis.vocoder_scores import NATURAL
 
 CER_LIMIT = 0.05  # by how much the error rate on synthesised speech may exceed that on natural speech
@@ -54,27 +53,6 @@ def _training(path):
     mels = [float(row["valid_mel"]) for row in rows if row["valid_mel"]]
     counts = {key: int(rows[-1][key]) for key in ("step", "discriminator_steps")}
     return counts | {"seconds": float(rows[-1]["seconds"]), "valid_mel": mels[-1] if mels else None}
-
-
-def twin_table(scores: Mapping) -> str:
-    """The differences of each system to the ANN twin, as a Markdown table; empty without a twin."""
-    keys = [key for key in scores["measures"] if key not in scores["left_out"]]
-    lines = []
-    for name, entry in scores["systems"].items():
-        gaps = [entry["scores"][key]["to_twin"] for key in keys]
-        if name != NATURAL and any(gaps):
-            lines.append(
-                [name, *(_gap(gap, MEASURES[key].digits) for gap, key in zip(gaps, keys, strict=True))]
-            )
-    heads = [f"{MEASURES[key].title} {'↑' if MEASURES[key].higher else '↓'}" for key in keys]
-    return aligned([f"minus {scores['twin']}", *heads], lines) if lines else ""
-
-
-def _gap(gap, digits):
-    if not gap or gap["mean"] is None:
-        return EMPTY
-    mean, low, high = (f"{value:+.{digits}f}" for value in (gap["mean"], *gap["ci95"]))
-    return f"{mean} ({low} to {high})"
 
 
 def energy_table(experiments: Sequence[Mapping], twin: str | None) -> str:

@@ -163,8 +163,18 @@ def sentences(experiments: Sequence[Mapping], twin: str | None) -> list[str]:
 
 def alignment_table(experiments: Sequence[Mapping]) -> str:
     """Boundary errors of each voice's aligner; empty where none was scored."""
-    scored = {e["name"]: e["alignment"] for e in experiments if e["alignment"]}
+    scored = {f"{e['name']}: {e['alignment']['set']}": e["alignment"] for e in experiments if e["alignment"]}
     return boundaries_table(scored) if scored else ""
+
+
+def synthesis_table(scores: Mapping) -> str:
+    """How each system spoke: mode, model, vocoder, time; empty where no system came with a synthesis.yaml."""
+    lines = []
+    for name, entry in scores["systems"].items():
+        if about := entry["synthesis"]:
+            cells = [name, about["mode"], about["model"], about["vocoder"], str(about["utterances"])]
+            lines.append([*cells, _number(about["computing_per_second_of_audio"])])
+    return aligned(["system", "mode", "model", "vocoder", "utterances", "s per s"], lines) if lines else ""
 
 
 def aims(scores: Mapping, experiments: Sequence[Mapping]) -> list[str]:
@@ -194,7 +204,7 @@ def portable(value):
     """The same strings, lists and mappings without the paths of a machine: a path below the current folder as
     it is from there, of any other its last name.
 
-    >>> portable({"folder": "/home/me/exp/lif", "command": "./run.sh --corpus /data/x/y.tgz --energy 3 µJ/s"})
+    >>> portable({"folder": "/data/me/exp/lif", "command": "./run.sh --corpus /data/x/y.tgz --energy 3 µJ/s"})
     {'folder': 'lif', 'command': './run.sh --corpus y.tgz --energy 3 µJ/s'}
     """
     if isinstance(value, Mapping):

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imlspike.analysis.report_parts import rates_table
-from imlspike.analysis.vocoder_report import energy_table, gather, sentences, training_table, twin_table
+from imlspike.analysis.report_parts import rates_table, twin_table
+from imlspike.analysis.vocoder_measures import MEASURES
+from imlspike.analysis.vocoder_report import energy_table, gather, sentences, training_table
 from imlspike.analysis.vocoder_table import score_notes, scores_table
 from imlspike.bin._report import copy_pictures, copy_sounds, draw, settings, show, sound_table
 from imlspike.bin.report import made_on, surroundings
@@ -76,7 +77,7 @@ def markdown(
     """The text of the report, which will lie in `folder`."""
     notes = [f"- {note}" for note in score_notes(scores)]
     lines = ["# Vocoders", "", "## Scores", "", scores_table(scores), "", *notes, ""]
-    if gaps := twin_table(scores):
+    if gaps := twin_table(scores, MEASURES):
         lines += [f"Differences to {scores['twin']}, the same utterances drawn for both:", "", gaps, ""]
     measured = [e for e in experiments if e["energy"]]
     if measured:

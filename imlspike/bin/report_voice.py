@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.analysis.report_parts import rates_table, read_json
+from imlspike.analysis.report_parts import rates_table, read_json, twin_table
+from imlspike.analysis.voice_measures import MEASURES
 from imlspike.analysis.voice_report import (
     aims,
     alignment_table,
@@ -19,6 +20,7 @@ from imlspike.analysis.voice_report import (
     modules_table,
     portable,
     sentences,
+    synthesis_table,
     training_table,
 )
 from imlspike.analysis.voice_table import score_notes, scores_table
@@ -34,6 +36,10 @@ from imlspike.bin._report import (
 from imlspike.bin.report import curves, made_on, surroundings
 from imlspike.data.files import atomic_write
 
+SYNTHESIS_NOTES = """\
+How the systems spoke. free: durations, pitch and energy as predicted; forced: those of natural speech;
+natural: the natural mel through the vocoder. s per s: seconds from text (or mel) to waveform for a second of
+audio."""
 ALIGNMENT_NOTES = """\
 Boundaries between symbols where the aligner put them, against those of the labels; what is compared are the
 boundaries of neighbouring phones that stand in both. The aligner learned from sound and text alone."""
@@ -130,6 +136,10 @@ def markdown(
     """The text of the report, which will lie in `folder`."""
     lines = ["# Voices", "", "## Scores", "", scores_table(scores), ""]
     lines += [*(f"- {note}" for note in score_notes(scores)), ""]
+    if gaps := twin_table(scores, MEASURES):
+        lines += [f"Differences to {scores['twin']}, the same utterances drawn for both:", "", gaps, ""]
+    if synthesis := synthesis_table(scores):
+        lines += [SYNTHESIS_NOTES, "", synthesis, ""]
     lines += [*(f"- {sentence}" for sentence in shown.said), ""]
     if aligned := alignment_table(experiments):
         lines += ["## Alignment", "", aligned, "", ALIGNMENT_NOTES, ""]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imlspike.analysis.report_parts import rates_table
-from imlspike.analysis.vocoder_report import energy_table, gather, sentences, twin_table
+from imlspike.analysis.report_parts import rates_table, twin_table
+from imlspike.analysis.vocoder_measures import MEASURES
+from imlspike.analysis.vocoder_report import energy_table, gather, sentences
 from imlspike.bin.profile import main as profile
 from imlspike.bin.report_vocoder import main as report
 from imlspike.bin.score_vocoder import main as score
@@ -111,10 +112,10 @@ def test_energies_are_shares_of_the_twins(results):
 
 def test_differences_to_the_twin_are_those_of_the_means(results):
     scores = json.loads((results / "scores/scores.json").read_text())
-    line = next(line for line in twin_table(scores).splitlines() if "plif" in line)
+    line = next(line for line in twin_table(scores, MEASURES).splitlines() if "plif" in line)
     means = [scores["systems"][name]["scores"]["mcd"]["mean"] for name in ("plif", "ann")]
     assert line.split("|")[2].split()[0] == f"{means[0] - means[1]:+.2f}"
-    assert twin_table(scores | {"twin": None, "systems": {}}) == ""
+    assert twin_table(scores | {"twin": None, "systems": {}}, MEASURES) == ""
 
 
 def test_a_recogniser_within_five_points_or_not(results):

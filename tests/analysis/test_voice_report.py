@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from imlspike.analysis.report_parts import twin_table
+from imlspike.analysis.voice_measures import MEASURES
 from imlspike.analysis.voice_report import (
     aims,
     alignment_table,
@@ -16,6 +18,7 @@ from imlspike.analysis.voice_report import (
     modules_table,
     portable,
     sentences,
+    synthesis_table,
     training_table,
 )
 from imlspike.bin.profile import main as profile
@@ -34,8 +37,8 @@ total_count=50, [valid] mel_post_loss=1.500, duration_loss=0.250, loss=4.000, ti
 total_count=100, [valid] mel_post_loss=1.750, duration_loss=0.200, loss=5.000, time=1 second, total_count=10
 [vm] (worker:39) INFO: peak resident memory: 512 MB
 """
-ALIGNMENT = {"utterances": 3, "boundaries": 90, "labelled": 100, "median_ms": 12.5, "mean_ms": 20.0}
-ALIGNMENT |= {"compared_share": 0.9, "bias_ms": -1.0, "within": {"20": 0.5, "40": 0.75, "80": 1.0}}
+ALIGNMENT = {"set": "test", "utterances": 3, "boundaries": 90, "labelled": 100, "compared_share": 0.9}
+ALIGNMENT |= {"median_ms": 12.5, "mean_ms": 20.0, "bias_ms": -1.0, "within": {"20": 0.5, "40": 0.75, "80": 1.0}}
 
 
 def tone(seed):
@@ -62,10 +65,14 @@ def results(tmp_path_factory):
     (folder / "lif/alignment/boundaries.png").write_bytes(b"\x89PNG")
     systems = []
     for i, name in enumerate(("natural_mel", *NAMES)):
-        write_system(folder / "out" / name / "wav", {u: tone(3 * i + j) for j, u in enumerate(TEXTS)}, RATE)
+        waves = {u: tone(3 * i + j)[: RATE // (2 + i)] for j, u in enumerate(TEXTS)}
+        write_system(folder / "out" / name / "wav", waves, RATE)
+        synthesis = {"mode": "free", "model": f"{folder}/{name}", "vocoder": "griffin_lim", "utterances": 3}
+        synthesis |= {"computing_per_second_of_audio": 0.25}
+        (folder / "out" / name / "synthesis.yaml").write_text(yaml.safe_dump(synthesis))
         systems.append(f"{name}={folder}/out/{name}")
     options = ["--measures", "length", "--resamples", "50", "--ceiling", "natural_mel", "--output-dir"]
-    options += [str(folder / "scores"), "--asr-command", "cp {wav_scp} {text}"]
+    options += [str(folder / "scores"), "--twin", "ann", "--asr-command", "cp {wav_scp} {text}"]
     assert score(["--data-dir", str(data), "--systems", *systems, *options]) == 0
     return folder
 
@@ -147,8 +154,25 @@ def test_the_aims_are_met_or_not(results, experiments):
     experiments[1]["alignment"] = ALIGNMENT | {"median_ms": 40.1}
     assert "40.1 ms off, MORE than 40 ms" in " ".join(aims(scores, experiments))
     [line] = cells(alignment_table(experiments))
-    assert line == ["lif", "3", "90 of 100 (90 %)", "40.1", "20.0", "-1.0", "50.0 %", "75.0 %", "100.0 %"]
+    assert line[:6] == ["lif: test", "3", "90 of 100 (90 %)", "40.1", "20.0", "-1.0"]
+    assert line[6:] == ["50.0 %", "75.0 %", "100.0 %"]
     assert alignment_table(experiments[:1]) == ""
+
+
+def test_differences_to_the_twin_are_those_of_the_means(results):
+    scores = json.loads((results / "scores/scores.json").read_text())
+    rows = {row[0]: row[1] for row in cells(twin_table(scores, MEASURES))}
+    lif, ann = (scores["systems"][name]["scores"]["length"]["mean"] for name in ("lif", "ann"))
+    assert rows.keys() == {"natural_mel", "lif"} and rows["lif"].split()[0] == f"{lif - ann:+.1f}" != "+0.0"
+
+
+def test_how_the_systems_spoke(results):
+    scores = portable(json.loads((results / "scores/scores.json").read_text()))
+    rows = cells(synthesis_table(scores))
+    assert rows[1] == ["ann", "free", "ann", "griffin_lim", "3", "0.250"] and len(rows) == 3
+    for entry in scores["systems"].values():
+        entry["synthesis"] = None
+    assert synthesis_table(scores) == ""
 
 
 def test_what_is_missing_is_named_and_what_may_be_missing_is_left_out(results, tmp_path, capsys):
