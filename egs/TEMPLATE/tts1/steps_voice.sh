@@ -36,21 +36,30 @@ run_synthesis() { # NAME MODE OUT
     if [ "${ngpu}" -gt 0 ]; then device=cuda; fi
     rm -rf "$3"/{wav,durations,synthesis.yaml}
     logged "$3/log" "${python}" -m imlspike.bin.synthesize --data-dir "${dump}/${test_set}" --output-dir "$3" \
-        --model "exp/$1" --vocoder "${vocoder}" --mode "$2" --device "${device}"
+        --model "exp/$1" --model-file "$(basename "$(trained "$1")")" --vocoder "${vocoder}" --mode "$2" \
+        --device "${device}" --threads "${threads}"
 }
 
 score() {
-    local name systems=("natural_mel=exp/natural/wav") done=(exp/natural/.done) options=(${score_args})
+    local name systems=("natural_mel=exp/natural") done=(exp/natural/.done) options=(${score_args})
     for name in "${names[@]}"; do
-        systems+=("${name}=exp/${name}/free/wav" "${name}_forced=exp/${name}/forced/wav")
+        systems+=("${name}=exp/${name}/free" "${name}_forced=exp/${name}/forced")
         done+=("exp/${name}/free/.done" "exp/${name}/forced/.done")
     done
     if [ -n "${asr_model}" ]; then options+=(--asr-model "${asr_model}"); fi
-    options+=(--natural-durations "exp/${names[0]}/forced/durations")
+    if ${ann}; then options+=(--twin ann); fi
+    options+=(--ceiling natural_mel --natural-durations "exp/${names[0]}/forced/durations" --hop-length "${hop}")
     once exp/scores/.done "$(fingerprint "${options[@]}" "${systems[@]}" "${done[@]}" "${tested}"/{wav.scp,text})" \
         logged exp/scores/log "${python}" -m imlspike.bin.score_voice --data-dir "${tested}" \
         --systems "${systems[@]}" --output-dir exp/scores --nj "${nj}" "${options[@]}"
     log "  exp/scores/scores.md"
+}
+
+# find_labels: the folder of phone labels, if there is one: --labels, or that of --corpus_labels in the corpus
+find_labels() {
+    if [ -n "${labels}" ] || [ -z "${corpus_labels}" ]; then return; fi
+    labels=$(find -L "${corpus_dir:-downloads}" -type d -name "${corpus_labels}" | sort | head -n 1)
+    [ -n "${labels}" ] || log "  no labels: there is no folder ${corpus_labels} in ${corpus_dir:-downloads}"
 }
 
 score_alignment() { # NAME

@@ -54,7 +54,8 @@ option resume true "go on from a checkpoint; false: begin again; anyway: go on a
 option vocoder griffin_lim "what makes sound of mels: an experiment of voc1 with the same features, or griffin_lim"
 option inference_model "" "file in the experiment; empty: the average of the best epochs"
 option asr_model "" "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
-option labels "" "folder of phone labels (.lab, .TextGrid) that the learned alignment is checked against; empty: none"
+option labels "" "folder of phone labels (.lab, .TextGrid) that the learned alignments are checked against"
+option corpus_labels "" "instead of it, the name of the folder that the corpus itself has them in; empty: none"
 option score_args "" "further options of 'imlspike score-voice'"
 option profile_utts 20 "utterances of the test set on which spikes and energy are counted, spread over it"
 
@@ -116,10 +117,11 @@ fi
 if stage 7 "scores, and alignments against labels"; then
     follow_logs "scores=exp/scores/log"
     job "${nj}" score
+    find_labels
     if [ -n "${labels}" ]; then
         for name in "${names[@]}"; do job "${nj}" score_alignment "${name}"; done
     else
-        log "  alignments: no labels given (--labels FOLDER)"
+        log "  alignments: not asked for (--labels FOLDER)"
     fi
     wait_for_jobs
     stop_following

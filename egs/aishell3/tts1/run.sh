@@ -9,5 +9,5 @@ gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true # all of th
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/tts1/tts.sh" --workdir "${recipe}" --corpus aishell3 \
-    --front_end pinyin --text_table pinyin --voice_front_end mandarin --use_sid true \
+    --front_end pinyin --text_table pinyin --voice_front_end mandarin --score_args --no-spaces --use_sid true \
     --config conf/spikevoice.yaml --overrides conf/tts --models "spikevoice sequential" --ngpu "${gpus:-0}" "$@"

@@ -9,5 +9,6 @@ gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true # all of th
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/tts1/tts.sh" --workdir "${recipe}" --corpus baker \
-    --front_end pinyin --text_table pinyin --voice_front_end mandarin \
+    --front_end pinyin --text_table pinyin --voice_front_end mandarin --score_args --no-spaces \
+    --corpus_labels PhoneLabeling \
     --config conf/spikevoice.yaml --overrides conf/tts --models "spikevoice sequential" --ngpu "${gpus:-0}" "$@"

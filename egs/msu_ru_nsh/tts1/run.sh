@@ -8,4 +8,4 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 export recipe_command
 exec "${recipe}/../../TEMPLATE/tts1/tts.sh" --workdir "${recipe}" --corpus msu_ru_nsh --prepare_args --as-written \
-    --front_end russian --config conf/spikevoice_small.yaml --overrides conf/tts "$@"
+    --front_end russian --corpus_labels lab --config conf/spikevoice_small.yaml --overrides conf/tts "$@"
