@@ -188,7 +188,8 @@ def plot_learning_curves(
             for axis, key in zip(axes[len(shown) :], errors, strict=True):
                 axis.plot(*_curve(epochs, "valid", key, scale=100), label=name, **style)
         for axis, (_key, what) in zip(axes, shown, strict=False):
-            axis.set_ylabel(f"{what} (dashed: training)", color=INK, fontsize=9)
+            dashed = " (dashed: training)" if axis is axes[0] else ""
+            axis.set_ylabel(what + dashed, color=INK, fontsize=9)
         for axis in axes:
             axis.grid(color=PALE, linewidth=0.5)
             axis.legend(fontsize=8, frameon=False)
