@@ -62,7 +62,7 @@ def parse(argv):
     add_model_options(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
-    add("--speaker", help="name or number, for a voice with several (default, of a set: each text's own)")
+    add("--speaker", help="for a voice with several: a name (default, of a set: each text's own)")
     for name, more in zip(CONTROLS, ("faster", "higher", "stronger"), strict=True):
         add(f"--{name}", type=positive, default=1.0, help=f"1.1 is 10 %% {more} (default %(default)g)")
     add("--pause", type=float, default=PAUSE, help="seconds between sentences (default %(default)g)")
@@ -86,8 +86,6 @@ def parse(argv):
             parser.error(f"--mode {args.mode} is for --data-dir")
         if wrong := [name for name in CONTROLS if getattr(args, name) != 1.0]:
             parser.error(f"--{wrong[0]} is for --mode free; {args.mode} takes it from natural speech")
-    if args.speaker and args.speaker.isdecimal():
-        args.speaker = int(args.speaker)
     return args
 
 

@@ -35,7 +35,7 @@ class Settings:
     folder: str
     device: str = "cpu"
     model_file: str | None = None
-    speaker: str | int | None = None
+    speaker: str | None = None
     speed: float = 1.0
     pitch: float = 1.0
     energy: float = 1.0

@@ -66,7 +66,10 @@ class TrainedVoice:
         return torch.tensor(to_numbers(symbols, self.symbols, name), device=self.device)
 
     def speaker_number(self, speaker: str | int | None) -> int | None:
-        """The number of a speaker's name (or number); None for a model with one voice.
+        """The number of a speaker's name; None for a model with one voice.
+
+        An int is a number already, and so are digits where no names are known. (Where they are, digits are a
+        name, as in LibriTTS.)
 
         Raises:
             ValueError: no such speaker (the nearest is named), none for a model with several, or one for a
@@ -80,16 +83,18 @@ class TrainedVoice:
         few = ", ".join(self.speakers[:10]) + ", ..." * (len(self.speakers) > 10)
         if speaker is None:
             raise ValueError(f"{self.name} has several speakers: say which{few and f' ({few})'}")
-        if isinstance(speaker, str):
-            if not self.speakers:
-                raise ValueError(
-                    f"{self.name} doesn't know its speakers by name: give a number below {count}"
-                )
+        if isinstance(speaker, str) and self.speakers:
             if speaker not in self.speakers:
                 near = get_close_matches(speaker, self.speakers, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {few}"
                 raise ValueError(f"{self.name} has no speaker {speaker!r}; {hint}")
             return self.speakers.index(speaker) + count - len(self.speakers)
+        if isinstance(speaker, str):
+            if not speaker.isdecimal():
+                raise ValueError(
+                    f"{self.name} doesn't know {speaker!r}, nor any name: give a number below {count}"
+                )
+            speaker = int(speaker)
         if not 0 <= speaker < count:
             raise ValueError(f"speakers of {self.name} are numbered 0 to {count - 1}, got {speaker}")
         return speaker
@@ -143,7 +148,7 @@ def load_voice(
         mean.to(device),
         deviation.to(device),
         about.get("front_end"),
-        tuple(about.get("speakers") or ()),
+        tuple(map(str, about.get("speakers") or ())),
         named,
         config,
         weights,

@@ -141,12 +141,18 @@ def test_other_processes_can_do_the_work(model, data, tmp_path):
 
 def test_speakers_of_a_set_are_its_own(data, tmp_path):
     several = write_voice(tmp_path / "several", names=["bob", "ann"], speakers=3)
-    options = ["--data-dir", str(data), "--model", str(several), "--output-dir"]
-    assert synthesize.main([*options, str(tmp_path / "own")]) == 0
-    assert synthesize.main([*options, str(tmp_path / "bob"), "--speaker", "bob"]) == 0
-    assert synthesize.main([*options, str(tmp_path / "2"), "--speaker", "2"]) == 0
-    own, bob, two = ((tmp_path / name / "wav" / "u2.wav").read_bytes() for name in ("own", "bob", "2"))
-    assert own == two != bob
+    nameless = write_voice(tmp_path / "nameless", speakers=3)
+    spoken = {}
+    for name, model, *speaker in (
+        ("own", several),
+        ("bob", several, "--speaker", "bob"),
+        ("two", nameless, "--speaker", "2"),
+    ):
+        out = tmp_path / name
+        words = ["--data-dir", data, "--model", model, "--output-dir", out, *speaker]
+        assert synthesize.main(list(map(str, words))) == 0
+        spoken[name] = (out / "wav" / "u2.wav").read_bytes()
+    assert spoken["own"] == spoken["two"] != spoken["bob"]
 
 
 def test_wrong_places_are_one_line(run, model, data, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Text2Speech: sentences, streams and sets are the same speech; what does not fit is refused by name."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,10 +136,13 @@ def test_speakers_have_names_and_numbers(several):
     same(ann, several("a cab.", speaker=1))
     same(bob, several("a cab.", speaker=2))
     assert ann.mel.shape != bob.mel.shape or not np.allclose(ann.mel, bob.mel)
+    same(bob, Text2Speech(replace(several.voice, speakers=()))("a cab.", speaker="2"))
+    same(bob, Text2Speech(replace(several.voice, speakers=("7", "1")))("a cab.", speaker="1"))
     for speaker, message in {
         None: r"several speakers: say which \(ann, bob\)",
         "bobb": "no speaker 'bobb'; did you mean 'bob'",
         "x": "no speaker 'x'; there are ann, bob",
+        "1": "no speaker '1'; there are ann, bob",
         3: "numbered 0 to 2, got 3",
     }.items():
         with pytest.raises(ValueError, match=message):
