@@ -119,9 +119,10 @@ def energy_table(experiments: Sequence[Mapping], twin: str | None) -> str:
             if figure != "int8":
                 cells.append(percent(base and energy["model"][figure] / base["model"][figure]))
         cells.append(f"{energy['speed']['seconds_per_second']:.3g}" if "speed" in energy else EMPTY)
+        cells.append(f"{energy['seconds']:.1f}")
         lines.append(cells)
     heads = ["model", "T", "firing rate", "mean of layers", "parameters", "µJ/s paper", "share of the ANN's"]
-    return aligned([*heads, "µJ/s full", "share of the ANN's", "µJ/s int8", "s per s"], lines)
+    return aligned([*heads, "µJ/s full", "share of the ANN's", "µJ/s int8", "s per s", "speech, s"], lines)
 
 
 def modules_table(experiments: Sequence[Mapping]) -> str:

@@ -53,7 +53,8 @@ operations counted while {utterances} texts were spoken with predicted durations
 {accumulate} pJ an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm). "paper": linear maps and convolutions;
 "full": everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the
 bit-matched baseline for a spiking model's full one. The aligner is a training aid and takes no part; memory
-traffic and the vocoder aren't counted. s per s: seconds that symbols to mel take for a second of speech."""
+traffic and the vocoder aren't counted. s per s: seconds that symbols to mel take for a second of speech.
+Speech: what came out in all; who speaks the same texts in less time pays more for them in a second."""
 MODULE_NOTES = 'Firing rate of each module, then its energy, "paper" / "full", in µJ/s:'
 ALIGNED = {"alignment/*.png": "Boundaries, found and labelled"}
 CURVES = (("mel_post_loss", "mel loss"), ("duration_loss", "duration loss"))

@@ -134,6 +134,7 @@ def test_energies_are_shares_of_the_twins_and_modules_those_of_the_profile(exper
     assert lif[6] == f"{100 * energies[1]['paper'] / energies[0]['paper']:.1f} %"
     assert lif[8] == f"{100 * energies[1]['full'] / energies[0]['full']:.1f} %"
     assert (ann[6], ann[8]) == ("100.0 %", "100.0 %")
+    assert lif[-1] == f"{experiments[1]['energy']['seconds']:.1f}"
     assert cells(energy_table(experiments, None))[1][6] == "–"
     rows = cells(modules_table(experiments))
     assert [row[0] for row in rows] == ["encoder", "adaptor", "decoder", "mel", "postnet"]
