@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = "awk bash cat cp dirname env flock g++ grep mkdir mv paste rm sleep tail tee".split()
-FRONT = ("run.sh", "setup.cfg", "pyproject.toml", "constraints.txt")
+FRONT = ("run.sh", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "imlspike/neurons/kernels.c")
 
 # Does as python3.11 does, but makes a .venv by copying itself there, and notes pip's calls only.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
@@ -38,6 +38,7 @@ class Front:
         self.bin.mkdir()
         self.root.mkdir()
         for name in FRONT:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(repository / name, self.root / name)
         for recipe in ("toy/asr1", "msu_ru_nsh/asr1", "TEMPLATE/asr1"):
             self.write(f"egs/{recipe}/run.sh", TOY_RECIPE)
@@ -151,7 +152,7 @@ def test_the_second_call_installs_nothing(front):
     assert front.installations() == 1
 
 
-@pytest.mark.parametrize("changed", ["setup.cfg", "constraints.txt", "pyproject.toml"])
+@pytest.mark.parametrize("changed", ["setup.cfg", "setup.py", "constraints.txt", "pyproject.toml"])
 def test_changed_requirements_are_installed(front, changed):
     front.run("setup")
     with open(front.root / changed, "a") as file:
