@@ -7,12 +7,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from imlspike.layers.spike_linear import GradientMap, RoundedTokens, SpikeLinear, SpikeMap, _worthwhile
+from imlspike.layers.spike_linear import (
+    GradientMap,
+    SpikeLinear,
+    SpikeMap,
+    _worthwhile,
+    round_tokens,
+    weight_gradient,
+)
 from imlspike.neurons import LIF
-from imlspike.neurons.functional import LIFParameters, back_through_time, leak_slope, retrace
+from imlspike.neurons.functional import LIFParameters, back_to_current, fired
 
 # Elements between the pointwise maps, over all T, that a thread works on at a time.
-_TILE = 1 << 18
+_TILE = 1 << 20
 
 
 def tiles_serve(z: Tensor, steps: int, *modules: nn.Module) -> bool:
@@ -91,13 +98,14 @@ class _Pointwise(torch.autograd.Function):
     def forward(ctx, x, z, gamma, leak1, weight1, bias1, leak2, weight2, bias2, conf: _Settings) -> Tensor:
         ctx.conf, ctx.x_steps = conf, len(x)
         ctx.save_for_backward(z, gamma, leak1, weight1, bias1, leak2, weight2, bias2)
-        map1, map2 = SpikeMap(weight1), SpikeMap(weight2)
+        ctx.maps = map1, map2 = SpikeMap(weight1), SpikeMap(weight2)
         y = torch.empty(conf.steps, *z.shape[1:])
         for cut in _tiles(z, weight1, conf.steps):
             current = z[:, cut]
-            wide = map1(_fired(current.expand(conf.steps, -1, -1), leak1.item(), conf.neuron1), bias1)
-            wide = functional.gelu(wide).unflatten(0, (conf.steps, -1))
-            out = map2(_fired(wide, leak2.item(), conf.neuron2), bias2).unflatten(0, (conf.steps, -1))
+            spikes = fired(current.expand(conf.steps, -1, -1), leak1.item(), conf.neuron1)
+            wide = functional.gelu(map1(spikes.flatten(0, 1), bias1)).unflatten(0, (conf.steps, -1))
+            spikes = fired(wide, leak2.item(), conf.neuron2)
+            out = map2(spikes.flatten(0, 1), bias2).unflatten(0, (conf.steps, -1))
             amplitude = _amplitude(current, conf.shortcut)
             if amplitude is not None:
                 out.mul_(amplitude)
@@ -107,70 +115,75 @@ class _Pointwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        z, *parameters = ctx.saved_tensors
-        grad_z = torch.empty_like(z)
-        sums = [torch.zeros_like(each) if each is not None else None for each in parameters]
-        weights = parameters[2], parameters[5]
-        maps = [(SpikeMap(weight), GradientMap(weight)) for weight in weights]
-        for cut in _tiles(z, weights[0], ctx.conf.steps):
-            _backward(z[:, cut], grad[:, cut], grad_z[:, cut], parameters, sums, maps, ctx.conf)
-        grad_x = grad.sum(0, keepdim=True) if ctx.x_steps < len(grad) else grad
-        return grad_x, grad_z, *sums, None
+        z, gamma, leak1, weight1, bias1, leak2, weight2, bias2 = ctx.saved_tensors
+        steps, positions = grad.shape[:2]
+        grad_z, grad_gamma = torch.empty_like(z), torch.zeros_like(gamma)
+        half1 = _Half(leak1, ctx.conf.neuron1, ctx.maps[0], weight1, bias1, steps * positions)
+        half2 = _Half(leak2, ctx.conf.neuron2, ctx.maps[1], weight2, bias2, steps * positions)
+        for cut in _tiles(z, weight1, steps):
+            _backward(z[:, cut], grad[:, cut], grad_z[:, cut], gamma, grad_gamma, half1, half2, ctx.conf)
+        grad_x = grad.sum(0, keepdim=True) if ctx.x_steps < steps else grad
+        return grad_x, grad_z, grad_gamma, *half1.gradients(), *half2.gradients(), None
 
 
-def _fired(x: Tensor, leak: float, p: LIFParameters) -> Tensor:
-    """The spikes of x (T, P, C) from rest, as bytes (T P, C)."""
-    return retrace(x, x.new_zeros(()), leak, p).spikes.to(torch.int8).flatten(0, 1)
+class _Half:
+    """A neuron and the map that it feeds in the backward pass: tile by tile forward, then back.
+
+    What the gradient of the weights is made of is collected, as bytes, for one product at the end.
+    """
+
+    def __init__(self, leak, p: LIFParameters, spike_map: SpikeMap, weight, bias, tokens: int):
+        self.leak, self.p, self.map, self.bias = leak.item(), p, spike_map, bias
+        self.back = GradientMap(weight)
+        outputs, inputs = weight.shape
+        self.tokens = torch.empty(tokens, inputs, dtype=torch.int8)
+        self.whole, self.units = torch.empty(tokens, outputs, dtype=torch.int16), []
+        self.grad_leak = torch.zeros_like(leak)
+        self.grad_bias = None if bias is None else torch.zeros_like(bias)
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Current (T, P, C_in) of a tile -> what the map makes of its spikes, (T P, C_out)."""
+        self.x, spikes = x, fired(x, self.leak, self.p).flatten(0, 1)
+        self.rows = slice(self.seen, self.seen + len(spikes))
+        self.seen = self.rows.stop
+        return self.map(self.tokens[self.rows].copy_(spikes), self.bias)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        """Gradient of that (T P, C_out) -> gradient of the current (T, P, C_in)."""
+        if self.grad_bias is not None:
+            self.grad_bias += grad.sum(0)
+        planes, unit = round_tokens(grad, self.whole[self.rows])
+        self.units.append(unit)
+        grad = self.back(planes, unit).view(self.x.shape)
+        self.grad_leak += back_to_current(self.x, grad, self.leak, self.p)
+        return grad
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of the leak, the weight and the bias."""
+        planes = self.whole.view(torch.int8)
+        return self.grad_leak, weight_gradient(planes, torch.cat(self.units), self.tokens), self.grad_bias
 
 
-def _backward(z, grad, grad_z, parameters, sums, maps, conf: _Settings) -> None:
-    """Fills the gradient of a tile of z, and adds the tile's share to those of the parameters."""
-    gamma, leak1, weight1, bias1, leak2, weight2, bias2 = parameters
-    steps, rest = conf.steps, z.new_zeros(())
-    current = z.expand(steps, -1, -1)
-    run1 = retrace(current, rest, leak1.item(), conf.neuron1)
-    tokens1 = run1.spikes.to(torch.int8).flatten(0, 1)
-    wide = maps[0][0](tokens1, bias1)
-    active = functional.gelu(wide).unflatten(0, (steps, -1))
-    run2 = retrace(active, rest, leak2.item(), conf.neuron2)
-    tokens2 = run2.spikes.to(torch.int8).flatten(0, 1)
-    out = maps[1][0](tokens2, bias2).unflatten(0, grad.shape[:2])
-    # y = x + gamma amplitude out
-    out.mul_(grad)
+def _backward(z, grad, grad_z, gamma, grad_gamma, half1: _Half, half2: _Half, conf: _Settings) -> None:
+    """Fills the gradient of a tile of z, and adds the tile's share to that of gamma."""
+    wide = half1.forward(z.expand(conf.steps, -1, -1))
+    out = half2.forward(functional.gelu(wide).unflatten(0, grad.shape[:2])).view(grad.shape)
+    out.mul_(grad)  # y = x + gamma amplitude out
     grad_out, amplitude = grad * gamma, _amplitude(z, conf.shortcut)
     if amplitude is None:
-        sums[0] += out.sum((0, 1))
+        grad_gamma += out.sum((0, 1))
     else:
-        sums[0] += (out * amplitude).sum((0, 1))
+        grad_gamma += (out * amplitude).sum((0, 1))
         grad_out.mul_(amplitude)
         out.mul_(gamma)
         if conf.shortcut == "abs":
             out.mul_(z.sign())
-    grad_active = _through_map(grad_out.flatten(0, 1), tokens2, maps[1][1], sums[5], sums[6])
-    grad_active = grad_active.unflatten(0, (steps, -1))
-    _through_neuron(run2, active, grad_active, leak2, conf.neuron2, sums[4])
-    grad_wide = torch.ops.aten.gelu_backward(grad_active.flatten(0, 1), wide)
-    grad_current = _through_map(grad_wide, tokens1, maps[0][1], sums[2], sums[3]).unflatten(0, (steps, -1))
-    _through_neuron(run1, current, grad_current, leak1, conf.neuron1, sums[1])
+    grad_active = half2.backward(grad_out.flatten(0, 1)).flatten(0, 1)
+    grad_current = half1.backward(torch.ops.aten.gelu_backward(grad_active, wide))
     if amplitude is not None:
         grad_current.add_(out)
     if len(z) == 1:
         torch.sum(grad_current, 0, keepdim=True, out=grad_z)
     else:
         grad_z.copy_(grad_current)
-
-
-def _through_map(grad, tokens, back: GradientMap, weight_sum: Tensor, bias_sum: Tensor | None) -> Tensor:
-    rounded = RoundedTokens(grad)
-    rounded.add_weight_gradient(tokens, weight_sum)
-    if bias_sum is not None:
-        bias_sum += grad.sum(0)
-    return back(rounded)
-
-
-def _through_neuron(run, x, grad, leak: Tensor, p: LIFParameters, leak_sum: Tensor) -> None:
-    """Turns the gradient of spikes (T, P, C) into that of the current."""
-    back_through_time(run, grad, None, leak.item(), p, out=grad)
-    leak_sum += leak_slope(run, x, grad, p)
-    if p.decay_input:
-        grad.mul_(leak)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .kernels import back, integrate, kernels_serve
 from .surrogate import Surrogate, spike
 
 
@@ -145,6 +146,8 @@ def _cuts(x: Tensor) -> list[slice]:
 
 def _integrate(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> tuple[Tensor, Tensor]:
     """Spikes and the last potential."""
+    if kernels_serve(x):
+        return integrate(x, u, leak, p)
     spikes = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     u = u.clone()
     for cut in _cuts(x):
@@ -173,11 +176,12 @@ class _FusedLIF(torch.autograd.Function):
     With g_t the gradient that reaches u_t (the potential after the reset of step t) from later steps, q_t the
     one that reaches the spike S_t, and d_t the surrogate derivative at H_t:
 
-        hard reset  u_t = H_t (1 - S_t)     dL/dH_t = g_t (1 - S_t) + (q_t - g_t H_t) d_t
-        soft reset  u_t = H_t - V_th S_t    dL/dH_t = g_t           + (q_t - g_t V_th) d_t
+        dL/dH_t = q_t d_t + g_t m_t,  m_t = du_t/dH_t
+        hard reset  u_t = H_t (1 - S_t)     m_t = 1 - S_t - H_t d_t
+        soft reset  u_t = H_t - V_th S_t    m_t = 1 - V_th d_t
 
-    (detached reset: only q_t is multiplied by d_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t
-    and dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
+    (detached reset: no d_t in m_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t and
+    dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
 
     Only the input is kept: to run a piece of the neurons again takes about as long as to store and read their
     potentials and spikes, and no memory.
@@ -196,11 +200,42 @@ class _FusedLIF(torch.autograd.Function):
         x, u, leak = ctx.saved_tensors
         learned = leak is not None
         leak = leak if learned else ctx.leak
+        if kernels_serve(x):
+            grad_x = grad_spikes.clone(memory_format=torch.contiguous_format)
+            grad_u, slope = back(x, u, grad_x, grad_last.contiguous(), leak, ctx.p)
+            return grad_x, grad_u, leak.new_tensor(slope) if learned else None, None
         grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         grad_u = torch.empty_like(u)
         tensors = (x, u, grad_spikes, grad_last, grad_x, grad_u)
         slopes = [_backward(*(each[..., cut] for each in tensors), leak, ctx.p) for cut in _cuts(x)]
         return grad_x, grad_u, sum(slopes, torch.zeros_like(leak)) if learned else None, None
+
+
+def fired(x: Tensor, leak: Tensor | float, p: LIFParameters) -> Tensor:
+    """The spikes of T steps from rest as bytes, without a gradient: x (T, ...) -> int8 (T, ...).
+
+    `leak` is 1 / tau; that of `p` plays no part.
+
+    >>> fired(torch.tensor([[1.0], [1.5], [1.0]]), 0.5, DEFAULT).flatten().tolist()
+    [0, 1, 0]
+    """
+    flat = x.flatten(1)
+    if kernels_serve(flat):
+        return integrate(flat, None, leak, p, torch.int8)[0].view(x.shape)
+    return retrace(x, x.new_zeros(()), leak, p).spikes.to(torch.int8)
+
+
+def back_to_current(x: Tensor, grad: Tensor, leak: Tensor | float, p: LIFParameters) -> Tensor | float:
+    """Turns the gradient of the spikes of `fired` (T, ...) into that of x, in place; returns dL/dleak."""
+    flat = x.flatten(1)
+    if kernels_serve(flat) and grad.is_contiguous():
+        return back(flat, None, grad.view(len(x), -1), None, leak, p)[1]
+    run = retrace(x, x.new_zeros(()), leak, p)
+    back_through_time(run, grad, None, leak, p, out=grad)
+    slope = leak_slope(run, x, grad, p)
+    if p.decay_input:
+        grad.mul_(leak)
+    return slope
 
 
 def _backward(x, u, grad_spikes, grad_last, grad_x, grad_u, leak, p: LIFParameters) -> Tensor | None:
@@ -243,36 +278,38 @@ def retrace(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> Tra
 
 
 def back_through_time(
-    run: Trace,
-    grad_spikes: Tensor,
-    grad_last: Tensor | None,
-    leak: Tensor | float,
-    p: LIFParameters,
-    out: Tensor,
+    run: Trace, grad_spikes: Tensor, grad_last: Tensor | None, leak: Tensor | float, p: LIFParameters, out: Tensor
 ) -> Tensor:
     """Fills `out` with dL/dH_t of every step, and returns dL/du before the first one.
 
-    `grad_last` is the gradient of the last potential, None if it has none; dL/dH_t comes out in the units of
-    `grad_spikes`. `out` may be `grad_spikes` itself.
+    Args:
+        run: of the T steps; not changed.
+        grad_spikes: (T, ...).
+        grad_last: gradient of the last potential, (...); None if it has none.
+        leak, p: as of `retrace`.
+        out: (T, ...), may be `grad_spikes` itself.
     """
-    slopes, g, keep = p.surrogate.derivative(run.h - (p.threshold - p.rest)), grad_last, 1 - leak
+    slopes, keep = p.surrogate.derivative(run.h - (p.threshold - p.rest)), 1 - leak
+    torch.mul(grad_spikes, slopes, out=out)
+    steps = len(out) if grad_last is not None else len(out) - 1
+    passed = _reset_slopes(run.h[:steps], run.spikes[:steps], slopes[:steps], p)
+    g = grad_last
     for t in reversed(range(len(out))):
-        q, ht, to = grad_spikes[t], run.h[t], out[t]
-        if g is None:
-            g = torch.mul(q, slopes[t], out=to) * keep
-            continue
-        if not p.detach_reset:
-            if p.v_reset is None:
-                q = torch.add(q, g, alpha=-p.threshold)
-            else:
-                q = torch.addcmul(q, g, ht, value=-1)
-        if p.v_reset is not None:
-            g = torch.addcmul(g, g, run.spikes[t], value=-1)
-        g = torch.addcmul(g, q, slopes[t], out=to) * keep
+        if g is not None:
+            out[t].addcmul_(g, passed[t])
+        g = out[t] * keep
     return g
 
 
+def _reset_slopes(h: Tensor, spikes: Tensor, slopes: Tensor, p: LIFParameters) -> Tensor:
+    """m_t = du_t / dH_t."""
+    if p.v_reset is None:
+        return torch.ones_like(h) if p.detach_reset else 1 - p.threshold * slopes
+    return 1 - (spikes if p.detach_reset else torch.addcmul(spikes, h, slopes))
+
+
 def leak_slope(run: Trace, x: Tensor, grad_h: Tensor, p: LIFParameters) -> Tensor:
-    """dL/dleak of dL/dH_t; uses the trace up."""
-    current = torch.sub(x, run.before, out=run.h) if p.decay_input else run.before.neg_()
-    return current.mul_(grad_h).sum()
+    """dL/dleak of dL/dH_t."""
+    grad_h, before = grad_h.reshape(-1), run.before.reshape(-1)
+    back = torch.dot(grad_h, before)
+    return torch.dot(grad_h, x.reshape(-1)) - back if p.decay_input else -back

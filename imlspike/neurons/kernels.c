@@ -139,21 +139,32 @@ double lif_backward(const float *x, int64_t stride, int64_t all, const Neuron *p
 }
 
 /* Rows begin to end of x (K, N) as whole multiples of a unit each, the power of two of which `largest` are not less
- * than the row's largest: bytes low, high of each number, the low one signed (128 borrowed, its sign bit turned). */
+ * than the row's largest: bytes low, high of each number, the low one signed (128 borrowed, its sign bit turned). A row that isn't
+ * finite has the unit NaN. */
 void round_rows(const float *x, int64_t columns, float largest, int16_t *out, float *units, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
         const float *restrict from = x + row * columns;
         int16_t *restrict to = out + row * columns;
-        float lanes[LANES] = {0}, top = 1e-30f;
-        int64_t i = 0;
-        for (; i + LANES <= columns; i += LANES)
-            for (int j = 0; j < LANES; j++) lanes[j] = fabsf(from[i + j]) > lanes[j] ? fabsf(from[i + j]) : lanes[j];
-        for (; i < columns; i++) lanes[0] = fabsf(from[i]) > lanes[0] ? fabsf(from[i]) : lanes[0];
-        for (int j = 0; j < LANES; j++) top = lanes[j] > top ? lanes[j] : top;
+        float lanes[LANES] = {0}, zeros[LANES] = {0}, top = 1e-30f, zero = 0.0f;
+        for (int64_t i = 0; i + LANES <= columns; i += LANES)
+            for (int j = 0; j < LANES; j++) {
+                lanes[j] = fabsf(from[i + j]) > lanes[j] ? fabsf(from[i + j]) : lanes[j];
+                zeros[j] += 0.0f * from[i + j]; /* NaN, once there is a number that isn't finite */
+            }
+        for (int64_t i = columns - columns % LANES; i < columns; i++) {
+            lanes[0] = fabsf(from[i]) > lanes[0] ? fabsf(from[i]) : lanes[0];
+            zeros[0] += 0.0f * from[i];
+        }
+        for (int j = 0; j < LANES; j++) top = lanes[j] > top ? lanes[j] : top, zero += zeros[j];
+        if (zero != 0.0f) {
+            units[row] = NAN;
+            for (int64_t i = 0; i < columns; i++) to[i] = 0;
+            continue;
+        }
         int exponent;
         const float mantissa = frexpf(top / largest, &exponent);
         units[row] = ldexpf(1.0f, mantissa == 0.5f ? exponent - 1 : exponent);
         const float inverse = 1.0f / units[row];
-        for (i = 0; i < columns; i++) to[i] = (int16_t)(((int32_t)rintf(from[i] * inverse) + 128) ^ 128);
+        for (int64_t i = 0; i < columns; i++) to[i] = (int16_t)(((int32_t)rintf(from[i] * inverse) + 128) ^ 128);
     }
 }

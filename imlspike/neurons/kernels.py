@@ -114,14 +114,16 @@ def back(
     return u, sum(_share(x.shape[1], lambda *part: library().lif_backward(*arguments, *part)))
 
 
-def round_rows(x: Tensor, largest: float) -> tuple[Tensor, Tensor]:
-    """Rows of x (K, N), fp32 and contiguous, as whole multiples of a unit each.
+def round_rows(x: Tensor, largest: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Rows of x (K, N), fp32 and contiguous, as whole multiples of a unit each; into `out`, if it's given.
 
     Returns:
         (K, N) int16, each number's bytes low and high for high * 256 + low, the low one signed; and the units
-        (K), powers of two, of which `largest` are not less than the row's largest.
+        (K), powers of two, of which `largest` are not less than the row's largest; NaN for a row that isn't
+        finite.
     """
-    whole, units = torch.empty(x.shape, dtype=torch.int16), x.new_empty(len(x))
+    whole = torch.empty(x.shape, dtype=torch.int16) if out is None else out
+    units = x.new_empty(len(x))
     arguments = (x.data_ptr(), x.shape[1], largest, whole.data_ptr(), units.data_ptr())
     _share(len(x), lambda *part: library().round_rows(*arguments, *part), x.shape[1])
     return whole, units

@@ -77,6 +77,12 @@ def test_rounded_rows_are_whole_multiples_of_the_smallest_power_of_two_that_fits
         assert math.log2(unit).is_integer() and unit / 2 < largest / (127 * 256) <= unit
 
 
+def test_a_row_that_is_not_finite_has_no_unit():
+    x = torch.ones(3, 37)
+    x[0, 36], x[2, 5] = float("nan"), float("inf")
+    assert kernels.round_rows(x, 32512)[1].isnan().tolist() == [True, False, True]
+
+
 def test_threads_share_the_work(monkeypatch):
     """The same numbers whatever the number of threads, also after a fork."""
     p, x, grad = LIFParameters(), *torch.randn(2, 4, 70001)
