@@ -102,7 +102,7 @@ def test_only_neighbours_in_both_are_compared():
 def trained():
     torch.manual_seed(0)
     sizes = dict(n_mels=20, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_layers=0)
-    model = SpikeVoice(4, **sizes, aligner_dim=8).eval()
+    model = SpikeVoice(4, **sizes, aligner_dim=8, aligner_temperature=1.0).eval()  # hears the mel
     features = dict(sampling_rate=RATE, n_fft=512, hop_length=256, n_mels=20, f_min=0.0, f_max=None)
     return TrainedVoice(model, ("a", "b", "o", "."), features, mean=-5.0, deviation=2.0)
 
