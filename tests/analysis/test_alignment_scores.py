@@ -164,6 +164,15 @@ def test_files_in_files_out(corpus, capsys):
     assert "within 40 ms" in capsys.readouterr().out
 
 
+def test_utterances_without_labels_are_left_out_and_named(corpus, capsys):
+    pytest.importorskip("matplotlib")
+    (corpus / "lab/u2.lab").unlink()
+    assert run(corpus) == 0
+    report = json.loads((corpus / "out/alignment.json").read_text())
+    assert (report["utterances"], report["without_labels"]) == (1, ["u2"])
+    assert "no label file of them: u2." in (corpus / "out/alignment.md").read_text()
+
+
 def test_the_voice_that_is_named_aligns(corpus, trained, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("imlspike.bin.score_alignment.load_voice", lambda path, model_file: trained)
@@ -185,5 +194,6 @@ def test_what_is_wrong_is_named(corpus, capsys):
     assert "no such file or folder" in error("--model", f"{corpus}/gone")
     (corpus / "lab/u2.lab").write_text("#\n3.0 125 a\n")
     assert "u2.lab: ends at 3.000 s" in error()
-    (corpus / "lab/u2.lab").unlink()
-    assert "no labels for u2" in error()
+    for name in ("u1", "u2"):
+        (corpus / "lab" / f"{name}.lab").rename(corpus / "lab" / f"{name}_.lab")
+    assert "no labels for u1 (2 of 2" in error()
