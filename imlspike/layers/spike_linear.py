@@ -8,8 +8,8 @@ from torch.nn import functional
 # Whole numbers of 16 bits are split into two signed bytes, high * 256 + low. The largest leaves room for the
 # rounding of a quotient.
 LARGEST = 127 * 256
-# The spikes of a token whose gradient is 2 ** k times smaller than the largest one's weigh 2 ** (6 - k): with
-# binary spikes these are bytes still.
+# In the gradient of the weights the spikes of a token whose unit is 2 ** k times smaller than the largest
+# weigh 2 ** (6 - k): with binary spikes these are bytes still.
 OCTAVES = 6
 # Fewer tokens aren't worth it. Low, so that a recording in pieces is decoded as it is in one.
 LEAST_TOKENS = 32
@@ -35,10 +35,10 @@ class SpikeLinear(nn.Linear):
     :math:`\max_c |W_{oc}| / 32512` (16 bits), and the product is an exact sum of integers. So an output
     doesn't depend on the batch it is computed in, not by a bit.
 
-    In the backward pass the gradient that arrives is rounded to 16 bits of the largest one of its token (of a
-    token whose largest is less than 1/64 of all tokens' largest, to 16 bits of that 64th), the weights to 16
-    bits as before but by input channel. Of normally distributed gradients, what comes out is off by less than
-    2e-4 of its norm.
+    In the backward pass the gradient that arrives is rounded to 15 to 16 bits of the largest one of its token
+    (for the gradient of the weights, that of a token whose largest is less than 1/64 of all tokens' largest,
+    to as many bits of that 64th), the weights to 16 bits as before but by input channel. Of normally
+    distributed gradients, what comes out is off by less than 2e-4 of its norm.
 
     Elsewhere, in other types, under autocast, when exporting, and for fewer than 32 tokens, it is
     `torch.nn.Linear`. Inputs that are no zeros and ones are not checked for: they would be cut to bytes.
@@ -90,19 +90,17 @@ class _SpikeLinear(torch.autograd.Function):
         tokens, weight = ctx.saved_tensors
         needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
         shape, grad = grad.shape[:-1], grad.flatten(0, -2).contiguous()
-        rounded = RoundedTokens(grad)
-        grad_spikes = GradientMap(weight)(rounded).view(*shape, -1) if needs_spikes else None
-        grad_weight = None
-        if needs_weight:
-            grad_weight = torch.zeros_like(weight)
-            rounded.add_weight_gradient(tokens, grad_weight)
+        planes, unit = round_tokens(grad)
+        grad_spikes = GradientMap(weight)(planes, unit).view(*shape, -1) if needs_spikes else None
+        grad_weight = weight_gradient(planes, unit, tokens) if needs_weight else None
         return grad_spikes, grad_weight, grad.sum(0) if needs_bias else None
 
 
 class SpikeMap:
     """The map of spikes by `weight` (C_out, C_in): its weights as bytes, ready for any number of products.
 
-    Call: tokens (K, C_in) int8 zeros and ones, and a bias (C_out) or None -> (K, C_out) fp32.
+    Call: tokens (K, C_in) int8 zeros and ones, and a bias (C_out) or None -> (K, C_out) fp32; `out`, where
+    given, is filled.
 
     >>> from imlspike.layers.spike_linear import SpikeMap, spike_products_supported
     >>> tokens, weight = torch.ones(32, 4, dtype=torch.int8), torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0] * 4])
@@ -111,67 +109,81 @@ class SpikeMap:
     """
 
     def __init__(self, weight: Tensor):
-        whole, self._unit = _rounded(weight.t().contiguous())
-        self._low, self._high = (plane.contiguous().to_mkldnn() for plane in _bytes(whole).unbind(-1))
+        whole, self._unit = _rounded(weight, 1)
+        self._low, self._high = (plane.to_mkldnn() for plane in _bytes(whole.t().contiguous()))
 
-    def __call__(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
-        y = _multiply(tokens, self._low, self._unit, bias=bias)
+    def __call__(self, tokens: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+        out = out if out is None else out.zero_()
+        y = _multiply(tokens, self._low, self._unit, bias=bias, add_to=out)
         return _multiply(tokens, self._high, 256 * self._unit, add_to=y)
 
 
 class GradientMap:
     """What takes the gradient of a map's outputs to that of its inputs: `weight` (C_out, C_in) as bytes.
 
-    Call: `RoundedTokens` of (K, C_out) -> (K, C_in) fp32.
+    Call: planes (K, 2 C_out) and units (K) of `round_tokens` -> (K, C_in) fp32; `out`, where
+    given, is filled.
     """
 
     def __init__(self, weight: Tensor):
-        whole, self._unit = _rounded(weight)
-        planes = _bytes(whole)  # (C_out, C_in, 2): low, high
-        low, high = planes.unbind(-1)
+        whole, self._unit = _rounded(weight, 0)
+        low, high = _bytes(whole)
         # A token's bytes are low, high, low, high. They meet 0, H for high H, and H, L for low H + high L.
         self._highs = torch.stack((torch.zeros_like(high), high), 1).flatten(0, 1).to_mkldnn()
         self._crossed = torch.stack((high, low), 1).flatten(0, 1).to_mkldnn()
 
-    def __call__(self, rounded: "RoundedTokens") -> Tensor:
-        y = _multiply(rounded.planes, self._highs, 65536 * self._unit)
-        y = _multiply(rounded.planes, self._crossed, 256 * self._unit, add_to=y)
-        return y.mul_(rounded.unit[:, None])
+    def __call__(self, planes: Tensor, unit: Tensor, out: Tensor | None = None) -> Tensor:
+        out = out if out is None else out.zero_()
+        y = _multiply(planes, self._highs, 65536 * self._unit, add_to=out)
+        return _multiply(planes, self._crossed, 256 * self._unit, add_to=y).mul_(unit[:, None])
 
 
-class RoundedTokens:
-    """Gradients of tokens x (K, N) rounded to 16 bits: bytes (K, 2 N), and the unit (K) of each token.
+def round_tokens(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Tokens x (K, N) rounded to whole multiples of a unit each, a power of two: to 15 bits and a sign.
 
-    The unit of a token is the largest one / 2 ** octave, the octave a whole number from 0 to `OCTAVES`.
+    Args:
+        x: fp32.
+        out: int16 (K, N) in which the bytes are kept, if there is one already.
+
+    Returns:
+        planes (K, 2 N) int8: low byte, high byte of each, for high * 256 + low; and the units (K).
     """
-
-    def __init__(self, x: Tensor):
-        rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
-        largest = torch.cat([piece.abs().amax(1) for piece in x.split(rows)]).clamp_(min=1e-30)
-        self.octave = (largest.max() / largest).log2_().floor_().clamp_(0, OCTAVES)
-        self.unit = (largest.max() / LARGEST) * (-self.octave).exp2()
-        whole, per_unit = torch.empty(x.shape, dtype=torch.int16), self.unit.reciprocal()[:, None]
-        for piece, scale, to in zip(x.split(rows), per_unit.split(rows), whole.split(rows), strict=True):
-            to.copy_(torch.mul(piece, scale).round_())
-        self.planes = _bytes(whole).flatten(1)
-
-    def add_weight_gradient(self, tokens: Tensor, to: Tensor) -> None:
-        """Adds the products of these (K, C_out) with their spikes (K, C_in) int8 to `to` (C_out, C_in)."""
-        weighed = tokens * (OCTAVES - self.octave).exp2_().to(torch.int8)[:, None]
-        sums = torch._int_mm(self.planes.t(), weighed).float().unflatten(0, (-1, 2))
-        unit = (self.unit.max() / 2**OCTAVES).item()
-        to.add_(sums[:, 0], alpha=unit).add_(sums[:, 1], alpha=256 * unit)
+    rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
+    out = torch.empty(x.shape, dtype=torch.int16) if out is None else out
+    units = []
+    for piece, whole in zip(x.split(rows), out.split(rows), strict=True):
+        largest = torch.maximum(piece.amax(1), -piece.amin(1)).clamp_(min=1e-30)
+        units.append((largest / LARGEST).log2_().ceil_().exp2_())
+        whole.copy_(torch.mul(piece, units[-1].reciprocal()[:, None]).round_())
+        # The low byte is signed: 128 borrowed from the high one, and its sign bit turned.
+        whole.add_(128).bitwise_xor_(128)
+    return out.view(torch.int8), torch.cat(units)
 
 
-def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (K, N) in 16-bit whole numbers, and the unit (N) of each column."""
-    unit = (x.abs().amax(0) / LARGEST).clamp(min=1e-38)
-    return (x / unit).round_().to(torch.int16), unit
+def weight_gradient(planes: Tensor, unit: Tensor, tokens: Tensor) -> Tensor:
+    """(C_out, C_in) from planes and units of `round_tokens` and their spikes (K, C_in) int8."""
+    octave = (unit.max() / unit).log2_().round_()
+    far = ((octave > OCTAVES) & (octave < OCTAVES + 16)).nonzero()[:, 0]
+    if len(far):
+        planes = planes.clone()
+        whole = planes.view(torch.int16)
+        coarser = (whole[far].bitwise_xor_(128).sub_(128) * (OCTAVES - octave[far]).exp2_()[:, None]).round_()
+        whole[far] = coarser.to(torch.int16).add_(128).bitwise_xor_(128)
+    share = (OCTAVES - octave.clamp(max=OCTAVES)).exp2_().mul_(octave < OCTAVES + 16)
+    sums = torch._int_mm(planes.t(), tokens * share.to(torch.int8)[:, None]).unflatten(0, (-1, 2))
+    low, high = sums.unbind(1)
+    return low.float().add_(high.float(), alpha=256).mul_(unit.max() / 2**OCTAVES)
 
 
-def _bytes(whole: Tensor) -> Tensor:
-    """16-bit whole numbers (...) as two signed bytes each, (..., 2): low, high; uses them up."""
-    return whole.add_(128).bitwise_xor_(128).view(torch.int8).unflatten(-1, (-1, 2))
+def _rounded(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """x (K, N) in 16-bit whole numbers, and the unit of each column (dim 0) or row (dim 1), a vector."""
+    unit = (x.abs().amax(dim, keepdim=True) / LARGEST).clamp(min=1e-38)
+    return (x / unit).round_().to(torch.int16), unit.flatten()
+
+
+def _bytes(whole: Tensor) -> tuple[Tensor, Tensor]:
+    """16-bit whole numbers as two tensors of signed bytes, low and high, for high * 256 + low."""
+    return whole.to(torch.int8), ((whole + 128) >> 8).to(torch.int8)
 
 
 def _multiply(

@@ -1,18 +1,25 @@
 """The pointwise half of a spiking ConvNeXt block on a CPU, worked off in tiles that stay in its cache."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
-from imlspike.layers.spike_linear import GradientMap, RoundedTokens, SpikeLinear, SpikeMap, _worthwhile
+from imlspike.layers.spike_linear import (
+    GradientMap,
+    SpikeLinear,
+    SpikeMap,
+    _worthwhile,
+    round_tokens,
+    weight_gradient,
+)
 from imlspike.neurons import LIF
-from imlspike.neurons.functional import LIFParameters, back_through_time, leak_slope, retrace
+from imlspike.neurons.functional import LIFParameters, Trace, back_through_time, leak_slope, retrace
 
 # Elements between the pointwise maps, over all T, that a thread works on at a time.
-_TILE = 1 << 18
+_TILE = 1 << 20
 
 
 def tiles_serve(z: Tensor, steps: int, *modules: nn.Module) -> bool:
@@ -82,8 +89,20 @@ def _tiles(z: Tensor, weight: Tensor, steps: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, z.shape[1], size)]
 
 
-def _amplitude(z: Tensor, shortcut: str) -> Tensor | None:
-    return {"abs": torch.abs, "signed": torch.clone, "off": lambda z: None}[shortcut](z)
+class _Space:
+    """Memory to work in, by name, the same for every tile: so that it is in the cache.
+
+    What an allocator hands out for each result instead would be another place each time.
+    """
+
+    def __init__(self):
+        self._buffers: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        size = math.prod(shape)
+        if name not in self._buffers:  # the first tile is the largest
+            self._buffers[name] = torch.empty(size)
+        return self._buffers[name][:size].view(shape)
 
 
 class _Pointwise(torch.autograd.Function):
@@ -91,86 +110,120 @@ class _Pointwise(torch.autograd.Function):
     def forward(ctx, x, z, gamma, leak1, weight1, bias1, leak2, weight2, bias2, conf: _Settings) -> Tensor:
         ctx.conf, ctx.x_steps = conf, len(x)
         ctx.save_for_backward(z, gamma, leak1, weight1, bias1, leak2, weight2, bias2)
-        map1, map2 = SpikeMap(weight1), SpikeMap(weight2)
-        y = torch.empty(conf.steps, *z.shape[1:])
+        ctx.maps = maps = SpikeMap(weight1), SpikeMap(weight2)
+        y, space = torch.empty(conf.steps, *z.shape[1:]), _Space()
+        halves = (
+            _Half("1", leak1, conf.neuron1, maps[0], bias1, weight1, space),
+            _Half("2", leak2, conf.neuron2, maps[1], bias2, weight2, space),
+        )
         for cut in _tiles(z, weight1, conf.steps):
-            current = z[:, cut]
-            wide = map1(_fired(current.expand(conf.steps, -1, -1), leak1.item(), conf.neuron1), bias1)
-            wide = functional.gelu(wide).unflatten(0, (conf.steps, -1))
-            out = map2(_fired(wide, leak2.item(), conf.neuron2), bias2).unflatten(0, (conf.steps, -1))
-            amplitude = _amplitude(current, conf.shortcut)
-            if amplitude is not None:
-                out.mul_(amplitude)
+            out = _branch(z[:, cut], *halves, conf.steps, space)[1]
+            if conf.shortcut != "off":
+                out.mul_(_amplitude(z[:, cut], conf.shortcut, space))
             torch.add(x[:, cut], out.mul_(gamma), out=y[:, cut])
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        z, *parameters = ctx.saved_tensors
-        grad_z = torch.empty_like(z)
-        sums = [torch.zeros_like(each) if each is not None else None for each in parameters]
-        weights = parameters[2], parameters[5]
-        maps = [(SpikeMap(weight), GradientMap(weight)) for weight in weights]
-        for cut in _tiles(z, weights[0], ctx.conf.steps):
-            _backward(z[:, cut], grad[:, cut], grad_z[:, cut], parameters, sums, maps, ctx.conf)
-        grad_x = grad.sum(0, keepdim=True) if ctx.x_steps < len(grad) else grad
-        return grad_x, grad_z, *sums, None
+        z, gamma, leak1, weight1, bias1, leak2, weight2, bias2 = ctx.saved_tensors
+        conf, tokens, space = ctx.conf, grad.shape[0] * grad.shape[1], _Space()
+        grad_z, grad_gamma = torch.empty_like(z), torch.zeros_like(gamma)
+        halves = (
+            _Half("1", leak1, conf.neuron1, ctx.maps[0], bias1, weight1, space, tokens),
+            _Half("2", leak2, conf.neuron2, ctx.maps[1], bias2, weight2, space, tokens),
+        )
+        for cut in _tiles(z, weight1, conf.steps):
+            _backward(z[:, cut], grad[:, cut], grad_z[:, cut], gamma, grad_gamma, *halves, conf, space)
+        grad_x = grad.sum(0, keepdim=True) if ctx.x_steps < conf.steps else grad
+        return grad_x, grad_z, grad_gamma, *(each for half in halves for each in half.gradients()), None
 
 
-def _fired(x: Tensor, leak: float, p: LIFParameters) -> Tensor:
-    """The spikes of x (T, P, C) from rest, as bytes (T P, C)."""
-    return retrace(x, x.new_zeros(()), leak, p).spikes.to(torch.int8).flatten(0, 1)
+class _Half:
+    """A neuron and the map that it feeds: tile by tile forward and, in the backward pass, back after that.
+
+    What the gradient of the weights is made of is collected, as bytes, for one product at the end.
+    `tokens` says of how many; 0 in the forward pass.
+    """
+
+    def __init__(self, name, leak, p: LIFParameters, spike_map: SpikeMap, bias, weight, space, tokens=0):
+        self.name, self.leak, self.p, self.map, self.bias = name, leak.item(), p, spike_map, bias
+        self.outputs, self.inputs = weight.shape
+        self.space, self.seen, self.units = space, 0, []
+        if tokens:
+            self.back = GradientMap(weight)
+            self.tokens = torch.empty(tokens, self.inputs, dtype=torch.int8)
+            self.whole = torch.empty(tokens, self.outputs, dtype=torch.int16)
+            self.grad_leak = torch.zeros_like(leak)
+            self.grad_bias = None if bias is None else torch.zeros_like(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Current (T, P, C_in) of a tile -> what the map makes of its spikes, (T P, C_out)."""
+        self.x = x
+        self.run = Trace(*(self.space(part + self.name, *x.shape) for part in Trace._fields))
+        retrace(x, None, self.leak, self.p, into=self.run)
+        self.rows = slice(self.seen, self.seen + len(x) * x.shape[1])
+        spikes = self.run.spikes.flatten(0, 1)
+        if hasattr(self, "back"):
+            self.seen = self.rows.stop
+            spikes = self.tokens[self.rows].copy_(spikes)
+        out = self.space("out" + self.name, len(spikes), self.outputs)
+        return self.map(spikes.to(torch.int8), self.bias, out)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        """Gradient of that (T P, C_out) -> gradient of the current (T, P, C_in)."""
+        if self.grad_bias is not None:
+            self.grad_bias += grad.sum(0)
+        planes, unit = round_tokens(grad, self.whole[self.rows])
+        self.units.append(unit)
+        back = self.space("back" + self.name, len(grad), self.inputs)
+        back = self.back(planes, unit, back).view(self.x.shape)
+        spare = self.space("spare" + self.name, *back.shape)
+        back_through_time(self.run, back, None, self.leak, self.p, out=back, spare=spare)
+        self.grad_leak += leak_slope(self.run, self.x, back, self.p)
+        return back.mul_(self.leak) if self.p.decay_input else back
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of the leak, the weight and the bias."""
+        planes = self.whole.view(torch.int8)
+        return self.grad_leak, weight_gradient(planes, torch.cat(self.units), self.tokens), self.grad_bias
 
 
-def _backward(z, grad, grad_z, parameters, sums, maps, conf: _Settings) -> None:
-    """Fills the gradient of a tile of z, and adds the tile's share to those of the parameters."""
-    gamma, leak1, weight1, bias1, leak2, weight2, bias2 = parameters
-    steps, rest = conf.steps, z.new_zeros(())
-    current = z.expand(steps, -1, -1)
-    run1 = retrace(current, rest, leak1.item(), conf.neuron1)
-    tokens1 = run1.spikes.to(torch.int8).flatten(0, 1)
-    wide = maps[0][0](tokens1, bias1)
-    active = functional.gelu(wide).unflatten(0, (steps, -1))
-    run2 = retrace(active, rest, leak2.item(), conf.neuron2)
-    tokens2 = run2.spikes.to(torch.int8).flatten(0, 1)
-    out = maps[1][0](tokens2, bias2).unflatten(0, grad.shape[:2])
+def _branch(z: Tensor, half1: _Half, half2: _Half, steps: int, space: _Space) -> tuple[Tensor, Tensor]:
+    """A tile (T or 1, P, C) -> what the first map makes, (T P, intermediate), and the second, (T, P, C)."""
+    wide = half1.forward(z.expand(steps, -1, -1))
+    active = torch.ops.aten.gelu.out(wide, out=space("active", *wide.shape))
+    return wide, half2.forward(active.unflatten(0, (steps, -1))).unflatten(0, (steps, -1))
+
+
+def _amplitude(z: Tensor, shortcut: str, space: _Space) -> Tensor:
+    return torch.abs(z, out=space("amplitude", *z.shape)) if shortcut == "abs" else z
+
+
+def _backward(
+    z, grad, grad_z, gamma, grad_gamma, half1: _Half, half2: _Half, conf: _Settings, space: _Space
+) -> None:
+    """Fills the gradient of a tile of z, and adds the tile's share to that of gamma."""
+    wide, out = _branch(z, half1, half2, conf.steps, space)
     # y = x + gamma amplitude out
-    out.mul_(grad)
-    grad_out, amplitude = grad * gamma, _amplitude(z, conf.shortcut)
-    if amplitude is None:
-        sums[0] += out.sum((0, 1))
-    else:
-        sums[0] += (out * amplitude).sum((0, 1))
-        grad_out.mul_(amplitude)
-        out.mul_(gamma)
+    grad_out = torch.mul(grad, gamma, out=space("grad_out", *grad.shape))
+    product = torch.mul(out, grad, out=space("product", *grad.shape))
+    if conf.shortcut != "off":
+        amplitude = _amplitude(z, conf.shortcut, space)
+        product.mul_(amplitude)
+        # dy/dz of the amplitude: gamma grad out, with the sign of z
+        out.mul_(grad_out)
         if conf.shortcut == "abs":
-            out.mul_(z.sign())
-    grad_active = _through_map(grad_out.flatten(0, 1), tokens2, maps[1][1], sums[5], sums[6])
-    grad_active = grad_active.unflatten(0, (steps, -1))
-    _through_neuron(run2, active, grad_active, leak2, conf.neuron2, sums[4])
-    grad_wide = torch.ops.aten.gelu_backward(grad_active.flatten(0, 1), wide)
-    grad_current = _through_map(grad_wide, tokens1, maps[0][1], sums[2], sums[3]).unflatten(0, (steps, -1))
-    _through_neuron(run1, current, grad_current, leak1, conf.neuron1, sums[1])
-    if amplitude is not None:
+            out.mul_(torch.sign(z, out=space("sign", *z.shape)))
+        grad_out.mul_(amplitude)
+    grad_gamma += product.sum((0, 1))
+    grad_active = half2.backward(grad_out.flatten(0, 1)).flatten(0, 1)
+    grad_wide = space("active", *wide.shape)
+    torch.ops.aten.gelu_backward.grad_input(grad_active, wide, grad_input=grad_wide)
+    grad_current = half1.backward(grad_wide)
+    if conf.shortcut != "off":
         grad_current.add_(out)
     if len(z) == 1:
         torch.sum(grad_current, 0, keepdim=True, out=grad_z)
     else:
         grad_z.copy_(grad_current)
-
-
-def _through_map(grad, tokens, back: GradientMap, weight_sum: Tensor, bias_sum: Tensor | None) -> Tensor:
-    rounded = RoundedTokens(grad)
-    rounded.add_weight_gradient(tokens, weight_sum)
-    if bias_sum is not None:
-        bias_sum += grad.sum(0)
-    return back(rounded)
-
-
-def _through_neuron(run, x, grad, leak: Tensor, p: LIFParameters, leak_sum: Tensor) -> None:
-    """Turns the gradient of spikes (T, P, C) into that of the current."""
-    back_through_time(run, grad, None, leak.item(), p, out=grad)
-    leak_sum += leak_slope(run, x, grad, p)
-    if p.decay_input:
-        grad.mul_(leak)

@@ -154,13 +154,18 @@ def _integrate(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> 
 
 
 def _run(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters, h, s, after) -> None:
-    """Fills h, s and after, of each step the potentials before the reset, the spikes, and those after it."""
+    """Fills h, s and after, of each step the potentials before the reset, the spikes, and those after it.
+
+    The last of `after` may be None: it isn't worked out then.
+    """
     for current, ht, st, left in zip(x, h, s, after, strict=True):
         if p.decay_input:
             torch.lerp(u, current, leak, out=ht)
         else:
             torch.mul(u, 1 - leak, out=ht).add_(current)
         torch.ge(ht, p.threshold - p.rest, out=st)
+        if left is None:
+            continue
         if p.v_reset is None:
             u = torch.add(ht, st, alpha=-p.threshold, out=left)
         else:
@@ -173,11 +178,12 @@ class _FusedLIF(torch.autograd.Function):
     With g_t the gradient that reaches u_t (the potential after the reset of step t) from later steps, q_t the
     one that reaches the spike S_t, and d_t the surrogate derivative at H_t:
 
-        hard reset  u_t = H_t (1 - S_t)     dL/dH_t = g_t (1 - S_t) + (q_t - g_t H_t) d_t
-        soft reset  u_t = H_t - V_th S_t    dL/dH_t = g_t           + (q_t - g_t V_th) d_t
+        dL/dH_t = q_t d_t + g_t m_t,  m_t = du_t/dH_t
+        hard reset  u_t = H_t (1 - S_t)     m_t = 1 - S_t - H_t d_t
+        soft reset  u_t = H_t - V_th S_t    m_t = 1 - V_th d_t
 
-    (detached reset: only q_t is multiplied by d_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t
-    and dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
+    (detached reset: no d_t in m_t), then g_{t-1} = (1 - leak) dL/dH_t, dL/dX_t = leak dL/dH_t and
+    dL/dleak = sum_t dL/dH_t (X_t - u_{t-1}); where the input does not decay, dL/dH_t and -u_{t-1}.
 
     Only the input is kept: to run a piece of the neurons again takes about as long as to store and read their
     potentials and spikes, and no memory.
@@ -222,24 +228,29 @@ class Trace(NamedTuple):
     before: Tensor
 
 
-def retrace(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> Trace:
+def retrace(
+    x: Tensor, u: Tensor | None, leak: Tensor | float, p: LIFParameters, into: Trace | None = None
+) -> Trace:
     """T steps of the neuron, all of it kept, without a gradient.
 
     Args:
         x: input current (T, ...).
-        u: potential above rest before the first step, (...).
+        u: potential above rest before the first step, (...); None for rest.
         leak: 1 / tau; that of `p` plays no part.
         p: parameters.
+        into: tensors to fill, where there are some already.
 
     >>> run = retrace(torch.tensor([[1.0], [1.5]]), torch.zeros(1), 0.5, DEFAULT)
     >>> run.h.flatten().tolist(), run.spikes.flatten().tolist(), run.before.flatten().tolist()
     ([0.5, 1.0], [0.0, 1.0], [0.0, 0.5])
     """
-    h, s, before = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(3))
-    before[0] = u
-    last = torch.empty_like(before[0])
-    _run(x, before[0], leak, p, h.unbind(), s.unbind(), [*before[1:].unbind(), last])
-    return Trace(h, s, before)
+    if into is None:
+        into = Trace(*(torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(3)))
+    h, s, before = into
+    before[0] = 0 if u is None else u
+    # Nothing asks for the potential after the last step.
+    _run(x, before[0], leak, p, h.unbind(), s.unbind(), [*before[1:].unbind(), None])
+    return into
 
 
 def back_through_time(
@@ -249,30 +260,41 @@ def back_through_time(
     leak: Tensor | float,
     p: LIFParameters,
     out: Tensor,
+    spare: Tensor | None = None,
 ) -> Tensor:
     """Fills `out` with dL/dH_t of every step, and returns dL/du before the first one.
 
-    `grad_last` is the gradient of the last potential, None if it has none; dL/dH_t comes out in the units of
-    `grad_spikes`. `out` may be `grad_spikes` itself.
+    Args:
+        run: of the T steps; h and spikes are used up.
+        grad_spikes: (T, ...).
+        grad_last: gradient of the last potential, (...); None if it has none.
+        leak, p: as of `retrace`.
+        out: (T, ...), may be `grad_spikes` itself.
+        spare: memory to work in, (T, ...).
     """
-    slopes, g, keep = p.surrogate.derivative(run.h - (p.threshold - p.rest)), grad_last, 1 - leak
+    slopes = p.surrogate.derivative_(torch.sub(run.h, p.threshold - p.rest, out=spare))
+    torch.mul(grad_spikes, slopes, out=out)
+    steps = len(out) if grad_last is not None else len(out) - 1
+    passed = _reset_slopes(run.h[:steps], run.spikes[:steps], slopes[:steps], p)
+    g, at = grad_last, run.h[-1]
     for t in reversed(range(len(out))):
-        q, ht, to = grad_spikes[t], run.h[t], out[t]
-        if g is None:
-            g = torch.mul(q, slopes[t], out=to) * keep
-            continue
-        if not p.detach_reset:
-            if p.v_reset is None:
-                q = torch.add(q, g, alpha=-p.threshold)
-            else:
-                q = torch.addcmul(q, g, ht, value=-1)
-        if p.v_reset is not None:
-            g = torch.addcmul(g, g, run.spikes[t], value=-1)
-        g = torch.addcmul(g, q, slopes[t], out=to) * keep
+        if g is not None:
+            out[t].addcmul_(g, passed[t])
+        g = torch.mul(out[t], 1 - leak, out=at)
     return g
 
 
+def _reset_slopes(h: Tensor, spikes: Tensor, slopes: Tensor, p: LIFParameters) -> Tensor:
+    """m_t = du_t / dH_t; uses the spikes up."""
+    if p.v_reset is None:
+        return spikes.fill_(1) if p.detach_reset else torch.mul(slopes, -p.threshold, out=spikes).add_(1)
+    if not p.detach_reset:
+        spikes.addcmul_(h, slopes)
+    return spikes.neg_().add_(1)
+
+
 def leak_slope(run: Trace, x: Tensor, grad_h: Tensor, p: LIFParameters) -> Tensor:
-    """dL/dleak of dL/dH_t; uses the trace up."""
-    current = torch.sub(x, run.before, out=run.h) if p.decay_input else run.before.neg_()
-    return current.mul_(grad_h).sum()
+    """dL/dleak of dL/dH_t."""
+    grad_h, before = grad_h.reshape(-1), run.before.reshape(-1)
+    back = torch.dot(grad_h, before)
+    return torch.dot(grad_h, x.reshape(-1)) - back if p.decay_input else -back
