@@ -146,8 +146,9 @@ class _MaskedNorm(torch.autograd.Function):
         scale = (weight * inverse).to(x.dtype)
         shift = (bias - mean * inverse * weight).to(x.dtype)
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        for x_, real_, y_ in pieces(x, real, y):
-            torch.addcmul(shift, x_, scale, out=y_).mul_(real_[:, None])
+        for x_, y_ in pieces(x, y):
+            torch.addcmul(shift, x_, scale, out=y_)
+        y.index_fill_(0, _padding(real), 0.0)
         ctx.save_for_backward(x, real, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
@@ -156,10 +157,11 @@ class _MaskedNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor, *_):
         x, real, weight, mean, inverse = ctx.saved_tensors
-        center = mean.to(x.dtype)
+        center, buffer = mean.to(x.dtype), None
         sums = []
         for x_, real_, grad_ in pieces(x, real, grad):
-            sums.append((real_ @ grad_, real_ @ (x_ - center).mul_(grad_)))
+            buffer = torch.empty_like(x_) if buffer is None else buffer[: len(x_)]
+            sums.append((real_ @ grad_, real_ @ torch.sub(x_, center, out=buffer).mul_(grad_)))
         of_grad, of_product = (torch.stack(parts).double().sum(0) for parts in zip(*sums, strict=True))
         grad_bias, grad_weight = of_grad, of_product * inverse
         count, scale = real.sum(dtype=torch.float64), weight * inverse
@@ -168,21 +170,28 @@ class _MaskedNorm(torch.autograd.Function):
         parts = (scale, slope, -scale * grad_bias / count - slope * mean)
         scale, slope, shift = (part.to(x.dtype) for part in parts)
         grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        for x_, real_, grad_, out in pieces(x, real, grad, grad_x):
-            torch.addcmul(shift, x_, slope, out=out).addcmul_(grad_, scale).mul_(real_[:, None])
+        for x_, grad_, out in pieces(x, grad, grad_x):
+            torch.addcmul(shift, x_, slope, out=out).addcmul_(grad_, scale)
+        grad_x.index_fill_(0, _padding(real), 0.0)
         return grad_x, None, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
 
 
 def _real_statistics(x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (C) of the rows of x (K, C) whose `real` (K) is 1, in fp64; piece by piece (Chan)."""
-    counts, means, squares = [], [], []
+    counts, means, squares, buffer = [], [], [], None
     for x_, real_ in pieces(x, real):
+        buffer = torch.empty_like(x_) if buffer is None else buffer[: len(x_)]
         counts.append(real_.sum())
         means.append((real_ @ x_) / counts[-1].clamp(min=1))
-        squares.append(real_ @ (x_ - means[-1]).square_())
+        squares.append(real_ @ torch.sub(x_, means[-1], out=buffer).square_())
     count, of_piece, square = (torch.stack(parts).double() for parts in (counts, means, squares))
     mean = (count @ of_piece) / count.sum()
     return mean, (square.sum(0) + count @ (of_piece - mean).square()) / count.sum()
+
+
+def _padding(real: Tensor) -> Tensor:
+    """Rows whose `real` (K) is 0."""
+    return (real == 0).nonzero().squeeze(1)
 
 
 def pieces(*tensors: Tensor):
