@@ -24,11 +24,13 @@ KINDS = {
 SIZES = {"paper": (None, 4), "small": (Path("conf/spikevoice_small.yaml"), 8)}
 
 
-def voice(kind: str, size: str) -> SpikeVoice:
-    """A voice of `KINDS` and `SIZES`; fresh, as no time here depends on the weights."""
+def voice(kind: str, size: str) -> tuple[SpikeVoice, SpikeVoiceLoss, float]:
+    """A voice of `KINDS` and `SIZES`, its loss and `prior_scale`; fresh, no time depends on the weights."""
     file = SIZES[size][0]
     config = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["tts_conf"] if file else {}
-    return SpikeVoice.from_config({"vocab_size": SYMBOLS, "n_mels": MELS, **config, **KINDS[kind][1]})
+    loss, prior_scale = SpikeVoiceLoss(config.pop("loss_weights", None)), config.pop("prior_scale", 1.0)
+    config = {"vocab_size": SYMBOLS, "n_mels": MELS, **config, **KINDS[kind][1]}
+    return SpikeVoice.from_config(config, str(file)), loss, prior_scale
 
 
 def speech(utterances: int) -> dict[str, torch.Tensor]:
@@ -49,14 +51,14 @@ def speech(utterances: int) -> dict[str, torch.Tensor]:
 
 def train_step(kind: str, size: str):
     """A function that takes a training step: aligner, voice, all losses, backward, clipping and Adam."""
-    model, loss = voice(kind, size).train(), SpikeVoiceLoss()
+    model, loss, prior_scale = voice(kind, size)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98))
     batch = speech(SIZES[size][1])
     text, mel = (batch["text"], batch["text_lengths"]), (batch["mel"], batch["mel_lengths"])
 
     def step():
         optimiser.zero_grad()
-        alignment, durations = learned_durations(model, *text, *mel)
+        alignment, durations = learned_durations(model, *text, *mel, prior_scale)
         heard = [average_by_duration(batch[name], durations) for name in ("pitch", "energy")]
         said = model(*text, *mel, durations, *heard, alignment=alignment)
         loss(said, batch["text_lengths"], *mel, *heard)[0].backward()

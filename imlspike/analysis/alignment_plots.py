@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from imlspike.analysis.cepstrum import mel_powers, power_spectrum
-from imlspike.analysis.plots import INK, PALE, _figure
+from imlspike.analysis.plots import INK, PALE, drawing
 from imlspike.data.labels import Phone
 
 SHIFTS = 200  # columns of the spectrogram in a second
@@ -33,7 +33,7 @@ def plot_boundaries(
     powers = mel_powers(power_spectrum(part, sampling_rate, sampling_rate // SHIFTS), sampling_rate)
     level = 10 * np.log10(powers + 1e-12)
     loudest = level.max()
-    with _figure(path, len(systems), 1.9 * len(systems) + 0.5, 11.0, sharex=True) as (figure, axes):
+    with drawing(path, len(systems), 1.9 * len(systems) + 0.5, 11.0, sharex=True) as (figure, axes):
         for axis, (name, symbols) in zip(axes, systems.items(), strict=True):
             options = dict(extent=(0, seconds, 0, len(level)), origin="lower", cmap="magma")
             axis.imshow(level, aspect="auto", vmin=loudest - 70, vmax=loudest, **options)
@@ -52,7 +52,7 @@ def plot_boundaries(
 def plot_errors(errors: Sequence[float], path, widest: float = 150.0) -> None:
     """Histogram of boundary errors in ms; those beyond `widest` are counted at its ends."""
     far = np.abs(errors)
-    with _figure(path, 1, 2.6) as (_, (axis,)):
+    with drawing(path, 1, 2.6) as (_, (axis,)):
         axis.hist(np.clip(errors, -widest, widest), bins=np.arange(-widest, widest + 1, 10), color="C0")
         for end in (-40, 40):
             axis.axvline(end, color=PALE, linewidth=1)

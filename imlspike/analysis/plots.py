@@ -14,7 +14,7 @@ INK, PALE = "#1f2937", "#d1d5db"
 
 
 @contextmanager
-def _figure(path, rows: int, height: float, width: float = 7.5, **options) -> Iterator[tuple]:
+def drawing(path, rows: int, height: float, width: float = 7.5, **options) -> Iterator[tuple]:
     """(figure, axes as a list) to draw on; saved to `path` at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def plot_firing_rates(layers: Mapping[str, LayerSpikes], path) -> None:
     for name, layer in layers.items():
         role, depth = split_name(name)
         roles.setdefault(role, []).append((depth or 0, layer))
-    with _figure(path, 2, 5.2, sharex=True, height_ratios=(3, 2)) as (_, (top, bottom)):
+    with drawing(path, 2, 5.2, sharex=True, height_ratios=(3, 2)) as (_, (top, bottom)):
         for number, (role, points) in enumerate(roles.items()):
             depths = [depth for depth, _ in points]
             style = _style(number)
@@ -84,7 +84,7 @@ def plot_rates_by_module(
     """
     highest = max(layer.rate for roles in modules.values() for role in roles.values() for _, layer in role)
     sizes = [max(2.0, 1 + 0.5 * len(roles)) for roles in modules.values()]
-    with _figure(path, len(modules), 0.55 * sum(sizes) + 0.6, height_ratios=sizes) as (_, axes):
+    with drawing(path, len(modules), 0.55 * sum(sizes) + 0.6, height_ratios=sizes) as (_, axes):
         for axis, (title, roles) in zip(axes, modules.items(), strict=True):
             for number, (role, points) in enumerate(roles.items()):
                 depths, rates = zip(*((depth, 100 * layer.rate) for depth, layer in points), strict=True)
@@ -115,7 +115,7 @@ def plot_raster(
     """
     shown = [list(rasters)[i] for i in _evenly(len(rasters), layers)]
     prefix = "encoder." if all(name.startswith("encoder.") for name in rasters) else ""
-    with _figure(path, len(shown), 0.95 * len(shown) + 0.8, sharex=True) as (figure, axes):
+    with drawing(path, len(shown), 0.95 * len(shown) + 0.8, sharex=True) as (figure, axes):
         for axis, name in zip(axes, shown, strict=True):
             counts = rasters[name]
             counts = counts.reshape(-1, *counts.shape[-2:])[0] if counts.dim() < 4 else counts[0].flatten(1)
@@ -143,7 +143,7 @@ def plot_spectrograms(sounds: Mapping[str, Sequence], sampling_rate: int, path, 
     import numpy as np
 
     window = 1 << (sampling_rate // 40 - 1).bit_length()
-    with _figure(path, len(sounds), 1.15 * len(sounds) + 0.7, sharex=True) as (figure, axes):
+    with drawing(path, len(sounds), 1.15 * len(sounds) + 0.7, sharex=True) as (figure, axes):
         loudest = None
         for axis, (name, samples) in zip(axes, sounds.items(), strict=True):
             padded = np.pad(np.asarray(samples, dtype=np.float64), window // 2)
@@ -179,7 +179,7 @@ def plot_learning_curves(
     errors = [key for key in ("cer_ctc", "cer") if _has(trainings, key)][:1] if panels is None else []
     shown = [("loss", "loss"), *((key, what) for key, what in panels or () if _has(trainings, key))]
     rows = len(shown) + len(errors)
-    with _figure(path, rows, (3.0 if panels is None else 2.0) * rows, sharex=True) as (_, axes):
+    with drawing(path, rows, (3.0 if panels is None else 2.0) * rows, sharex=True) as (_, axes):
         for number, (name, epochs) in enumerate(trainings.items()):
             style = dict(color=f"C{number % 10}", linewidth=1.4)
             for axis, (key, _what) in zip(axes, shown, strict=False):

@@ -242,6 +242,7 @@ class Measure:
 
 
 _CREPE = ("torchcrepe", "librosa")
+_NOT_IN_SCORES = ("onnxruntime", "pyworld", "resemblyzer", "torchmetrics")  # of the extras
 MEASURES = {
     "pesq": Measure("PESQ", pesq, True, 2, "wideband PESQ (P.862.2) at 16 kHz, 1.04 to 4.64", ("pesq",)),
     "visqol": Measure("ViSQOL", visqol, True, 2, "ViSQOL v3, audio mode at 48 kHz, 1 to 4.73", ("visqol",)),
@@ -271,6 +272,7 @@ def why_not(key: str, measures: Mapping[str, Measure] = MEASURES) -> str:
         try:
             importlib.import_module(module)
         except Exception as error:  # a library that breaks at its import is missing as well
-            way_out = "install it by: pip install 'imlspike[scores]'"
+            package = module if module in _NOT_IN_SCORES else "'imlspike[scores]'"
+            way_out = f"install it by: pip install {package}"
             return f"{module} can't be imported ({type(error).__name__}: {error}); {way_out}"
     return measures[key].lacks()

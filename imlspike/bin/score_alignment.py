@@ -47,7 +47,7 @@ def main(argv=None) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"score-alignment: {error}", file=sys.stderr)
         return 1
-    print(f"{boundaries_table({report['set']: report})}\n\nalignment: {' '.join(map(str, files))}")
+    print(f"{text_of(report)}\nalignment: {' '.join(map(str, files))}")
     return 0
 
 
@@ -77,7 +77,10 @@ def score(args) -> tuple[dict, list[Compared], tuple]:
     if not utterances:
         raise ValueError(f"{args.data_dir}: holds no utterance; there is nothing to align")
     labels = find_labels(args.labels)
-    check_labelled([utterance.id for utterance in utterances], labels, args.labels)
+    without = [utterance.id for utterance in utterances if utterance.id not in labels]
+    if len(without) == len(utterances):
+        check_labelled(without, labels, args.labels)
+    utterances = [utterance for utterance in utterances if utterance.id in labels]
     rate = audio_format(utterances[0].wav, utterances[0].id).sampling_rate
     find, rate, hop = open_aligner(args, rate)
     compared, found, progress = [], {}, Progress("utterances aligned")
@@ -100,6 +103,7 @@ def score(args) -> tuple[dict, list[Compared], tuple]:
         "aligner": str(args.model or args.durations),
         "sampling_rate": rate,
         "hop_length": hop,
+        "without_labels": without,
     }
     return report | summary, compared, (shown, wave, rate, *found[shown])
 
@@ -136,13 +140,21 @@ def typical(summary: dict) -> str:
     return min(known, key=lambda name: abs(medians[name] - summary["median_ms"]))
 
 
+def text_of(report: dict) -> str:
+    """The table, and which utterances are not in it."""
+    text, without = boundaries_table({report["set"]: report}) + "\n", report["without_labels"]
+    if without:
+        text += f"\nLeft out, for there is no label file of them: {' '.join(without)}.\n"
+    return text
+
+
 def write(report: dict, compared: Sequence[Compared], shown: tuple, output_dir: Path) -> list[Path]:
     """Write the files, whole or not at all; returns them."""
     output_dir.mkdir(parents=True, exist_ok=True)
     name, wave, rate, own, labelled = shown
     texts = {
         "alignment.json": json.dumps(report, indent=1, ensure_ascii=False) + "\n",
-        "alignment.md": boundaries_table({report["set"]: report}) + "\n",
+        "alignment.md": text_of(report),
     }
     for file, text in texts.items():
         with atomic_write(output_dir / file) as out:

@@ -10,8 +10,8 @@ from imlspike.neurons.kernels import library, round_rows
 # Whole numbers of 16 bits are split into two signed bytes, high * 256 + low. The largest leaves room for the
 # rounding of a quotient.
 LARGEST = 127 * 256
-# In the gradient of the weights the spikes of a token whose unit is 2 ** k times smaller than the largest weigh
-# 2 ** (6 - k): with binary spikes these are bytes still.
+# In the gradient of the weights the spikes of a token whose unit is 2 ** k times smaller than the largest
+# weigh 2 ** (6 - k): with binary spikes these are bytes still.
 OCTAVES = 6
 # Fewer tokens aren't worth it. Low, so that a recording in pieces is decoded as it is in one.
 LEAST_TOKENS = 32
@@ -39,8 +39,8 @@ class SpikeLinear(nn.Linear):
 
     In the backward pass the gradient that arrives is rounded to 15 to 16 bits of the largest one of its token
     (for the gradient of the weights, that of a token whose largest is less than 1/64 of all tokens' largest,
-    to as many bits of that 64th), the weights to 16 bits as before but by input channel. Of normally distributed gradients, what comes out is off by less than
-    2e-4 of its norm.
+    to as many bits of that 64th), the weights to 16 bits as before but by input channel. Of normally
+    distributed gradients, what comes out is off by less than 2e-4 of its norm.
 
     Elsewhere, in other types, under autocast, when exporting, and for fewer than 32 tokens, it is
     `torch.nn.Linear`. Inputs that are no zeros and ones are not checked for: they would be cut to bytes.

@@ -133,7 +133,7 @@ class _Half:
     """
 
     def __init__(self, leak, p: LIFParameters, spike_map: SpikeMap, weight, bias, tokens: int):
-        self.leak, self.p, self.map, self.bias = leak.item(), p, spike_map, bias
+        self.leak, self.p, self.map, self.bias = leak, p, spike_map, bias
         self.back = GradientMap(weight)
         outputs, inputs = weight.shape
         self.tokens = torch.empty(tokens, inputs, dtype=torch.int8)

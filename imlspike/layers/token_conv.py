@@ -1,5 +1,7 @@
 """Convolutions along the tokens of sequences whose channels come last, with and without a norm to fold."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +23,8 @@ class TokenConv(nn.Conv1d):
         in_channels, out_channels: C_in, C_out.
         kernel: tokens in a window, odd.
         bias: add one.
-        binary: what comes in are zeros and ones, unchecked: the product is that of `SpikeLinear`.
+        levels: what comes in are whole numbers from 0 to so many (at most 127), unchecked: the products are
+            `SpikeLinear`'s; but for the weights' gradient, where it is more than 1. 0: any numbers.
 
     Raises:
         ValueError: an even kernel, which has no middle.
@@ -35,19 +38,19 @@ class TokenConv(nn.Conv1d):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 1, bias: bool = True, binary: bool = False
+        self, in_channels: int, out_channels: int, kernel: int = 1, bias: bool = True, levels: int = 0
     ):
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"a convolution's kernel must be odd, got {kernel}")
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
-        self.binary = binary
+        self.levels = levels
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
         """See the class; the layout plays no part."""
         # A token after the other in a row of the weights, as in the windows.
         weight, kernel = self.weight.transpose(1, 2).flatten(1), self.kernel_size[0]
-        if self.binary and _worthwhile(x, weight):
-            return _SpikeConv.apply(x, weight, self.bias)
+        if self.levels and _worthwhile(x, weight):
+            return (_SpikeConv if self.levels == 1 else _CountConv).apply(x, weight, self.bias)
         plain = kernel == 1 or torch.compiler.is_compiling()  # exporters want plain operations
         return F.linear(windows(x, kernel) if plain else _Windows.apply(x, kernel), weight, self.bias)
 
@@ -102,6 +105,28 @@ class _SpikeConv(torch.autograd.Function):
         return None if grad_windows is None else _from_windows(grad_windows, ctx.kernel), *others
 
 
+class _CountConv(_SpikeConv):
+    """The same of whole numbers, which don't leave the room in a byte that the weights' gradient needs."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        seen, weight = ctx.saved_tensors
+        needs_spikes, needs_weight, needs_bias = ctx.needs_input_grad
+        asked = _Asked(ctx.saved_tensors, (needs_spikes, False, needs_bias))
+        grad_windows, _, grad_bias = _SpikeLinear.backward(asked, grad)
+        grad_weight = grad.flatten(0, -2).t() @ seen.to(grad.dtype) if needs_weight else None
+        grad_spikes = None if grad_windows is None else _from_windows(grad_windows, ctx.kernel)
+        return grad_spikes, grad_weight, grad_bias
+
+
+class _Asked(NamedTuple):
+    """What `SpikeLinear`'s backward pass looks at."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+
 class NormedConv(nn.Module):
     """A `TokenConv` and a masked batch norm, which folds into it for inference.
 
@@ -110,7 +135,7 @@ class NormedConv(nn.Module):
     Args:
         in_channels, out_channels, kernel: of `TokenConv`.
         gain: first scale of the norm.
-        binary: of `TokenConv`.
+        levels: of `TokenConv`.
 
     Forward: x (T, B, N, C_in), zero at padding, and the `Layout` of its tokens -> (T, B, N, C_out); what
     stands at padding has no meaning.
@@ -122,10 +147,10 @@ class NormedConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 1, gain: float = 1.0, binary: bool = False
+        self, in_channels: int, out_channels: int, kernel: int = 1, gain: float = 1.0, levels: int = 0
     ):
         super().__init__()
-        self.conv = TokenConv(in_channels, out_channels, kernel, bias=False, binary=binary)
+        self.conv = TokenConv(in_channels, out_channels, kernel, bias=False, levels=levels)
         self.norm = MaskedBatchNorm(out_channels)
         nn.init.constant_(self.norm.weight, gain)
 
@@ -137,7 +162,7 @@ class NormedConv(nn.Module):
     def folded(self) -> TokenConv:
         """The one convolution that equals this one in evaluation."""
         weight = self.conv.weight
-        conv = TokenConv(weight.shape[1], weight.shape[0], weight.shape[2], binary=self.conv.binary)
+        conv = TokenConv(weight.shape[1], weight.shape[0], weight.shape[2], levels=self.conv.levels)
         conv.to(device=weight.device, dtype=weight.dtype)
         scale, shift = self.norm.affine_map()
         conv.weight.copy_(scale[:, None, None] * weight)

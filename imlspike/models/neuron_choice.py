@@ -27,7 +27,8 @@ class NeuronChoice:
     Attributes:
         time: length of the time axis: T, or 1 for ``imls`` and ``none``.
         spiking: False for ``none``.
-        binary: what the neurons send are zeros and ones: True for ``lif`` and ``plif``.
+        levels: the neurons send whole numbers from 0 to so many: 1 for ``lif`` and ``plif``, `steps` for
+            ``imls`` if its amplitude is ``unit``; 0: other numbers.
 
     Raises:
         ValueError: an unknown kind or argument (the nearest right one is named), or steps below 1.
@@ -42,8 +43,10 @@ class NeuronChoice:
         if steps < 1 or steps != int(steps):
             raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
         self.kind, self.steps, self.conf = kind, int(steps), dict(conf or {})
-        self.spiking, self.binary = kind != "none", kind in ("lif", "plif")
-        self.time = self.steps if self.binary else 1
+        self.spiking, stepwise = kind != "none", kind in ("lif", "plif")
+        self.time = self.steps if stepwise else 1
+        whole = kind == "imls" and self.conf.get("amplitude", "unit") == "unit" and self.steps < 128
+        self.levels = 1 if stepwise else self.steps if whole else 0
         known = constructor_keys(_CLASSES[kind]) - _NOT_OFFERED if self.spiking else set()
         for key in self.conf:
             if key not in known:

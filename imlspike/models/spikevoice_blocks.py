@@ -56,12 +56,12 @@ class SpikeVoiceBlock(nn.Module):
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in mixers)
         self.neuron = neurons()
         self.expand = (
-            NormedConv(channels, hidden, kernel, GAIN, neurons.binary)
+            NormedConv(channels, hidden, kernel, GAIN, neurons.levels)
             if neurons.spiking
             else TokenConv(channels, hidden, kernel)
         )
         self.hidden_neuron = neurons(nn.ReLU())
-        self.project = TokenConv(hidden, channels, binary=neurons.binary)
+        self.project = TokenConv(hidden, channels, levels=neurons.levels)
         self.last_norm, self.dropout = layer_norm(channels, neurons), StepDropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -101,8 +101,8 @@ class SpikeVoiceStack(nn.Module):
         neurons: NeuronChoice,
     ):
         super().__init__()
-        # Steps are told apart where there are any, be it only one.
-        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if neurons.binary else None
+        stepwise = neurons.kind in ("lif", "plif")
+        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if stepwise else None
         self.dropout = StepDropout(dropout)
         arguments = (channels, heads, hidden, kernel, attention, dropout, neurons)
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
@@ -158,7 +158,7 @@ class PostNet(nn.Module):
         first = [neurons()]
         self.neurons = nn.ModuleList(first + [neurons(nn.Tanh()) for _ in pairs[1:]])
         # The last convolution sees means over T, and nothing fires on what it gives.
-        gains = [(gain, neurons.binary)] * (layers - 1) + [(1.0, False)]
+        gains = [(gain, neurons.levels)] * (layers - 1) + [(1.0, 0)]
         self.convs = nn.ModuleList(
             NormedConv(*pair, kernel, *gain) for pair, gain in zip(pairs, gains, strict=True)
         )

@@ -32,7 +32,7 @@ class VariancePredictor(nn.Module):
     def __init__(self, channels: int, kernel: int, dropout: float, neurons: NeuronChoice):
         super().__init__()
         self.neurons = nn.ModuleList([neurons(), neurons(nn.ReLU()), neurons(nn.ReLU())])
-        conv = (channels, channels, kernel, True, neurons.binary)
+        conv = (channels, channels, kernel, True, neurons.levels)
         self.convs = nn.ModuleList(TokenConv(*conv) for _ in range(2))
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in range(2))
         self.dropout, self.out = StepDropout(dropout), nn.Linear(channels, 1)

@@ -211,94 +211,23 @@ class _FusedLIF(torch.autograd.Function):
         return grad_x, grad_u, sum(slopes, torch.zeros_like(leak)) if learned else None, None
 
 
-def fired(x: Tensor, leak: Tensor | float, p: LIFParameters) -> Tensor:
-    """The spikes of T steps from rest as bytes, without a gradient: x (T, ...) -> int8 (T, ...).
-
-    `leak` is 1 / tau; that of `p` plays no part.
-
-    >>> fired(torch.tensor([[1.0], [1.5], [1.0]]), 0.5, DEFAULT).flatten().tolist()
-    [0, 1, 0]
-    """
-    flat = x.flatten(1)
-    if kernels_serve(flat):
-        return integrate(flat, None, leak, p, torch.int8)[0].view(x.shape)
-    return retrace(x, x.new_zeros(()), leak, p).spikes.to(torch.int8)
-
-
-def back_to_current(x: Tensor, grad: Tensor, leak: Tensor | float, p: LIFParameters) -> Tensor | float:
-    """Turns the gradient of the spikes of `fired` (T, ...) into that of x, in place; returns dL/dleak."""
-    flat = x.flatten(1)
-    if kernels_serve(flat) and grad.is_contiguous():
-        return back(flat, None, grad.view(len(x), -1), None, leak, p)[1]
-    run = retrace(x, x.new_zeros(()), leak, p)
-    back_through_time(run, grad, None, leak, p, out=grad)
-    slope = leak_slope(run, x, grad, p)
-    if p.decay_input:
-        grad.mul_(leak)
-    return slope
-
-
 def _backward(x, u, grad_spikes, grad_last, grad_x, grad_u, leak, p: LIFParameters) -> Tensor | None:
     """Fills grad_x and grad_u; returns dL/dleak where the leak is a tensor. The equations are above."""
-    run = retrace(x, u, leak, p)
-    g = back_through_time(run, grad_spikes, grad_last, leak, p, out=grad_x)
+    h, s, before = (torch.empty_like(x) for _ in range(3))
+    before[0] = u
+    _run(x, before[0], leak, p, h.unbind(), s.unbind(), [*before[1:].unbind(), torch.empty_like(u)])
+    slopes, g = p.surrogate.derivative(h - (p.threshold - p.rest)), grad_last
+    torch.mul(grad_spikes, slopes, out=grad_x)
+    passed = _reset_slopes(h, s, slopes, p)
+    for grad_h, m in zip(reversed(grad_x.unbind()), reversed(passed.unbind()), strict=True):
+        g = grad_h.addcmul_(g, m) * (1 - leak)
     grad_u.copy_(g)
-    grad_leak = leak_slope(run, x, grad_x, p) if isinstance(leak, Tensor) else None
+    grad_leak = None
+    if isinstance(leak, Tensor):
+        grad_leak = ((x - before if p.decay_input else -before) * grad_x).sum()
     if p.decay_input:
         grad_x.mul_(leak)
     return grad_leak
-
-
-class Trace(NamedTuple):
-    """Of T steps of a neuron: potentials before the reset, spikes, and u before each step, (T, ...)."""
-
-    h: Tensor
-    spikes: Tensor
-    before: Tensor
-
-
-def retrace(x: Tensor, u: Tensor, leak: Tensor | float, p: LIFParameters) -> Trace:
-    """T steps of the neuron, all of it kept, without a gradient.
-
-    Args:
-        x: input current (T, ...).
-        u: potential above rest before the first step, (...).
-        leak: 1 / tau; that of `p` plays no part.
-        p: parameters.
-
-    >>> run = retrace(torch.tensor([[1.0], [1.5]]), torch.zeros(1), 0.5, DEFAULT)
-    >>> run.h.flatten().tolist(), run.spikes.flatten().tolist(), run.before.flatten().tolist()
-    ([0.5, 1.0], [0.0, 1.0], [0.0, 0.5])
-    """
-    h, s, before = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in range(3))
-    before[0] = u
-    last = torch.empty_like(before[0])
-    _run(x, before[0], leak, p, h.unbind(), s.unbind(), [*before[1:].unbind(), last])
-    return Trace(h, s, before)
-
-
-def back_through_time(
-    run: Trace, grad_spikes: Tensor, grad_last: Tensor | None, leak: Tensor | float, p: LIFParameters, out: Tensor
-) -> Tensor:
-    """Fills `out` with dL/dH_t of every step, and returns dL/du before the first one.
-
-    Args:
-        run: of the T steps; not changed.
-        grad_spikes: (T, ...).
-        grad_last: gradient of the last potential, (...); None if it has none.
-        leak, p: as of `retrace`.
-        out: (T, ...), may be `grad_spikes` itself.
-    """
-    slopes, keep = p.surrogate.derivative(run.h - (p.threshold - p.rest)), 1 - leak
-    torch.mul(grad_spikes, slopes, out=out)
-    steps = len(out) if grad_last is not None else len(out) - 1
-    passed = _reset_slopes(run.h[:steps], run.spikes[:steps], slopes[:steps], p)
-    g = grad_last
-    for t in reversed(range(len(out))):
-        if g is not None:
-            out[t].addcmul_(g, passed[t])
-        g = out[t] * keep
-    return g
 
 
 def _reset_slopes(h: Tensor, spikes: Tensor, slopes: Tensor, p: LIFParameters) -> Tensor:
@@ -308,8 +237,45 @@ def _reset_slopes(h: Tensor, spikes: Tensor, slopes: Tensor, p: LIFParameters) -
     return 1 - (spikes if p.detach_reset else torch.addcmul(spikes, h, slopes))
 
 
-def leak_slope(run: Trace, x: Tensor, grad_h: Tensor, p: LIFParameters) -> Tensor:
-    """dL/dleak of dL/dH_t."""
-    grad_h, before = grad_h.reshape(-1), run.before.reshape(-1)
-    back = torch.dot(grad_h, before)
-    return torch.dot(grad_h, x.reshape(-1)) - back if p.decay_input else -back
+# What a layer that works off a neuron together with what follows it needs; without autograd, from rest.
+
+
+def fired(x: Tensor, leak: float, p: LIFParameters, out: Tensor | None = None) -> Tensor:
+    """The spikes of T steps from rest, as bytes.
+
+    Args:
+        x: input current (T, ...).
+        leak: 1 / tau; that of `p` plays no part.
+        p: parameters.
+        out: int8, contiguous, of as many elements as x; filled, if it's given.
+
+    Returns:
+        int8 of the shape of x.
+
+    >>> fired(torch.tensor([[1.0], [1.5], [1.0]]), 0.5, DEFAULT).flatten().tolist()
+    [0, 1, 0]
+    """
+    flat = x.flatten(1)
+    out = torch.empty(x.shape, dtype=torch.int8, device=x.device) if out is None else out.view(x.shape)
+    if kernels_serve(flat):
+        integrate(flat, None, leak, p, out.view(flat.shape))
+        return out
+    return out.copy_(_integrate(flat, torch.zeros_like(flat[0]), leak, p)[0].view(x.shape))
+
+
+def back_to_current(x: Tensor, grad: Tensor, leak: Tensor, p: LIFParameters) -> Tensor | float:
+    """Turns the gradient of the spikes of `fired` into that of x, in place.
+
+    Args:
+        x: (T, ...).
+        grad: of the spikes, of the shape of x, contiguous.
+        leak, p: as of `fired`, the leak a tensor.
+
+    Returns:
+        dL/dleak.
+    """
+    flat, grad = x.flatten(1), grad.view(len(x), -1)
+    if kernels_serve(flat):
+        return back(flat, None, grad, None, leak, p)[1]
+    rest, none = torch.zeros(2, flat.shape[1], dtype=x.dtype, device=x.device)
+    return _backward(flat, rest, grad.clone(), none, grad, torch.empty_like(rest), leak, p)

@@ -71,7 +71,7 @@ def kernels_serve(x: Tensor) -> bool:
 
 
 def integrate(
-    x: Tensor, u: Tensor | None, leak: Tensor | float, p, dtype: torch.dtype = torch.float32
+    x: Tensor, u: Tensor | None, leak: Tensor | float, p, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """T steps of the neuron: spikes (T, N) and the last potential above rest (N).
 
@@ -80,7 +80,7 @@ def integrate(
         u: potential above rest before the first step (N); None: zero.
         leak: 1 / tau; that of `p` plays no part.
         p: `LIFParameters`.
-        dtype: of the spikes, float32 or int8.
+        out: (T, N) float32 or int8, contiguous, for the spikes; None: float32.
 
     >>> from imlspike.neurons.functional import DEFAULT
     >>> x = torch.tensor([[1.0], [1.5], [1.0]])
@@ -88,8 +88,9 @@ def integrate(
     [[0.0, 1.0, 0.0], [0.5]]
     """
     u = x.new_zeros(x.shape[1]) if u is None else u.clone(memory_format=torch.contiguous_format)
-    spikes = torch.empty(x.shape, dtype=dtype)
-    floats, as_bytes = (spikes.data_ptr(), None) if dtype == torch.float32 else (None, spikes.data_ptr())
+    spikes = torch.empty(x.shape) if out is None else out
+    place = spikes.data_ptr()
+    floats, as_bytes = (place, None) if spikes.dtype == torch.float32 else (None, place)
     arguments = (*_current(x), _neuron(len(x), leak, p), u.data_ptr(), floats, as_bytes)
     _share(x.shape[1], lambda *part: library().lif_forward(*arguments, *part))
     return spikes, u

@@ -29,7 +29,7 @@ from torch import Tensor
 
 def _sigmoid(x: Tensor, a: float) -> Tensor:
     y = torch.mul(x, a).sigmoid_()
-    return torch.ops.aten.sigmoid_backward(y.new_tensor(a), y)  # a y (1 - y) in one pass
+    return torch.addcmul(y, y, y, value=-1).mul_(a)
 
 
 def _atan(x: Tensor, a: float) -> Tensor:
@@ -93,6 +93,14 @@ class Surrogate:
     def derivative(self, x: Tensor) -> Tensor:
         """g'(x) for the distance ``x`` to the threshold; any shape, same dtype and device."""
         return self._form(x, self.alpha)
+
+    def derivative_(self, x: Tensor) -> Tensor:
+        """`derivative`, which may use x up, and return it."""
+        if self.name != "sigmoid":
+            return self.derivative(x)
+        y = x.mul_(self.alpha).sigmoid_()
+        # a y (1 - y) in one pass
+        return torch.ops.aten.sigmoid_backward.grad_input(y.new_tensor(self.alpha), y, grad_input=y)
 
     def __repr__(self) -> str:
         return f"Surrogate({self.name!r}, alpha={self.alpha:g})"

@@ -42,9 +42,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class Keeper(Callback):
     """Writes checkpoints/last.ckpt and best.ckpt, generator.yaml and generator.pth; ends the training.
 
-    `last` is written at every validation and every `checkpoint_every` steps, `best` when a validation has the
-    smallest mel distance so far; the generator's files are those of the last validation. Training ends after
-    `steps`, or, with a validation, when the time is up.
+    `last` is written at every validation, every `checkpoint_every` steps and on SIGTERM, `best` when a
+    validation has the smallest mel distance so far; the generator's files are those of the last validation.
+    Training ends after `steps`, or, with a validation, when the time is up.
 
     Args:
         exp_dir: the experiment.
@@ -68,7 +68,8 @@ class Keeper(Callback):
             if trainer.strategy.reduce_boolean_decision(late, all=False):
                 self.out_of_time = trainer.should_stop = True
         every = told.checkpoint_every
-        if every and module.step % every == 0 and module.step % told.validate_every:
+        due = every and module.step % every == 0 and module.step % told.validate_every
+        if due or trainer.received_sigterm:
             trainer.save_checkpoint(self.folder / LAST)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

@@ -18,6 +18,7 @@ import torch
 import torchaudio
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import imlspike
 from imlspike.data.files import sole_training
@@ -59,6 +60,7 @@ def train(
             is "never", or if another process trains there.
         ValueError, AudioError: for data that can't be used.
         FloatingPointError: if training diverges.
+        InterruptedError: on SIGTERM, once the step is done and a checkpoint is written.
     """
     begun, exp_dir = time.monotonic(), Path(exp_dir)
     exp_dir.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,11 @@ def _train(
     minutes = config.trainer.max_time_minutes
     keeper = Keeper(exp_dir, None if minutes is None else begun + 60 * minutes)
     trainer = _trainer(config, exp_dir, [Watch(exp_dir), keeper])
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:  # left alone it would end the process as if all were done, with status 0
+        done = f"step {module.step} of {config.trainer.steps}"
+        raise InterruptedError(f"SIGTERM after {done}; the same command goes on from there") from None
     how = "the time is up; the same command goes on from here" if keeper.out_of_time else "done"
     log.info(
         f"{how}: {module.step} generator steps, {module.discriminator_steps} discriminator steps, "

@@ -102,7 +102,7 @@ def test_only_neighbours_in_both_are_compared():
 def trained():
     torch.manual_seed(0)
     sizes = dict(n_mels=20, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_layers=0)
-    model = SpikeVoice(4, **sizes, aligner_dim=8).eval()
+    model = SpikeVoice(4, **sizes, aligner_dim=8, aligner_temperature=1.0).eval()  # hears the mel
     features = dict(sampling_rate=RATE, n_fft=512, hop_length=256, n_mels=20, f_min=0.0, f_max=None)
     return TrainedVoice(model, ("a", "b", "o", "."), features, mean=-5.0, deviation=2.0)
 
@@ -164,6 +164,15 @@ def test_files_in_files_out(corpus, capsys):
     assert "within 40 ms" in capsys.readouterr().out
 
 
+def test_utterances_without_labels_are_left_out_and_named(corpus, capsys):
+    pytest.importorskip("matplotlib")
+    (corpus / "lab/u2.lab").unlink()
+    assert run(corpus) == 0
+    report = json.loads((corpus / "out/alignment.json").read_text())
+    assert (report["utterances"], report["without_labels"]) == (1, ["u2"])
+    assert "no label file of them: u2." in (corpus / "out/alignment.md").read_text()
+
+
 def test_the_voice_that_is_named_aligns(corpus, trained, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("imlspike.bin.score_alignment.load_voice", lambda path, model_file: trained)
@@ -185,5 +194,6 @@ def test_what_is_wrong_is_named(corpus, capsys):
     assert "no such file or folder" in error("--model", f"{corpus}/gone")
     (corpus / "lab/u2.lab").write_text("#\n3.0 125 a\n")
     assert "u2.lab: ends at 3.000 s" in error()
-    (corpus / "lab/u2.lab").unlink()
-    assert "no labels for u2" in error()
+    for name in ("u1", "u2"):
+        (corpus / "lab" / f"{name}.lab").rename(corpus / "lab" / f"{name}_.lab")
+    assert "no labels for u1 (2 of 2" in error()

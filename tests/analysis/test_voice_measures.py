@@ -102,6 +102,18 @@ def test_loudness_is_no_error():
     assert warped_distortion(natural, speech(0.5 * voice())) < 0.02
 
 
+def test_pauses_are_not_compared():
+    waves, rng = [voice(), voice()], np.random.default_rng(3)
+    pause = len(waves[0]) * 3 // 4
+    noise = rng.normal(0, 1, len(waves[0]) - pause)
+    for wave, other in zip(waves, (noise, noise.cumsum()), strict=True):  # white, and red
+        wave[pause:] = 1e-4 * other / other.std()
+    natural, other = map(speech, waves)
+    strongest, (first, second) = natural.powers.max(), other.path_from(natural).T
+    far = distortion(natural.cepstrum(strongest)[:, first], other.cepstrum(strongest)[:, second])
+    assert warped_distortion(natural, other) < 0.1 < 1 < far.mean()
+
+
 def test_whispering_is_an_error_of_voicing():
     natural = speech(voice())
     voiced = (natural.f0 > 0).mean()

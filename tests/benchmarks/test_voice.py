@@ -12,7 +12,7 @@ def tiny(monkeypatch, tmp_path):
     file = tmp_path / "tiny.yaml"
     file.write_text(
         "tts_conf: {dim: 8, hidden_dim: 8, encoder_layers: 1, decoder_layers: 1, postnet_layers: 2, "
-        "postnet_dim: 8, aligner_dim: 4}"
+        "postnet_dim: 8, aligner_dim: 4, loss_weights: {mel: 2.0}, prior_scale: 0.5}"
     )
     for name, value in (("SIZES", {"tiny": (file, 2)}), ("TOKENS", (3, 5)), ("FRAMES", (9, 12))):
         monkeypatch.setattr(voice, name, value)
@@ -30,8 +30,10 @@ def test_a_step_trains_every_part(kind, monkeypatch):
     made, original = [], voice.voice
     monkeypatch.setattr(voice, "voice", lambda *names: made.append(original(*names)) or made[-1])
     step = voice.train_step(kind, "tiny")
-    before = made[0].mel.weight.clone()
+    model, loss, prior_scale = made[0]
+    assert loss.weights["mel"] == 2.0 and prior_scale == 0.5 and model.training
+    before = model.mel.weight.clone()
     step()
-    assert not torch.equal(made[0].mel.weight, before)
-    for name, parameter in made[0].named_parameters():
+    assert not torch.equal(model.mel.weight, before)
+    for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), name

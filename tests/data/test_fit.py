@@ -117,6 +117,17 @@ def test_durations_alone_can_be_looked_at(tmp_path, capsys):
     assert "left out long: 4.00 s" in capsys.readouterr().out
 
 
+def test_a_voice_needs_a_frame_for_each_symbol(tmp_path, capsys):
+    """As many symbols as frames are kept, repeated ones too; one more isn't."""
+    write_data_dir(
+        tmp_path / "train", [utterance("just", "aa b b ,", 0.048), utterance("short", "aa b b , c", 0.048)]
+    )
+    argv = [tmp_path / "train", "--output-dir", tmp_path / "fit", "--input-layer", "voice", "--hop", "256"]
+    assert main(list(map(str, argv))) == 0
+    assert [kept.id for kept in read_data_dir(tmp_path / "fit")] == ["just"]
+    assert "4 frames of mel, a voice needs 5 for 5 tokens" in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_named_counted_and_left_out(tmp_path, capsys):
     good, bad = utterance("ru_1", "дом", 1.0), utterance("ru_2", "очень длинный текст", 0.3)
     write_data_dir(tmp_path / "train", [good, bad], {"ru_3": "audio without transcript"})

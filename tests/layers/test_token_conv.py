@@ -58,13 +58,14 @@ def test_windows_and_their_way_back_are_transposed_maps():
 
 
 @pytest.mark.skipif(not spike_products_supported(), reason="this CPU has no AMX")
-@pytest.mark.parametrize("kernel", [1, 5])
-def test_products_of_spikes_are_the_convolution(kernel):
+@pytest.mark.parametrize(("kernel", "levels"), [(1, 1), (5, 1), (5, 4), (1, 127)])
+def test_products_of_spikes_are_the_convolution(kernel, levels):
     """Values and gradients to the rounding that `SpikeLinear` tells of."""
     torch.manual_seed(0)
-    conv, exact = TokenConv(48, 32, kernel, binary=True), TokenConv(48, 32, kernel).double()
+    conv, exact = TokenConv(48, 32, kernel, levels=levels), TokenConv(48, 32, kernel).double()
     exact.load_state_dict(conv.state_dict())
-    spikes, grad = (torch.rand(4, 2, 20, 48) < 0.2).float(), torch.randn(4, 2, 20, 32)
+    spikes = (torch.rand(4, 2, 20, 48) < 0.2) * torch.randint(1, levels + 1, (4, 2, 20, 48)).float()
+    grad = torch.randn(4, 2, 20, 32)
     results = []
     for model, dtype in ((conv, torch.float32), (exact, torch.float64)):
         x = spikes.to(dtype).requires_grad_()

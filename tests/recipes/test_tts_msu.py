@@ -1,5 +1,7 @@
 """The voice recipe of msu_ru_nsh on seconds of tones: all stages, once more for nothing, wrong settings."""
 
+import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
@@ -34,6 +37,14 @@ def start(work: Path, *options: object) -> subprocess.Popen:
     """Start the recipe on the corpus in `work`."""
     given = ["--corpus_dir", work / "corpus", "--prepare_args", "--as-written --max-left-out 0.2"]
     given += ["--models", "imls", "--config", HERE / "tiny_tts.yaml", "--test_utts", "1", "--nj", "1"]
+    given += [
+        "--min_wav_duration",
+        "0.2",
+        "--score_args",
+        "--measures mcd --resamples 10",
+        "--profile_utts",
+        "1",
+    ]
     return running.start("msu_ru_nsh/tts1", work, *given, *options)
 
 
@@ -42,13 +53,26 @@ def states(work: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
 
 
+def write_labels(corpus: Path) -> None:
+    """Festival's labels of the sentence that is spoken: its phones, each as long as the next."""
+    text = dict(line[2:-4].split(' "') for line in (corpus / "etc/txt.done.data").read_text().splitlines())[
+        "ru_0012"
+    ]
+    phones = [symbol for symbol in front_end("russian")(text) if symbol != "."]
+    seconds = soundfile.info(corpus / "wav/ru_0012.wav").duration
+    lines = [f"{(n + 1) * seconds / len(phones):.5f} 125 {phone}\n" for n, phone in enumerate(phones)]
+    (corpus / "lab").mkdir()
+    (corpus / "lab/ru_0012.lab").write_text("".join(["#\n", *lines]))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     work = tmp_path_factory.mktemp("with a blank") / "work"
     write_corpus(work / "corpus")
-    printed = finish(start(work, "--stop_stage", "5"))
+    write_labels(work / "corpus")
+    printed = finish(start(work))
     before = states(work)
-    again = finish(start(work, "--stop_stage", "5"))
+    again = finish(start(work))
     changed = {str(path.relative_to(work)) for path, time in states(work).items() if before.get(path) != time}
     return Run(work, printed, again, changed)
 
@@ -97,8 +121,33 @@ def test_all_models_train_to_the_end_and_differ_as_their_files_say(run):
         assert voice == {"front_end": "russian", "model_file": "valid.loss.ave.pth"}
 
 
-def test_a_run_of_what_is_complete_does_nothing(run):
-    assert run.changed_again == set()
+def test_the_test_set_is_spoken_freely_and_as_it_was_and_scored(run):
+    folders = {"natural_mel": "exp/natural"}
+    for name in MODELS:
+        folders |= {name: f"exp/{name}/free", f"{name}_forced": f"exp/{name}/forced"}
+    scores = json.loads((run.work / "exp/scores/scores.json").read_text())
+    assert set(folders) | {"natural"} == scores["systems"].keys()
+    recording = soundfile.info(run.work / "dump/test/wav/ru_0012.wav")
+    for name, folder in folders.items():
+        spoken = soundfile.info(run.work / folder / "wav/ru_0012.wav")
+        assert spoken.samplerate == recording.samplerate == 16000
+        if not name.endswith(MODELS):
+            assert abs(spoken.frames - recording.frames) <= 256
+
+
+def test_alignments_are_held_against_the_corpus_labels_and_spikes_are_counted(run):
+    for name in MODELS:
+        exp = run.work / "exp" / name
+        assert json.loads((exp / "alignment/alignment.json").read_text())
+        assert (exp / "profile/energy.json").exists()
+    results = (run.work / "exp/RESULTS.md").read_text()
+    assert all(f"`{name}`" in results or f"| {name} " in results for name in MODELS)
+
+
+def test_a_run_of_what_is_complete_writes_the_report_anew_and_nothing_else(run):
+    assert run.changed_again and all(
+        re.match(r"exp/(RESULTS.md|results\.json|results/)", file) for file in run.changed_again
+    )
     assert "done before" in run.printed_again and "epoch 1/" not in run.printed_again
 
 

@@ -196,6 +196,14 @@ def test_the_follower_says_epoch_loss_error_rate_and_time_left(follow):
     assert training.status() == "quick: epoch 1/30 batch 3/7 loss 34.56"
 
 
+def test_the_follower_says_how_mel_and_alignment_of_a_voice_are(follow):
+    training = follow.Log("ann")
+    parts = "mel_loss=0.7, mel_post_loss=0.62, forward_sum_loss=1.2, loss=4.5"
+    line = f"2026-01-01 (trainer:1) INFO: 3epoch results: [train] {parts}, [valid] {parts}, time=9 s"
+    told = training.read(line)
+    assert told == "  ann: epoch 0/0, train loss 4.5, valid loss 4.5, mel 0.62, alignment 1.2"
+
+
 def test_the_follower_says_what_a_vocoders_validation_came_to_and_the_time_left(follow):
     training = follow.Log("tsm")
     assert training.status() == "tsm: loading"

@@ -15,6 +15,7 @@ pytest.importorskip("lightning")
 from imlspike.data.files import sole_training  # noqa: E402
 from imlspike.training.config import ConfigError  # noqa: E402
 from imlspike.training.run import train  # noqa: E402
+from imlspike.training.watch import Watch  # noqa: E402
 from tests.training.tiny import config_for, same, write_tones  # noqa: E402
 
 
@@ -63,6 +64,26 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(straight, 
     train(config_for(tmp_path / "data"), tmp_path / "exp")
     assert_same_training(exp, tmp_path / "exp")
     assert not list((tmp_path / "exp").rglob("*.tmp"))
+
+
+def test_a_terminated_training_says_so_and_goes_on(straight, data_dir, tmp_path, monkeypatch):
+    """Not with status 0, as if it were done."""
+    _, exp, _ = straight
+    told, step = Watch.on_train_batch_end, []
+
+    def terminate(self, trainer, module, *rest):
+        told(self, trainer, module, *rest)
+        step.append(module.step)
+        if module.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Watch, "on_train_batch_end", terminate)
+    with pytest.raises(InterruptedError, match="SIGTERM after step 3 of 6"):
+        train(config_for(data_dir), tmp_path)
+    assert last(tmp_path)["vocoder"]["step"] == 3 and step == [1, 2, 3]
+    monkeypatch.undo()
+    train(config_for(data_dir), tmp_path)
+    assert_same_training(exp, tmp_path)
 
 
 def test_a_finished_training_is_left_alone(straight):

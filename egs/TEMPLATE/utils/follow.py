@@ -1,8 +1,9 @@
 """Shows the essence of logs while they grow: `follow.py NAME=LOG [NAME=LOG ...]`.
 
-Of ESPnet's trainings one line an epoch: losses, error rate on the validation set, seconds, time left; of a
-vocoder's one line a validation. Of other programs the lines that end in "left", as "profiled 3/51, about 20 s
-left". On a terminal one more line, rewritten in place, shows the batch or the step that each training is at.
+Of ESPnet's trainings one line an epoch: losses, error rate on the validation set (of a voice what mel and
+alignment lose there), seconds, time left; of a vocoder's one line a validation. Of other programs the lines
+that end in "left", as "profiled 3/51, about 20 s left". On a terminal one more line, rewritten in place,
+shows the batch or the step that each training is at.
 Reads what is appended after its start, also to a new file that takes the log's place, and ends on SIGTERM,
 or when the process that started it is gone.
 """
@@ -73,6 +74,9 @@ class Log:
         for key, label in (("cer_ctc", "CER by CTC"), ("cer", "CER"), ("acc", "accuracy")):
             if (found := value(valid, key)) is not None:
                 parts.append(f"{label} {100 * float(found):.1f} %")
+        for key, label in (("mel_post_loss", "mel"), ("forward_sum_loss", "alignment")):
+            if (found := value(valid, key)) is not None:
+                parts.append(f"{label} {found}")
         ended = STAMP.search(line)
         if self.started and ended:
             spent = datetime.strptime(ended[1], CLOCK) - datetime.strptime(self.started[1], CLOCK)
