@@ -145,9 +145,7 @@ def test_alignments_are_held_against_the_corpus_labels_and_spikes_are_counted(ru
 
 
 def test_a_run_of_what_is_complete_writes_the_report_anew_and_nothing_else(run):
-    assert run.changed_again and all(
-        re.match(r"exp/(RESULTS.md|results\.json|results/)", file) for file in run.changed_again
-    )
+    assert run.changed_again and all(re.match("exp/(RESULTS|results)", file) for file in run.changed_again)
     assert "done before" in run.printed_again and "epoch 1/" not in run.printed_again
 
 
