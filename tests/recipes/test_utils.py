@@ -245,3 +245,11 @@ def test_the_follower_goes_over_to_the_log_that_takes_the_place_of_an_old_one(fo
 
 def test_the_examples_in_the_follower_hold(follow):
     assert doctest.testmod(follow).failed == 0
+
+
+def test_ended_jobs_are_asked_at_once_and_a_failure_is_not_forgotten():
+    """Later a child may have got the same number, and bash would know nothing of the first one any more."""
+    jobs = 'job 1 false; job 1 true; job 1 sleep 0.1; echo "${#job_pids[@]}"; '
+    jobs += "wait_for_jobs && echo fine || echo failed; "
+    done = bash(jobs + jobs.replace("false", "true"))
+    assert done.stdout.split() == ["1", "failed", "1", "fine"], done.stderr

@@ -2,7 +2,7 @@
 # What the stage drivers share: messages, steps that run once, jobs side by side, logs.
 
 started_at=$(date +%s)
-current_stage="" job_pids=()
+current_stage="" job_pids=() jobs_failed=0
 
 elapsed() {
     local seconds=$(($(date +%s) - started_at))
@@ -61,24 +61,30 @@ logged() {
 # job LIMIT COMMAND...: runs the command in the background as soon as fewer than LIMIT jobs run
 job() {
     local limit=$1; shift
-    while [ "$(jobs_running)" -ge "${limit}" ]; do sleep 0.2; done
+    reap_jobs
+    while [ "${#job_pids[@]}" -ge "${limit}" ]; do
+        sleep 0.2
+        reap_jobs
+    done
     "$@" &
     job_pids+=($!)
 }
 
-jobs_running() {
-    local pid count=0
+# Asks ended jobs how they ended, soon after: after hours of other children bash would have forgotten.
+reap_jobs() {
+    local pid running=()
     for pid in ${job_pids[@]+"${job_pids[@]}"}; do
-        if kill -0 "${pid}" 2> /dev/null; then count=$((count + 1)); fi
+        if kill -0 "${pid}" 2> /dev/null; then running+=("${pid}"); else wait "${pid}" || jobs_failed=1; fi
     done
-    echo "${count}"
+    job_pids=(${running[@]+"${running[@]}"})
 }
 
 # wait_for_jobs: waits for all of them; fails where one has failed (the others have ended too)
 wait_for_jobs() {
-    local pid failed=0
-    for pid in ${job_pids[@]+"${job_pids[@]}"}; do wait "${pid}" || failed=1; done
-    job_pids=()
+    local pid failed
+    for pid in ${job_pids[@]+"${job_pids[@]}"}; do wait "${pid}" || jobs_failed=1; done
+    failed=${jobs_failed}
+    job_pids=() jobs_failed=0
     return "${failed}"
 }
 
