@@ -24,6 +24,7 @@ set -euo pipefail
 template={egs}/TEMPLATE
 . $template/utils/options.sh
 . $template/utils/jobs.sh
+. $template/utils/espnet.sh
 . $template/asr1/steps_lm.sh
 . $template/asr1/steps_decode.sh
 PATH=$template/utils:$PATH
