@@ -59,12 +59,12 @@ def configured(recipe: Path, folder: Path, *args: str) -> list[list[str]]:
     python = folder / "python"
     python.write_text(
         f'#!/usr/bin/env bash\necho "$*" >> {folder}/calls\n'
-        'while [ "$1" != --output ]; do shift; done\ntouch "$2"\n'
+        'while [ $# -gt 1 ]; do if [ "$1" = --output ]; then touch "$2"; fi; shift; done\n'
     )
     python.chmod(0o755)
     done = run(recipe, "--workdir", f"{folder}/work", "--python", str(python), "--stage", "99", *args)
     assert done.returncode == 0, done.stderr
-    calls = (folder / "calls").read_text().splitlines()
+    calls = (folder / "calls").read_text().replace(" --then ", "\n").splitlines()
     return [[word for word in call.split() if "/conf/" in word] for call in sorted(calls)]
 
 

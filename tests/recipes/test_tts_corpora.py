@@ -14,7 +14,8 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 from imlspike.data.phonemes import front_end, symbols_of  # noqa: E402
 from imlspike.data.tokens import read_tokens  # noqa: E402
 from imlspike.espnet.config import resolve  # noqa: E402
-from imlspike.models import SpikeVoice, SpikingVocos  # noqa: E402
+from imlspike.espnet.tts import SpikeVoiceTTS  # noqa: E402
+from imlspike.models import SpikingVocos  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.running import EGS, finish, start, table  # noqa: E402
 from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech  # noqa: E402
@@ -104,7 +105,7 @@ def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin
     attentions = {}
     for file in sorted(folder.glob("*.yaml")):
         config = resolve(base, [*changes, file], task="tts")
-        model = SpikeVoice(40, config["feats_extract_conf"]["n_mels"], **config["tts_conf"])
+        model = SpikeVoiceTTS(40, config["feats_extract_conf"]["n_mels"], **config["tts_conf"]).spikevoice
         attentions[file.stem] = (model.config["neuron"], model.config["attention"], model.config["steps"])
         for part in ("pitch_extract", "energy_extract"):
             for key in ("fs", "n_fft", "hop_length"):
