@@ -70,7 +70,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             raise ValueError(f"a norm needs more than 1 value a channel in training, got {count}")
         ones = x.new_ones(self.num_features)
         affine = (self.weight, self.bias) if self.affine else (ones, torch.zeros_like(ones))
-        y, mean, variance = _MaskedNorm.apply(x, real.to(x.dtype), *affine, self.eps)
+        with torch.autocast(x.device.type, enabled=False):  # its sums are matrix products
+            y, mean, variance = _MaskedNorm.apply(x, real.to(x.dtype), *affine, self.eps)
         self._track(mean, variance, count)
         return y
 
@@ -156,6 +157,11 @@ class _MaskedNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor, *_):
+        with torch.autocast(grad.device.type, enabled=False):
+            return _MaskedNorm._backward(ctx, grad)
+
+    @staticmethod
+    def _backward(ctx, grad: Tensor):
         x, real, weight, mean, inverse = ctx.saved_tensors
         center, buffer = mean.to(x.dtype), None
         sums = []
