@@ -1,11 +1,14 @@
 """What verbs that score several systems' audio share: naming the systems, recognising what they say."""
 
+import argparse
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 from imlspike.analysis.vocoder_scores import NATURAL, Task
 from imlspike.data.audio import read_audio
@@ -14,6 +17,41 @@ from imlspike.data.progress import Progress
 
 # From utterance to audio file, and their sampling rate, to utterance to text; calls back for each one done.
 Recogniser = Callable[[Mapping[str, str], int, Callable[[], None]], dict[str, str]]
+
+
+def report_scores(
+    verb: str, score: Callable[[], tuple[dict, list]], table: ModuleType, output_dir: Path
+) -> int:
+    """Score, write scores.json, scores.csv and scores.md, print the table. Returns the exit status.
+
+    `score` gives the content of scores.json and the scores of each utterance; `table` is the module of
+    `imlspike.analysis` that knows their form, vocoder_table or voice_table.
+    """
+    try:
+        report, scored = score()
+        files = table.write_scores(report, scored, output_dir)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return 1
+    print("\n".join([table.scores_table(report), "", *table.score_notes(report), ""]))
+    print(f"scores: {' '.join(map(str, files))}")
+    return 0
+
+
+def add_scoring_options(parser: argparse.ArgumentParser, measures: Sequence[str]) -> None:
+    """Options of every verb that scores systems, which may take some of `measures`."""
+    add = parser.add_argument
+    add(
+        "--measures",
+        nargs="+",
+        default=list(measures),
+        metavar="MEASURE",
+        help=f"default: all of {' '.join(measures)}",
+    )
+    add("--no-spaces", action="store_true", help="take spaces out of the texts, as for Mandarin")
+    add("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    add("--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
 
 
 def name_systems(named: Sequence[str]) -> dict[str, Path]:

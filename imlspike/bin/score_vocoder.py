@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from imlspike.analysis import vocoder_table
 from imlspike.analysis.vocoder_measures import CREPE, MEASURES, why_not
 from imlspike.analysis.vocoder_scores import (
     GRIFFIN_LIM,
@@ -24,8 +25,14 @@ from imlspike.analysis.vocoder_scores import (
     summarize,
     write_griffin_lim,
 )
-from imlspike.analysis.vocoder_table import score_notes, scores_table, write_scores
-from imlspike.bin._systems import name_systems, recognise, speech_to_text, versions
+from imlspike.bin._systems import (
+    add_scoring_options,
+    name_systems,
+    recognise,
+    report_scores,
+    speech_to_text,
+    versions,
+)
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.keys import check_choice
 from imlspike.data.parallel import map_parallel
@@ -39,15 +46,7 @@ def main(argv=None) -> int:
     """Write scores.json, scores.csv and scores.md; print the table. Returns the exit status."""
     args = parse(argv)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
-    try:
-        report, scored = score(args)
-        files = write_scores(report, scored, args.output_dir)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"score-vocoder: {error}", file=sys.stderr)
-        return 1
-    print("\n".join([scores_table(report), "", *score_notes(report), ""]))
-    print(f"scores: {' '.join(map(str, files))}")
-    return 0
+    return report_scores("score-vocoder", lambda: score(args), vocoder_table, args.output_dir)
 
 
 def parse(argv):
@@ -70,23 +69,13 @@ def parse(argv):
     add("--output-dir", type=Path, required=True, help="where scores.* and Griffin-Lim's audio go")
     add("--twin", default="ann", help="which of the systems is the ANN (default: %(default)s)")
     add(
-        "--measures",
-        nargs="+",
-        default=list(MEASURES),
-        metavar="MEASURE",
-        help=f"default: all of {' '.join(MEASURES)}",
-    )
-    add(
         "--crepe", choices=CREPE, default="full", help="pitch tracker; full as in the paper, tiny 20 x faster"
     )
     add(
         "--asr-model",
         help="a recogniser's folder, as for `imlspike transcribe`: adds the character error rate",
     )
-    add("--no-spaces", action="store_true", help="take spaces out of the texts, as for Mandarin")
-    add("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    add("--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    add_scoring_options(parser, list(MEASURES))
     return parser.parse_args(argv)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from imlspike.analysis import voice_table
 from imlspike.analysis.vocoder_measures import why_not
 from imlspike.analysis.vocoder_scores import NATURAL, find_pairs, summarize
 from imlspike.analysis.voice_measures import F0_RANGE, MEASURES, has_world
@@ -23,12 +24,13 @@ from imlspike.analysis.voice_scores import (
     recognition_errors,
     score_utterance,
 )
-from imlspike.analysis.voice_table import score_notes, scores_table, write_scores
 from imlspike.bin._systems import (
     Recogniser,
+    add_scoring_options,
     command_recogniser,
     name_systems,
     recognise,
+    report_scores,
     speech_to_text,
     versions,
 )
@@ -46,15 +48,7 @@ LIBRARIES = "pyworld librosa resemblyzer speechmos onnxruntime torchmetrics jiwe
 def main(argv=None) -> int:
     """Write scores.json, scores.csv and scores.md; print the table. Returns the exit status."""
     args = parse(argv)
-    try:
-        report, scored = score(args)
-        files = write_scores(report, scored, args.output_dir)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"score-voice: {error}", file=sys.stderr)
-        return 1
-    print("\n".join([scores_table(report), "", *score_notes(report), ""]))
-    print(f"scores: {' '.join(map(str, files))}")
-    return 0
+    return report_scores("score-voice", lambda: score(args), voice_table, args.output_dir)
 
 
 def parse(argv):
@@ -89,20 +83,10 @@ def parse(argv):
     )
     add("--asr-name", help="what the recogniser is called in the table's notes")
     add("--text", type=Path, help="Kaldi table of what is said (default: the data directory's text)")
-    add("--no-spaces", action="store_true", help="take spaces out of the texts, as for Mandarin")
     add("--natural-durations", type=Path, metavar="FILE", help="Kaldi table: frames of each natural symbol")
     add("--hop-length", type=int, default=256, help="samples in a frame of durations (default: %(default)s)")
     add("--f0", type=float, nargs=2, default=F0_RANGE, metavar="HZ", help="range (default: %(default)s)")
-    add(
-        "--measures",
-        nargs="+",
-        default=list(MEASURES),
-        metavar="MEASURE",
-        help=f"default: all of {' '.join(MEASURES)}",
-    )
-    add("--nj", type=int, default=1, help="processes (default: %(default)s)")
-    add("--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    add_scoring_options(parser, list(MEASURES))
     return parser.parse_args(argv)
 
 

@@ -146,7 +146,7 @@ def round_tokens(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     Returns:
         planes (K, 2 N) int8: low byte, high byte of each, for high * 256 + low; and the units (K).
     """
-    if x.device.type == "cpu" and x.is_contiguous() and library() is not None:
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous() and library() is not None:
         whole, units = round_rows(x, LARGEST, out)
         return whole.view(torch.int8), units
     rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])

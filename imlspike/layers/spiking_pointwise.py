@@ -66,7 +66,7 @@ def spiking_pointwise(
     Returns:
         y (T, B, L, C).
     """
-    conf = _Settings(steps, shortcut, *(_parameters(neuron, z) for neuron in (neuron1, neuron2)))
+    conf = _Settings(steps, shortcut, *(neuron._parameters_for(z) for neuron in (neuron1, neuron2)))
     leaks = (torch.as_tensor(conf.neuron1.leak), torch.as_tensor(conf.neuron2.leak))
     arguments = (gamma, leaks[0], map1.weight, map1.bias, leaks[1], map2.weight, map2.bias)
     y = _Pointwise.apply(x.flatten(1, 2), z.flatten(1, 2), *arguments, conf)
@@ -78,10 +78,6 @@ class _Settings(NamedTuple):
     shortcut: str
     neuron1: LIFParameters
     neuron2: LIFParameters
-
-
-def _parameters(neuron: LIF, x: Tensor) -> LIFParameters:
-    return neuron._parameters_for(x)
 
 
 def _tiles(z: Tensor, weight: Tensor, steps: int) -> list[slice]:
@@ -144,10 +140,9 @@ class _Half:
 
     def forward(self, x: Tensor) -> Tensor:
         """Current (T, P, C_in) of a tile -> what the map makes of its spikes, (T P, C_out)."""
-        self.x, spikes = x, fired(x, self.leak, self.p).flatten(0, 1)
-        self.rows = slice(self.seen, self.seen + len(spikes))
+        self.x, self.rows = x, slice(self.seen, self.seen + len(x) * x.shape[1])
         self.seen = self.rows.stop
-        return self.map(self.tokens[self.rows].copy_(spikes), self.bias)
+        return self.map(fired(x, self.leak, self.p, self.tokens[self.rows]).flatten(0, 1), self.bias)
 
     def backward(self, grad: Tensor) -> Tensor:
         """Gradient of that (T P, C_out) -> gradient of the current (T, P, C_in)."""

@@ -240,7 +240,7 @@ def _reset_slopes(h: Tensor, spikes: Tensor, slopes: Tensor, p: LIFParameters) -
 # What a layer that works off a neuron together with what follows it needs; without autograd, from rest.
 
 
-def fired(x: Tensor, leak: float, p: LIFParameters, out: Tensor | None = None) -> Tensor:
+def fired(x: Tensor, leak: Tensor | float, p: LIFParameters, out: Tensor | None = None) -> Tensor:
     """The spikes of T steps from rest, as bytes.
 
     Args:

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define BLOCK 512
-#define MOST_STEPS 32
+#define MOST_STEPS 32 /* kernels.py asks for no more */
 #define LANES 16
 
 typedef struct {
@@ -139,8 +139,8 @@ double lif_backward(const float *x, int64_t stride, int64_t all, const Neuron *p
 }
 
 /* Rows begin to end of x (K, N) as whole multiples of a unit each, the power of two of which `largest` are not less
- * than the row's largest: bytes low, high of each number, the low one signed (128 borrowed, its sign bit turned). A row that isn't
- * finite has the unit NaN. */
+ * than the row's largest: bytes low, high of each number, the low one signed (128 borrowed, its sign bit turned). A row
+ * that isn't finite has the unit NaN. */
 void round_rows(const float *x, int64_t columns, float largest, int16_t *out, float *units, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
         const float *restrict from = x + row * columns;

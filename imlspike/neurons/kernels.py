@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .surrogate import SURROGATES
 
-MOST_STEPS = 32
+MOST_STEPS = 32  # that kernels.c has room for
 # A neuron's T steps, or a rounded number, take nanoseconds: fewer aren't worth a second thread.
 _LEAST_PER_THREAD = 1 << 14
 

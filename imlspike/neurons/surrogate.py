@@ -94,14 +94,6 @@ class Surrogate:
         """g'(x) for the distance ``x`` to the threshold; any shape, same dtype and device."""
         return self._form(x, self.alpha)
 
-    def derivative_(self, x: Tensor) -> Tensor:
-        """`derivative`, which may use x up, and return it."""
-        if self.name != "sigmoid":
-            return self.derivative(x)
-        y = x.mul_(self.alpha).sigmoid_()
-        # a y (1 - y) in one pass
-        return torch.ops.aten.sigmoid_backward.grad_input(y.new_tensor(self.alpha), y, grad_input=y)
-
     def __repr__(self) -> str:
         return f"Surrogate({self.name!r}, alpha={self.alpha:g})"
 
