@@ -1,7 +1,7 @@
 """Turn phone labels (.lab, .TextGrid) into frames of each symbol, to train a voice on.
 
 imlspike durations --labels lab --data-dir dump/phn/train --output-file dump/phn/train/durations
-imlspike durations --labels lab --data-dir data/train --symbols-dir symbols/train
+imlspike durations --labels lab --data-dir data/train --symbols-dir symbols/train --punctuate
 """
 
 import argparse
@@ -12,8 +12,17 @@ from pathlib import Path
 from imlspike.data.audio import audio_format, read_audio
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.labels import TIER, check_labelled, find_labels, frames_until, read_labelled, symbol_ends
+from imlspike.data.labels import (
+    TIER,
+    check_labelled,
+    find_labels,
+    frames_until,
+    punctuated,
+    read_labelled,
+    symbol_ends,
+)
 from imlspike.data.progress import Progress
+from imlspike.data.tokens import read_tokens
 
 
 def main(argv=None) -> int:
@@ -41,11 +50,20 @@ def parse(argv):
     add("--data-dir", type=Path, required=True, help="Kaldi directory; its text in symbols, for durations")
     add("--output-file", type=Path, metavar="FILE", help="Kaldi table to write: frames of each symbol")
     add("--symbols-dir", type=Path, metavar="DIR", help="write the directory with the labels' phones as text")
+    add(
+        "--punctuate",
+        action="store_true",
+        help="with --symbols-dir: pauses as front ends write them, a comma or at the end a full stop; one at "
+        "the beginning is the first phone's",
+    )
+    add("--tokens", type=Path, metavar="FILE", help="a token list that must have all symbols")
     add("--hop-length", type=int, default=256, help="samples in a frame (default: %(default)s)")
     add("--tier", default=TIER, help="of a TextGrid with several (default: %(default)s)")
     args = parser.parse_args(argv)
     if not (args.output_file or args.symbols_dir):
         parser.error("nothing to write: give --output-file, --symbols-dir or both")
+    if args.punctuate and not args.symbols_dir:
+        parser.error("--punctuate goes with --symbols-dir")
     if args.hop_length < 1:
         parser.error("--hop-length must be at least 1")
     return args
@@ -60,11 +78,14 @@ def run(args) -> list[str]:
     utterances = read_data_dir(args.data_dir)
     labels = find_labels(args.labels)
     check_labelled([utterance.id for utterance in utterances], labels, args.labels)
+    known = set(read_tokens(args.tokens)) if args.tokens else None
     durations, spoken, problems = {}, [], []
     progress = Progress("label files read")
     for number, utterance in enumerate(utterances, 1):
         try:
             symbols, frames = _one(utterance, labels[utterance.id], args)
+            if known is not None and (missing := [s for s in dict.fromkeys(symbols) if s not in known]):
+                raise ValueError(f"{utterance.id}: not in {args.tokens}: {', '.join(map(repr, missing))}")
         except ValueError as error:
             problems.append(str(error))
         else:
@@ -86,11 +107,16 @@ def run(args) -> list[str]:
 
 
 def _one(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
-    """Symbols of an utterance and the frames of each."""
+    """Symbols of an utterance, and the frames of each if they are asked for."""
     rate = audio_format(utterance.wav, utterance.id).sampling_rate
     samples = len(read_audio(utterance.wav, rate, utterance.id))
     phones = read_labelled(path, samples / rate, args.tier)
-    symbols = [phone.name for phone in phones] if args.symbols_dir else utterance.text.split()
+    if args.punctuate:
+        symbols = punctuated(phones)
+    else:
+        symbols = [phone.name for phone in phones] if args.symbols_dir else utterance.text.split()
+    if not args.output_file:
+        return symbols, []
     ends = symbol_ends(symbols, phones, utterance.id)
     frames = samples // args.hop_length + 1
     return symbols, frames_until(ends, frames, args.hop_length / rate, utterance.id)

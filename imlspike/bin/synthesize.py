@@ -28,6 +28,7 @@ from imlspike.bin._files import (
 )
 from imlspike.data.files import atomic_write, write_kaldi
 from imlspike.data.kaldi import read_data_dir
+from imlspike.data.labels import read_durations
 from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
@@ -75,6 +76,7 @@ def parse(argv):
         help="of a set: free; forced: durations, pitch and energy of natural speech; natural: its mel "
         "through the vocoder (default %(default)s)",
     )
+    add("--durations", type=Path, help="of --mode forced: frames of each symbol (default: the aligner's)")
     add("--nj", type=int, default=1, help="of a set: processes, a thread each (default %(default)s)")
     args = parser.parse_args(argv)
     if args.data_dir and (args.text or not args.output_dir):
@@ -86,6 +88,8 @@ def parse(argv):
             parser.error(f"--mode {args.mode} is for --data-dir")
         if wrong := [name for name in CONTROLS if getattr(args, name) != 1.0]:
             parser.error(f"--{wrong[0]} is for --mode free; {args.mode} takes it from natural speech")
+    if args.durations and args.mode != "forced":
+        parser.error("--durations is for --mode forced")
     return args
 
 
@@ -130,6 +134,7 @@ def speak_set(args) -> Outcome:
         args.model_file,
         args.speaker,
         **controls,
+        durations=read_durations(args.durations) if args.durations else None,
     )
     utterances = read_data_dir(args.data_dir)
     if not utterances:
@@ -163,6 +168,7 @@ def write_results(args, spoken: list[Spoken], model_file: Path | None) -> None:
         "model_file": str(model_file),
         "vocoder": args.vocoder,
         "device": args.device,
+        "durations": str(args.durations) if args.durations else None,
         **{name: getattr(args, name) for name in CONTROLS},
         "utterances": len(done),
         "seconds_of_audio": round(seconds, 3),

@@ -175,6 +175,31 @@ def _interval_tiers(text: str) -> dict[str, list[Phone]]:
     return tiers
 
 
+def punctuated(phones: Sequence[Phone]) -> list[str]:
+    """The labels' phones as a front end would write them: their pauses are marks.
+
+    A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what
+    comes before the first phone isn't written. So a voice that is trained on these symbols (`symbol_ends` has
+    their times) also reads what `imlspike.data.phonemes` writes, if its phones have the labels' names.
+
+    Raises:
+        ValueError: nothing but pauses.
+
+    >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("pau", 0.5, 0.6), Phone("b", 0.6, 0.7)]
+    >>> punctuated(phones)
+    ['a', ',', 'b', '.']
+    """
+    symbols: list[str] = []
+    for phone in phones:
+        if not is_pause(phone.name):
+            symbols.append(phone.name)
+        elif symbols and symbols[-1] != ",":
+            symbols.append(",")
+    if not symbols:
+        raise ValueError("the labels hold nothing but pauses; leave the utterance out")
+    return [*(symbols[:-1] if symbols[-1] == "," else symbols), "."]
+
+
 def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "text") -> list[float]:
     """When each symbol of an utterance ends, in seconds, by its labels.
 

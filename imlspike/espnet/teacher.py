@@ -1,5 +1,7 @@
 """Teacher forcing of a trained SpikeVoice: natural durations, pitch and energy in place of predicted ones."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from imlspike.espnet import register
@@ -9,19 +11,20 @@ from imlspike.models.trained_voice import TrainedVoice
 class Teacher:
     """What a voice says where a recording tells it how.
 
-    Durations are those of the voice's aligner; pitch and energy are extracted by what ESPnet extracted them
-    with in training, averaged over the durations and normalised alike.
+    Durations are given, or those of the voice's aligner; pitch and energy are extracted by what ESPnet
+    extracted them with in training, averaged over the durations and normalised alike.
 
     Args:
         voice: a voice that `imlspike.models.trained_voice.load_voice` opened.
 
     Forward: called with numbers of symbols (N,) int64, the recording (S,), its log-mel (L, M) and for a voice
-    with speakers the speaker's number; returns the normalised log-mel (L, M) and durations (N,).
+    with speakers the speaker's number, and frames of each symbol (N) where they are known; returns the
+    normalised log-mel (L, M) and durations (N,).
 
     Raises:
         ImportError: without ESPnet.
-        ValueError: a voice that was trained without pitch and energy of a recording, or (called) has no
-            aligner; more symbols than frames.
+        ValueError: a voice that was trained without pitch and energy of a recording; called: durations of
+            another number or sum, or without them no aligner or more symbols than frames.
     """
 
     def __init__(self, voice: TrainedVoice):
@@ -45,9 +48,16 @@ class Teacher:
             self.extractors.append(extractor(**conf | {average: False}))
 
     def __call__(
-        self, text: Tensor, wave: Tensor, mel: Tensor, speaker: int | None = None
+        self,
+        text: Tensor,
+        wave: Tensor,
+        mel: Tensor,
+        speaker: int | None = None,
+        durations: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See the class."""
+        if durations is not None and sum(durations) != len(mel):
+            raise ValueError(f"the durations add up to {sum(durations)} frames; the recording has {len(mel)}")
         like, frames, given = self.voice.model.mel.weight, text.new_tensor([len(mel)]), {}
         statistics = self.voice.model.adaptor.statistics
         for name, extract, (mean, deviation) in zip(
@@ -58,6 +68,7 @@ class Teacher:
         said = self.tts.inference(
             text,
             feats=((mel - self.voice.mean) / self.voice.deviation).to(like),
+            durations=None if durations is None else text.new_tensor(durations),
             sids=None if speaker is None else text.new_tensor([speaker]),
             use_teacher_forcing=True,
             **given,

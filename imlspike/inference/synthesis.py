@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Settings:
         folder: where <utterance>.wav goes.
         speaker: who speaks all of it; None: each utterance's own speaker, by name.
         speed, pitch, energy: see `imlspike.models.variance_adaptor.Controls`; for free synthesis.
+        durations: for forced synthesis, the frames of each symbol by utterance; None: found by the voice's
+            aligner.
 
     >>> Settings("free", "exp/ann", "griffin_lim", "exp/ann/synthesis/wav").speed
     1.0
@@ -39,6 +42,7 @@ class Settings:
     speed: float = 1.0
     pitch: float = 1.0
     energy: float = 1.0
+    durations: Mapping[str, Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,10 @@ def _timed(voice: Text2Speech, settings: Settings, utterance: Utterance) -> tupl
     if settings.mode == "natural":
         speech = voice.resynthesize(natural, name)
     elif settings.mode == "forced":
-        speech = voice.force(symbols, natural, speaker, name)
+        durations = None if settings.durations is None else settings.durations.get(name)
+        if settings.durations is not None and durations is None:
+            raise ValueError(f"{name}: its durations are missing; add a line to the table, or give none")
+        speech = voice.force(symbols, natural, speaker, name, durations)
     else:
         factors = settings.speed, settings.pitch, settings.energy
         speech = voice.speak(symbols, speaker, *factors, name)

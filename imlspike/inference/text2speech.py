@@ -206,23 +206,26 @@ class Text2Speech:
         audio: np.ndarray | Tensor,
         speaker: str | int | None = None,
         name: str = "text",
+        durations: Sequence[int] | None = None,
     ) -> Speech:
         """Speaks symbols with durations, pitch and energy of a recording (teacher forcing).
 
-        The durations are found by the voice's aligner. ESPnet must be installed: it extracts the pitch.
+        ESPnet must be installed: it extracts the pitch.
 
         Args:
             symbols, speaker, name: as for `speak`.
             audio: (S,) at the voice's sampling rate, where it is spoken.
+            durations: frames of each symbol (N); None: those that the voice's aligner finds.
 
         Raises:
-            ValueError: as `speak`; a voice without aligner; more symbols than frames.
+            ValueError: as `speak`; durations of another number or sum; without them a voice that has no
+                aligner, or more symbols than frames.
             ImportError: without ESPnet.
         """
         numbers, number = self.voice.numbers(symbols, name), self.voice.speaker_number(speaker)
         wave = self._wave(audio, name)
         try:
-            said = self.teacher(numbers, wave, self._log_mel(wave[None])[0].T, number)
+            said = self.teacher(numbers, wave, self._log_mel(wave[None])[0].T, number, durations)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         return self._sound(*said, symbols, name)

@@ -11,7 +11,7 @@ import yaml
 
 from imlspike import Text2Speech
 from imlspike.bin import synthesize
-from imlspike.data.files import read_kaldi
+from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.inference.synthesis import Settings, speak_utterance
 from tests.inference.small_tts import HOP, RATE, write_voice
@@ -113,6 +113,20 @@ def test_a_forced_set_has_the_recordings_lengths(run, data, tmp_path):
         natural = soundfile.info(tmp_path / f"{name}.wav").frames
         assert len(frames) == len(text.split()) and sum(frames) == natural // HOP + 1
         assert soundfile.info(out / "wav" / f"{name}.wav").frames == (sum(frames) - 1) * HOP
+
+
+def test_a_forced_set_speaks_by_the_durations_that_are_given(run, data, tmp_path, capsys):
+    pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
+    given, forced = {}, ("--mode", "forced", "--durations", tmp_path / "given")
+    for name in ("u1", "u3"):
+        rest = len(SAID[name].split()) - 1
+        given[name] = f"{soundfile.info(tmp_path / f'{name}.wav').frames // HOP + 1 - rest}" + " 1" * rest
+    write_kaldi(tmp_path / "given", given)
+    assert run("--data-dir", data, "--output-dir", tmp_path / "out", *forced) == 1
+    assert read_kaldi(tmp_path / "out/durations") == given
+    assert "u2: its durations are missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--data-dir", data, "--output-dir", tmp_path / "free", *forced[2:])
 
 
 def test_a_broken_utterance_is_named_and_the_rest_is_done(run, data, tmp_path, capsys):

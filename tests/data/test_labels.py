@@ -1,6 +1,7 @@
 """Label files of Festival and Praat, and durations that add up to the mel's frames."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from imlspike.data.labels import (
     check_labelled,
     find_labels,
     frames_until,
+    is_pause,
+    punctuated,
     read_durations,
     read_labelled,
     read_labels,
     symbol_ends,
 )
 from imlspike.data.phonemes import symbols_of
+from imlspike.data.tokens import write_tokens
 from imlspike.data.write_audio import write_audio
 
 LONG = """File type = "ooTextFile"
@@ -186,6 +190,26 @@ def test_pauses_without_a_mark_and_marks_without_a_pause():
         symbol_ends(["a", "b"], phones, "u1")
 
 
+@given(st.lists(st.sampled_from(["pau", "a", "b"]), max_size=12), st.sampled_from("ab"))
+def test_pauses_become_the_marks_that_front_ends_write(names, last):
+    """The same phones in the same order, at their times; no pause is written twice or at the beginning."""
+    names = [*names, last]
+    phones = phones_of(names)
+    symbols = punctuated(phones)
+    assert "".join(symbols) == re.sub(",+", ",", "".join(names).replace("pau", ",")).lstrip(",") + "."
+    assert punctuated([*phones, Phone("pau", phones[-1].end, phones[-1].end + 0.1)]) == symbols
+    ends = symbol_ends(symbols, phones)
+    spoken = [place for place, symbol in enumerate(symbols) if not is_pause(symbol)]
+    starts = [phone.start for phone in phones if not is_pause(phone.name)]
+    assert [ends[place - 1] for place in spoken[1:]] == pytest.approx(starts[1:])
+    assert ends == sorted(ends) and ends[-1] == phones[-1].end
+
+
+def test_labels_of_nothing_but_pauses_are_refused():
+    with pytest.raises(ValueError, match="nothing but pauses"):
+        punctuated(phones_of(["pau", "pau"]))
+
+
 @pytest.fixture
 def corpus(tmp_path):
     """Two utterances with labels whose words the text of `words` has, and that of `symbols` spells."""
@@ -220,6 +244,21 @@ def test_symbols_and_durations_of_a_set(corpus, capsys):
     assert "2 utterances with the phones" in capsys.readouterr().out
     assert run(corpus, "--output-file", str(corpus / "again"), data="symbols") == 0
     assert (corpus / "again").read_text() == written.read_text()
+
+
+def test_symbols_with_marks_for_pauses_are_checked_against_a_list(corpus, capsys):
+    for known, status in (("ab,.", 0), ("a,.", 1)):
+        write_tokens(known, corpus / "tokens.txt")
+        options = ["--punctuate", "--tokens", str(corpus / "tokens.txt")]
+        assert run(corpus, "--symbols-dir", str(corpus / known), *options) == status
+    assert [u.text for u in read_data_dir(corpus / "ab,.")] == ["a b .", "b a a ."]
+    assert f"u2: not in {corpus}/tokens.txt: 'b'" in capsys.readouterr().err
+    assert not (corpus / "a,.").exists()
+    assert run(corpus, "--output-file", str(corpus / "durations"), data="ab,.") == 0
+    durations = read_durations(corpus / "durations")
+    assert durations["u1"][:2] == [13, 6] and durations["u2"][:3] == [13, 6, 6]
+    with pytest.raises(SystemExit):
+        run(corpus, "--output-file", "durations", "--punctuate")
 
 
 def test_texts_that_are_not_the_labels_are_all_listed(corpus, capsys):

@@ -74,6 +74,19 @@ def test_forced_synthesis_is_that_of_espnet(ours, theirs):
     wanted = theirs(numbers(ours), speech=torch.from_numpy(audio), decode_conf={"use_teacher_forcing": True})
     assert said.durations.tolist() == wanted["duration"].tolist()
     np.testing.assert_allclose(said.mel, wanted["feat_gen_denorm"].numpy(), atol=1e-4)
+    given = np.roll(said.durations, 1)  # of others than the aligner's
+    assert given.tolist() != said.durations.tolist()
+    wanted = theirs(
+        numbers(ours),
+        speech=torch.from_numpy(audio),
+        durations=torch.from_numpy(given),
+        decode_conf={"use_teacher_forcing": True},
+    )
+    told = ours.force(SYMBOLS, audio, durations=given)
+    assert told.durations.tolist() == given.tolist()
+    np.testing.assert_allclose(told.mel, wanted["feat_gen_denorm"].numpy(), atol=1e-4)
+    with pytest.raises(ValueError, match="u3: the durations add up to 24 frames; the recording has"):
+        ours.force(SYMBOLS, audio, name="u3", durations=[1] * 24)
     higher = ours.force(SYMBOLS, np.interp(np.arange(0, 4003, 1.3), np.arange(4003), audio))
     assert len(higher.mel) < len(said.mel)
 
@@ -85,3 +98,4 @@ def test_what_cannot_be_forced_is_named(ours, tmp_path):
     without = Text2Speech.from_pretrained(write_voice(tmp_path, aligner=False))
     with pytest.raises(ValueError, match="u2: this model has no aligner"):
         without.force(["a"], audio, name="u2")
+    assert without.force(["a"], audio, durations=[7]).durations.tolist() == [7]

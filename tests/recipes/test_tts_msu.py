@@ -14,6 +14,7 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
+from imlspike.data.labels import read_durations  # noqa: E402
 from imlspike.data.phonemes import front_end  # noqa: E402
 from tests.recipes import running  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
@@ -53,23 +54,24 @@ def states(work: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
 
 
-def write_labels(corpus: Path) -> None:
-    """Festival's labels of the sentence that is spoken: its phones, each as long as the next."""
-    text = dict(line[2:-4].split(' "') for line in (corpus / "etc/txt.done.data").read_text().splitlines())[
-        "ru_0012"
-    ]
-    phones = [symbol for symbol in front_end("russian")(text) if symbol != "."]
-    seconds = soundfile.info(corpus / "wav/ru_0012.wav").duration
-    lines = [f"{(n + 1) * seconds / len(phones):.5f} 125 {phone}\n" for n, phone in enumerate(phones)]
+def write_labels(corpus: Path, *names: str) -> None:
+    """Festival's labels of sentences: their phones and a pause at both ends, each as long as the next."""
+    lines = (corpus / "etc/txt.done.data").read_text().splitlines()
+    texts = dict(line[2:-3].split(' "') for line in lines)
     (corpus / "lab").mkdir()
-    (corpus / "lab/ru_0012.lab").write_text("".join(["#\n", *lines]))
+    for name in names or texts:
+        phones = ["pau", *front_end("russian")(texts[name])[:-1], "pau"]
+        wav = corpus / f"wav/{name}.wav"
+        step = soundfile.info(wav).duration / len(phones) if wav.exists() else 0.1
+        times = [f"{(n + 1) * step:.5f} 125 {phone}\n" for n, phone in enumerate(phones)]
+        (corpus / f"lab/{name}.lab").write_text("".join(["#\n", *times]))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     work = tmp_path_factory.mktemp("with a blank") / "work"
     write_corpus(work / "corpus")
-    write_labels(work / "corpus")
+    write_labels(work / "corpus", "ru_0012")
     printed = finish(start(work))
     before = states(work)
     again = finish(start(work))
@@ -149,6 +151,28 @@ def test_a_run_of_what_is_complete_writes_the_report_anew_and_nothing_else(run):
     assert "done before" in run.printed_again and "epoch 1/" not in run.printed_again
 
 
+def test_durations_can_be_those_of_labels(tmp_path):
+    """No aligner learns then, and forced speech has the labels' durations, too."""
+    work = tmp_path / "work"
+    write_labels(write_corpus(work / "corpus"))
+    options = ["--ann", "false", "--durations_from", "labels", "--train_args", "max_epoch=1"]
+    finish(start(work, *options, "--stop_stage", "6"))
+    log = (work / "exp/imls/train.log").read_text()
+    assert "mel_loss" in log and "forward_sum_loss" not in log
+    assert yaml.safe_load((work / "exp/imls/config.yaml").read_text())["tts_conf"]["aligner"] is False
+    texts = table(work / "dump/phn/train/text")
+    assert len(texts) == 20 and "ru_0027" not in texts
+    durations = read_durations(work / "dump/phn/train/durations")
+    frames = table(work / "dump/phn/stats/train/speech_shape")
+    for name, text in texts.items():
+        assert text.split() == front_end("russian")(table(work / "data/train/text")[name])
+        assert sum(durations[name]) == int(frames[name]) // 256 + 1
+        first, *others, last, _ = durations[name]  # two labels' time, one's each, one's, and the pause
+        assert abs(first - 2 * np.mean(others)) <= 2 and abs(last - np.mean(others)) <= 1
+    spoken = read_durations(work / "exp/imls/forced/durations")
+    assert spoken == read_durations(work / "dump/phn/test/durations") != {}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -157,6 +181,8 @@ def test_a_run_of_what_is_complete_writes_the_report_anew_and_nothing_else(run):
         (["--models", "ann"], "ann is trained by --ann true"),
         (["--vocoder", "nowhere"], "--vocoder: there is no nowhere"),
         (["--labels", "nowhere"], "--labels: there is no nowhere"),
+        (["--durations_from", "lables"], "expected one of: aligner labels"),
+        (["--durations_from", "labels", "--corpus_labels="], "--durations_from labels needs these: --labels"),
         (["--front_end="], "--front_end is empty"),
         (["--use_sid", "yes"], "--use_sid is 'yes'; expected one of: true false"),
         (["--train_args", "max_epoch"], "'max_epoch' is no setting"),

@@ -11,6 +11,7 @@ check_options() {
     one_of ann true false
     one_of use_sid true false
     one_of resume true false anyway
+    one_of durations_from aligner labels
     local setting
     for setting in ${train_args}; do
         [[ ${setting} == *=* ]] || die "--train_args: '${setting}' is no setting; write key=value, as max_epoch=20"
@@ -22,6 +23,8 @@ check_options() {
     [ -n "${front_end}" ] || die "--front_end is empty; 'imlspike phonemes --help' lists them"
     [ -z "${corpus_dir}" ] || corpus_dir=$(existing "${corpus_dir}" --corpus_dir)
     [ -z "${asr_model}" ] || asr_model=$(existing "${asr_model}" --asr_model)
+    [ "${durations_from}" = aligner ] || [ -n "${labels}${corpus_labels}" ] ||
+        die "--durations_from labels needs these: --labels FOLDER, with a .lab or .TextGrid for each utterance"
     [ -z "${labels}" ] || labels=$(existing "${labels}" --labels)
     [ "${vocoder}" = griffin_lim ] || vocoder=$(existing "${vocoder}" --vocoder)
     choose_models
@@ -41,11 +44,13 @@ check_options() {
 
 # One checked YAML for each model, before anything else: a wrong key costs seconds, not a night.
 resolve_configs() {
-    local name arguments setting
+    local name arguments setting given=()
+    if [ "${durations_from}" = labels ]; then given=(--set tts_conf.aligner=false); fi
     log "configuration of ${names[*]}"
     mkdir -p "${dump}/config"
     for name in "${names[@]}"; do
-        arguments=("${config}" --task tts ${changed[@]+"${changed[@]}"} --override "${overrides}/${name}.yaml")
+        arguments=("${config}" --task tts ${changed[@]+"${changed[@]}"} --override "${overrides}/${name}.yaml"
+            ${given[@]+"${given[@]}"})
         for setting in ${train_args}; do arguments+=(--set "${setting}"); done
         add_config "${dump}/config/${name}.yaml" "${arguments[@]}"
     done

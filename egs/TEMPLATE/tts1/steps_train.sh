@@ -52,7 +52,8 @@ collect_stats() {
 
 train() {
     local name=$1 exp=exp/$1 config=${dump}/config/$1.yaml key
-    key=$(fingerprint "${config}" "${ngpu}" "${seed}" "${use_sid}" "${dump}/.done/stats")
+    key=$(fingerprint "${config}" "${ngpu}" "${seed}" "${use_sid}" "${dump}/.done/stats" \
+        "${dump}"/{"${train_set}","${valid_set}"}/durations)
     lock_experiment "${exp}"
     once "${exp}/.done/train" "${key}" run_trainer "${name}" "${key}"
 }
@@ -74,6 +75,10 @@ run_trainer() {
             args+=("--${split}_shape_file" "${stats}/${split}/${shape}")
         done
     done
+    if [ "${durations_from}" = labels ]; then
+        args+=(--train_data_path_and_name_and_type "${dump}/${train_set}/durations,durations,text_int")
+        args+=(--valid_data_path_and_name_and_type "${dump}/${valid_set}/durations,durations,text_int")
+    fi
     describe_voice "${exp}"
     launch_training "${exp}" tts_train --config "${exp}/train.yaml" $(espnet_data) "${args[@]}" \
         --fold_length 240000 --fold_length 150

@@ -32,12 +32,13 @@ synthesize_once() {
 vocoder_stamp() { if [ -d "${vocoder}" ]; then stamp "${vocoder}"/generator.pth; else echo "${vocoder}"; fi; }
 
 run_synthesis() { # NAME MODE OUT
-    local device=cpu
+    local device=cpu given=()
     if [ "${ngpu}" -gt 0 ]; then device=cuda; fi
+    if [ "${durations_from}:$2" = labels:forced ]; then given=(--durations "${dump}/${test_set}/durations"); fi
     rm -rf "$3"/{wav,durations,synthesis.yaml}
     logged "$3/log" "${python}" -m imlspike.bin.synthesize --data-dir "${dump}/${test_set}" --output-dir "$3" \
         --model "exp/$1" --model-file "$(basename "$(trained "$1")")" --vocoder "${vocoder}" --mode "$2" \
-        --device "${device}" --threads "${threads}"
+        --device "${device}" --threads "${threads}" ${given[@]+"${given[@]}"}
 }
 
 score() {
@@ -55,10 +56,12 @@ score() {
     log "  exp/scores/scores.md"
 }
 
-# find_labels: the folder of phone labels, if there is one: --labels, or that of --corpus_labels in the corpus
+# find_labels [required]: the folder of phone labels, if there is one: --labels, or --corpus_labels in the corpus
 find_labels() {
     if [ -n "${labels}" ] || [ -z "${corpus_labels}" ]; then return; fi
     labels=$(find -L "${corpus_dir:-downloads}" -type d -name "${corpus_labels}" | sort | head -n 1)
+    [ -n "${labels}" ] || [ $# -eq 0 ] || die "--durations_from labels: there is no folder ${corpus_labels} in" \
+        "${corpus_dir:-downloads}; name another by --labels"
     [ -n "${labels}" ] || log "  no labels: there is no folder ${corpus_labels} in ${corpus_dir:-downloads}"
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A voice from a corpus to a table of results: the ANN twin (FastSpeech 2), SpikeVoice, and further models, which are
-# overrides of one configuration. Needs no aligner and no labels: durations are learned from text and sound. A recipe's
-# run.sh calls it; --help lists the options. What is complete is not done again; a run that was stopped goes on where it
-# was.
+# overrides of one configuration. Needs no aligner and no labels: durations are learned from text and sound; or they are
+# those of phone labels (--durations_from). A recipe's run.sh calls it; --help lists the options. What is complete is
+# not done again; a run that was stopped goes on where it was.
 # shellcheck disable=SC2034,SC2154  # the steps use these variables; 'option' sets them
 set -euo pipefail
 { # read whole before it runs: an update of the project can't change a script that trains for hours
@@ -40,6 +40,7 @@ option text_table text "table that the front end reads: text, or pinyin where th
 option voice_front_end "" "and that of the trained voice, where new text is written in another way; empty: the same"
 option use_sid false "a voice for each speaker of the training set: true or false"
 option min_wav_duration 0.3 "shortest utterance to train on, in seconds"
+option durations_from aligner "what the symbols' durations in training come from: aligner (learned), labels"
 option max_wav_duration 20 "longest utterance to train on, in seconds"
 option test_utts 0 "utterances of the test set to speak, spread over it; 0: all"
 # Models
@@ -54,7 +55,7 @@ option resume true "go on from a checkpoint; false: begin again; anyway: go on a
 option vocoder griffin_lim "what makes sound of mels: an experiment of voc1 with the same features, or griffin_lim"
 option inference_model "" "file in the experiment; empty: the average of the best epochs"
 option asr_model "" "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
-option labels "" "folder of phone labels (.lab, .TextGrid) that the learned alignments are checked against"
+option labels "" "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by"
 option corpus_labels "" "instead of it, the name of the folder that the corpus itself has them in; empty: none"
 option score_args "" "further options of 'imlspike score-voice'"
 option profile_utts 20 "utterances of the test set on which spikes and energy are counted, spread over it"
@@ -79,6 +80,8 @@ if stage 1 "data preparation"; then
     once data/.done/prepare "$(prepare_key)" prepare_data
     if [ -n "${hold_out_from}" ]; then once data/.done/hold_out "$(hold_out_key)" hold_out; fi
 fi
+
+if [ "${durations_from}" = labels ] && [ "${stop_stage}" -gt 1 ]; then find_labels required; fi
 
 if stage 2 "text to symbols"; then
     once "${tokens}/.done" "$(symbols_key)" make_symbols
@@ -118,7 +121,9 @@ if stage 7 "scores, and alignments against labels"; then
     follow_logs "scores=exp/scores/log"
     job "${nj}" score
     find_labels
-    if [ -n "${labels}" ]; then
+    if [ "${durations_from}" = labels ]; then
+        log "  alignments: none are learned, the durations are those of ${labels}"
+    elif [ -n "${labels}" ]; then
         for name in "${names[@]}"; do job "${nj}" score_alignment "${name}"; done
     else
         log "  alignments: not asked for (--labels FOLDER)"
