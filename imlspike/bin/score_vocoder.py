@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from imlspike.analysis import vocoder_table
+from imlspike.analysis.kept_scores import score_or_recall
 from imlspike.analysis.vocoder_measures import CREPE, MEASURES, why_not
 from imlspike.analysis.vocoder_scores import (
     GRIFFIN_LIM,
@@ -21,7 +22,6 @@ from imlspike.analysis.vocoder_scores import (
     Task,
     character_errors,
     find_pairs,
-    score_utterance,
     summarize,
     write_griffin_lim,
 )
@@ -54,7 +54,8 @@ def parse(argv):
     parser = argparse.ArgumentParser(
         prog="imlspike score-vocoder",
         description="Scores of one or several vocoders on copy-synthesis. Natural speech against itself and "
-        "Griffin-Lim (32 iterations, from the model's mel spectrogram) are always in the table.",
+        "Griffin-Lim (32 iterations, from the model's mel spectrogram) are always in the table. Scores are "
+        "kept in <output-dir>/kept: a second run computes only what is new.",
     )
     add = parser.add_argument
     add("--data-dir", type=Path, required=True, help="Kaldi directory of the natural speech")
@@ -98,7 +99,9 @@ def score(args) -> tuple[dict, list]:
     if GRIFFIN_LIM not in systems:
         systems[GRIFFIN_LIM] = args.output_dir / GRIFFIN_LIM
         tasks = add_griffin_lim(settings, systems[GRIFFIN_LIM], tasks, args.nj)
-    work, progress = functools.partial(score_utterance, settings), Progress("utterances scored")
+    used = versions(LIBRARIES)
+    work = functools.partial(score_or_recall, args.output_dir / "kept", used, settings)
+    progress = Progress("utterances scored")
     scored = list(map_parallel(work, tasks, args.nj, progress, PER_PROCESS))
     twin = args.twin if args.twin in systems else None
     scores = summarize(scored, settings.measures, twin, args.resamples, args.seed)
@@ -125,7 +128,7 @@ def score(args) -> tuple[dict, list]:
         "systems": {
             name: {"folder": folders[name], "scores": scores[name], "cer": errors.get(name)} for name in order
         },
-        "versions": versions(LIBRARIES),
+        "versions": used,
     }
     return report, scored
 
