@@ -128,10 +128,11 @@ explain_pip_failure() { # one line for what is in pip's log, with the way out
 }
 
 fingerprint() { # changes when an installation has to be made again
-    "$py" - setup.cfg setup.py constraints.txt pyproject.toml imlspike/neurons/kernels.c "$root" "$extras" <<'EOF'
+    "$py" - setup.cfg setup.py constraints.txt pyproject.toml imlspike/*/*.[ch] -- "$root" "$extras" <<'EOF'
 import hashlib, pathlib, sys
-parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:6]]
-print(hashlib.sha256(b"\0".join([*parts, *map(str.encode, [*sys.argv[6:], sys.version])])).hexdigest())
+end = sys.argv.index("--")
+parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:end]]
+print(hashlib.sha256(b"\0".join([*parts, *map(str.encode, [*sys.argv[end + 1 :], sys.version])])).hexdigest())
 EOF
 }
 

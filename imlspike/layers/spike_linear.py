@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from imlspike.neurons.kernels import library, round_rows
+from imlspike.neurons.kernels import library, multiply, pack_weights, products_serve, round_rows
 
 # Whole numbers of 16 bits are split into two signed bytes, high * 256 + low. The largest leaves room for the
 # rounding of a quotient.
@@ -110,10 +110,15 @@ class SpikeMap:
     """
 
     def __init__(self, weight: Tensor):
+        if products_serve():
+            self._packed = pack_weights(weight, 1, LARGEST)
+            return
         whole, self._unit = _rounded(weight, 1)
         self._low, self._high = (plane.to_mkldnn() for plane in _bytes(whole.t().contiguous()))
 
     def __call__(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        if products_serve():
+            return multiply(tokens, self._packed, bias)
         y = _multiply(tokens, self._low, self._unit, bias=bias)
         return _multiply(tokens, self._high, 256 * self._unit, add_to=y)
 
@@ -125,13 +130,18 @@ class GradientMap:
     """
 
     def __init__(self, weight: Tensor):
+        if products_serve():
+            self._packed = pack_weights(weight, 0, LARGEST)
+            return
         whole, self._unit = _rounded(weight, 0)
         low, high = _bytes(whole)
-        # A token's bytes are low, high, low, high. They meet 0, H for high H, and H, L for low H + high L.
-        self._highs = torch.stack((torch.zeros_like(high), high), 1).flatten(0, 1).to_mkldnn()
-        self._crossed = torch.stack((high, low), 1).flatten(0, 1).to_mkldnn()
+        # A token's low bytes meet 0, H for high H, and H, L for low H + high L.
+        self._highs = torch.cat((torch.zeros_like(high), high)).to_mkldnn()
+        self._crossed = torch.cat((high, low)).to_mkldnn()
 
     def __call__(self, planes: Tensor, unit: Tensor) -> Tensor:
+        if products_serve():
+            return multiply(planes, self._packed, units=unit)
         y = _multiply(planes, self._highs, 65536 * self._unit)
         return _multiply(planes, self._crossed, 256 * self._unit, add_to=y).mul_(unit[:, None])
 
@@ -141,24 +151,23 @@ def round_tokens(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
 
     Args:
         x: fp32.
-        out: int16 (K, N) in which the bytes are kept, if there is one already.
+        out: int8 (K, 2 N) in which the bytes are kept, if there is one already.
 
     Returns:
-        planes (K, 2 N) int8: low byte, high byte of each, for high * 256 + low; and the units (K).
+        planes (K, 2 N) int8: each token's low bytes, then its high ones, for high * 256 + low; and the units
+        (K).
     """
     if x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous() and library() is not None:
-        whole, units = round_rows(x, LARGEST, out)
-        return whole.view(torch.int8), units
+        return round_rows(x, LARGEST, out)
     rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
-    out = torch.empty(x.shape, dtype=torch.int16) if out is None else out
+    out = torch.empty(len(x), 2 * x.shape[1], dtype=torch.int8) if out is None else out
     units = []
-    for piece, whole in zip(x.split(rows), out.split(rows), strict=True):
+    for piece, planes in zip(x.split(rows), out.split(rows), strict=True):
         largest = torch.maximum(piece.amax(1), -piece.amin(1)).clamp_(min=1e-30)
         units.append((largest / LARGEST).log2_().ceil_().exp2_())
-        whole.copy_(torch.mul(piece, units[-1].reciprocal()[:, None]).round_())
-        # The low byte is signed: 128 borrowed from the high one, and its sign bit turned.
-        whole.add_(128).bitwise_xor_(128)
-    return out.view(torch.int8), torch.cat(units)
+        whole = torch.mul(piece, units[-1].reciprocal()[:, None]).round_().to(torch.int16)
+        torch.cat(_bytes(whole), 1, out=planes)
+    return out, torch.cat(units)
 
 
 def weight_gradient(planes: Tensor, unit: Tensor, tokens: Tensor) -> Tensor:
@@ -166,13 +175,12 @@ def weight_gradient(planes: Tensor, unit: Tensor, tokens: Tensor) -> Tensor:
     octave = (unit.max() / unit).log2_().round_()
     far = ((octave > OCTAVES) & (octave < OCTAVES + 16)).nonzero()[:, 0]
     if len(far):
+        low, high = planes[far].chunk(2, 1)
+        coarser = ((high * 256.0 + low) * (OCTAVES - octave[far]).exp2_()[:, None]).round_()
         planes = planes.clone()
-        whole = planes.view(torch.int16)
-        coarser = (whole[far].bitwise_xor_(128).sub_(128) * (OCTAVES - octave[far]).exp2_()[:, None]).round_()
-        whole[far] = coarser.to(torch.int16).add_(128).bitwise_xor_(128)
+        planes[far] = torch.cat(_bytes(coarser.to(torch.int16)), 1)
     share = (OCTAVES - octave.clamp(max=OCTAVES)).exp2_().mul_(octave < OCTAVES + 16)
-    sums = torch._int_mm(planes.t(), tokens * share.to(torch.int8)[:, None]).unflatten(0, (-1, 2))
-    low, high = sums.unbind(1)
+    low, high = torch._int_mm(planes.t(), tokens * share.to(torch.int8)[:, None]).chunk(2)
     return low.float().add_(high.float(), alpha=256).mul_(unit.max() / 2**OCTAVES)
 
 

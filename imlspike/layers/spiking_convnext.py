@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from imlspike.layers.depthwise import depthwise
 from imlspike.layers.spike_linear import SpikeLinear
 from imlspike.layers.spiking_pointwise import spiking_pointwise, tiles_serve
 from imlspike.layers.temporal_shift import TemporalShift
@@ -102,7 +103,7 @@ class SpikingConvNeXtBlock(nn.Module):
 
     def _depthwise(self, x: Tensor) -> Tensor:
         """(T, B, L, C) convolved over L; fp32 at least, so that autocast rounds products only."""
-        y = self.dwconv(x.flatten(0, 1).transpose(1, 2)).transpose(1, 2).unflatten(0, x.shape[:2])
+        y = depthwise(x, self.dwconv)
         return y if y.dtype in (torch.float32, torch.float64) else y.float()
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from imlspike.layers.spike_linear import (
+    LARGEST,
     GradientMap,
     SpikeLinear,
     SpikeMap,
@@ -17,6 +18,7 @@ from imlspike.layers.spike_linear import (
 )
 from imlspike.neurons import LIF
 from imlspike.neurons.functional import LIFParameters, back_to_current, fired
+from imlspike.neurons.kernels import branch_backward, branch_forward, library, round_rows
 
 # Elements between the pointwise maps, over all T, that a thread works on at a time.
 _TILE = 1 << 20
@@ -85,33 +87,27 @@ def _tiles(z: Tensor, weight: Tensor, steps: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, z.shape[1], size)]
 
 
-def _amplitude(z: Tensor, shortcut: str) -> Tensor | None:
-    return {"abs": torch.abs, "signed": torch.clone, "off": lambda z: None}[shortcut](z)
-
-
 class _Pointwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, z, gamma, leak1, weight1, bias1, leak2, weight2, bias2, conf: _Settings) -> Tensor:
         ctx.conf, ctx.x_steps = conf, len(x)
         ctx.save_for_backward(z, gamma, leak1, weight1, bias1, leak2, weight2, bias2)
         ctx.maps = map1, map2 = SpikeMap(weight1), SpikeMap(weight2)
-        y = torch.empty(conf.steps, *z.shape[1:])
+        x, z, y = x.contiguous(), z.contiguous(), torch.empty(conf.steps, *z.shape[1:])
         for cut in _tiles(z, weight1, conf.steps):
             current = z[:, cut]
             spikes = fired(current.expand(conf.steps, -1, -1), leak1.item(), conf.neuron1)
             wide = functional.gelu(map1(spikes.flatten(0, 1), bias1)).unflatten(0, (conf.steps, -1))
             spikes = fired(wide, leak2.item(), conf.neuron2)
             out = map2(spikes.flatten(0, 1), bias2).unflatten(0, (conf.steps, -1))
-            amplitude = _amplitude(current, conf.shortcut)
-            if amplitude is not None:
-                out.mul_(amplitude)
-            torch.add(x[:, cut], out.mul_(gamma), out=y[:, cut])
+            _branch(x[:, cut], current, out, gamma, conf.shortcut, y[:, cut])
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         z, gamma, leak1, weight1, bias1, leak2, weight2, bias2 = ctx.saved_tensors
+        grad = grad.contiguous()
         steps, positions = grad.shape[:2]
         grad_z, grad_gamma = torch.empty_like(z), torch.zeros_like(gamma)
         half1 = _Half(leak1, ctx.conf.neuron1, ctx.maps[0], weight1, bias1, steps * positions)
@@ -133,7 +129,7 @@ class _Half:
         self.back = GradientMap(weight)
         outputs, inputs = weight.shape
         self.tokens = torch.empty(tokens, inputs, dtype=torch.int8)
-        self.whole, self.units = torch.empty(tokens, outputs, dtype=torch.int16), []
+        self.planes, self.units = torch.empty(tokens, 2 * outputs, dtype=torch.int8), []
         self.grad_leak = torch.zeros_like(leak)
         self.grad_bias = None if bias is None else torch.zeros_like(bias)
         self.seen = 0
@@ -144,41 +140,71 @@ class _Half:
         self.seen = self.rows.stop
         return self.map(fired(x, self.leak, self.p, self.tokens[self.rows]).flatten(0, 1), self.bias)
 
-    def backward(self, grad: Tensor) -> Tensor:
-        """Gradient of that (T P, C_out) -> gradient of the current (T, P, C_in)."""
+    def backward(self, grad: Tensor, active: Tensor | None = None) -> Tensor:
+        """Gradient of that (T P, C_out), or of its GELU, `active` -> gradient of the current (T, P, C_in)."""
+        if library() is not None:
+            options = (self.planes[self.rows], active, self.grad_bias)
+            return self.rounded_back(round_rows(grad, LARGEST, *options)[1])
+        if active is not None:
+            grad = torch.ops.aten.gelu_backward(grad, active)
         if self.grad_bias is not None:
             self.grad_bias += grad.sum(0)
-        planes, unit = round_tokens(grad, self.whole[self.rows])
+        return self.rounded_back(round_tokens(grad, self.planes[self.rows])[1])
+
+    def rounded_back(self, unit: Tensor) -> Tensor:
+        """The same for a gradient that is rounded into this tile's planes already."""
         self.units.append(unit)
-        grad = self.back(planes, unit).view(self.x.shape)
+        grad = self.back(self.planes[self.rows], unit).view(self.x.shape)
         self.grad_leak += back_to_current(self.x, grad, self.leak, self.p)
         return grad
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of the leak, the weight and the bias."""
-        planes = self.whole.view(torch.int8)
-        return self.grad_leak, weight_gradient(planes, torch.cat(self.units), self.tokens), self.grad_bias
+        grad_weight = weight_gradient(self.planes, torch.cat(self.units), self.tokens)
+        return self.grad_leak, grad_weight, self.grad_bias
 
 
 def _backward(z, grad, grad_z, gamma, grad_gamma, half1: _Half, half2: _Half, conf: _Settings) -> None:
     """Fills the gradient of a tile of z, and adds the tile's share to that of gamma."""
     wide = half1.forward(z.expand(conf.steps, -1, -1))
     out = half2.forward(functional.gelu(wide).unflatten(0, grad.shape[:2])).view(grad.shape)
-    out.mul_(grad)  # y = x + gamma amplitude out
-    grad_out, amplitude = grad * gamma, _amplitude(z, conf.shortcut)
-    if amplitude is None:
-        grad_gamma += out.sum((0, 1))
-    else:
-        grad_gamma += (out * amplitude).sum((0, 1))
-        grad_out.mul_(amplitude)
-        out.mul_(gamma)
-        if conf.shortcut == "abs":
-            out.mul_(z.sign())
-    grad_active = half2.backward(grad_out.flatten(0, 1)).flatten(0, 1)
-    grad_current = half1.backward(torch.ops.aten.gelu_backward(grad_active, wide))
-    if amplitude is not None:
+    grad_active = _branch_back(z, grad, out, gamma, grad_gamma, half2, conf.shortcut).flatten(0, 1)
+    grad_current = half1.backward(grad_active, wide)
+    if conf.shortcut != "off":
         grad_current.add_(out)
     if len(z) == 1:
         torch.sum(grad_current, 0, keepdim=True, out=grad_z)
     else:
         grad_z.copy_(grad_current)
+
+
+def _branch(x, z, out, gamma, shortcut, y) -> None:
+    """Fills y = x + gamma |z| out; may use up `out`."""
+    if library() is not None:
+        return branch_forward(x, z, out, gamma, shortcut, y)
+    if shortcut != "off":
+        out.mul_(z.abs() if shortcut == "abs" else z)
+    torch.add(x, out.mul_(gamma), out=y)
+
+
+def _branch_back(z, grad, out, gamma, grad_gamma, half: _Half, shortcut) -> Tensor:
+    """Back through that and `half`; `out` becomes the gradient of z that doesn't go through it."""
+    if library() is not None:
+        rounded = half.planes[half.rows]
+        unit, sums, slope = branch_backward(z, grad, out, gamma, shortcut, LARGEST, rounded)
+        grad_gamma += slope
+        if half.grad_bias is not None:
+            half.grad_bias += sums
+        return half.rounded_back(unit)
+    out.mul_(grad)
+    grad_out = grad * gamma
+    if shortcut == "off":
+        grad_gamma += out.sum((0, 1))
+    else:
+        amplitude = z.abs() if shortcut == "abs" else z
+        grad_gamma += (out * amplitude).sum((0, 1))
+        grad_out.mul_(amplitude)
+        out.mul_(gamma)
+        if shortcut == "abs":
+            out.mul_(z.sign())
+    return half.backward(grad_out.flatten(0, 1))

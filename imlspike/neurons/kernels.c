@@ -1,16 +1,16 @@
-/* The leaky integrate-and-fire neuron over T steps in one pass, forward and backward, and the rounding of gradients to
- * bytes: what imlspike/neurons/kernels.py calls. The formulas are those of functional.py; the forward pass gives its
- * numbers to the bit, so products and sums are fused (fmaf) where torch fuses them and nowhere else (-ffp-contract=off).
+/* The leaky integrate-and-fire neuron over T steps in one pass, forward and backward: what
+ * imlspike/neurons/kernels.py calls. The formulas are those of functional.py; the forward pass gives its numbers to the
+ * bit, so products and sums are fused (fmaf) where torch fuses them and nowhere else (-ffp-contract=off).
  *
  * A block of neurons is taken through all steps while it is in the first-level cache; the loops over a block are
  * written for the compiler to vectorise.
  */
-#include <math.h>
+#include "exponential.h"
+
 #include <stdint.h>
 
 #define BLOCK 512
 #define MOST_STEPS 32 /* kernels.py asks for no more */
-#define LANES 16
 
 typedef struct {
     float leak, keep;          /* 1 / tau, 1 - 1 / tau */
@@ -34,21 +34,6 @@ static inline void step(const float *restrict x, float *restrict u, float *restr
         for (int i = 0; i < n; i++) u[i] = h[i] - p->threshold * s[i];
     else
         for (int i = 0; i < n; i++) u[i] = h[i] - h[i] * s[i];
-}
-
-/* exp(x) to 2e-7 of its value: 2^k e^r with |r| < 0.35, a polynomial for e^r (Cephes). */
-static inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
-    float k = rintf(x * 1.44269504f), r = fmaf(k, 2.12194440e-4f, fmaf(k, -0.693359375f, x));
-    float y = 1.9875691500e-4f;
-    y = fmaf(y, r, 1.3981999507e-3f);
-    y = fmaf(y, r, 8.3334519073e-3f);
-    y = fmaf(y, r, 4.1665795894e-2f);
-    y = fmaf(y, r, 1.6666665459e-1f);
-    y = fmaf(y, r, 5.0000001201e-1f);
-    y = fmaf(y * r, r, r + 1.0f);
-    union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
-    return y * power.value;
 }
 
 /* The surrogate derivative at potential h. */
@@ -87,8 +72,8 @@ static inline void slopes(const float *restrict h, float *restrict d, int n, con
     }
 }
 
-/* Neurons begin to end of all: x[t] stands at x + t * stride. Spikes (T, all) go to floats or bytes, whichever isn't
- * NULL; u (all), the potential before the first step, becomes that after the last. */
+/* Neurons begin to end of all: x[t] stands at x + t * stride. Spikes (T, all) go to floats or bytes, whichever isn't NULL; u (all), the
+ * potential before the first step, becomes that after the last. */
 void lif_forward(const float *x, int64_t stride, int64_t all, const Neuron *p, float *u, float *floats, int8_t *bytes,
                  int64_t begin, int64_t end) {
     float h[BLOCK], s[BLOCK];
@@ -133,38 +118,8 @@ double lif_backward(const float *x, int64_t stride, int64_t all, const Neuron *p
             }
         }
         for (int i = 0; i < n; i++) u[at + i] = g[i];
+#pragma omp simd reduction(+ : sum)
         for (int i = 0; i < n; i++) sum += leak_slope[i];
     }
     return sum;
-}
-
-/* Rows begin to end of x (K, N) as whole multiples of a unit each, the power of two of which `largest` are not less
- * than the row's largest: bytes low, high of each number, the low one signed (128 borrowed, its sign bit turned). A row
- * that isn't finite has the unit NaN. */
-void round_rows(const float *x, int64_t columns, float largest, int16_t *out, float *units, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row++) {
-        const float *restrict from = x + row * columns;
-        int16_t *restrict to = out + row * columns;
-        float lanes[LANES] = {0}, zeros[LANES] = {0}, top = 1e-30f, zero = 0.0f;
-        for (int64_t i = 0; i + LANES <= columns; i += LANES)
-            for (int j = 0; j < LANES; j++) {
-                lanes[j] = fabsf(from[i + j]) > lanes[j] ? fabsf(from[i + j]) : lanes[j];
-                zeros[j] += 0.0f * from[i + j]; /* NaN, once there is a number that isn't finite */
-            }
-        for (int64_t i = columns - columns % LANES; i < columns; i++) {
-            lanes[0] = fabsf(from[i]) > lanes[0] ? fabsf(from[i]) : lanes[0];
-            zeros[0] += 0.0f * from[i];
-        }
-        for (int j = 0; j < LANES; j++) top = lanes[j] > top ? lanes[j] : top, zero += zeros[j];
-        if (zero != 0.0f) {
-            units[row] = NAN;
-            for (int64_t i = 0; i < columns; i++) to[i] = 0;
-            continue;
-        }
-        int exponent;
-        const float mantissa = frexpf(top / largest, &exponent);
-        units[row] = ldexpf(1.0f, mantissa == 0.5f ? exponent - 1 : exponent);
-        const float inverse = 1.0f / units[row];
-        for (int64_t i = 0; i < columns; i++) to[i] = (int16_t)(((int32_t)rintf(from[i] * inverse) + 128) ^ 128);
-    }
 }

@@ -1,8 +1,8 @@
-"""The neuron's loops in C (kernels.c): the numbers of `functional`, in one pass over memory instead of many.
+"""Loops in C (kernels.c, block.c, products.c): what torch's operations do, in fewer passes over memory.
 
 They are built when imlspike is installed. Where they aren't there (no compiler, a copy that isn't installed),
-and for what they don't take (another device or type, more than 32 steps), `functional` uses torch's
-operations. The environment variable ``IMLSPIKE_KERNELS=0`` leaves them out.
+and for what they don't take (another device or type, more than 32 steps), torch's operations are used. The
+environment variable ``IMLSPIKE_KERNELS=0`` leaves them out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from torch import Tensor
 from .surrogate import SURROGATES
 
 MOST_STEPS = 32  # that kernels.c has room for
-# A neuron's T steps, or a rounded number, take nanoseconds: fewer aren't worth a second thread.
+MOST_TAPS = 63  # that block.c has room for
+SHORTCUTS = ("abs", "signed", "off")  # as block.c counts them
+# A number takes a nanosecond or less: fewer aren't worth a second thread.
 _LEAST_PER_THREAD = 1 << 14
 
 
@@ -30,6 +32,23 @@ class _Neuron(ctypes.Structure):
         (name, ctypes.c_int32)
         for name in ("steps", "decay_input", "soft_reset", "detach_reset", "surrogate")
     ]
+
+
+# Of the functions in C: p a pointer, n a count or a distance, f a factor, i an option. After these all but
+# the last one take the begin and the end of the part that is to be done.
+_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
+_ARGUMENTS = {
+    "lif_forward": "pnnpppp",
+    "lif_backward": "pnnpppp",
+    "round_rows": "ppnfppp",
+    "branch_forward": "pnpnppipnnn",
+    "branch_backward": "pnpnppinnfppp",
+    "depthwise": "pnnpnpp",
+    "depthwise_weights": "ppnnnnpp",
+    "pack_weights": "pnnnnfpp",
+    "multiply": "ppnnnpnpppp",
+    "products_ready": "",
+}
 
 
 @functools.cache
@@ -41,16 +60,15 @@ def library() -> ctypes.CDLL | None:
     """
     if os.environ.get("IMLSPIKE_KERNELS") == "0":
         return None
-    folder, pointer, number = Path(__file__).parent, ctypes.c_void_p, ctypes.c_int64
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        file = folder / f"_kernels{suffix}"
+        file = Path(__file__).parent / f"_kernels{suffix}"
         if file.is_file():
             found = ctypes.CDLL(str(file))
-            neuron = [pointer, number, number, ctypes.POINTER(_Neuron), pointer, pointer]
-            found.lif_forward.argtypes = [*neuron, pointer, number, number]
-            found.lif_backward.argtypes = [*neuron, pointer, number, number]
+            if not all(hasattr(found, name) for name in _ARGUMENTS):
+                return None  # built from older sources
+            for name, kinds in _ARGUMENTS.items():
+                getattr(found, name).argtypes = [_TYPES[kind] for kind in kinds + "nn" * bool(kinds)]
             found.lif_backward.restype = ctypes.c_double
-            found.round_rows.argtypes = [pointer, number, ctypes.c_float, pointer, pointer, number, number]
             return found
     return None
 
@@ -91,7 +109,8 @@ def integrate(
     spikes = torch.empty(x.shape) if out is None else out
     place = spikes.data_ptr()
     floats, as_bytes = (place, None) if spikes.dtype == torch.float32 else (None, place)
-    arguments = (*_current(x), _neuron(len(x), leak, p), u.data_ptr(), floats, as_bytes)
+    neuron = ctypes.byref(_neuron(len(x), leak, p))
+    arguments = (*_current(x), neuron, u.data_ptr(), floats, as_bytes)
     _share(x.shape[1], lambda *part: library().lif_forward(*arguments, *part))
     return spikes, u
 
@@ -111,23 +130,160 @@ def back(
     """
     u = x.new_zeros(x.shape[1]) if u is None else u.clone(memory_format=torch.contiguous_format)
     last = None if grad_last is None else grad_last.data_ptr()
-    arguments = (*_current(x), _neuron(len(x), leak, p), u.data_ptr(), last, grad.data_ptr())
+    neuron = ctypes.byref(_neuron(len(x), leak, p))
+    arguments = (*_current(x), neuron, u.data_ptr(), last, grad.data_ptr())
     return u, sum(_share(x.shape[1], lambda *part: library().lif_backward(*arguments, *part)))
 
 
-def round_rows(x: Tensor, largest: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Rows of x (K, N), fp32 and contiguous, as whole multiples of a unit each; into `out`, if it's given.
+def round_rows(
+    x: Tensor,
+    largest: float,
+    out: Tensor | None = None,
+    active: Tensor | None = None,
+    sums: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Rows of x (K, N), fp32 and contiguous, as whole multiples of a unit each.
+
+    Args:
+        x: what is rounded; or, with `active`, the gradient of its GELU, which becomes that of `active`.
+        largest: of the whole numbers.
+        out: int8 (K, 2 N) for the bytes; None: a new one.
+        active: (K, N), contiguous, or None.
+        sums: (N), to which the column sums of what is rounded are added, or None.
 
     Returns:
-        (K, N) int16, each number's bytes low and high for high * 256 + low, the low one signed; and the units
-        (K), powers of two, of which `largest` are not less than the row's largest; NaN for a row that isn't
-        finite.
+        (K, 2 N) int8: each row's low bytes, then its high ones, for high * 256 + low; and the units (K),
+        powers of two, of which `largest` are not less than the row's largest; NaN for one that isn't finite.
     """
-    whole = torch.empty(x.shape, dtype=torch.int16) if out is None else out
-    units = x.new_empty(len(x))
-    arguments = (x.data_ptr(), x.shape[1], largest, whole.data_ptr(), units.data_ptr())
-    _share(len(x), lambda *part: library().round_rows(*arguments, *part), x.shape[1])
-    return whole, units
+    rows, columns = x.shape
+    out = torch.empty(rows, 2 * columns, dtype=torch.int8) if out is None else out
+    units = x.new_empty(rows)
+    numbers = (x.data_ptr(), _place(active), columns, largest, out.data_ptr(), units.data_ptr())
+
+    def part(begin: int, end: int) -> Tensor | None:
+        found = None if sums is None else torch.zeros_like(sums)
+        library().round_rows(*numbers, _place(found), begin, end)
+        return found
+
+    parts = _share(rows, part, columns)
+    if sums is not None:
+        sums += sum(parts)
+    return out, units
+
+
+def branch_forward(x: Tensor, z: Tensor, out: Tensor, gamma: Tensor, shortcut: str, y: Tensor) -> None:
+    """y = x + gamma amplitude(z) out, where the amplitude is one of `SHORTCUTS` (|z|, z, 1).
+
+    Args:
+        x, z: (T, P, C), or (1, P, C) for all steps; the positions P side by side.
+        out: (T, P, C), contiguous.
+        gamma: (C).
+        shortcut: see above.
+        y: (T, P, C), filled; its positions side by side.
+    """
+    steps, positions, channels = y.shape
+    branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut))
+    arguments = (*_steps(x, steps), *_steps(z, steps), *branch, *_steps(y, steps), positions, channels)
+    _share(steps * positions, lambda *part: library().branch_forward(*arguments, *part), channels)
+
+
+def branch_backward(
+    z: Tensor, grad: Tensor, out: Tensor, gamma: Tensor, shortcut: str, largest: float, rounded: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Back through `branch_forward`, for the gradient of y (T, P, C).
+
+    Args:
+        z, out, gamma, shortcut: as there; `out` becomes the gradient of z, as far as it isn't through `out`.
+        grad: of y; its positions side by side.
+        largest, rounded: the gradient of `out` is rounded as by `round_rows`, into `rounded`.
+
+    Returns:
+        The units of these (T P), their column sums (C), and the gradient of gamma.
+    """
+    steps, positions, channels = grad.shape
+    units = out.new_empty(steps * positions)
+    branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut), positions, channels, largest)
+    arguments = (*_steps(z, steps), *_steps(grad, steps), *branch, rounded.data_ptr(), units.data_ptr())
+
+    def part(begin: int, end: int) -> Tensor:
+        found = out.new_zeros(2, channels)
+        _enough(library().branch_backward(*arguments, found.data_ptr(), begin, end))
+        return found
+
+    return units, *sum(_share(steps * positions, part, channels))
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Each channel convolved over frames: x (B, L, C), weight (taps, C), bias (C) -> (B, L, C), contiguous.
+
+    >>> x, weight = torch.ones(1, 4, 1), torch.tensor([[1.0], [10.0], [100.0]])
+    >>> depthwise(x, weight, None).flatten().tolist() if library() else [110.0, 111.0, 111.0, 11.0]
+    [110.0, 111.0, 111.0, 11.0]
+    """
+    y, (batch, frames, channels) = torch.empty_like(x), x.shape
+    sizes = (frames, channels, weight.data_ptr(), len(weight))
+    arguments = (x.data_ptr(), *sizes, _place(bias), y.data_ptr())
+    _share(batch * frames, lambda *part: library().depthwise(*arguments, *part), channels)
+    return y
+
+
+def depthwise_weights(x: Tensor, grad: Tensor, taps: int) -> tuple[Tensor, Tensor]:
+    """The gradients of weight (taps, C) and bias (C) of `depthwise` from that of what it returned."""
+    batch, frames, channels = x.shape
+    weight, bias = x.new_empty(taps, channels), x.new_empty(channels)
+    sizes = (batch * frames, frames, channels, taps)
+    arguments = (x.data_ptr(), grad.data_ptr(), *sizes, weight.data_ptr(), bias.data_ptr())
+    _share(channels, lambda *part: library().depthwise_weights(*arguments, *part), batch * frames)
+    return weight, bias
+
+
+@functools.cache
+def products_serve() -> bool:
+    """Whether `pack_weights` and `multiply` are there, on this machine."""
+    return library() is not None and bool(library().products_ready())
+
+
+def pack_weights(weight: Tensor, dim: int, largest: float) -> tuple[Tensor, Tensor]:
+    """A matrix as 16-bit whole numbers for `multiply`, as its right factor.
+
+    Args:
+        weight: fp32; (N, K) with dim 1, (K, N) with dim 0.
+        dim: that of K, over which the product sums.
+        largest: of the whole numbers.
+
+    Returns:
+        Their bytes, as products.c wants them; the unit of each column (N), its largest / `largest`.
+    """
+    depth, columns = weight.shape[dim], weight.shape[1 - dim]
+    packed = torch.empty(-(-columns // 16), -(-depth // 64), 2, 16, 64, dtype=torch.int8)
+    units = weight.new_empty(columns)
+    sizes = (weight.stride(1 - dim), weight.stride(dim), columns, depth, largest)
+    arguments = (weight.data_ptr(), *sizes, packed.data_ptr(), units.data_ptr())
+    _share(len(packed), lambda *part: library().pack_weights(*arguments, *part), 16 * depth)
+    return packed, units
+
+
+def multiply(
+    x: Tensor, weight: tuple[Tensor, Tensor], bias: Tensor | None = None, units: Tensor | None = None
+) -> Tensor:
+    """Exact integer products with what `pack_weights` gave: (M, N) fp32.
+
+    Args:
+        x: int8, contiguous; bytes (M, K), or with `units` bytes and units (M) of `round_rows`, (M, 2 K).
+        weight: see above.
+        bias: (N) or None.
+        units: see above.
+    """
+    packed, unit = weight
+    rows, stride = x.shape
+    depth = stride if units is None else stride // 2
+    low, high = (None, x.data_ptr()) if units is None else (x.data_ptr(), x.data_ptr() + depth)
+    y = unit.new_empty(rows, len(unit))
+    factor = (packed.data_ptr(), len(unit), unit.data_ptr(), _place(bias), _place(units))
+    arguments = (high, low, stride, rows, depth, *factor, y.data_ptr())
+    work = depth * len(unit) // 16  # of 32 rows, in what takes a nanosecond
+    _share(-(-rows // 32), lambda *part: _enough(library().multiply(*arguments, *part)), work)
+    return y
 
 
 def _current(x: Tensor) -> tuple[int, int, int]:
@@ -139,6 +295,20 @@ def _neuron(steps: int, leak: Tensor | float, p) -> _Neuron:
     numbers = (float(leak), float(1 - leak), p.threshold - p.rest, p.surrogate.alpha)
     options = (p.decay_input, p.v_reset is None, p.detach_reset, SURROGATES.index(p.surrogate.name))
     return _Neuron(*numbers, steps, *options)
+
+
+def _place(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+def _steps(x: Tensor, steps: int) -> tuple[int, int]:
+    """Where (T, P, C) or (1, P, C) begins, and from one of its steps to the next."""
+    return x.data_ptr(), 0 if len(x) < steps else x.stride(0)
+
+
+def _enough(status: int) -> None:
+    if status != 0:
+        raise MemoryError("a compiled loop found no memory for its work")
 
 
 def _share(count: int, call: Callable[[int, int], float | None], weight: int = 1) -> list:

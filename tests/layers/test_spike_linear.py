@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -12,12 +12,26 @@ from imlspike.layers.spike_linear import LARGEST, LEAST_TOKENS
 needs_amx = pytest.mark.skipif(not spike_products_supported(), reason="this CPU has no AMX")
 
 
+@pytest.fixture(params=["loops", "torch"], autouse=True)
+def compiled_or_not(request, monkeypatch):
+    """Every test holds with the compiled loops and without."""
+    if request.param == "torch":
+        without_loops(monkeypatch)
+
+
+def without_loops(monkeypatch):
+    """Has torch's operations do what compiled loops do elsewhere."""
+    for module in ("layers.spike_linear", "layers.spiking_pointwise", "neurons.kernels"):
+        monkeypatch.setattr(f"imlspike.{module}.library", lambda: None)
+    monkeypatch.setattr("imlspike.layers.spike_linear.products_serve", lambda: False)
+
+
 def spikes_of(*shape, rate=0.2, seed=0):
     return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < rate).float()
 
 
 @needs_amx
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     inputs=st.integers(2, 300),
     outputs=st.integers(2, 200),

@@ -7,6 +7,7 @@ from torch import nn
 from imlspike.layers import SpikingConvNeXtBlock, spike_products_supported, spiking_pointwise
 from imlspike.layers.spiking_convnext import SHORTCUTS
 from imlspike.neurons import LIF, PLIF
+from tests.layers.test_spike_linear import without_loops
 
 pytestmark = pytest.mark.skipif(not spike_products_supported(), reason="this CPU has no AMX")
 NEURONS = {
@@ -45,8 +46,11 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("neuron", sorted(NEURONS))
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("steps", [1, 4])
-def test_tiles_give_what_the_modules_give(neuron, shortcut, steps, calls):
+@pytest.mark.parametrize("loops", [True, False])
+def test_tiles_give_what_the_modules_give(neuron, shortcut, steps, loops, calls, monkeypatch):
     """Values to the bit, gradients to the rounding of products; a hook has the modules called."""
+    if not loops:
+        without_loops(monkeypatch)
     block = block_of(neuron, shortcut)
     x = torch.randn(steps, 2, 19, 32, requires_grad=True)
     weights, spikes, results = torch.randn(4, 2, 19, 32), [], []

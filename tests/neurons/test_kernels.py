@@ -1,7 +1,5 @@
 """The compiled loops against the definition of the neuron, `lif_step`, and its autograd."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -62,26 +60,6 @@ def test_spikes_and_gradients_are_those_of_the_definition(p, steps, size, consta
         assert torch.allclose(mine.double(), leaf.grad, rtol=1e-4, atol=1e-5 * leaf.grad.abs().max().item())
     scale = sum(leaf.grad.abs().sum().item() for leaf in leaves[:2])
     assert slope == pytest.approx(leaves[2].grad.item(), abs=1e-5 * scale + 1e-5)
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(1, 9), st.integers(1, 70), st.integers(-60, 60), st.integers(0, 99))
-def test_rounded_rows_are_whole_multiples_of_the_smallest_power_of_two_that_fits(rows, columns, power, seed):
-    x = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * 2.0**power
-    x[0] = 0.0
-    whole, units = kernels.round_rows(x, 127 * 256)
-    low, high = whole.view(torch.int8).unflatten(1, (columns, 2)).unbind(2)
-    number = high.double() * 256 + low
-    assert torch.equal(number, (x.double() / units[:, None]).round())
-    for row, unit in zip(x, units.tolist(), strict=True):
-        largest = max(row.abs().max().item(), 1e-30)
-        assert math.log2(unit).is_integer() and unit / 2 < largest / (127 * 256) <= unit
-
-
-def test_a_row_that_is_not_finite_has_no_unit():
-    x = torch.ones(3, 37)
-    x[0, 36], x[2, 5] = float("nan"), float("inf")
-    assert kernels.round_rows(x, 32512)[1].isnan().tolist() == [True, False, True]
 
 
 def test_threads_share_the_work(monkeypatch):
