@@ -1,0 +1,106 @@
+"""A packed voice or vocoder says what the experiment says; with half the bytes, nearly that."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from imlspike.bin.pack import main
+from imlspike.data.kaldi import Utterance, write_data_dir
+from imlspike.inference import Text2Speech, Vocoder
+from imlspike.inference.packing import halved
+from tests.inference.small_tts import write_voice
+from tests.inference.small_vocoder import small_model
+
+
+@pytest.fixture
+def voice(tmp_path):
+    folder = write_voice(tmp_path / "exp/voice", speakers=3, names=("Ann", "Bob"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config |= {"train_data_path_and_name_and_type": [[f"{tmp_path}/wav.scp", "speech", "sound"]]}
+    config |= {"output_dir": f"{tmp_path}/exp/voice"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "command").write_text("./run.sh egs/some/tts1\n")
+    return folder
+
+
+@pytest.fixture
+def vocoder(tmp_path):
+    folder, model = tmp_path / "exp/voc", small_model()
+    folder.mkdir(parents=True)
+    (folder / "generator.yaml").write_text(yaml.safe_dump(model.config))
+    torch.save(model.state_dict(), folder / "generator.pth")
+    return folder
+
+
+def members(archive):
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_a_packed_voice_speaks_as_the_experiment(voice, tmp_path):
+    archive = tmp_path / "new/voice.zip"
+    assert main([str(voice), "--output", str(archive), "--license", "cc0-1.0"]) == 0
+    said = [Text2Speech.from_pretrained(place)("a cab came.", "Bob") for place in (voice, archive)]
+    assert said[0].mel.std() > 0.5 and np.array_equal(said[0].mel, said[1].mel)
+    assert np.array_equal(said[0].audio, said[1].audio)
+    files = members(archive)
+    assert not any(str(tmp_path).encode() in content for content in files.values())
+    card = files["README.md"].decode()
+    for text in (
+        "license: cc0-1.0",
+        "SpikeVoice (spiking",
+        "- command: `./run.sh egs/some/tts1`",
+        "voice.zip",
+    ):
+        assert text in card
+
+
+def test_half_the_bytes_say_nearly_the_same(voice, vocoder, tmp_path):
+    mel = torch.randn(8, 40, generator=torch.Generator().manual_seed(0))
+    sizes = {}
+    for exp in (voice, vocoder):
+        for options in ([], ["--half"]):
+            archive = tmp_path / f"{exp.name}{len(options)}.zip"
+            assert main([str(exp), "--output", str(archive), *options]) == 0
+            sizes[archive.name] = len(max(members(archive).values(), key=len))
+    assert sizes["voc1.zip"] < 0.75 * sizes["voc0.zip"]  # small models have many small tensors
+    assert sizes["voice1.zip"] < 0.75 * sizes["voice0.zip"]
+    whole, half = (Vocoder.from_pretrained(tmp_path / f"voc{n}.zip") for n in (0, 1))
+    assert torch.equal(whole.decode(mel), Vocoder.from_pretrained(vocoder).decode(mel))
+    for name, weight in whole.model.state_dict().items():
+        other = half.model.state_dict()[name]
+        assert other.dtype == weight.dtype
+        torch.testing.assert_close(other, weight, rtol=2**-11, atol=2**-25)
+    assert "rounded to fp16" in members(tmp_path / "voc1.zip")["README.md"].decode()
+
+
+def test_large_statistics_outlive_half_precision():
+    states = halved({"running_var": torch.tensor([1e6]), "weight": torch.ones(2, 2)})
+    assert states["running_var"].item() == 1e6 and states["weight"].dtype == torch.float16
+
+
+def test_equal_files_make_an_equal_zip_and_the_data_are_told(vocoder, tmp_path):
+    write_data_dir(tmp_path / "train", [Utterance("u1", "u1.wav", "a", "s", 1800.0)])
+    options = ["--train-dir", str(tmp_path / "train"), "--corpus", "one man", "--half"]
+    packed = []
+    for folder in ("a", "b"):
+        assert main([str(vocoder), "--output", str(tmp_path / folder / "voc.zip"), *options]) == 0
+        packed.append((tmp_path / folder / "voc.zip").read_bytes())
+    assert packed[0] == packed[1]
+    card = members(tmp_path / "a/voc.zip")["README.md"].decode()
+    assert "Data: one man" in card and "Trained on 1 utterances, 0.5 hours" in card
+    assert "Spiking Vocos, neuron plif, 3 time steps" in card
+
+
+def test_what_cannot_be_packed_is_named(voice, vocoder, tmp_path, capsys):
+    for arguments, message in (
+        ([tmp_path, "--output", "a.zip"], "no generator.yaml and no config.yaml"),
+        ([vocoder, "--output", "a.tar"], "a.tar: expected a name that ends in .zip"),
+        ([vocoder, "--output", "a.zip", "--lm", tmp_path], "voc is a vocoder: --lm"),
+        ([voice, "--output", "a.zip", "--model", voice / "no.pth"], "no.pth: no such model"),
+    ):
+        assert main([str(word) for word in arguments]) == 1
+        assert message in capsys.readouterr().err
