@@ -2,10 +2,8 @@
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.autograd.function import once_differentiable
 
-# Elements that a thread works on at a time, so that all passes over them hit its cache.
-_PIECE = 1 << 17
+from imlspike.layers.norm_functions import firing_serves, masked_norm, normed_spikes
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -60,20 +58,56 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         normed = self._normed(rows[real])
         return torch.zeros_like(rows).index_put((real.nonzero().squeeze(1),), normed).reshape(x.shape)
 
+    def fire(self, neuron: nn.Module, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What a neuron makes of the normed tokens: neuron(norm(x)).
+
+        With a LIF in training on a CPU, what enters the neurons is neither written nor kept.
+
+        Args:
+            neuron: takes (T, ..., C).
+            x: (T, B, N, C).
+            mask: (B, N), or None.
+
+        Returns:
+            (T, B, N, C) spikes.
+
+        >>> from imlspike.neurons import LIF
+        >>> norm, neuron = MaskedBatchNorm(3), LIF()
+        >>> norm.fire(neuron, torch.randn(4, 2, 5, 3)).shape
+        torch.Size([4, 2, 5, 3])
+        """
+        if self.training and self._alone() and firing_serves(x, self, neuron):
+            rows, real = x.flatten(0, -2), None
+            if mask is not None and not mask.all():
+                real = mask.repeat(len(x), 1).flatten()
+            count = self._count(rows, real)
+            affine = (*self._affine(x), self.eps)
+            spikes, mean, variance = normed_spikes(rows, real, count, *affine, len(x), neuron)
+            self._track(mean, variance, count)
+            return spikes.view(x.shape)
+        mask = None if mask is None else mask.repeat(len(x), 1)
+        return neuron(self(x.flatten(0, 1), mask).unflatten(0, x.shape[:2]))
+
     def _alone(self) -> bool:
         return not (self.synchronised and _processes() > 1)
 
     def _masked(self, x: Tensor, real: Tensor) -> Tensor:
         """(K, C) -> (K, C), normed where `real` (K) is True, else 0, by what this process has."""
-        count = int(real.sum())
-        if count < 2:
-            raise ValueError(f"a norm needs more than 1 value a channel in training, got {count}")
-        ones = x.new_ones(self.num_features)
-        affine = (self.weight, self.bias) if self.affine else (ones, torch.zeros_like(ones))
-        with torch.autocast(x.device.type, enabled=False):  # its sums are matrix products
-            y, mean, variance = _MaskedNorm.apply(x, real.to(x.dtype), *affine, self.eps)
+        count = self._count(x, real)
+        y, mean, variance = masked_norm(x, real, count, *self._affine(x), self.eps)
         self._track(mean, variance, count)
         return y
+
+    def _count(self, x: Tensor, real: Tensor | None) -> int:
+        count = len(x) if real is None else int(real.sum())
+        if count < 2:
+            raise ValueError(f"a norm needs more than 1 value a channel in training, got {count}")
+        return count
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.affine:
+            return self.weight, self.bias
+        return x.new_ones(self.num_features), x.new_zeros(self.num_features)
 
     def _normed(self, x: Tensor) -> Tensor:
         """(K, C) -> (K, C)"""
@@ -132,82 +166,3 @@ def _shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = sums[-1].detach()
     mean, square = (sums[:-1] / rows).chunk(2)
     return mean, square - mean.square(), rows
-
-
-class _MaskedNorm(torch.autograd.Function):
-    """Batch norm of the rows of x (K, C) whose `real` (K) is 1, zero elsewhere; also their mean and variance.
-
-    Rows stay where they are, instead of being picked out and put back, forward and backward.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, real: Tensor, weight: Tensor, bias: Tensor, eps: float):
-        mean, variance = _real_statistics(x, real)
-        inverse = (variance + eps).rsqrt()
-        scale = (weight * inverse).to(x.dtype)
-        shift = (bias - mean * inverse * weight).to(x.dtype)
-        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        for x_, y_ in pieces(x, y):
-            torch.addcmul(shift, x_, scale, out=y_)
-        y.index_fill_(0, _padding(real), 0.0)
-        ctx.save_for_backward(x, real, weight, mean, inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor, *_):
-        with torch.autocast(grad.device.type, enabled=False):
-            return _MaskedNorm._backward(ctx, grad)
-
-    @staticmethod
-    def _backward(ctx, grad: Tensor):
-        x, real, weight, mean, inverse = ctx.saved_tensors
-        center, buffer = mean.to(x.dtype), None
-        sums = []
-        for x_, real_, grad_ in pieces(x, real, grad):
-            buffer = torch.empty_like(x_) if buffer is None else buffer[: len(x_)]
-            sums.append((real_ @ grad_, real_ @ torch.sub(x_, center, out=buffer).mul_(grad_)))
-        of_grad, of_product = (torch.stack(parts).double().sum(0) for parts in zip(*sums, strict=True))
-        grad_bias, grad_weight = of_grad, of_product * inverse
-        count, scale = real.sum(dtype=torch.float64), weight * inverse
-        # dL/dx = scale (g - mean(g) - xhat mean(g xhat)), for xhat = (x - mean) inverse
-        slope = -scale * inverse * grad_weight / count
-        parts = (scale, slope, -scale * grad_bias / count - slope * mean)
-        scale, slope, shift = (part.to(x.dtype) for part in parts)
-        grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        for x_, grad_, out in pieces(x, grad, grad_x):
-            torch.addcmul(shift, x_, slope, out=out).addcmul_(grad_, scale)
-        grad_x.index_fill_(0, _padding(real), 0.0)
-        return grad_x, None, grad_weight.to(weight.dtype), grad_bias.to(weight.dtype), None
-
-
-def _real_statistics(x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (C) of the rows of x (K, C) whose `real` (K) is 1, in fp64; piece by piece (Chan)."""
-    counts, means, squares, buffer = [], [], [], None
-    for x_, real_ in pieces(x, real):
-        buffer = torch.empty_like(x_) if buffer is None else buffer[: len(x_)]
-        counts.append(real_.sum())
-        means.append((real_ @ x_) / counts[-1].clamp(min=1))
-        squares.append(real_ @ torch.sub(x_, means[-1], out=buffer).square_())
-    count, of_piece, square = (torch.stack(parts).double() for parts in (counts, means, squares))
-    mean = (count @ of_piece) / count.sum()
-    return mean, (square.sum(0) + count @ (of_piece - mean).square()) / count.sum()
-
-
-def _padding(real: Tensor) -> Tensor:
-    """Rows whose `real` (K) is 0."""
-    return (real == 0).nonzero().squeeze(1)
-
-
-def pieces(*tensors: Tensor):
-    """Tensors, cut along their first axis alike: on a CPU into pieces that stay in the cache.
-
-    >>> [len(piece) for (piece,) in pieces(torch.zeros(3, 4))]
-    [3]
-    """
-    first = tensors[0]
-    rows = len(first)
-    if first.device.type == "cpu":
-        rows = max(1, _PIECE * torch.get_num_threads() * rows // max(1, first.numel()))
-    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imlspike.layers.layout import Layout
+from imlspike.layers.norm_functions import watched
 from imlspike.layers.over_time import GAIN, blank, over_time
 from imlspike.layers.rep_linear import RepLinear
 from imlspike.layers.spike_linear import SpikeLinear
@@ -84,17 +85,15 @@ class STSA(nn.Module):
         if axis not in AXES:
             raise ValueError(f"axis must be one of {', '.join(AXES)}, got {axis!r}")
         self.axis, self.neuron = axis, neuron()
-        binary = isinstance(self.neuron, LIF)
-        self.qkv = RepLinear(channels, 3 * channels, ("linear",), GAIN, binary)
+        self.binary = isinstance(self.neuron, LIF)
+        self.qkv = RepLinear(channels, 3 * channels, ("linear",), GAIN, self.binary)
         self.qkv_neuron = neuron()
         self.gate_norm, self.gate_neuron = HeadNorm(channels, heads, GAIN), neuron()
-        self.out = (SpikeLinear if binary else nn.Linear)(channels, channels)
+        self.out = (SpikeLinear if self.binary else nn.Linear)(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
-        currents = self._qkv(self.neuron(x), layout)
-        # Thresholds that depend on the input are of the queries, of the keys and of the values.
-        q, k, v = self.qkv_neuron(currents.unflatten(-1, (3, -1))).unbind(-2)
+        q, k, v = self._qkv(self.neuron(x), layout).unbind(-2)
         gate = self.gate_neuron(self.gate_norm(self.mix(k, v, layout)).expand(len(x), *(-1,) * 3))
         return self.out(q * gate)
 
@@ -105,8 +104,15 @@ class STSA(nn.Module):
         return blank(k * v, layout).sum(2, keepdim=True) / layout.lengths[:, None, None].to(k.dtype)
 
     def _qkv(self, spikes: Tensor, layout: Layout) -> Tensor:
-        # Folded for inference it is a plain linear map, without a mask.
-        return over_time(self.qkv, spikes, layout) if isinstance(self.qkv, RepLinear) else self.qkv(spikes)
+        """Spikes (T, B, N, 3, C) of queries, keys and values."""
+        folded = not isinstance(self.qkv, RepLinear)  # for inference: a plain linear map, without a mask
+        if folded or not self.binary or not self.training or watched(self.qkv, self.qkv_neuron):
+            currents = self.qkv(spikes) if folded else over_time(self.qkv, spikes, layout)
+            # Thresholds that depend on the input are of the queries, of the keys and of the values.
+            return self.qkv_neuron(currents.unflatten(-1, (3, -1)))
+        norm, currents = self.qkv.linear["norm"], self.qkv.linear["weight"](spikes)
+        spikes = norm.fire(self.qkv_neuron, currents, None if layout.full else layout.mask)
+        return spikes.unflatten(-1, (3, -1))
 
 
 class SoftmaxAttention(nn.Module):

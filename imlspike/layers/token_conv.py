@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from imlspike.layers.layout import Layout
-from imlspike.layers.norm import MaskedBatchNorm, pieces
+from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.norm_functions import pieces, watched
 from imlspike.layers.over_time import over_time
 from imlspike.layers.spike_linear import _SpikeLinear, _worthwhile
 
@@ -168,6 +169,21 @@ class NormedConv(nn.Module):
         conv.weight.copy_(scale[:, None, None] * weight)
         conv.bias.copy_(shift)
         return conv.train(self.training)
+
+
+def conv_and_fire(conv: nn.Module, neuron: nn.Module, x: Tensor, layout: Layout) -> Tensor:
+    """What a neuron makes of a convolution: neuron(conv(x, layout)).
+
+    That of a `NormedConv` in training is `MaskedBatchNorm.fire`, unless a hook watches the convolution.
+
+    >>> from imlspike.neurons import LIF
+    >>> layout = Layout(torch.tensor([5, 3]), 5)
+    >>> conv_and_fire(NormedConv(4, 6, 3), LIF(), torch.randn(3, 2, 5, 4), layout).shape
+    torch.Size([3, 2, 5, 6])
+    """
+    if isinstance(conv, NormedConv) and conv.training and not watched(conv):
+        return conv.norm.fire(neuron, conv.conv(x), None if layout.full else layout.mask)
+    return neuron(conv(x, layout))
 
 
 def fold_normed_convs(module: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from imlspike.layers import Layout, MaskedBatchNorm
 from imlspike.layers.over_time import GAIN, StepDropout, blank, over_time
 from imlspike.layers.stsa import STSA, SoftmaxAttention
-from imlspike.layers.token_conv import NormedConv, TokenConv
+from imlspike.layers.token_conv import NormedConv, TokenConv, conv_and_fire
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
 
@@ -68,7 +68,7 @@ class SpikeVoiceBlock(nn.Module):
         """See the class."""
         for mix, norm in zip(self.mixers, self.norms, strict=True):
             x = blank(norm(x + self.dropout(mix(x, layout))), layout)
-        hidden = self.hidden_neuron(self.expand(self.neuron(x), layout))
+        hidden = conv_and_fire(self.expand, self.hidden_neuron, self.neuron(x), layout)
         return blank(self.last_norm(x + self.dropout(self.project(hidden))), layout)
 
 
@@ -165,13 +165,14 @@ class PostNet(nn.Module):
 
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
         """See the class."""
-        x = over_time(self.norm, mel[None], layout).expand(self.time, *(-1,) * 3)
-        for neuron, conv in zip(self.neurons, self.convs, strict=True):
-            x = neuron(blank(x, layout))
-            if conv is self.convs[-1]:
-                x = read_out(x)[None]
-            x = self.dropout(conv(x, layout))
-        return blank(x[0], layout)
+        x = blank(over_time(self.norm, mel[None], layout), layout)
+        spikes = self.neurons[0](x.expand(self.time, *(-1,) * 3))
+        for neuron, conv in zip(self.neurons[1:], self.convs, strict=False):
+            if isinstance(conv, NormedConv) and conv.norm.training and not self.dropout.p:
+                spikes = conv_and_fire(conv, neuron, spikes, layout)  # such a norm is zero at padding
+            else:
+                spikes = neuron(blank(self.dropout(conv(spikes, layout)), layout))
+        return blank(self.dropout(self.convs[-1](read_out(spikes)[None], layout))[0], layout)
 
 
 def read_out(spikes: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.layers import MaskedBatchNorm
+from imlspike.layers import MaskedBatchNorm, norm_functions, norm_loops
+from imlspike.layers.norm_functions import masked_norm
+from imlspike.neurons import LIF, PLIF
 
 
 def randomised(norm):
@@ -87,3 +89,111 @@ def test_one_value_a_channel_has_no_variance():
     mask = torch.tensor([[True, False]])
     with pytest.raises(ValueError, match="more than 1 value"):
         MaskedBatchNorm(3)(torch.randn(1, 2, 3), mask)
+
+
+def some_rows(seed, rows, channels, padding):
+    """x, with loud padding; which rows are real, at least four; the norm's scale and shift."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, channels, generator=generator) * 3 + 2
+    real = torch.rand(rows, generator=generator) >= padding
+    real[:4] = True
+    x[~real] = 1e20
+    return x, real, *torch.randn(2, channels, generator=generator)
+
+
+serve = norm_loops.loops_serve(torch.zeros(1))
+needs_loops = pytest.mark.skipif(not serve, reason="the loops weren't compiled")
+
+
+@needs_loops
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 99),
+    rows=st.integers(4, 70),
+    channels=st.sampled_from([1, 15, 130]),
+    padding=st.sampled_from([0.0, 0.3, 0.9]),
+)
+def test_the_loops_compute_the_formula(seed, rows, channels, padding):
+    x, real, weight, bias = some_rows(seed, rows, channels, padding)
+    grad, eps = torch.randn(rows, channels), 1e-5
+    leaves = [each.clone().requires_grad_() for each in (x, weight, bias)]
+    y, mean, variance = masked_norm(leaves[0], real, int(real.sum()), *leaves[1:], eps)
+    y.backward(grad)
+    exact = [each.double().requires_grad_() for each in (x[real], weight, bias)]
+    square, center = torch.var_mean(exact[0], 0, correction=0)
+    wanted = (exact[0] - center) * (square + eps).rsqrt() * exact[1] + exact[2]
+    wanted.backward(grad[real].double())
+    torch.testing.assert_close(mean, center.detach())
+    torch.testing.assert_close(variance, square.detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(y[real].double(), wanted, rtol=1e-5, atol=1e-4)
+    assert not y[~real].any() and not leaves[0].grad[~real].any()
+    size = ((square + eps).rsqrt() * exact[1]).abs().max().item()  # of what nearly cancels in few rows
+    torch.testing.assert_close(leaves[0].grad[real].double(), exact[0].grad, rtol=1e-4, atol=1e-4 * size)
+    for ours, theirs in zip(leaves[1:], exact[1:], strict=True):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-4, atol=1e-4)
+
+
+@needs_loops
+def test_the_loops_and_the_operations_agree(monkeypatch):
+    x, real, weight, bias = some_rows(0, 200, 40, 0.3)
+    x, grad = torch.where(real[:, None], x, 0), torch.randn(200, 40)
+    results = []
+    for way in ("loops", "operations"):
+        if way == "operations":
+            monkeypatch.setattr(norm_loops, "loops_serve", lambda x: False)
+        leaves = [each.clone().requires_grad_() for each in (x, weight, bias)]
+        y, *statistics = masked_norm(leaves[0], real, int(real.sum()), *leaves[1:], 1e-5)
+        y.backward(grad)
+        results.append([y, *statistics, *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@needs_loops
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 99),
+    steps=st.integers(1, 5),
+    tokens=st.sampled_from([3, 80]),
+    channels=st.sampled_from([1, 17, 1500]),
+    kind=st.sampled_from([LIF, PLIF]),
+    full=st.booleans(),
+)
+def test_neurons_behind_a_norm_are_those_of_the_two_in_turn(seed, steps, tokens, channels, kind, full):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(steps, 2, tokens, channels, generator=generator)
+    mask = torch.arange(tokens) < torch.tensor([tokens, tokens if full else 2])[:, None]
+    x.masked_fill_(~mask[..., None], 1e10)
+    grad, neuron = torch.randn(x.shape, generator=generator), kind(tau=1.7)
+    ours, theirs = (randomised(MaskedBatchNorm(channels)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    got = ours.fire(neuron, leaves[0], mask)
+    got.backward(grad)
+    of_leak = [each.grad.clone() for each in neuron.parameters()]
+    neuron.zero_grad()
+    real = mask.repeat(steps, 1).flatten()
+    affine = (int(real.sum()), theirs.weight, theirs.bias, theirs.eps)
+    normed, *statistics = masked_norm(leaves[1].flatten(0, -2), real, *affine)
+    wanted = neuron(normed.view(x.shape))
+    wanted.backward(grad)
+    assert torch.equal(got, wanted)
+    pairs = [(leaf.grad for leaf in leaves), (ours.weight.grad, theirs.weight.grad)]
+    pairs += [(ours.bias.grad, theirs.bias.grad)]
+    pairs += zip(of_leak, (each.grad for each in neuron.parameters()), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * max(1, b.abs().max().item()))
+    theirs._track(*statistics, affine[0])
+    for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_who_watches_a_neuron_sees_what_enters_it():
+    norm, neuron, seen = MaskedBatchNorm(4), LIF(), []
+    neuron.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    x = torch.randn(3, 2, 5, 4)
+    mask = torch.arange(5) < torch.tensor([5, 2])[:, None]
+    assert norm_functions.firing_serves(x, norm, LIF()) == serve
+    assert not norm_functions.firing_serves(x, norm, neuron)
+    spikes = norm.fire(neuron, x, mask)
+    assert torch.equal(spikes, LIF()(seen[0])) and not seen[0][:, ~mask].any()
