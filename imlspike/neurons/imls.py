@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from . import imls_loops
+
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
 AMPLITUDES = ("theta", "unit")
 
@@ -77,11 +79,15 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, theta: Tensor, levels: int, scaled: bool) -> Tensor:
+        ctx.scaled, ctx.loops = scaled, not ctx.needs_input_grad[1] and imls_loops.loops_serve(x, theta)
+        if ctx.loops:
+            y, open_gate = imls_loops.fire(x, theta, levels, scaled)
+            ctx.save_for_backward(open_gate, theta)
+            return y
         wide = _wide(x)
         open_gate = torch.empty_like(wide, dtype=torch.bool)
         for x_, top_, gate_ in _pieces(wide, ((levels + 0.5) * theta).expand_as(wide), open_gate):
             torch.ge(x_, 0, out=gate_).bitwise_and_(x_ <= top_)
-        ctx.scaled = scaled
         if ctx.needs_input_grad[1]:
             # d(theta s)/dtheta: s - x/theta where the gate is open (s follows x/theta), T above it, 0 below.
             # ds/dtheta: -x/theta^2 where the gate is open.
@@ -95,6 +101,8 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         open_gate, theta, *slope = ctx.saved_tensors
+        if ctx.loops:
+            return imls_loops.back(grad.contiguous(), theta, open_gate, ctx.scaled), None, None, None
         grad_theta = (grad * slope[0]).sum_to_size(theta.shape).to(theta.dtype) if slope else None
         grad_x = grad * open_gate
         return (grad_x if ctx.scaled else grad_x.div_(theta)), grad_theta, None, None
