@@ -1,5 +1,5 @@
-/* What surrounds the neurons of a spiking ConvNeXt block: the depthwise convolution, and on the way back GELU, the
- * layer scale with the shortcut, and the rounding of gradients to bytes. kernels.py calls it.
+/* What surrounds the neurons of a spiking ConvNeXt block: the temporal shift and the depthwise convolution, and on
+ * the way back GELU, the layer scale with the shortcut, and the rounding of gradients to bytes. kernels.py calls it.
  */
 #include "exponential.h"
 
@@ -106,6 +106,22 @@ int branch_backward(const float *z, int64_t by_z, const float *grad, int64_t by_
     }
     free(through);
     return 0;
+}
+
+/* Rows begin to end (of T N) of y = x + alpha s for x (T, N, C), where s are the first `quarter` channels of the step
+ * `ahead` (1 or -1) steps on, the last ones of the step as far back, and x between. */
+void temporal_shift(const float *x, int64_t steps, int64_t rows, int64_t channels, int64_t quarter, float alpha,
+                    int ahead, float *y, int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t t = row / rows, start[4] = {0, quarter, channels - quarter, channels};
+        for (int part = 0; part < 3; part++) {
+            const int64_t way = part == 0 ? ahead : part == 1 ? 0 : -ahead;
+            const float *from = x + row * channels, *other = from + way * rows * channels;
+            const int outside = t + way < 0 || t + way >= steps;
+            float *restrict to = y + row * channels;
+            for (int64_t i = start[part]; i < start[part + 1]; i++) to[i] = outside ? from[i] : from[i] + alpha * other[i];
+        }
+    }
 }
 
 /* Depthwise convolution over frames of x (B, frames, C) with w (taps, C), taps odd, zeros beyond the ends: of B frames

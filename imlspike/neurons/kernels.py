@@ -43,6 +43,7 @@ _ARGUMENTS = {
     "round_rows": "ppnfppp",
     "branch_forward": "pnpnppipnnn",
     "branch_backward": "pnpnppinnfppp",
+    "temporal_shift": "pnnnnfip",
     "depthwise": "pnnpnpp",
     "depthwise_weights": "ppnnnnpp",
     "pack_weights": "pnnnnfpp",
@@ -211,6 +212,19 @@ def branch_backward(
         return found
 
     return units, *sum(_share(steps * positions, part, channels))
+
+
+def temporal_shift(x: Tensor, quarter: int, alpha: float, ahead: int) -> Tensor:
+    """x + alpha s for x (T, ..., C), contiguous: `layers.TemporalShift`, and with `ahead` -1 its gradient.
+
+    In s the first `quarter` channels are those of the step `ahead` steps on, the last ones those of the step
+    as far back (zeros beyond the ends), the others those of x.
+    """
+    y, channels = torch.empty_like(x), x.shape[-1]
+    rows = x[0].numel() // channels
+    arguments = (x.data_ptr(), len(x), rows, channels, quarter, alpha, ahead, y.data_ptr())
+    _share(len(x) * rows, lambda *part: library().temporal_shift(*arguments, *part), channels)
+    return y
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
