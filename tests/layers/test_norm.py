@@ -197,3 +197,21 @@ def test_who_watches_a_neuron_sees_what_enters_it():
     assert not norm_functions.firing_serves(x, norm, neuron)
     spikes = norm.fire(neuron, x, mask)
     assert torch.equal(spikes, LIF()(seen[0])) and not seen[0][:, ~mask].any()
+
+
+@needs_loops
+def test_threads_share_the_rows():
+    x, real, *affine = some_rows(1, 600, 130, 0.3)
+    p, threads, results = LIF()._parameters_for(x), torch.get_num_threads(), []
+    grad = torch.randn(x.shape)
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            spikes = norm_loops.fire(x, real, *affine, 2, 0.5, p)
+            out, *sums, _ = norm_loops.fire_back(x, real, *affine, 2, 0.5, p, grad)
+        finally:
+            torch.set_num_threads(threads)
+        results.append([spikes, out[real], *sums])
+    assert all(torch.equal(*pair) for pair in list(zip(*results, strict=True))[:2])
+    for one, several in list(zip(*results, strict=True))[2:]:
+        torch.testing.assert_close(one, several)
