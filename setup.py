@@ -4,11 +4,13 @@ Optional: without a C compiler the installation goes on, and torch's operations 
 """
 
 import platform
+import sys
 from glob import glob
 
 from setuptools import Extension, setup
 
 flags = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+threads = ["-fopenmp"] if sys.platform == "linux" else []  # elsewhere loops run in one thread
 if platform.machine() == "x86_64":
     flags.append("-march=native")  # built where it is used: an editable installation
     flags.append("-mprefer-vector-width=512")
@@ -19,7 +21,8 @@ setup(
             "imlspike.neurons._kernels",
             sorted(glob("imlspike/*/*.c")),
             depends=glob("imlspike/*/*.h"),
-            extra_compile_args=flags,
+            extra_compile_args=flags + threads,
+            extra_link_args=threads,
             libraries=["m"],
             optional=True,
         )

@@ -123,3 +123,9 @@ double lif_backward(const float *x, int64_t stride, int64_t all, const Neuron *p
     }
     return sum;
 }
+
+/* Calls `call` with 0 to parts - 1, each in a thread of its own where OpenMP is there. */
+void side_by_side(void (*call)(int64_t), int64_t parts) {
+#pragma omp parallel for num_threads(parts) schedule(static, 1)
+    for (int64_t part = 0; part < parts; part++) call(part);
+}

@@ -12,7 +12,6 @@ import functools
 import importlib.machinery
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -34,8 +33,9 @@ class _Neuron(ctypes.Structure):
     ]
 
 
+_PART = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 # Of the functions in C: p a pointer, n a count or a distance, f a factor, i an option. After these all but
-# the last one take the begin and the end of the part that is to be done.
+# the last two take the begin and the end of the part that is to be done.
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
 _ARGUMENTS = {
     "lif_forward": "pnnpppp",
@@ -49,6 +49,7 @@ _ARGUMENTS = {
     "pack_weights": "pnnnnfpp",
     "multiply": "ppnnnpnpppp",
     "products_ready": "",
+    "side_by_side": "",
 }
 
 
@@ -69,6 +70,7 @@ def library() -> ctypes.CDLL | None:
                 return None  # built from older sources
             for name, kinds in _ARGUMENTS.items():
                 getattr(found, name).argtypes = [_TYPES[kind] for kind in kinds + "nn" * bool(kinds)]
+            found.side_by_side.argtypes = [_PART, ctypes.c_int64]
             found.lif_backward.restype = ctypes.c_double
             return found
     return None
@@ -325,18 +327,25 @@ def _enough(status: int) -> None:
         raise MemoryError("a compiled loop found no memory for its work")
 
 
-def _share(count: int, call: Callable[[int, int], float | None], weight: int = 1) -> list:
-    """`call` on the parts of range(count), as many as torch has threads, side by side; what they returned."""
+def _share(count: int, call: Callable[[int, int], object], weight: int = 1) -> list:
+    """`call` on the parts of range(count), as many as torch has threads, side by side; what they returned.
+
+    The threads are OpenMP's, as torch's own: others would wait for these to give up the processors, which they
+    keep for a while after each of torch's operations.
+    """
     threads = max(1, min(torch.get_num_threads(), count * weight // _LEAST_PER_THREAD))
     cuts = [count * part // threads for part in range(threads + 1)]
-    parts = list(zip(cuts, cuts[1:], strict=False))
     if threads == 1:
-        return [call(*parts[0])]
-    others = [_pool(os.getpid()).submit(call, *part) for part in parts[1:]]
-    return [call(*parts[0]), *(other.result() for other in others)]
+        return [call(0, count)]
+    results, errors = [None] * threads, []
 
+    def run(part: int) -> None:
+        try:
+            results[part] = call(cuts[part], cuts[part + 1])
+        except Exception as error:  # it can't pass through C
+            errors.append(error)
 
-@functools.cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """This process's: threads don't live on in a fork."""
-    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "imlspike-kernels")
+    library().side_by_side(_PART(run), threads)
+    if errors:
+        raise errors[0]
+    return results

@@ -63,7 +63,7 @@ def test_spikes_and_gradients_are_those_of_the_definition(p, steps, size, consta
 
 
 def test_threads_share_the_work(monkeypatch):
-    """The same numbers whatever the number of threads, also after a fork."""
+    """The same numbers whatever the number of threads."""
     p, x, grad = LIFParameters(), *torch.randn(2, 4, 70001)
     results, before = [], torch.get_num_threads()
     for threads in (1, 3):
@@ -81,3 +81,14 @@ def test_what_the_loops_do_not_take():
     x = torch.zeros(33, 4)
     assert not kernels.kernels_serve(x) and kernels.kernels_serve(x[:32])
     assert not kernels.kernels_serve(x[:2].double()) and not kernels.kernels_serve(x[:2].t())
+
+
+def test_parts_in_other_threads_return_what_they_found_or_raise(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert kernels._share(1 << 20, lambda begin, end: end - begin) == [349525, 349525, 349526]
+
+    def fails(begin, end):
+        raise MemoryError(f"at {begin}")
+
+    with pytest.raises(MemoryError, match=r"at \d"):
+        kernels._share(1 << 20, fails)
