@@ -48,31 +48,34 @@ static void round_row(const float *restrict x, int64_t n, float largest, int8_t 
     }
 }
 
-/* Rows begin to end of x (K, N) rounded to bytes (K, 2, N) and units (K). Where `active` (K, N) isn't NULL, x is the
- * gradient of GELU(active), and that of active is rounded, in its place. Column sums of what is rounded are added to
- * sums (N), if that isn't NULL. */
+/* Rows of x (K, N) rounded to bytes (K, 2, N) and units (K). Where `active` (K, N) isn't NULL, x is the gradient of
+ * GELU(active), and that of active is rounded, in its place. Column sums of what is rounded are added to sums
+ * (threads, N), if that isn't NULL. */
 void round_rows(float *x, const float *active, int64_t columns, float largest, int8_t *out, float *units, float *sums,
-                int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row++) {
-        float *restrict from = x + row * columns;
-        if (active)
-            for (int64_t i = 0; i < columns; i++) from[i] *= gelu_slope(active[row * columns + i]);
-        if (sums)
-            for (int64_t i = 0; i < columns; i++) sums[i] += from[i];
-        int8_t *low = out + row * 2 * columns;
-        round_row(from, columns, largest, low, low + columns, units + row);
-    }
+                int64_t rows, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t part = 0; part < threads; part++)
+        for (int64_t row = rows * part / threads; row < rows * (part + 1) / threads; row++) {
+            float *restrict from = x + row * columns, *restrict sum = sums + part * columns;
+            if (active)
+                for (int64_t i = 0; i < columns; i++) from[i] *= gelu_slope(active[row * columns + i]);
+            if (sums)
+                for (int64_t i = 0; i < columns; i++) sum[i] += from[i];
+            int8_t *low = out + row * 2 * columns;
+            round_row(from, columns, largest, low, low + columns, units + row);
+        }
 }
 
 enum { ABS, SIGNED, OFF }; /* what a branch is multiplied by, as in spiking_convnext.py */
 
 static inline float amplitude(float z, int shortcut) { return shortcut == ABS ? fabsf(z) : shortcut == SIGNED ? z : 1.0f; }
 
-/* Rows begin to end (of T P) of y = x + gamma amplitude(z) out, for out (T, P, C); x, z and y are (T, P, C) too, steps of
- * theirs by_x, by_z and by_y apart. */
+/* y = x + gamma amplitude(z) out, for out (T, P, C), `rows` T P; x, z and y are (T, P, C) too, steps of theirs by_x, by_z
+ * and by_y apart. */
 void branch_forward(const float *x, int64_t by_x, const float *z, int64_t by_z, const float *out, const float *gamma,
-                    int shortcut, float *y, int64_t by_y, int64_t positions, int64_t channels, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row++) {
+                    int shortcut, float *y, int64_t by_y, int64_t positions, int64_t channels, int64_t rows, int64_t threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
         const int64_t t = row / positions, at = row % positions * channels;
         const float *restrict from = x + t * by_x + at, *restrict size = z + t * by_z + at;
         const float *restrict branch = out + row * channels;
@@ -81,13 +84,10 @@ void branch_forward(const float *x, int64_t by_x, const float *z, int64_t by_z, 
     }
 }
 
-/* Back through that, rows begin to end. The gradient of `out`, gamma amplitude(z) grad, is rounded to bytes and units as
- * by round_rows, its column sums are added to sums[0] (C); `out` becomes the gradient of z that doesn't go through it;
- * that of gamma is added to sums[1]. Returns -1 where memory is short, else 0. */
-int branch_backward(const float *z, int64_t by_z, const float *grad, int64_t by_grad, float *out, const float *gamma,
-                    int shortcut, int64_t positions, int64_t channels, float largest, int8_t *bytes, float *units,
-                     float *sums, int64_t begin, int64_t end) {
-    float *restrict through = malloc(channels * sizeof *through), *restrict sum = sums, *restrict slope = sum + channels;
+static int branch_backward_part(const float *z, int64_t by_z, const float *grad, int64_t by_grad, float *out,
+                                const float *gamma, int shortcut, int64_t positions, int64_t channels, float largest,
+                                int8_t *bytes, float *units, float *restrict sum, int64_t begin, int64_t end) {
+    float *restrict through = malloc(channels * sizeof *through), *restrict slope = sum + channels;
     if (!through) return -1;
     for (int64_t row = begin; row < end; row++) {
         const int64_t t = row / positions, at = row % positions * channels;
@@ -106,6 +106,21 @@ int branch_backward(const float *z, int64_t by_z, const float *grad, int64_t by_
     }
     free(through);
     return 0;
+}
+
+/* Back through that. The gradient of `out`, gamma amplitude(z) grad, is rounded to bytes and units as by round_rows, its
+ * column sums are added to sums[part][0] (threads, 2, C); `out` becomes the gradient of z that doesn't go through it; that
+ * of gamma is added to sums[part][1]. Returns -1 where memory is short, else 0. */
+int branch_backward(const float *z, int64_t by_z, const float *grad, int64_t by_grad, float *out, const float *gamma,
+                    int shortcut, int64_t positions, int64_t channels, float largest, int8_t *bytes, float *units,
+                    float *sums, int64_t rows, int64_t threads) {
+    int status = 0;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(| : status)
+    for (int64_t part = 0; part < threads; part++)
+        status |= branch_backward_part(z, by_z, grad, by_grad, out, gamma, shortcut, positions, channels, largest, bytes,
+                                       units, sums + part * 2 * channels, rows * part / threads,
+                                       rows * (part + 1) / threads);
+    return status;
 }
 
 /* Rows begin to end (of T N) of y = x + alpha s for x (T, N, C), where s are the first `quarter` channels of the step

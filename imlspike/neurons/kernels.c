@@ -124,6 +124,23 @@ double lif_backward(const float *x, int64_t stride, int64_t all, const Neuron *p
     return sum;
 }
 
+/* Both for all neurons, in so many threads. */
+void lif_forward_shared(const float *x, int64_t stride, int64_t all, const Neuron *p, float *u, float *floats,
+                        int8_t *bytes, int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t part = 0; part < threads; part++)
+        lif_forward(x, stride, all, p, u, floats, bytes, all * part / threads, all * (part + 1) / threads);
+}
+
+double lif_backward_shared(const float *x, int64_t stride, int64_t all, const Neuron *p, float *u, const float *grad_last,
+                           float *grad, int64_t threads) {
+    double sum = 0.0;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(+ : sum)
+    for (int64_t part = 0; part < threads; part++)
+        sum += lif_backward(x, stride, all, p, u, grad_last, grad, all * part / threads, all * (part + 1) / threads);
+    return sum;
+}
+
 /* Calls `call` with 0 to parts - 1, each in a thread of its own where OpenMP is there. */
 void side_by_side(void (*call)(int64_t), int64_t parts) {
 #pragma omp parallel for num_threads(parts) schedule(static, 1)

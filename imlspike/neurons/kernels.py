@@ -34,20 +34,20 @@ class _Neuron(ctypes.Structure):
 
 
 _PART = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-# Of the functions in C: p a pointer, n a count or a distance, f a factor, i an option. After these all but
-# the last two take the begin and the end of the part that is to be done.
+# Of the functions in C: p a pointer, n a count or a distance, f a factor, i an option. At the end stand how
+# many threads share the work, or the begin and the end of the part that is to be done (see `_share`).
 _TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
 _ARGUMENTS = {
-    "lif_forward": "pnnpppp",
-    "lif_backward": "pnnpppp",
-    "round_rows": "ppnfppp",
-    "branch_forward": "pnpnppipnnn",
-    "branch_backward": "pnpnppinnfppp",
-    "temporal_shift": "pnnnnfip",
-    "depthwise": "pnnpnpp",
-    "depthwise_weights": "ppnnnnpp",
-    "pack_weights": "pnnnnfpp",
-    "multiply": "ppnnnpnpppp",
+    "lif_forward_shared": "pnnppppn",
+    "lif_backward_shared": "pnnppppn",
+    "round_rows": "ppnfpppnn",
+    "branch_forward": "pnpnppipnnnnn",
+    "branch_backward": "pnpnppinnfpppnn",
+    "temporal_shift": "pnnnnfipnn",
+    "depthwise": "pnnpnppnn",
+    "depthwise_weights": "ppnnnnppnn",
+    "pack_weights": "pnnnnfppnn",
+    "multiply": "ppnnnpnppppn",
     "products_ready": "",
     "side_by_side": "",
 }
@@ -69,9 +69,9 @@ def library() -> ctypes.CDLL | None:
             if not all(hasattr(found, name) for name in _ARGUMENTS):
                 return None  # built from older sources
             for name, kinds in _ARGUMENTS.items():
-                getattr(found, name).argtypes = [_TYPES[kind] for kind in kinds + "nn" * bool(kinds)]
+                getattr(found, name).argtypes = [_TYPES[kind] for kind in kinds]
             found.side_by_side.argtypes = [_PART, ctypes.c_int64]
-            found.lif_backward.restype = ctypes.c_double
+            found.lif_backward.restype = found.lif_backward_shared.restype = ctypes.c_double
             return found
     return None
 
@@ -114,7 +114,7 @@ def integrate(
     floats, as_bytes = (place, None) if spikes.dtype == torch.float32 else (None, place)
     neuron = ctypes.byref(_neuron(len(x), leak, p))
     arguments = (*_current(x), neuron, u.data_ptr(), floats, as_bytes)
-    _share(x.shape[1], lambda *part: library().lif_forward(*arguments, *part))
+    library().lif_forward_shared(*arguments, _threads(x.shape[1]))
     return spikes, u
 
 
@@ -135,7 +135,7 @@ def back(
     last = None if grad_last is None else grad_last.data_ptr()
     neuron = ctypes.byref(_neuron(len(x), leak, p))
     arguments = (*_current(x), neuron, u.data_ptr(), last, grad.data_ptr())
-    return u, sum(_share(x.shape[1], lambda *part: library().lif_backward(*arguments, *part)))
+    return u, library().lif_backward_shared(*arguments, _threads(x.shape[1]))
 
 
 def round_rows(
@@ -161,16 +161,12 @@ def round_rows(
     rows, columns = x.shape
     out = torch.empty(rows, 2 * columns, dtype=torch.int8) if out is None else out
     units = x.new_empty(rows)
-    numbers = (x.data_ptr(), _place(active), columns, largest, out.data_ptr(), units.data_ptr())
-
-    def part(begin: int, end: int) -> Tensor | None:
-        found = None if sums is None else torch.zeros_like(sums)
-        library().round_rows(*numbers, _place(found), begin, end)
-        return found
-
-    parts = _share(rows, part, columns)
+    threads = _threads(rows, columns)
+    parts = None if sums is None else x.new_zeros(threads, columns)
+    numbers = (_place(active), columns, largest, out.data_ptr(), units.data_ptr(), _place(parts))
+    library().round_rows(x.data_ptr(), *numbers, rows, threads)
     if sums is not None:
-        sums += sum(parts)
+        sums += parts.sum(0)
     return out, units
 
 
@@ -187,7 +183,8 @@ def branch_forward(x: Tensor, z: Tensor, out: Tensor, gamma: Tensor, shortcut: s
     steps, positions, channels = y.shape
     branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut))
     arguments = (*_steps(x, steps), *_steps(z, steps), *branch, *_steps(y, steps), positions, channels)
-    _share(steps * positions, lambda *part: library().branch_forward(*arguments, *part), channels)
+    rows = steps * positions
+    library().branch_forward(*arguments, rows, _threads(rows, channels))
 
 
 def branch_backward(
@@ -204,16 +201,14 @@ def branch_backward(
         The units of these (T P), their column sums (C), and the gradient of gamma.
     """
     steps, positions, channels = grad.shape
-    units = out.new_empty(steps * positions)
+    rows = steps * positions
+    threads = _threads(rows, channels)
+    units, sums = out.new_empty(rows), out.new_zeros(threads, 2, channels)
     branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut), positions, channels, largest)
-    arguments = (*_steps(z, steps), *_steps(grad, steps), *branch, rounded.data_ptr(), units.data_ptr())
-
-    def part(begin: int, end: int) -> Tensor:
-        found = out.new_zeros(2, channels)
-        _enough(library().branch_backward(*arguments, found.data_ptr(), begin, end))
-        return found
-
-    return units, *sum(_share(steps * positions, part, channels))
+    results = (rounded.data_ptr(), units.data_ptr(), sums.data_ptr())
+    arguments = (*_steps(z, steps), *_steps(grad, steps), *branch, *results)
+    _enough(library().branch_backward(*arguments, rows, threads))
+    return units, *sums.sum(0)
 
 
 def temporal_shift(x: Tensor, quarter: int, alpha: float, ahead: int) -> Tensor:
@@ -298,7 +293,7 @@ def multiply(
     factor = (packed.data_ptr(), len(unit), unit.data_ptr(), _place(bias), _place(units))
     arguments = (high, low, stride, rows, depth, *factor, y.data_ptr())
     work = depth * len(unit) // 16  # of 32 rows, in what takes a nanosecond
-    _share(-(-rows // 32), lambda *part: _enough(library().multiply(*arguments, *part)), work)
+    _enough(library().multiply(*arguments, _threads(-(-rows // 32), work)))
     return y
 
 
@@ -327,13 +322,18 @@ def _enough(status: int) -> None:
         raise MemoryError("a compiled loop found no memory for its work")
 
 
+def _threads(count: int, weight: int = 1) -> int:
+    """How many threads so many things that take `weight` nanoseconds each are worth, up to those of torch."""
+    return max(1, min(torch.get_num_threads(), count, count * weight // _LEAST_PER_THREAD))
+
+
 def _share(count: int, call: Callable[[int, int], object], weight: int = 1) -> list:
     """`call` on the parts of range(count), as many as torch has threads, side by side; what they returned.
 
-    The threads are OpenMP's, as torch's own: others would wait for these to give up the processors, which they
-    keep for a while after each of torch's operations.
+    The threads are OpenMP's, as torch's own: others would wait for these to give up the processors, which
+    they keep for a while after each of torch's operations.
     """
-    threads = max(1, min(torch.get_num_threads(), count * weight // _LEAST_PER_THREAD))
+    threads = _threads(count, weight)
     cuts = [count * part // threads for part in range(threads + 1)]
     if threads == 1:
         return [call(0, count)]

@@ -88,14 +88,10 @@ static inline void finish(const int32_t *fine, const int32_t *coarse, int64_t ro
         _tile_dpbssd(fine, 5, 7);                  \
     }
 
-/* y (M, N) = x w + bias for w from pack_weights, with x (M, K) of
- *   bytes (low is NULL):  (x low_w + 256 x high_w) unit_n + bias_n;
- *   16-bit numbers:       256 (x low_w + low high_w + 256 x high_w) unit_n row_unit_m, x their high bytes.
- * Rows of x and low are `stride` apart. bias may be NULL. Rows 32 begin to 32 end are written. Returns -1 where memory is
- * short, else 0. */
-int multiply(const int8_t *x, const int8_t *low, int64_t stride, int64_t rows, int64_t depth, const int8_t *w,
-             int64_t columns, const float *unit, const float *bias, const float *row_unit, float *y, int64_t begin,
-             int64_t end) {
+/* Rows 32 begin to 32 end of `multiply`. */
+static int multiply_part(const int8_t *x, const int8_t *low, int64_t stride, int64_t rows, int64_t depth, const int8_t *w,
+                         int64_t columns, const float *unit, const float *bias, const float *row_unit, float *y,
+                         int64_t begin, int64_t end) {
     const int64_t down = tiles(depth, DEPTH), across = tiles(columns, SIDE);
     struct { uint8_t palette, start, none[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
     for (int i = 0; i < 8; i++) shape.bytes[i] = DEPTH, shape.rows[i] = SIDE;
@@ -142,11 +138,25 @@ int multiply(const int8_t *x, const int8_t *low, int64_t stride, int64_t rows, i
     free(room);
     return 0;
 }
+
+/* y (M, N) = x w + bias for w from pack_weights, with x (M, K) of
+ *   bytes (low is NULL):  (x low_w + 256 x high_w) unit_n + bias_n;
+ *   16-bit numbers:       256 (x low_w + low high_w + 256 x high_w) unit_n row_unit_m, x their high bytes.
+ * Rows of x and low are `stride` apart. bias may be NULL. Returns -1 where memory is short, else 0. */
+int multiply(const int8_t *x, const int8_t *low, int64_t stride, int64_t rows, int64_t depth, const int8_t *w,
+             int64_t columns, const float *unit, const float *bias, const float *row_unit, float *y, int64_t threads) {
+    const int64_t blocks = tiles(rows, 2 * SIDE);
+    int status = 0;
+#pragma omp parallel for num_threads(threads) schedule(static, 1) reduction(| : status)
+    for (int64_t part = 0; part < threads; part++)
+        status |= multiply_part(x, low, stride, rows, depth, w, columns, unit, bias, row_unit, y, blocks * part / threads,
+                                blocks * (part + 1) / threads);
+    return status;
+}
 #else
 int products_ready(void) { return 0; }
 int multiply(const int8_t *x, const int8_t *low, int64_t stride, int64_t rows, int64_t depth, const int8_t *w,
-             int64_t columns, const float *unit, const float *bias, const float *row_unit, float *y, int64_t begin,
-             int64_t end) {
+             int64_t columns, const float *unit, const float *bias, const float *row_unit, float *y, int64_t threads) {
     return -1;
 }
 #endif
