@@ -6,6 +6,8 @@ Optional: without a C compiler the installation goes on, and torch's operations 
 import platform
 import sys
 from glob import glob
+from hashlib import sha256
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -15,12 +17,16 @@ if platform.machine() == "x86_64":
     flags.append("-march=native")  # built where it is used: an editable installation
     flags.append("-mprefer-vector-width=512")
 
+sources = sorted(glob("imlspike/*/*.[ch]"))
+checksum = sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()  # kernels.py looks at it
+
 setup(
     ext_modules=[
         Extension(
             "imlspike.neurons._kernels",
-            sorted(glob("imlspike/*/*.c")),
-            depends=glob("imlspike/*/*.h"),
+            [file for file in sources if file.endswith(".c")],
+            depends=[file for file in sources if file.endswith(".h")],
+            define_macros=[("SOURCES", f'"{checksum}"')],
             extra_compile_args=flags + threads,
             extra_link_args=threads,
             libraries=["m"],

@@ -20,9 +20,9 @@ _NEURONS = [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER, _
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """None where the loops weren't built, or before these were among them."""
+    """None where the loops weren't built."""
     found = kernels.library()
-    if found is None or not hasattr(found, "norm_fire_back"):
+    if found is None:
         return None
     found.norm_sums.argtypes = [_POINTER, *_ROWS, _POINTER, _POINTER, *_PART]
     found.norm_apply.argtypes = [*_ROWS, _POINTER, _POINTER, _POINTER, *_PART]

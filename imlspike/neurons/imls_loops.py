@@ -13,9 +13,9 @@ _POINTER, _NUMBER, _SMALL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    """None where the loops weren't built, or before these were among them."""
+    """None where the loops weren't built."""
     found = kernels.library()
-    if found is None or not hasattr(found, "imls_backward"):
+    if found is None:
         return None
     rows = [_POINTER, _POINTER, _SMALL, _NUMBER]
     found.imls_forward.argtypes = [*rows, ctypes.c_float, _SMALL, _POINTER, _POINTER, _NUMBER, _NUMBER]

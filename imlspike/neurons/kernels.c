@@ -146,3 +146,6 @@ void side_by_side(void (*call)(int64_t), int64_t parts) {
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
     for (int64_t part = 0; part < parts; part++) call(part);
 }
+
+/* What was compiled, see setup.py. */
+const char *sources(void) { return SOURCES; }

@@ -92,3 +92,10 @@ def test_parts_in_other_threads_return_what_they_found_or_raise(monkeypatch):
 
     with pytest.raises(MemoryError, match=r"at \d"):
         kernels._share(1 << 20, fails)
+
+
+def test_loops_of_other_sources_are_not_used(monkeypatch):
+    """A function that was compiled from older sources may take other arguments than Python gives it."""
+    monkeypatch.setattr(kernels.hashlib, "sha256", lambda content: kernels.hashlib.md5(content))
+    with pytest.warns(UserWarning, match="was built from other sources than are here.*pip install -e"):
+        assert kernels.library.__wrapped__() is None
