@@ -37,14 +37,26 @@ class StepDropout(nn.Dropout):
 
     Were they drawn for each step, the mean over T would hardly lose any. It is less to draw, too.
 
+    Args:
+        p: rate.
+        scaled: what stays is divided by 1 - p, as in `torch.nn.Dropout`; False: it stays as it is, for
+            spikes.
+
     >>> import torch
     >>> kept = StepDropout(0.5)(torch.ones(4, 100))
     >>> torch.equal(kept[0], kept[3]), kept.unique().tolist()
     (True, [0.0, 2.0])
+    >>> StepDropout(0.5, scaled=False)(torch.ones(1, 100)).unique().tolist()
+    [0.0, 1.0]
     """
+
+    def __init__(self, p: float = 0.5, scaled: bool = True):
+        super().__init__(p)
+        self.scaled = scaled
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        if len(x) == 1 or not self.training or not self.p:
-            return super().forward(x)
-        return x * super().forward(x.new_ones(1, *x.shape[1:]))
+        if not self.training or not self.p:
+            return x
+        kept = super().forward(x.new_ones(1, *x.shape[1:]))
+        return x * (kept if self.scaled else kept.ne(0))

@@ -138,8 +138,8 @@ class NormedConv(nn.Module):
         gain: first scale of the norm.
         levels: of `TokenConv`.
 
-    Forward: x (T, B, N, C_in), zero at padding, and the `Layout` of its tokens -> (T, B, N, C_out); what
-    stands at padding has no meaning.
+    Forward: x (T, B, N, C_in), zero at padding, the `Layout` of its tokens and a factor on x, by which spikes
+    stay spikes -> (T, B, N, C_out); what stands at padding has no meaning.
 
     >>> conv, layout = NormedConv(4, 6, 3).eval(), Layout(torch.tensor([5, 4]), 5)
     >>> x = torch.randn(1, 2, 5, 4)
@@ -155,9 +155,10 @@ class NormedConv(nn.Module):
         self.norm = MaskedBatchNorm(out_channels)
         nn.init.constant_(self.norm.weight, gain)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, factor: float = 1.0) -> Tensor:
         """See the class."""
-        return over_time(self.norm, self.conv(x), layout)
+        x = self.conv(x)  # has no bias
+        return over_time(self.norm, x if factor == 1.0 else x * factor, layout)
 
     @torch.no_grad()
     def folded(self) -> TokenConv:

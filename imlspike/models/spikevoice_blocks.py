@@ -130,7 +130,9 @@ class PostNet(nn.Module):
         channels: of the convolutions between the first and the last.
         layers: convolutions, at least 2.
         kernel: frames under each, odd.
-        dropout: rate behind each convolution.
+        dropout: rate behind each neuron but the first, and behind the last convolution. As in Tacotron 2 it
+            acts on what fires: larger currents for those that stay would cross thresholds that they don't
+            reach in evaluation.
         neurons: the neurons; in an ANN tanh, as in Tacotron 2.
 
     Forward: mel (B, L, M), zero at padding, and the `Layout` of its frames -> (B, L, M), what to add to it.
@@ -151,7 +153,8 @@ class PostNet(nn.Module):
             raise ValueError(f"a PostNet has at least 2 layers, got {layers}")
         widths = [n_mels] + [channels] * (layers - 1) + [n_mels]
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        self.time, self.dropout = neurons.time, StepDropout(dropout)
+        self.time, self.last_dropout = neurons.time, nn.Dropout(dropout)
+        self.dropout = StepDropout(dropout, scaled=False)
         self.norm = MaskedBatchNorm(n_mels)
         gain = GAIN if neurons.spiking else 1.0
         nn.init.constant_(self.norm.weight, gain)
@@ -166,13 +169,18 @@ class PostNet(nn.Module):
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
         """See the class."""
         x = blank(over_time(self.norm, mel[None], layout), layout)
-        spikes = self.neurons[0](x.expand(self.time, *(-1,) * 3))
+        spikes, factor = self.neurons[0](x.expand(self.time, *(-1,) * 3)), 1.0
+        dropping = self.training and self.dropout.p > 0
         for neuron, conv in zip(self.neurons[1:], self.convs, strict=False):
-            if isinstance(conv, NormedConv) and conv.norm.training and not self.dropout.p:
+            if dropping:
+                spikes = self.dropout(neuron(blank(conv(spikes, layout, factor), layout)))
+                factor = 1 / (1 - self.dropout.p)
+            elif isinstance(conv, NormedConv) and conv.norm.training:
                 spikes = conv_and_fire(conv, neuron, spikes, layout)  # such a norm is zero at padding
             else:
-                spikes = neuron(blank(self.dropout(conv(spikes, layout)), layout))
-        return blank(self.dropout(self.convs[-1](read_out(spikes)[None], layout))[0], layout)
+                spikes = neuron(blank(conv(spikes, layout), layout))
+        residual = self.convs[-1](factor * read_out(spikes)[None], layout)[0]
+        return blank(self.last_dropout(residual), layout)
 
 
 def read_out(spikes: Tensor) -> Tensor:

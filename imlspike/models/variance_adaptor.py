@@ -14,7 +14,11 @@ from imlspike.models.spikevoice_blocks import layer_norm, read_out
 
 
 class VariancePredictor(nn.Module):
-    """One number for each token: (SN -> convolution -> layer norm -> dropout) twice, SN -> linear map.
+    """One number for each token: (SN -> convolution -> layer norm) twice, SN -> linear map.
+
+    Dropout acts on what a neuron fires, not on what it gets: larger currents for those that stay would cross
+    thresholds that they don't reach in evaluation. In front of a convolution the others aren't scaled up, so
+    that spikes stay whole numbers; the layer norm behind it takes the scale away.
 
     Args:
         channels: C, also of the convolutions.
@@ -35,13 +39,15 @@ class VariancePredictor(nn.Module):
         conv = (channels, channels, kernel, True, neurons.levels)
         self.convs = nn.ModuleList(TokenConv(*conv) for _ in range(2))
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in range(2))
-        self.dropout, self.out = StepDropout(dropout), nn.Linear(channels, 1)
+        self.dropout, self.last_dropout = StepDropout(dropout, scaled=False), nn.Dropout(dropout)
+        self.out = nn.Linear(channels, 1)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
-        for neuron, conv, norm in zip(self.neurons, self.convs, self.norms, strict=False):
-            x = blank(self.dropout(norm(conv(neuron(x)))), layout)
-        value = self.out(read_out(self.neurons[-1](x)))
+        first, second, last = self.neurons
+        x = blank(self.norms[0](self.convs[0](first(x))), layout)
+        x = blank(self.norms[1](self.convs[1](self.dropout(second(x)))), layout)
+        value = self.out(self.last_dropout(read_out(last(x))))
         return blank(value, layout).squeeze(-1)
 
 

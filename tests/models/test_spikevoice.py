@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.spikes import NEURONS, SpikeRecorder
 from imlspike.layers import Layout
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import PostNet, SpikeVoiceStack
+from imlspike.models.variance_adaptor import VariancePredictor
 from imlspike.neurons import IMLS, LIF, PLIF
 from tests.models.small_spikevoice import MELS, SYMBOLS, VARIANTS, batch, small_voice, voice, with_speaker
 
@@ -202,6 +204,25 @@ def test_dropout_is_applied_in_training(neuron, rate):
     assert moved == expected[rate]
     model.eval()
     assert torch.equal(model(**data).mel_post, model(**data).mel_post)
+
+
+def test_dropout_leaves_what_comes_out_on_the_whole_as_it_is():
+    """The mean over many draws is near what evaluation says; were a neuron's current scaled up for those that
+    stay, thresholds would be crossed that aren't in evaluation."""
+    torch.manual_seed(0)
+    layout, neurons = Layout(torch.tensor([40, 31]), 40), NeuronChoice("lif", steps=4)
+    predictor = VariancePredictor(64, 3, 0.3, neurons)
+    # Currents just below the threshold, which larger ones would cross: as many as evaluation crosses.
+    for norm in predictor.norms:
+        torch.nn.init.constant_(norm.weight, 0.5)
+        torch.nn.init.constant_(norm.bias, 0.6)
+    x = torch.randn(4, 2, 40, 64)
+    x = x * layout.mask[..., None]
+    drawn = torch.stack([predictor(x, layout) for _ in range(200)])
+    said = predictor.eval()(x, layout)
+    spread = drawn[:, layout.mask].std()
+    assert spread > 0.01
+    assert (drawn.mean(0) - said)[layout.mask].abs().mean() < 0.6 * spread
 
 
 @pytest.mark.parametrize("frames", [2000, 6000])
