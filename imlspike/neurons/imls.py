@@ -239,6 +239,8 @@ class IMLS(nn.Module):
         """The output for thresholds that are known already (from `theta`), in pieces of a recording say."""
         scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
+            if self.count_dtype is None and imls_loops.loops_serve(x, theta):
+                return imls_loops.fire(x, theta, self.levels, scaled)[0]
             dtype = self.count_dtype or x.dtype
             return _count(_wide(x), theta, self.levels, scaled, dtype=self.count_dtype).to(dtype)
         return _Fire.apply(x, theta, self.levels, scaled)

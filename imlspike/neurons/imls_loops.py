@@ -36,6 +36,7 @@ def loops_serve(x: Tensor, theta: Tensor) -> bool:
         and x.dim() > 0
         and (theta.numel() == 1 or theta.shape == (*x.shape[:-1], 1) and theta.is_contiguous())
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and _library() is not None
     )
 
