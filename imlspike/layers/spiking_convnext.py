@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from imlspike.layers.count_linear import fire_and_map
 from imlspike.layers.depthwise import depthwise
 from imlspike.layers.spike_linear import SpikeLinear
 from imlspike.layers.spiking_pointwise import spiking_pointwise, tiles_serve
@@ -94,9 +95,8 @@ class SpikingConvNeXtBlock(nn.Module):
             neuron1, map1, _, neuron2, map2 = chain
             options = (self.gamma, self.steps, self.amplitude_shortcut)
             return spiking_pointwise(x, z, *options, neuron1, map1, neuron2, map2), read
-        out = self.neuron1(z.expand(self.steps, *z.shape[1:]))
-        out = self.neuron2(self.act(self.pwconv1(out)))
-        out = self.pwconv2(out)
+        out = fire_and_map(self.neuron1, self.pwconv1, z.expand(self.steps, *z.shape[1:]))
+        out = fire_and_map(self.neuron2, self.pwconv2, self.act(out))
         if self.amplitude_shortcut != "off":
             out = out * (z.abs() if self.amplitude_shortcut == "abs" else z)
         return x + self.gamma * out, read
