@@ -147,5 +147,6 @@ void side_by_side(void (*call)(int64_t), int64_t parts) {
     for (int64_t part = 0; part < parts; part++) call(part);
 }
 
-/* What was compiled, see setup.py. */
+/* What was compiled, and what for: see setup.py. */
 const char *sources(void) { return SOURCES; }
+const char *processor(void) { return PROCESSOR; }

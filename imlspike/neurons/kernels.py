@@ -30,8 +30,7 @@ _LEAST_PER_THREAD = 1 << 14
 
 class _Neuron(ctypes.Structure):
     _fields_ = [(name, ctypes.c_float) for name in ("leak", "keep", "threshold", "alpha")] + [
-        (name, ctypes.c_int32)
-        for name in ("steps", "decay_input", "soft_reset", "detach_reset", "surrogate")
+        (name, ctypes.c_int32) for name in ("steps", "decay_input", "soft_reset", "detach_reset", "surrogate")
     ]
 
 
@@ -68,10 +67,10 @@ def library() -> ctypes.CDLL | None:
         file = Path(__file__).parent / f"_kernels{suffix}"
         if file.is_file():
             found = ctypes.CDLL(str(file))
-            if not _is_of_these_sources(found):
+            if wrong := _unfit(found):
                 warnings.warn(
-                    f"{file} was built from other sources than are here, and isn't used: all goes on more "
-                    "slowly. Build it again: pip install -e . (or ./run.sh setup)",
+                    f"{file} was built {wrong}, and isn't used: all goes on more slowly. Build it again: "
+                    "pip install -e . (or ./run.sh setup)",
                     stacklevel=2,
                 )
                 return None
@@ -83,16 +82,34 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def _is_of_these_sources(found: ctypes.CDLL) -> bool:
-    """Functions of other sources may take other arguments. A package without sources is as it was built."""
+def _unfit(found: ctypes.CDLL) -> str:
+    """Why these loops can't be used; empty if they can.
+
+    Functions of other sources may take other arguments (a package without sources is as it was built); an
+    instruction that a processor doesn't know, as on an older machine of a cluster, would end the process.
+    """
     files = sorted(Path(__file__).parents[1].glob("*/*.[ch]"))
-    if not files:
-        return True
-    if not hasattr(found, "sources"):
-        return False
-    found.sources.restype = ctypes.c_char_p
     checksum = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    return found.sources().decode() == checksum
+    if files and _told(found, "sources") != checksum:
+        return "from other sources than are here"
+    needed = set(_told(found, "processor").split())
+    if needed and (missing := sorted(needed - _processor())):
+        return f"for a processor that can more than this one ({' '.join(missing[:5])})"
+    return ""
+
+
+def _told(found: ctypes.CDLL, what: str) -> str:
+    if not hasattr(found, what):
+        return ""
+    function = getattr(found, what)
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def _processor() -> set[str]:
+    """What this machine's processor can do, in Linux' words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def kernels_serve(x: Tensor) -> bool:

@@ -1,5 +1,8 @@
 """The compiled loops against the definition of the neuron, `lif_step`, and its autograd."""
 
+import hashlib
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -94,8 +97,14 @@ def test_parts_in_other_threads_return_what_they_found_or_raise(monkeypatch):
         kernels._share(1 << 20, fails)
 
 
-def test_loops_of_other_sources_are_not_used(monkeypatch):
-    """A function that was compiled from older sources may take other arguments than Python gives it."""
-    monkeypatch.setattr(kernels.hashlib, "sha256", lambda content: kernels.hashlib.md5(content))
-    with pytest.warns(UserWarning, match="was built from other sources than are here.*pip install -e"):
-        assert kernels.library.__wrapped__() is None
+def test_loops_of_other_sources_or_for_other_processors_are_not_used(monkeypatch):
+    """Functions compiled from older sources may take other arguments; unknown instructions end a process."""
+    with monkeypatch.context() as other:
+        other.setattr(kernels.hashlib, "sha256", hashlib.md5)
+        with pytest.warns(UserWarning, match="was built from other sources than are here.*pip install -e"):
+            assert kernels.library.__wrapped__() is None
+    if sys.platform == "linux":
+        less = kernels._processor() - {"fma", "fpu"}
+        monkeypatch.setattr(kernels, "_processor", lambda: less)
+        with pytest.warns(UserWarning, match="for a processor that can more than this one .fma fpu"):
+            assert kernels.library.__wrapped__() is None
