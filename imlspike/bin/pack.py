@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--corpus", default="", help="the corpus and its licence, in a sentence")
     add("--license", default="apache-2.0", help="of the model (default: %(default)s)")
     add("--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)")
-    add("--command", default="", help="the command that trained it, if the experiment doesn't tell")
+    add("--command", default="", help="the command that trained it (default: what the experiment tells)")
     args = parser.parse_args(argv)
     try:
         kind = kind_of(args.exp)
@@ -100,7 +100,7 @@ def synthesis_card(args: argparse.Namespace, kind: str, files: dict[str, bytes])
     else:
         what = f"{what}, neuron {neuron}, {model.get('steps', 4)} time steps."
     command = args.exp / "command"
-    told = command.read_text(encoding="utf-8").strip() if command.is_file() else args.command
+    told = args.command or (command.read_text(encoding="utf-8").strip() if command.is_file() else "")
     use = USE_OF[kind].format(zip=args.output.name)
     lines = [*title(args, ["imlspike"], task), what, "", *data(args), "", use]
     lines += ["", "## How it was made", "", *([f"- command: `{told}`"] if told else [])]
