@@ -316,12 +316,13 @@ def multiply(
     """Exact integer products with what `pack_weights` gave: (M, N) fp32.
 
     Args:
-        x: int8, contiguous; bytes (M, K), or with `units` bytes and units (M) of `round_rows`, (M, 2 K).
+        x: int8; bytes (M, K), or with `units` bytes and units (M) of `round_rows`, (M, 2 K).
         weight: see above.
         bias: (N) or None.
         units: see above.
     """
     packed, unit = weight
+    x = x.contiguous()  # windows of one sequence lie over each other
     rows, stride = x.shape
     depth = stride if units is None else stride // 2
     low, high = (None, x.data_ptr()) if units is None else (x.data_ptr(), x.data_ptr() + depth)

@@ -74,3 +74,13 @@ def test_products_of_spikes_are_the_convolution(kernel, levels):
     for got, wanted in zip(*results, strict=True):
         assert got.dtype == torch.float32 and got.shape == wanted.shape
         assert 0 < (got - wanted).norm() < 2e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+@pytest.mark.parametrize("shape", [(1, 1, 51), (2, 1, 51), (1, 3, 40)])
+def test_whole_numbers_of_one_sequence_or_several_are_convolved_as_any_numbers(levels, shape):
+    """Of one sequence at one step the windows are a view that lies over itself."""
+    torch.manual_seed(0)
+    conv, counts = TokenConv(16, 24, 3, levels=levels), torch.randint(0, levels + 1, (*shape, 16)).float()
+    plain = functional.conv1d(counts.flatten(0, 1).transpose(1, 2), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(conv(counts).flatten(0, 1), plain.transpose(1, 2), atol=1e-3, rtol=1e-3)
