@@ -209,16 +209,10 @@ def test_loss_falls_on_a_batch():
 
 @pytest.mark.parametrize("options", [{}, {"neuron": "imls"}, {"neuron": "none"}])
 def test_padded_batch_is_its_utterances_alone(options):
-    """The batch's parts are the means over frames, tokens or utterances of the utterances alone, to the bits
-    that fp64 has: there rounding moves no spike."""
-    voice = small_tts(**options).double()
-
-    def exact(*numbers, padding=0):
-        given = batch(numbers, padding)
-        return {key: value.double() if value.is_floating_point() else value for key, value in given.items()}
-
-    _, together, _ = voice(**exact(0, 3, 1, padding=4))
-    alone = [(voice(**given)[1], given) for given in map(exact, (0, 3, 1))]
+    """The batch's parts are the means over frames, tokens or utterances of the utterances alone."""
+    voice = small_tts(**options)
+    _, together, _ = voice(**batch([0, 3, 1], padding=4))
+    alone = [(voice(**given)[1], given) for given in (batch([number]) for number in (0, 3, 1))]
     for name in together.keys() - {"loss"}:
         sizes = [float(given["feats_lengths" if "mel" in name else "text_lengths"]) for _, given in alone]
         if name in ("forward_sum_loss", "binarisation_loss"):
