@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from imlspike.layers.norm_functions import watched
 from imlspike.neurons import kernels
 
 
@@ -37,7 +38,7 @@ def _loops_serve(x: Tensor, conv: nn.Conv1d) -> bool:
         and x.dtype == conv.weight.dtype == torch.float32
         and type(conv) is nn.Conv1d
         and conv.kernel_size[0] <= kernels.MOST_TAPS
-        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks)
+        and not watched(conv)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from imlspike.layers.norm_functions import watched
 from imlspike.layers.spike_linear import (
     LARGEST,
     GradientMap,
@@ -33,7 +34,7 @@ def tiles_serve(z: Tensor, steps: int, *modules: nn.Module) -> bool:
     kinds = (LIF, SpikeLinear, nn.GELU, LIF, SpikeLinear)
     if not all(isinstance(module, kind) for module, kind in zip(modules, kinds, strict=True)):
         return False
-    if any(each._forward_hooks or each._forward_pre_hooks or each._backward_hooks for each in modules):
+    if watched(*modules):
         return False
     spikes = z.expand(steps, *z.shape[1:])
     return modules[2].approximate == "none" and all(_worthwhile(spikes, modules[n].weight) for n in (1, 4))
