@@ -76,7 +76,8 @@ class SpikeVoiceStack(nn.Module):
     """Positions, time embedding and blocks: the encoder of phonemes, and the decoder of frames.
 
     Positions are computed, so there is no longest sequence. The time embedding, a vector for each of the T
-    steps, starts at zero; where the time axis has length 1 by construction there is none.
+    steps, starts at zero; where the time axis has length 1 by construction there is none. There is
+    no dropout in front of the first block: its neurons would fire on currents that dropout scales up.
 
     Args:
         blocks: how many.
@@ -103,7 +104,6 @@ class SpikeVoiceStack(nn.Module):
         super().__init__()
         stepwise = neurons.kind in ("lif", "plif")
         self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if stepwise else None
-        self.dropout = StepDropout(dropout)
         arguments = (channels, heads, hidden, kernel, attention, dropout, neurons)
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
 
@@ -112,7 +112,7 @@ class SpikeVoiceStack(nn.Module):
         x = x + sinusoids(torch.arange(layout.tokens, device=x.device), x.shape[-1]).to(x.dtype)
         if self.time is not None:
             x = x + self.time[:, None, None]
-        x = blank(self.dropout(x), layout)
+        x = blank(x, layout)
         for block in self.blocks:
             x = block(x, layout)
         return x

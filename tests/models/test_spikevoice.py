@@ -225,6 +225,18 @@ def test_dropout_leaves_what_comes_out_on_the_whole_as_it_is():
     assert (drawn.mean(0) - said)[layout.mask].abs().mean() < 0.6 * spread
 
 
+def test_the_first_neurons_of_a_stack_get_in_training_what_they_get_in_evaluation():
+    """The same reason: dropout stands behind what fires."""
+    torch.manual_seed(0)
+    stack = SpikeVoiceStack(1, 8, 2, 16, 3, "stsa", 0.4, NeuronChoice("lif", steps=2))
+    entered = []
+    stack.blocks[0].register_forward_pre_hook(lambda block, args: entered.append(args[0]))
+    x, layout = torch.randn(1, 2, 5, 8), Layout(torch.tensor([5, 4]), 5)
+    for training in (True, False):
+        stack.train(training)(x, layout)
+    assert torch.equal(*entered)
+
+
 @pytest.mark.parametrize("frames", [2000, 6000])
 def test_there_is_no_longest_sequence(frames):
     """Defect 6 of the reference, which cut at 1000: the last token is heard in the last frames."""
