@@ -19,6 +19,7 @@ class SpikeVoiceBlock(nn.Module):
     ``stsa``: temporal, then sequential mixing; ``sequential``: without the temporal half (the paper's
     ablation); ``ann``: softmax attention. The feed-forward is SN -> convolution (-> batch norm) -> SN ->
     linear map; the norm, ours, only in front of spiking neurons, which without it would be silent at first.
+    Behind neurons that fire up to T spikes at once, the last map of each branch starts T times smaller (ours).
 
     Args:
         channels: C.
@@ -63,6 +64,9 @@ class SpikeVoiceBlock(nn.Module):
         self.hidden_neuron = neurons(nn.ReLU())
         self.project = TokenConv(hidden, channels, levels=neurons.levels)
         self.last_norm, self.dropout = layer_norm(channels, neurons), StepDropout(dropout)
+        # Counts up to T are T times what binary spikes are: without this, gradients double with each branch.
+        for last in [mix.out for mix in mixers] + [self.project]:
+            last.weight.data.div_(max(neurons.levels, 1))
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""

@@ -237,6 +237,22 @@ def test_the_first_neurons_of_a_stack_get_in_training_what_they_get_in_evaluatio
     assert torch.equal(*entered)
 
 
+@pytest.mark.parametrize(
+    ("neuron", "attention"), [("lif", "stsa"), ("lif", "sequential"), ("imls", "sequential"), ("none", "ann")]
+)
+def test_gradients_do_not_explode_with_depth(neuron, attention):
+    """What reaches the second of eight blocks is of the size of what reaches the last one."""
+    torch.manual_seed(0)
+    stack = SpikeVoiceStack(8, 64, 2, 64, 3, attention, 0.0, NeuronChoice(neuron, steps=4))
+    entered = []
+    for block in stack.blocks[1:]:
+        block.register_forward_pre_hook(lambda block, args: entered.append(args[0]) or args[0].retain_grad())
+    y = stack(torch.randn(1, 3, 40, 64), Layout(torch.tensor([40, 40, 31]), 40))
+    (y * torch.randn_like(y)).sum().backward()
+    sizes = [x.grad.norm() for x in entered]
+    assert sizes[-1] / 5 < sizes[0] < 5 * sizes[-1]
+
+
 @pytest.mark.parametrize("frames", [2000, 6000])
 def test_there_is_no_longest_sequence(frames):
     """Defect 6 of the reference, which cut at 1000: the last token is heard in the last frames."""
