@@ -19,7 +19,7 @@ class SpikeVoiceBlock(nn.Module):
     ``stsa``: temporal, then sequential mixing; ``sequential``: without the temporal half (the paper's
     ablation); ``ann``: softmax attention. The feed-forward is SN -> convolution (-> batch norm) -> SN ->
     linear map; the norm, ours, only in front of spiking neurons, which without it would be silent at first.
-    Behind neurons that fire up to T spikes at once, the last map of each branch starts T times smaller (ours).
+    Where neurons fire up to T spikes at once, the last map of each branch starts T times smaller (ours).
 
     Args:
         channels: C.

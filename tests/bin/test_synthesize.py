@@ -89,7 +89,7 @@ def test_a_set_freely(run, speak, data, tmp_path, capsys):
     told = yaml.safe_load((out / "synthesis.yaml").read_text())
     assert told["mode"] == "free" and told["utterances"] == 3 and told["speed"] == 0.8
     assert told["seconds_of_audio"] == pytest.approx(seconds, abs=1e-3) and not told["failed"]
-    ratio, rounding = told["seconds_of_computing"] / seconds, 0.0005 / seconds + 0.00005  # milliseconds; four decimals
+    ratio, rounding = told["seconds_of_computing"] / seconds, 0.0005 / seconds + 0.00005  # ms; four decimals
     assert told["computing_per_second_of_audio"] == pytest.approx(ratio, abs=1.01 * rounding) and ratio > 0
     assert "utterances spoken 3/3" in capsys.readouterr().err
 
