@@ -17,7 +17,7 @@ TOKENS, FRAMES = (80, 100), (440, 560)  # of the utterances of a batch, the shor
 KINDS = {
     "lif": ("LIF, 4 steps", dict(neuron="lif", steps=4), 3.0),
     "sequential": ("LIF, 4 steps, sequential", dict(neuron="lif", steps=4, attention="sequential"), 3.0),
-    "imls": ("IMLS, one pass", dict(neuron="imls", steps=4), 1.3),
+    "imls": ("IMLS, one pass", dict(neuron="imls", steps=4, attention="sequential"), 1.3),
     "none": ("ANN", dict(neuron="none"), None),
 }
 # The configuration and the utterances of a batch.
