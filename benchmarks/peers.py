@@ -13,11 +13,11 @@ FRAMES_PER_SECOND = 100
 # the Transformer.
 _SMALL = dict(output_size=144, attention_heads=4, linear_units=576, num_blocks=6, input_layer="conv2d")
 SIZES = {
-    "full": (_SMALL, dict(input_channels=64, direction="split", conv_kernel=15)),
-    "small": (_SMALL, dict()),
+    "full": (_SMALL, dict(input_channels=64, direction="split", conv_kernel=15, threshold="token")),
+    "small": (_SMALL, dict(threshold="token")),
     "aishell": (
         dict(output_size=256, attention_heads=4, linear_units=2048, num_blocks=12, input_layer="conv2d"),
-        dict(),
+        dict(threshold="token"),
     ),
 }
 

@@ -11,8 +11,8 @@ def tiny(monkeypatch, tmp_path):
     """Voices of one small block, and short utterances."""
     file = tmp_path / "tiny.yaml"
     file.write_text(
-        "tts_conf: {dim: 8, hidden_dim: 8, encoder_layers: 1, decoder_layers: 1, postnet_layers: 2, "
-        "postnet_dim: 8, aligner_dim: 4, loss_weights: {mel: 2.0}, prior_scale: 0.5}"
+        "tts_conf: {dim: 16, hidden_dim: 16, encoder_layers: 1, decoder_layers: 1, postnet_layers: 2, "
+        "postnet_dim: 16, aligner_dim: 4, loss_weights: {mel: 2.0}, prior_scale: 0.5}"
     )
     for name, value in (("SIZES", {"tiny": (file, 2)}), ("TOKENS", (3, 5)), ("FRAMES", (9, 12))):
         monkeypatch.setattr(voice, name, value)
