@@ -18,7 +18,7 @@ if platform.machine() == "x86_64":
     flags.append("-mprefer-vector-width=512")
 
 sources = sorted(glob("imlspike/*/*.[ch]"))
-checksum = sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()  # kernels.py looks at it
+checksum = sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()  # library.py looks at it
 
 
 def processor() -> str:

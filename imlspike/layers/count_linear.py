@@ -32,7 +32,7 @@ def fire_and_map(neuron: nn.Module, linear: nn.Module, x: Tensor) -> Tensor:
     if torch.is_grad_enabled() or not counting or watched(neuron, linear):
         return linear(neuron(x))
     theta = neuron.theta(x)
-    if not (imls_loops.loops_serve(x, theta) and _worthwhile(x, linear.weight)):
+    if not (imls_loops.serve(x, theta) and _worthwhile(x, linear.weight)):
         return linear(neuron.fire(x, theta))
     counts = imls_loops.fire(x, theta, neuron.levels, False)[0].flatten(0, -2).to(torch.int8)
     y = SpikeMap(linear.weight)(counts, None).view(*x.shape[:-1], -1)

@@ -6,6 +6,7 @@ from torch.autograd.function import once_differentiable
 
 from imlspike.layers.norm_functions import watched
 from imlspike.neurons import kernels
+from imlspike.neurons.library import loops_serve
 
 
 def depthwise(x: Tensor, conv: nn.Conv1d) -> Tensor:
@@ -27,23 +28,14 @@ def depthwise(x: Tensor, conv: nn.Conv1d) -> Tensor:
     True
     """
     flat = x.flatten(0, -3)
-    if _loops_serve(x, conv):
+    if _serve(x, conv):
         return _Depthwise.apply(flat, conv.weight, conv.bias).view(x.shape)
     return conv(flat.transpose(1, 2)).transpose(1, 2).unflatten(0, x.shape[:-2])
 
 
-def _loops_serve(x: Tensor, conv: nn.Conv1d) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == conv.weight.dtype == torch.float32
-        and type(conv) is nn.Conv1d
-        and conv.kernel_size[0] <= kernels.MOST_TAPS
-        and not watched(conv)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and kernels.library() is not None
-    )
+def _serve(x: Tensor, conv: nn.Conv1d) -> bool:
+    plain = type(conv) is nn.Conv1d and conv.kernel_size[0] <= kernels.MOST_TAPS and not watched(conv)
+    return plain and not torch.is_autocast_enabled("cpu") and loops_serve(x, conv.weight)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -42,7 +42,7 @@ def firing_serves(x: Tensor, norm: nn.Module, neuron: nn.Module) -> bool:
     False
     """
     fits = isinstance(neuron, LIF) and len(x) <= MOST_STEPS
-    return fits and not watched(norm, neuron) and norm_loops.loops_serve(x)
+    return fits and not watched(norm, neuron) and norm_loops.serve(x)
 
 
 def watched(*modules: nn.Module) -> bool:
@@ -82,7 +82,7 @@ class _MaskedNorm(torch.autograd.Function):
         ctx.count = count
         ctx.save_for_backward(x, real, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
-        if norm_loops.loops_serve(x):
+        if norm_loops.serve(x):
             return norm_loops.affine(x, real, scale, shift), mean, variance
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         for x_, y_ in pieces(x, y):
@@ -96,7 +96,7 @@ class _MaskedNorm(torch.autograd.Function):
         sums = _gradient_sums(x, grad, real, mean)
         scale, slope, shift, *others = _slopes(*sums, ctx.count, weight, mean, inverse, x.dtype)
         grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        if norm_loops.loops_serve(x):
+        if norm_loops.serve(x):
             norm_loops.gradient(x, grad.contiguous(), real, scale, slope, shift, grad_x)
             return grad_x, None, None, *others, None
         for x_, grad_, out in pieces(x, grad, grad_x):
@@ -140,7 +140,7 @@ def _affine_map(x: Tensor, real: Tensor | None, count: int, weight: Tensor, bias
 
 def _statistics(x: Tensor, real: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (C) of the real rows, in fp64."""
-    if norm_loops.loops_serve(x):
+    if norm_loops.serve(x):
         mean, square = (total / count for total in norm_loops.sums(x, x, real))
         return mean, (square - mean.square()).clamp_(min=0)
     # Piece by piece (Chan).
@@ -158,7 +158,7 @@ def _statistics(x: Tensor, real: Tensor | None, count: int) -> tuple[Tensor, Ten
 
 def _gradient_sums(x: Tensor, grad: Tensor, real: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Over the real rows: those of grad, and of grad (x - mean), each (C) fp64."""
-    if norm_loops.loops_serve(x):
+    if norm_loops.serve(x):
         of_grad, of_product = norm_loops.sums(grad.contiguous(), x, real)
         return of_grad, of_product - mean * of_grad
     sums, center, buffer = [], mean.to(x.dtype), None

@@ -6,46 +6,21 @@ of its parameters.
 """
 
 import ctypes
-import functools
 
 import torch
 from torch import Tensor
 
-from imlspike.neurons import kernels
-
-_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-_ROWS, _PART = [_POINTER, _POINTER, _NUMBER], [_NUMBER, _NUMBER]
-_NEURONS = [_POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER, _POINTER]
+from imlspike.neurons.kernels import neuron_of
+from imlspike.neurons.library import library, loops_serve, place, share
 
 
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    """None where the loops weren't built."""
-    found = kernels.library()
-    if found is None:
-        return None
-    found.norm_sums.argtypes = [_POINTER, *_ROWS, _POINTER, _POINTER, *_PART]
-    found.norm_apply.argtypes = [*_ROWS, _POINTER, _POINTER, _POINTER, *_PART]
-    found.norm_back.argtypes = [_POINTER, *_ROWS, _POINTER, _POINTER, _POINTER, _POINTER, *_PART]
-    found.norm_fire.argtypes = [*_NEURONS, _POINTER, *_PART]
-    found.norm_fire_back.argtypes = [*_NEURONS, _POINTER, _POINTER, _POINTER, _POINTER, *_PART]
-    found.norm_fire_back.restype = ctypes.c_double
-    return found
-
-
-def loops_serve(x: Tensor) -> bool:
+def serve(x: Tensor) -> bool:
     """Whether the loops take these rows.
 
-    >>> loops_serve(torch.zeros(2, 3, dtype=torch.float64))
+    >>> serve(torch.zeros(2, 3, dtype=torch.float64))
     False
     """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and x.is_contiguous()
-        and not torch.compiler.is_compiling()
-        and _library() is not None
-    )
+    return x.is_contiguous() and loops_serve(x)
 
 
 def sums(x: Tensor, y: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -53,25 +28,25 @@ def sums(x: Tensor, y: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
 
     >>> x = torch.tensor([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
     >>> real = torch.tensor([True, True, False])
-    >>> [each.tolist() for each in sums(x, x, real)] if loops_serve(x) else [[4.0, 6.0], [10.0, 20.0]]
+    >>> [each.tolist() for each in sums(x, x, real)] if serve(x) else [[4.0, 6.0], [10.0, 20.0]]
     [[4.0, 6.0], [10.0, 20.0]]
     """
-    arguments = (x.data_ptr(), y.data_ptr(), _place(real), x.shape[1])
+    arguments = (x.data_ptr(), y.data_ptr(), place(real), x.shape[1])
 
     def part(begin: int, end: int) -> Tensor:
         found = torch.zeros(2, x.shape[1], dtype=torch.float64)
-        _library().norm_sums(*arguments, found[0].data_ptr(), found[1].data_ptr(), begin, end)
+        library().norm_sums(*arguments, found[0].data_ptr(), found[1].data_ptr(), begin, end)
         return found
 
-    return sum(kernels._share(len(x), part, x.shape[1])).unbind()
+    return sum(share(len(x), part, x.shape[1])).unbind()
 
 
 def affine(x: Tensor, real: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
     """scale x + shift, both (C) fp32."""
     y = torch.empty(x.shape)
-    places = (_place(scale), _place(shift), _place(y))
-    arguments = (x.data_ptr(), _place(real), x.shape[1], *places)
-    kernels._share(len(x), lambda *part: _library().norm_apply(*arguments, *part), x.shape[1])
+    places = (place(scale), place(shift), place(y))
+    arguments = (x.data_ptr(), place(real), x.shape[1], *places)
+    share(len(x), lambda *part: library().norm_apply(*arguments, *part), x.shape[1])
     return y
 
 
@@ -79,9 +54,9 @@ def gradient(
     x: Tensor, grad: Tensor, real: Tensor | None, scale: Tensor, slope: Tensor, shift: Tensor, out: Tensor
 ) -> Tensor:
     """scale grad + slope x + shift, all (C) fp32, into `out`, which may be `grad`."""
-    places = (_place(scale), _place(slope), _place(shift), out.data_ptr())
-    arguments = (x.data_ptr(), grad.data_ptr(), _place(real), x.shape[1], *places)
-    kernels._share(len(x), lambda *part: _library().norm_back(*arguments, *part), x.shape[1])
+    places = (place(scale), place(slope), place(shift), out.data_ptr())
+    arguments = (x.data_ptr(), grad.data_ptr(), place(real), x.shape[1], *places)
+    share(len(x), lambda *part: library().norm_back(*arguments, *part), x.shape[1])
     return out
 
 
@@ -93,10 +68,10 @@ def fire(
     neurons = _neurons(x, real, scale, shift, steps, leak, p)
 
     def part(begin: int, end: int) -> None:
-        if _library().norm_fire(*neurons, spikes.data_ptr(), begin, end):
+        if library().norm_fire(*neurons, spikes.data_ptr(), begin, end):
             raise MemoryError("the norm and its neurons found no memory")
 
-    kernels._share(len(x) // steps, part, x.shape[1] * steps)
+    share(len(x) // steps, part, x.shape[1] * steps)
     return spikes
 
 
@@ -122,17 +97,13 @@ def fire_back(
     def part(begin: int, end: int) -> tuple[Tensor, float]:
         found = torch.zeros(2, x.shape[1], dtype=torch.float64)
         places = (found[0].data_ptr(), found[1].data_ptr())
-        return found, _library().norm_fire_back(*neurons, *places, begin, end)
+        return found, library().norm_fire_back(*neurons, *places, begin, end)
 
-    totals, slopes = zip(*kernels._share(len(x) // steps, part, x.shape[1] * steps), strict=True)
+    totals, slopes = zip(*share(len(x) // steps, part, x.shape[1] * steps), strict=True)
     return out, *sum(totals).unbind(), sum(slopes)
 
 
 def _neurons(x, real, scale, shift, steps, leak, p) -> tuple:
-    rows = (x.data_ptr(), _place(real), len(x) // steps, x.shape[1], _place(scale), _place(shift))
-    neuron = kernels._neuron(steps, leak, p)
+    rows = (x.data_ptr(), place(real), len(x) // steps, x.shape[1], place(scale), place(shift))
+    neuron = neuron_of(steps, leak, p)
     return *rows, steps, ctypes.byref(neuron)
-
-
-def _place(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()

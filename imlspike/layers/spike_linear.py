@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from imlspike.neurons.kernels import library, multiply, pack_weights, products_serve, round_rows
+from imlspike.neurons.kernels import multiply, pack_weights, products_serve, round_rows
+from imlspike.neurons.library import loops_serve
 
 # Whole numbers of 16 bits are split into two signed bytes, high * 256 + low. The largest leaves room for the
 # rounding of a quotient.
@@ -157,7 +158,7 @@ def round_tokens(x: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
         planes (K, 2 N) int8: each token's low bytes, then its high ones, for high * 256 + low; and the units
         (K).
     """
-    if x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous() and library() is not None:
+    if x.is_contiguous() and loops_serve(x):
         return round_rows(x, LARGEST, out)
     rows = max(1, _PIECE * torch.get_num_threads() // x.shape[1])
     out = torch.empty(len(x), 2 * x.shape[1], dtype=torch.int8) if out is None else out

@@ -19,7 +19,8 @@ from imlspike.layers.spike_linear import (
 )
 from imlspike.neurons import LIF
 from imlspike.neurons.functional import LIFParameters, back_to_current, fired
-from imlspike.neurons.kernels import branch_backward, branch_forward, library, round_rows
+from imlspike.neurons.kernels import branch_backward, branch_forward, round_rows
+from imlspike.neurons.library import library
 
 # Elements between the pointwise maps, over all T, that a thread works on at a time.
 _TILE = 1 << 20

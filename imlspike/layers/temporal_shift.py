@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from imlspike.neurons import kernels
+from imlspike.neurons.library import loops_serve
 
 
 class TemporalShift(nn.Module):
@@ -45,9 +46,8 @@ class TemporalShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         alpha = self.alpha
-        if x.device.type == "cpu" and x.dtype == torch.float32 and kernels.library() is not None:
-            if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-                return _Shift.apply(x, self.quarter, alpha)
+        if loops_serve(x):
+            return _Shift.apply(x, self.quarter, alpha)
         q, y = self.quarter, x.clone()
         y[:-1, ..., :q] += alpha * x[1:, ..., :q]
         y[..., q:-q] += alpha * x[..., q:-q]

@@ -79,7 +79,7 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, theta: Tensor, levels: int, scaled: bool) -> Tensor:
-        ctx.scaled, ctx.loops = scaled, not ctx.needs_input_grad[1] and imls_loops.loops_serve(x, theta)
+        ctx.scaled, ctx.loops = scaled, not ctx.needs_input_grad[1] and imls_loops.serve(x, theta)
         if ctx.loops:
             y, open_gate = imls_loops.fire(x, theta, levels, scaled)
             ctx.save_for_backward(open_gate, theta)
@@ -239,7 +239,7 @@ class IMLS(nn.Module):
         """The output for thresholds that are known already (from `theta`), in pieces of a recording say."""
         scaled = self.amplitude == "theta"
         if not torch.is_grad_enabled():
-            if self.count_dtype is None and imls_loops.loops_serve(x, theta):
+            if self.count_dtype is None and imls_loops.serve(x, theta):
                 return imls_loops.fire(x, theta, self.levels, scaled)[0]
             dtype = self.count_dtype or x.dtype
             return _count(_wide(x), theta, self.levels, scaled, dtype=self.count_dtype).to(dtype)

@@ -1,56 +1,31 @@
 """The loops of IMLS in C (imls.c): the numbers of `imlspike.neurons.imls`, in one pass over memory."""
 
-import ctypes
-import functools
-
 import torch
 from torch import Tensor
 
-from . import kernels
-
-_POINTER, _NUMBER, _SMALL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+from .library import library, loops_serve, share
 
 
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    """None where the loops weren't built."""
-    found = kernels.library()
-    if found is None:
-        return None
-    rows = [_POINTER, _POINTER, _SMALL, _NUMBER]
-    found.imls_forward.argtypes = [*rows, ctypes.c_float, _SMALL, _POINTER, _POINTER, _NUMBER, _NUMBER]
-    found.imls_backward.argtypes = [*rows, _SMALL, _POINTER, _POINTER, _NUMBER, _NUMBER]
-    return found
-
-
-def loops_serve(x: Tensor, theta: Tensor) -> bool:
+def serve(x: Tensor, theta: Tensor) -> bool:
     """Whether the loops take this input: fp32 on a CPU, a threshold for each row (..., 1) or one for all.
 
-    >>> loops_serve(torch.zeros(3, 4), torch.ones(1, 4))
+    >>> serve(torch.zeros(3, 4), torch.ones(1, 4))
     False
     """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == theta.dtype == torch.float32
-        and x.is_contiguous()
-        and x.dim() > 0
-        and (theta.numel() == 1 or theta.shape == (*x.shape[:-1], 1) and theta.is_contiguous())
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and _library() is not None
-    )
+    each = theta.shape == (*x.shape[:-1], 1) and theta.is_contiguous()
+    return x.dim() > 0 and x.is_contiguous() and (theta.numel() == 1 or each) and loops_serve(x, theta)
 
 
 def fire(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, Tensor]:
     """theta s, or s, and where the gate is open (bool), both of the shape of x.
 
     >>> x, theta = torch.tensor([[-1.0, 0.4, 2.6, 9.0]]), torch.tensor(1.0)
-    >>> fire(x, theta, 6, False)[0].tolist() if loops_serve(x, theta) else [[0.0, 0.0, 3.0, 6.0]]
+    >>> fire(x, theta, 6, False)[0].tolist() if serve(x, theta) else [[0.0, 0.0, 3.0, 6.0]]
     [[0.0, 0.0, 3.0, 6.0]]
     """
     y, gate = torch.empty(x.shape), torch.empty(x.shape, dtype=torch.bool)
     arguments = (*_rows(x, theta), levels, scaled, y.data_ptr(), gate.data_ptr())
-    kernels._share(_count(x), lambda *part: _library().imls_forward(*arguments, *part), x.shape[-1])
+    share(_count(x), lambda *part: library().imls_forward(*arguments, *part), x.shape[-1])
     return y, gate
 
 
@@ -58,7 +33,7 @@ def back(grad: Tensor, theta: Tensor, gate: Tensor, scaled: bool) -> Tensor:
     """The gradient of x from that of what `fire` gave, contiguous."""
     out = torch.empty(grad.shape)
     arguments = (*_rows(grad, theta), scaled, gate.data_ptr(), out.data_ptr())
-    kernels._share(_count(grad), lambda *part: _library().imls_backward(*arguments, *part), grad.shape[-1])
+    share(_count(grad), lambda *part: library().imls_backward(*arguments, *part), grad.shape[-1])
     return out
 
 

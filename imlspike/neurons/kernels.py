@@ -1,31 +1,22 @@
 """Loops in C (kernels.c, block.c, products.c): what torch's operations do, in fewer passes over memory.
 
-They are built when imlspike is installed. Where they aren't there (no compiler, a copy that isn't installed),
-and for what they don't take (another device or type, more than 32 steps), torch's operations are used. The
-environment variable ``IMLSPIKE_KERNELS=0`` leaves them out.
+Whether they can be used at all: `imlspike.neurons.library`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import importlib.machinery
-import os
-import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .library import enough, library, loops_serve, place, share, threads
 from .surrogate import SURROGATES
 
 MOST_STEPS = 32  # that kernels.c has room for
 MOST_TAPS = 63  # that block.c has room for
 SHORTCUTS = ("abs", "signed", "off")  # as block.c counts them
-# A number takes a nanosecond or less: fewer aren't worth a second thread.
-_LEAST_PER_THREAD = 1 << 14
 
 
 class _Neuron(ctypes.Structure):
@@ -34,97 +25,13 @@ class _Neuron(ctypes.Structure):
     ]
 
 
-_PART = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-# Of the functions in C: p a pointer, n a count or a distance, f a factor, i an option. At the end stand how
-# many threads share the work, or the begin and the end of the part that is to be done (see `_share`).
-_TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "f": ctypes.c_float, "i": ctypes.c_int}
-_ARGUMENTS = {
-    "lif_forward_shared": "pnnppppn",
-    "lif_backward_shared": "pnnppppn",
-    "round_rows": "ppnfpppnn",
-    "branch_forward": "pnpnppipnnnnn",
-    "branch_backward": "pnpnppinnfpppnn",
-    "temporal_shift": "pnnnnfipnn",
-    "depthwise": "pnnpnppnn",
-    "depthwise_weights": "ppnnnnppnn",
-    "pack_weights": "pnnnnfppnn",
-    "multiply": "ppnnnpnppppn",
-    "products_ready": "",
-    "side_by_side": "",
-}
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled loops, or None.
-
-    >>> library() is library()
-    True
-    """
-    if os.environ.get("IMLSPIKE_KERNELS") == "0":
-        return None
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        file = Path(__file__).parent / f"_kernels{suffix}"
-        if file.is_file():
-            found = ctypes.CDLL(str(file))
-            if wrong := _unfit(found):
-                warnings.warn(
-                    f"{file} was built {wrong}, and isn't used: all goes on more slowly. Build it again: "
-                    "pip install -e . (or ./run.sh setup)",
-                    stacklevel=2,
-                )
-                return None
-            for name, kinds in _ARGUMENTS.items():
-                getattr(found, name).argtypes = [_TYPES[kind] for kind in kinds]
-            found.side_by_side.argtypes = [_PART, ctypes.c_int64]
-            found.lif_backward.restype = found.lif_backward_shared.restype = ctypes.c_double
-            return found
-    return None
-
-
-def _unfit(found: ctypes.CDLL) -> str:
-    """Why these loops can't be used; empty if they can.
-
-    Functions of other sources may take other arguments (a package without sources is as it was built); an
-    instruction that a processor doesn't know, as on an older machine of a cluster, would end the process.
-    """
-    files = sorted(Path(__file__).parents[1].glob("*/*.[ch]"))
-    checksum = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    if files and _told(found, "sources") != checksum:
-        return "from other sources than are here"
-    needed = set(_told(found, "processor").split())
-    if needed and (missing := sorted(needed - _processor())):
-        return f"for a processor that can more than this one ({' '.join(missing[:5])})"
-    return ""
-
-
-def _told(found: ctypes.CDLL, what: str) -> str:
-    if not hasattr(found, what):
-        return ""
-    function = getattr(found, what)
-    function.restype = ctypes.c_char_p
-    return function().decode()
-
-
-def _processor() -> set[str]:
-    """What this machine's processor can do, in Linux' words."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
-
-
 def kernels_serve(x: Tensor) -> bool:
     """Whether the loops take this current (T, N): fp32 on a CPU, up to 32 steps, neurons side by side.
 
     >>> kernels_serve(torch.zeros(2, 3, dtype=torch.float64))
     False
     """
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and len(x) <= MOST_STEPS
-        and (x.shape[1] <= 1 or x.stride(1) == 1)
-        and library() is not None
-    )
+    return len(x) <= MOST_STEPS and (x.shape[1] <= 1 or x.stride(1) == 1) and loops_serve(x)
 
 
 def integrate(
@@ -148,9 +55,9 @@ def integrate(
     spikes = torch.empty(x.shape) if out is None else out
     place = spikes.data_ptr()
     floats, as_bytes = (place, None) if spikes.dtype == torch.float32 else (None, place)
-    neuron = ctypes.byref(_neuron(len(x), leak, p))
+    neuron = ctypes.byref(neuron_of(len(x), leak, p))
     arguments = (*_current(x), neuron, u.data_ptr(), floats, as_bytes)
-    library().lif_forward_shared(*arguments, _threads(x.shape[1]))
+    library().lif_forward_shared(*arguments, threads(x.shape[1]))
     return spikes, u
 
 
@@ -169,9 +76,9 @@ def back(
     """
     u = x.new_zeros(x.shape[1]) if u is None else u.clone(memory_format=torch.contiguous_format)
     last = None if grad_last is None else grad_last.data_ptr()
-    neuron = ctypes.byref(_neuron(len(x), leak, p))
+    neuron = ctypes.byref(neuron_of(len(x), leak, p))
     arguments = (*_current(x), neuron, u.data_ptr(), last, grad.data_ptr())
-    return u, library().lif_backward_shared(*arguments, _threads(x.shape[1]))
+    return u, library().lif_backward_shared(*arguments, threads(x.shape[1]))
 
 
 def round_rows(
@@ -197,10 +104,10 @@ def round_rows(
     rows, columns = x.shape
     out = torch.empty(rows, 2 * columns, dtype=torch.int8) if out is None else out
     units = x.new_empty(rows)
-    threads = _threads(rows, columns)
-    parts = None if sums is None else x.new_zeros(threads, columns)
-    numbers = (_place(active), columns, largest, out.data_ptr(), units.data_ptr(), _place(parts))
-    library().round_rows(x.data_ptr(), *numbers, rows, threads)
+    shares = threads(rows, columns)
+    parts = None if sums is None else x.new_zeros(shares, columns)
+    numbers = (place(active), columns, largest, out.data_ptr(), units.data_ptr(), place(parts))
+    library().round_rows(x.data_ptr(), *numbers, rows, shares)
     if sums is not None:
         sums += parts.sum(0)
     return out, units
@@ -220,7 +127,7 @@ def branch_forward(x: Tensor, z: Tensor, out: Tensor, gamma: Tensor, shortcut: s
     branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut))
     arguments = (*_steps(x, steps), *_steps(z, steps), *branch, *_steps(y, steps), positions, channels)
     rows = steps * positions
-    library().branch_forward(*arguments, rows, _threads(rows, channels))
+    library().branch_forward(*arguments, rows, threads(rows, channels))
 
 
 def branch_backward(
@@ -238,12 +145,12 @@ def branch_backward(
     """
     steps, positions, channels = grad.shape
     rows = steps * positions
-    threads = _threads(rows, channels)
-    units, sums = out.new_empty(rows), out.new_zeros(threads, 2, channels)
+    shares = threads(rows, channels)
+    units, sums = out.new_empty(rows), out.new_zeros(shares, 2, channels)
     branch = (out.data_ptr(), gamma.data_ptr(), SHORTCUTS.index(shortcut), positions, channels, largest)
     results = (rounded.data_ptr(), units.data_ptr(), sums.data_ptr())
     arguments = (*_steps(z, steps), *_steps(grad, steps), *branch, *results)
-    _enough(library().branch_backward(*arguments, rows, threads))
+    enough(library().branch_backward(*arguments, rows, shares))
     return units, *sums.sum(0)
 
 
@@ -256,7 +163,7 @@ def temporal_shift(x: Tensor, quarter: int, alpha: float, ahead: int) -> Tensor:
     y, channels = torch.empty_like(x), x.shape[-1]
     rows = x[0].numel() // channels
     arguments = (x.data_ptr(), len(x), rows, channels, quarter, alpha, ahead, y.data_ptr())
-    _share(len(x) * rows, lambda *part: library().temporal_shift(*arguments, *part), channels)
+    share(len(x) * rows, lambda *part: library().temporal_shift(*arguments, *part), channels)
     return y
 
 
@@ -269,8 +176,8 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     y, (batch, frames, channels) = torch.empty_like(x), x.shape
     sizes = (frames, channels, weight.data_ptr(), len(weight))
-    arguments = (x.data_ptr(), *sizes, _place(bias), y.data_ptr())
-    _share(batch * frames, lambda *part: library().depthwise(*arguments, *part), channels)
+    arguments = (x.data_ptr(), *sizes, place(bias), y.data_ptr())
+    share(batch * frames, lambda *part: library().depthwise(*arguments, *part), channels)
     return y
 
 
@@ -280,7 +187,7 @@ def depthwise_weights(x: Tensor, grad: Tensor, taps: int) -> tuple[Tensor, Tenso
     weight, bias = x.new_empty(taps, channels), x.new_empty(channels)
     sizes = (batch * frames, frames, channels, taps)
     arguments = (x.data_ptr(), grad.data_ptr(), *sizes, weight.data_ptr(), bias.data_ptr())
-    _share(channels, lambda *part: library().depthwise_weights(*arguments, *part), batch * frames)
+    share(channels, lambda *part: library().depthwise_weights(*arguments, *part), batch * frames)
     return weight, bias
 
 
@@ -306,7 +213,7 @@ def pack_weights(weight: Tensor, dim: int, largest: float) -> tuple[Tensor, Tens
     units = weight.new_empty(columns)
     sizes = (weight.stride(1 - dim), weight.stride(dim), columns, depth, largest)
     arguments = (weight.data_ptr(), *sizes, packed.data_ptr(), units.data_ptr())
-    _share(len(packed), lambda *part: library().pack_weights(*arguments, *part), 16 * depth)
+    share(len(packed), lambda *part: library().pack_weights(*arguments, *part), 16 * depth)
     return packed, units
 
 
@@ -327,10 +234,10 @@ def multiply(
     depth = stride if units is None else stride // 2
     low, high = (None, x.data_ptr()) if units is None else (x.data_ptr(), x.data_ptr() + depth)
     y = unit.new_empty(rows, len(unit))
-    factor = (packed.data_ptr(), len(unit), unit.data_ptr(), _place(bias), _place(units))
+    factor = (packed.data_ptr(), len(unit), unit.data_ptr(), place(bias), place(units))
     arguments = (high, low, stride, rows, depth, *factor, y.data_ptr())
     work = depth * len(unit) // 16  # of 32 rows, in what takes a nanosecond
-    _enough(library().multiply(*arguments, _threads(-(-rows // 32), work)))
+    enough(library().multiply(*arguments, threads(-(-rows // 32), work)))
     return y
 
 
@@ -338,51 +245,13 @@ def _current(x: Tensor) -> tuple[int, int, int]:
     return x.data_ptr(), x.stride(0), x.shape[1]
 
 
-def _neuron(steps: int, leak: Tensor | float, p) -> _Neuron:
+def neuron_of(steps: int, leak: Tensor | float, p) -> _Neuron:
     """What C needs to know; 1 - leak in the precision in which torch would take it."""
     numbers = (float(leak), float(1 - leak), p.threshold - p.rest, p.surrogate.alpha)
     options = (p.decay_input, p.v_reset is None, p.detach_reset, SURROGATES.index(p.surrogate.name))
     return _Neuron(*numbers, steps, *options)
 
 
-def _place(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
-
-
 def _steps(x: Tensor, steps: int) -> tuple[int, int]:
     """Where (T, P, C) or (1, P, C) begins, and from one of its steps to the next."""
     return x.data_ptr(), 0 if len(x) < steps else x.stride(0)
-
-
-def _enough(status: int) -> None:
-    if status != 0:
-        raise MemoryError("a compiled loop found no memory for its work")
-
-
-def _threads(count: int, weight: int = 1) -> int:
-    """How many threads so many things that take `weight` nanoseconds each are worth, up to those of torch."""
-    return max(1, min(torch.get_num_threads(), count, count * weight // _LEAST_PER_THREAD))
-
-
-def _share(count: int, call: Callable[[int, int], object], weight: int = 1) -> list:
-    """`call` on the parts of range(count), as many as torch has threads, side by side; what they returned.
-
-    The threads are OpenMP's, as torch's own: others would wait for these to give up the processors, which
-    they keep for a while after each of torch's operations.
-    """
-    threads = _threads(count, weight)
-    cuts = [count * part // threads for part in range(threads + 1)]
-    if threads == 1:
-        return [call(0, count)]
-    results, errors = [None] * threads, []
-
-    def run(part: int) -> None:
-        try:
-            results[part] = call(cuts[part], cuts[part + 1])
-        except Exception as error:  # it can't pass through C
-            errors.append(error)
-
-    library().side_by_side(_PART(run), threads)
-    if errors:
-        raise errors[0]
-    return results

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from imlspike.layers.depthwise import depthwise
-from imlspike.neurons import kernels
+from imlspike.neurons import kernels, library
 
 
 def by_module(x, conv):
@@ -26,7 +26,7 @@ def calls(monkeypatch):
 def test_it_is_the_module(shape, loops, bias, calls, monkeypatch):
     """Values and gradients, of a view as of its copy."""
     if not loops:
-        monkeypatch.setattr(kernels, "library", lambda: None)
+        monkeypatch.setattr(library, "library", lambda: None)
     conv = nn.Conv1d(20, 20, 7, padding=3, groups=20, bias=bias)
     x = torch.randn(*shape[:-2], shape[-1], shape[-2]).mT.requires_grad_()
     weights, results = torch.randn(shape), []
@@ -35,7 +35,7 @@ def test_it_is_the_module(shape, loops, bias, calls, monkeypatch):
         results.append((y, *torch.autograd.grad((y * weights).sum(), [x, *conv.parameters()])))
     for got, wanted in zip(*results, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
-    assert bool(calls) == (loops and kernels.library() is not None)
+    assert bool(calls) == (loops and library.library() is not None)
 
 
 def test_only_what_is_asked_for_is_differentiated():

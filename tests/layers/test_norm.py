@@ -101,7 +101,7 @@ def some_rows(seed, rows, channels, padding):
     return x, real, *torch.randn(2, channels, generator=generator)
 
 
-serve = norm_loops.loops_serve(torch.zeros(1))
+serve = norm_loops.serve(torch.zeros(1))
 needs_loops = pytest.mark.skipif(not serve, reason="the loops weren't compiled")
 
 
@@ -140,7 +140,7 @@ def test_the_loops_and_the_operations_agree(monkeypatch):
     results = []
     for way in ("loops", "operations"):
         if way == "operations":
-            monkeypatch.setattr(norm_loops, "loops_serve", lambda x: False)
+            monkeypatch.setattr(norm_loops, "serve", lambda x: False)
         leaves = [each.clone().requires_grad_() for each in (x, weight, bias)]
         y, *statistics = masked_norm(leaves[0], real, int(real.sum()), *leaves[1:], 1e-5)
         y.backward(grad)

@@ -21,7 +21,7 @@ def compiled_or_not(request, monkeypatch):
 
 def without_loops(monkeypatch):
     """Has torch's operations do what compiled loops do elsewhere."""
-    for module in ("layers.spike_linear", "layers.spiking_pointwise", "neurons.kernels"):
+    for module in ("layers.spiking_pointwise", "neurons.library"):
         monkeypatch.setattr(f"imlspike.{module}.library", lambda: None)
     monkeypatch.setattr("imlspike.layers.spike_linear.products_serve", lambda: False)
 

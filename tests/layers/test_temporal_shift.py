@@ -62,7 +62,7 @@ def test_the_compiled_loop_is_torch_s_operations(seed, shape, alpha, learnable, 
     for loops in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             if not loops:
-                patch.setattr("imlspike.neurons.kernels.library", lambda: None)
+                patch.setattr("imlspike.neurons.library.library", lambda: None)
             y = shift(x.expand(shape))
             results.append((y, *torch.autograd.grad((y * weights).sum(), [x, *shift.parameters()])))
     assert torch.equal(results[0][0], results[1][0])

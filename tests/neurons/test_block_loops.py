@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from imlspike.neurons import kernels
+from imlspike.neurons import kernels, library
 
-pytestmark = pytest.mark.skipif(kernels.library() is None, reason="the loops weren't compiled")
+pytestmark = pytest.mark.skipif(library.library() is None, reason="the loops weren't compiled")
 
 
 def numbers(seed, *shapes):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imlspike.neurons import IMLS, imls_loops
 
 
-@pytest.mark.skipif(not imls_loops.loops_serve(torch.ones(1, 1), torch.ones(1)), reason="no compiled loops")
+@pytest.mark.skipif(not imls_loops.serve(torch.ones(1, 1), torch.ones(1)), reason="no compiled loops")
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 99),
@@ -28,9 +28,9 @@ def test_the_loops_give_the_operations_numbers(seed, shape, threshold, amplitude
     ends = theta * (torch.randint(-1, 2 * levels + 3, shape, generator=generator) / 2)
     x = torch.where(torch.rand(shape, generator=generator) < 0.3, ends, x)
     grad, results = torch.randn(shape, generator=generator), []
-    for serve in (imls_loops.loops_serve, lambda *_: False):
+    for serve in (imls_loops.serve, lambda *_: False):
         leaf = x.clone().requires_grad_()
-        with mock.patch.object(imls_loops, "loops_serve", serve):
+        with mock.patch.object(imls_loops, "serve", serve):
             y = neuron.fire(leaf, theta)
             y.backward(grad)
         results.append((y, leaf.grad))

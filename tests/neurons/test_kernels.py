@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.neurons import kernels
+from imlspike.neurons import kernels, library
 from imlspike.neurons.functional import LIFParameters, lif_step
 from imlspike.neurons.surrogate import SURROGATES, Surrogate
 
-pytestmark = pytest.mark.skipif(kernels.library() is None, reason="the loops weren't compiled")
+pytestmark = pytest.mark.skipif(library.library() is None, reason="the loops weren't compiled")
 
 neurons = st.builds(
     LIFParameters,
@@ -88,23 +88,23 @@ def test_what_the_loops_do_not_take():
 
 def test_parts_in_other_threads_return_what_they_found_or_raise(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert kernels._share(1 << 20, lambda begin, end: end - begin) == [349525, 349525, 349526]
+    assert library.share(1 << 20, lambda begin, end: end - begin) == [349525, 349525, 349526]
 
     def fails(begin, end):
         raise MemoryError(f"at {begin}")
 
     with pytest.raises(MemoryError, match=r"at \d"):
-        kernels._share(1 << 20, fails)
+        library.share(1 << 20, fails)
 
 
 def test_loops_of_other_sources_or_for_other_processors_are_not_used(monkeypatch):
     """Functions compiled from older sources may take other arguments; unknown instructions end a process."""
     with monkeypatch.context() as other:
-        other.setattr(kernels.hashlib, "sha256", hashlib.md5)
+        other.setattr(library.hashlib, "sha256", hashlib.md5)
         with pytest.warns(UserWarning, match="was built from other sources than are here.*pip install -e"):
-            assert kernels.library.__wrapped__() is None
+            assert library.library.__wrapped__() is None
     if sys.platform == "linux":
-        less = kernels._processor() - {"fma", "fpu"}
-        monkeypatch.setattr(kernels, "_processor", lambda: less)
+        less = library._processor() - {"fma", "fpu"}
+        monkeypatch.setattr(library, "_processor", lambda: less)
         with pytest.warns(UserWarning, match="for a processor that can more than this one .fma fpu"):
-            assert kernels.library.__wrapped__() is None
+            assert library.library.__wrapped__() is None
