@@ -121,10 +121,12 @@ def loops_serve(*tensors: Tensor) -> bool:
 
 
 def place(x: Tensor | None) -> int | None:
+    """Where the numbers lie, or nowhere."""
     return None if x is None else x.data_ptr()
 
 
 def enough(status: int) -> None:
+    """Raise MemoryError if a loop says by `status` that it found no memory."""
     if status != 0:
         raise MemoryError("a compiled loop found no memory for its work")
 
