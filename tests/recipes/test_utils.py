@@ -2,9 +2,10 @@
 
 import doctest
 import importlib.util
+import re
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -220,12 +221,20 @@ def test_the_follower_starts_at_the_end_of_an_old_log_and_leaves_with_the_last_l
     process = subprocess.Popen(
         [sys.executable, UTILS / "follow.py", f"quick={log}"], stdout=subprocess.PIPE, text=True
     )
-    time.sleep(2)
-    with open(log, "a") as out:
-        out.write(LOG.replace("1epoch", "2epoch").replace("1/30", "2/30"))
+    epochs = iter(range(2, 60))
+
+    def append():
+        with open(log, "a") as out:
+            out.write(re.sub("1(?=epoch|/30)", str(next(epochs)), LOG))
+
+    append()
+    while not select.select([process.stdout], [], [], 0.5)[0]:  # until it has started
+        append()
+    append()
     process.terminate()
     shown, _ = process.communicate(timeout=20)
-    assert [line.partition(",")[0] for line in shown.splitlines()] == ["  quick: epoch 2/30"]
+    told = [int(re.match("  quick: epoch (.*)/30,", line)[1]) for line in shown.splitlines()]
+    assert 1 not in told and told[-1] == next(epochs) - 1
 
 
 def test_the_follower_goes_over_to_the_log_that_takes_the_place_of_an_old_one(follow, tmp_path):
