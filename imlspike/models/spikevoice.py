@@ -13,7 +13,7 @@ from imlspike.layers.token_conv import fold_normed_convs
 from imlspike.models.aligner import Aligner
 from imlspike.models.length_regulator import regulate
 from imlspike.models.neuron_choice import NeuronChoice
-from imlspike.models.spikevoice_blocks import ATTENTIONS, PostNet, SpikeVoiceStack, read_out
+from imlspike.models.spikevoice_blocks import ATTENTION_OF, ATTENTIONS, PostNet, SpikeVoiceStack, read_out
 from imlspike.models.variance_adaptor import Controls, VarianceAdaptor
 
 
@@ -62,7 +62,8 @@ class SpikeVoice(nn.Module):
             once; ``none``: the ANN twin.
         neuron_conf: see `NeuronChoice`.
         attention: ``stsa``; ``sequential``: without temporal mixing, the paper's ablation; ``ann``: softmax.
-            None: ``ann`` for the ANN twin, else ``stsa``.
+            None: ``ann`` for the ANN twin, ``sequential`` for ``imls``, which has no time axis to mix (there
+            ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
         speakers: how many; None: one voice, no embedding.
         predictor_kernel: tokens under a predictor's convolution.
         bins, pitch_range, energy_range: of `VarianceAdaptor`'s embeddings.
@@ -117,7 +118,7 @@ class SpikeVoice(nn.Module):
         super().__init__()
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
         neurons = NeuronChoice(neuron, steps, neuron_conf)
-        attention = attention or ("stsa" if neurons.spiking else "ann")
+        attention = attention or ATTENTION_OF[neuron]
         check_choice("attention", attention, ATTENTIONS)
         if not neurons.spiking and attention != "ann":
             raise ValueError(f"attention {attention} mixes spikes; with neuron='none' it must be 'ann'")

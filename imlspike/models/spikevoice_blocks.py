@@ -11,6 +11,8 @@ from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
 
 ATTENTIONS = ("stsa", "sequential", "ann")
+# What a voice of such neurons has unless told otherwise. One pass has no time axis to mix.
+ATTENTION_OF = {"lif": "stsa", "plif": "stsa", "imls": "sequential", "none": "ann"}
 
 
 class SpikeVoiceBlock(nn.Module):

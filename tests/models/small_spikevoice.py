@@ -13,7 +13,7 @@ VARIANTS = {
     "sequential": {"attention": "sequential"},
     "softmax on spikes": {"attention": "ann"},
     "plif": {"neuron": "plif", "steps": 3, "heads": 4},
-    "imls": {"neuron": "imls"},
+    "imls": {"neuron": "imls", "attention": "stsa"},
     "imls sequential": {"neuron": "imls", "attention": "sequential", "neuron_conf": {"amplitude": "theta"}},
     "one step": {"steps": 1},
     "ann": {"neuron": "none"},

@@ -13,7 +13,7 @@ from imlspike.layers.stsa import SoftmaxAttention
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import SpikeVoiceStack
-from tests.models.small_spikevoice import VARIANTS, batch, small_voice, voice
+from tests.models.small_spikevoice import batch, small_voice, voice
 
 
 def lively(model):
@@ -46,7 +46,7 @@ def test_the_heads_of_a_voice_matter(variant):
 def test_the_gates_of_a_voice_do_not_fire_more_in_longer_texts(neuron):
     """Defect 3. At 10, 100 and 800 symbols and as many frames, of encoder and decoder, both ways to mix."""
     sizes = dict(dim=64, heads=1, decoder_layers=1, postnet_layers=0, aligner=False)
-    model = lively(small_voice(dtype=torch.float32, neuron=neuron, **VARIANTS["lif"], **sizes))
+    model = lively(small_voice(dtype=torch.float32, neuron=neuron, attention="stsa", **sizes))
     rates = {}
     with torch.no_grad():
         for length, texts in ((10, 10), (100, 2), (800, 1)):
