@@ -247,13 +247,16 @@ class BinaryDecoder(BinaryEncoder):
         return self.linear(f"{name}.o", *self.fire(mixed, f"{name}.o_neuron"))
 
 
-@pytest.mark.parametrize("options", [{}, {"amplitude": "theta"}, {"threshold": "fixed"}, {"levels": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"amplitude": "theta"}, {"threshold": "fixed", "threshold_value": 0.6}, {"levels": 2}],
+)
 def test_binary_spikes_reproduce_the_decoder(options):
     decoder = small_decoder(**options).reparameterize()
     hs, memory_lengths, ys, token_lengths = batch([15, 7], [9, 12])
     with torch.no_grad():
         want = decoder(hs, memory_lengths, ys, token_lengths)[0]
-        chip = BinaryDecoder(decoder.state_dict(), direction="past", **options)
+        chip = BinaryDecoder(decoder.state_dict(), **{"direction": "past", "threshold": "token", **options})
         for b, (m, n) in enumerate(zip(memory_lengths.tolist(), token_lengths.tolist(), strict=True)):
             torch.testing.assert_close(chip(hs[b, :m], ys[b, :n]), want[b, :n], **CLOSE)
     weights = {name for name, t in decoder.state_dict().items() if t.dim() >= 2}

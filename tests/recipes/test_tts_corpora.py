@@ -121,7 +121,7 @@ def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin
         "sequential",
         4,
     )
-    assert attentions["ann"][0] == "none" and attentions["imls"] == ("imls", "stsa", 4)
+    assert attentions["ann"][0] == "none" and attentions["imls"] == ("imls", "sequential", 4)
 
 
 @pytest.mark.parametrize(
