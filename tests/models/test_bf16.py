@@ -62,12 +62,14 @@ def test_decay_and_row_sums_are_those_of_fp32_and_only_products_are_rounded(mode
     assert 0 < error < 2 * EPSILON
 
 
+# Least cosine and largest relative distance; under the fixed threshold the cosine was 0.993.
 OPTIONS = [
-    {},
-    {"threshold": "token"},
-    {"threshold": "token", "conv_kernel": 3, "direction": "split"},
-    {"threshold": "token", "amplitude": "theta"},
-    {"qk": "none", "decay": "none"},
+    ({}, 0.99, 0.15),
+    ({"threshold": "token"}, 0.995, 0.1),
+    ({"threshold": "token", "conv_kernel": 3, "direction": "split"}, 0.995, 0.1),
+    ({"threshold": "token", "amplitude": "theta"}, 0.995, 0.1),
+    ({"threshold": "token", "qk": "none", "decay": "none"}, 0.995, 0.1),
+    ({"qk": "none", "decay": "none"}, 0.99, 0.15),
 ]
 
 
@@ -93,16 +95,16 @@ def gradients(encoder, spikes, enabled: bool) -> tuple[torch.Tensor, list]:
     return torch.cat([parameter.grad.flatten() for parameter in encoder.parameters()]), fired
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-def test_gradients_are_near_those_of_fp32_when_the_same_spikes_are_fired(options):
+@pytest.mark.parametrize(("options", "cosine", "distance"), OPTIONS)
+def test_gradients_are_near_those_of_fp32_when_the_same_spikes_are_fired(options, cosine, distance):
     """Where a rounded potential crosses a threshold another spike is fired and the network goes another way:
     no error of the gradient. So the spikes of the pass in fp32 are given to that in bf16. Gates go by the
     potentials all the same: a few open or shut."""
     encoder = small_encoder(dtype=torch.float32, output_size=16, **options).train()
     want, fired = gradients(encoder, [], False)
     got, own = gradients(encoder, fired, True)
-    assert torch.nn.functional.cosine_similarity(got, want, 0) > 0.99
-    assert 0 < (got - want).norm() / want.norm() < 0.15
+    assert torch.nn.functional.cosine_similarity(got, want, 0) > cosine
+    assert 0 < (got - want).norm() / want.norm() < distance
     same = torch.cat([(a == b).flatten() for a, b in zip(own, fired, strict=True)]).float().mean()
     assert 0.9 < same < 1 or options.get("amplitude") == "theta"
 
