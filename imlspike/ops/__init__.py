@@ -1,0 +1,6 @@
+"""The few operators that are compiled: neurons, each with its definition in `reference`. Depends on torch only."""
+
+from imlspike.ops.operators import COMPILED, eight_bits, imls, lif
+from imlspike.ops.surrogate import SHARPNESS, SURROGATES, derivative
+
+__all__ = ["COMPILED", "SHARPNESS", "SURROGATES", "derivative", "eight_bits", "imls", "lif"]

@@ -1,0 +1,132 @@
+"""The neurons' definitions in plain torch: what every faster form of an operator is tested against.
+
+They run wherever torch runs, and they are what runs where no compiled form is at hand. Half-precision inputs are
+raised to fp32, so that a spike doesn't depend on their rounding; results have the dtype of the input.
+"""
+
+import torch
+from torch import Tensor
+
+from imlspike.ops.surrogate import derivative
+
+# The largest number below 1/2. floor(r + this) rounds r to the nearest integer, ties up, without the one error of
+# floor(r + 0.5): r = 1/2 - 2^-25 (fp32), which rounds up to 1 before the floor is taken.
+BELOW_HALF = {torch.float32: 0.5 - 2.0**-25, torch.float64: 0.5 - 2.0**-54}
+
+
+def widen(x: Tensor) -> Tensor:
+    """Raise half precision to fp32; leave fp32 and fp64 as they are."""
+    return x if x.dtype in BELOW_HALF else x.float()
+
+
+def eight_bits(theta: Tensor) -> Tensor:
+    """Round to eight significant bits, so that every multiple (k - 1/2) theta, k < 2^15, is exact in fp32."""
+    return theta.bfloat16().to(theta.dtype)
+
+
+def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, Tensor]:
+    r"""Multi-level spikes and the gate of their gradient.
+
+    .. math::
+        s = \mathrm{clip}(\lfloor x / \theta + 1/2 \rfloor,\ 0,\ T), \quad
+        y = \theta s \text{ or } s, \quad g = 1[0 \le x \le (T + 1/2)\,\theta]
+
+    Args:
+        x: any shape, floating point.
+        theta: positive thresholds that broadcast to x, fp32 (fp64 for an fp64 x).
+        levels: T.
+        scaled: y is theta s; otherwise s.
+
+    Returns:
+        y in x's shape and dtype, and g (bool).
+    """
+    wide = widen(x)
+    s = torch.floor(wide / theta + BELOW_HALF[wide.dtype]).clamp(0, levels)
+    gate = (wide >= 0) & (wide <= (levels + 0.5) * theta)
+    return (s * theta if scaled else s).to(x.dtype), gate
+
+
+def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Tensor:
+    """Gradient of x, straight through an open gate: of theta s as if it were x, of s as if it were x / theta."""
+    return torch.where(gate, widen(grad) if scaled else widen(grad) / theta, 0).to(grad.dtype)
+
+
+def lif(
+    x: Tensor, u: Tensor, leak: Tensor, threshold: float, decay_input: bool, soft_reset: bool, *_
+) -> tuple[Tensor, Tensor]:
+    r"""T steps of the leaky integrate-and-fire neuron (Spiking Vocos, equations 1 to 3), u = V - V_re.
+
+    .. math::
+        H_t &= u_{t-1} + (X_t - u_{t-1}) / \tau \quad\text{or}\quad (1 - 1/\tau)\,u_{t-1} + X_t \\
+        S_t &= 1[H_t \ge V_{th} - V_{re}] \\
+        u_t &= H_t (1 - S_t) \text{ (hard reset)} \quad\text{or}\quad H_t - V_{th} S_t \text{ (soft)}
+
+    Args:
+        x: input current X (T, ...), floating point.
+        u: potential above rest before the first step, x.shape[1:], of x's dtype.
+        leak: 1 / tau, no dimensions.
+        threshold: V_th - V_re.
+        decay_input: the first form of H.
+        soft_reset: the second form of u.
+
+    Returns:
+        spikes S (T, ...), and u after the last step.
+    """
+    spikes, state, leak = [], widen(u), leak.to(widen(u).dtype)
+    for current in widen(x):
+        h = state + leak * (current - state) if decay_input else (1 - leak) * state + current
+        s = (h >= threshold).to(h.dtype)
+        state = h - threshold * s if soft_reset else h - h * s
+        spikes.append(s)
+    return torch.stack(spikes).to(x.dtype), state.to(x.dtype)
+
+
+def lif_backward(
+    grad_spikes: Tensor,
+    grad_u: Tensor,
+    x: Tensor,
+    u: Tensor,
+    leak: Tensor,
+    threshold: float,
+    decay_input: bool,
+    soft_reset: bool,
+    detach_reset: bool,
+    surrogate: str,
+    alpha: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Back-propagation through the T steps of `lif`.
+
+    With g_t the gradient that reaches u_t from later steps and d_t the surrogate derivative at H_t:
+
+    .. math::
+        \partial L/\partial H_t &= \partial L/\partial S_t\, d_t + g_t m_t, \qquad
+        g_{t-1} = (1 - 1/\tau)\,\partial L/\partial H_t \\
+        m_t &= 1 - S_t - H_t d_t \text{ (hard reset)} \quad\text{or}\quad 1 - V_{th} d_t \text{ (soft)}
+
+    where a detached reset has no d_t in m_t. Where the input decays, dL/dX_t = dL/dH_t / tau and dL/d(1/tau) = sum
+    of dL/dH_t (X_t - u_{t-1}); otherwise dL/dX_t = dL/dH_t and dL/d(1/tau) = sum of -dL/dH_t u_{t-1}.
+
+    Returns:
+        gradients of x, u and leak. Only the input is kept from the forward pass; the steps are run again.
+    """
+    wide, rate = widen(x), leak.to(widen(x).dtype)
+    before, potentials, state = [], [], widen(u)
+    for current in wide:
+        h = state + rate * (current - state) if decay_input else (1 - rate) * state + current
+        before.append(state)
+        potentials.append(h)
+        s = (h >= threshold).to(h.dtype)
+        state = h - threshold * s if soft_reset else h - h * s
+    before, h = torch.stack(before), torch.stack(potentials)
+    d = derivative(h - threshold, surrogate, alpha)
+    kept = torch.ones_like(h) if soft_reset else (h < threshold).to(h.dtype)
+    m = kept if detach_reset else kept - (threshold if soft_reset else h) * d
+    g, grad_h = widen(grad_u), widen(grad_spikes) * d
+    steps = []
+    for of_spike, passed in zip(grad_h.flip(0), m.flip(0), strict=True):
+        steps.append(of_spike + g * passed)
+        g = (1 - rate) * steps[-1]
+    grad_h = torch.stack(steps[::-1])
+    grad_leak = (grad_h * ((wide if decay_input else 0) - before)).sum()
+    grad_x = rate * grad_h if decay_input else grad_h
+    return grad_x.to(x.dtype), g.to(x.dtype), grad_leak.to(leak.dtype)
