@@ -1,7 +1,20 @@
-"""Spiking neurons and surrogate gradients. Depends on torch only."""
+"""Spiking neurons: the protocol, the registry, and IMLS, LIF, PLIF. Depends on torch and `imlspike.ops` only."""
 
-from .imls import IMLS, unfold
-from .lif import LIF, PLIF
-from .surrogate import SURROGATES, Surrogate, spike
+from imlspike.neurons.base import NEURONS, Neuron, RateCoded, ReLU, register
+from imlspike.neurons.imls import IMLS, unfold
+from imlspike.neurons.lif import LIF, PLIF
+from imlspike.ops.surrogate import SURROGATES, spike
 
-__all__ = ["IMLS", "LIF", "PLIF", "SURROGATES", "Surrogate", "spike", "unfold"]
+__all__ = [
+    "IMLS",
+    "LIF",
+    "NEURONS",
+    "PLIF",
+    "SURROGATES",
+    "Neuron",
+    "RateCoded",
+    "ReLU",
+    "register",
+    "spike",
+    "unfold",
+]

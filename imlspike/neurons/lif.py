@@ -1,32 +1,40 @@
 """LIF and PLIF: leaky integrate-and-fire layers over T time steps (Spiking Vocos, equations 1 to 3)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 from torch import Tensor, nn
 
-from .functional import LIFParameters, lif, lif_step
-from .surrogate import Surrogate
+from imlspike import ops
+from imlspike.neurons.base import Neuron, register
+from imlspike.ops.reference import widen
+from imlspike.ops.surrogate import SHARPNESS, check_surrogate, spike
 
 
-class LIF(nn.Module):
-    """Leaky integrate-and-fire neuron over T time steps; the equations are in :func:`functional.lif_step`.
+@register("lif")
+class LIF(Neuron):
+    r"""Leaky integrate-and-fire neuron over T time steps.
 
-    The defaults are those of Spiking Vocos; SpikeVoice detaches the reset too. Calling the module starts
-    every sequence at rest, so no state survives a call; :meth:`run` and :meth:`step` take the state and
-    hand it back. The module has no buffers.
+    .. math::
+        H_t &= V_{t-1} + (X_t - (V_{t-1} - V_{re})) / \tau  \quad\text{(input decays)} \\
+        H_t &= V_{t-1} - (V_{t-1} - V_{re}) / \tau + X_t    \quad\text{(it does not)} \\
+        S_t &= 1[H_t \ge V_{th}] \\
+        V_t &= V_{re} S_t + H_t (1 - S_t) \text{ (hard reset)} \quad\text{or}\quad H_t - V_{th} S_t \text{ (soft)}
+
+    `step` is that in torch, differentiable by autograd; the T steps of `forward` and `run` are one operator
+    (`imlspike.ops.lif`) with the same spikes and gradients. The defaults are those of Spiking Vocos; SpikeVoice
+    detaches the reset too. Calling the module starts every sequence at rest, so no state survives a call; `run` and
+    `step` take the state and hand it back. The module has no buffers.
 
     Args:
-        tau: time constant in steps, at least 1 (1 forgets everything). ``math.inf`` (no leak: the
-            integrate-and-fire neuron) needs ``decay_input=False``.
+        tau: time constant in steps, at least 1 (1 forgets everything). ``math.inf`` (no leak: the integrate-and-fire
+            neuron) needs ``decay_input=False``.
         threshold: V_th, above the resting potential.
         reset: "hard" (to ``v_reset``) or "soft" (subtract the threshold).
         v_reset: V_re, resting potential and target of the hard reset; 0 with the soft one.
         decay_input: scale the input by 1 / tau too, as in equation 1.
         detach_reset: no gradient through the spike that resets.
-        surrogate: name of the surrogate gradient (see :mod:`imlspike.neurons.surrogate`).
+        surrogate: name of the surrogate gradient (see :mod:`imlspike.ops.surrogate`).
         alpha: its sharpness; that surrogate's default when left out.
 
     Raises:
@@ -36,6 +44,8 @@ class LIF(nn.Module):
     >>> neuron(torch.tensor([[1.0], [1.5], [1.0]])).flatten().tolist()      # (T, ...) -> (T, ...)
     [0.0, 1.0, 0.0]
     """
+
+    levels, stateful = 1, True
 
     def __init__(
         self,
@@ -57,11 +67,10 @@ class LIF(nn.Module):
             raise ValueError(f"threshold must be finite and above v_reset ({v_reset}), not {threshold}")
         if not tau >= 1 or (decay_input and tau == math.inf):
             raise ValueError(f"tau must be at least 1, and finite when the input decays with it, not {tau}")
-        self.threshold = float(threshold)
-        self.v_reset = float(v_reset) if reset == "hard" else None
-        self.decay_input = decay_input
-        self.detach_reset = detach_reset
-        self.surrogate = Surrogate(surrogate, alpha)
+        self.threshold, self.reset, self.v_reset = float(threshold), reset, float(v_reset)
+        self.decay_input, self.detach_reset = decay_input, detach_reset
+        check_surrogate(surrogate, alpha)
+        self.surrogate, self.alpha = surrogate, SHARPNESS[surrogate] if alpha is None else float(alpha)
         self._init_tau(float(tau))
 
     def _init_tau(self, tau: float) -> None:
@@ -72,20 +81,16 @@ class LIF(nn.Module):
         """Time constant in steps."""
         return self._tau
 
-    def _parameters_for(self, x: Tensor) -> LIFParameters:
-        return LIFParameters(
-            self._leak(x), self.threshold, self.v_reset, self.decay_input, self.detach_reset, self.surrogate
-        )
+    def leak(self, x: Tensor) -> Tensor:
+        """1 / tau without dimensions, where x is, at least fp32."""
+        return torch.full((), 1 / self._tau, dtype=widen(x).dtype, device=x.device)
 
-    def _leak(self, x: Tensor) -> Tensor | float:
-        return 1 / self._tau
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Input (T, ...) to spikes (T, ...) of the same dtype, from rest."""
         return self.run(x)[0]
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Input (T, ...) and state (...) to spikes (T, ...) and the state after the last step.
+        """Input (T, ...) and state V (...) to spikes (T, ...) and the state after the last step.
 
         A sequence cut anywhere and resumed from the state gives what it gives in one piece:
 
@@ -94,26 +99,67 @@ class LIF(nn.Module):
         >>> rest, state = neuron.run(x[1:], state)
         >>> torch.equal(torch.cat([first, rest]), neuron(x))
         True
+
+        Raises:
+            ValueError: x has no time axis, is not floating point, or the state does not fit it.
         """
-        return lif(x, state, self._parameters_for(x))
+        if x.dim() == 0 or not x.is_floating_point():
+            raise ValueError(
+                f"expected a floating-point input (T, ...), got {x.dtype} of shape {tuple(x.shape)}"
+            )
+        if state is not None and (state.shape != x.shape[1:] or state.dtype != x.dtype):
+            raise ValueError(
+                f"the state must have the shape and dtype of one time step, {tuple(x.shape[1:])} {x.dtype}, "
+                f"not {tuple(state.shape)} {state.dtype}"
+            )
+        u = x.new_zeros(x.shape[1:]) if state is None else state - self.v_reset
+        above = (self.threshold - self.v_reset, self.decay_input, self.reset == "soft", self.detach_reset)
+        spikes, u = ops.lif(x, u, self.leak(x), *above, self.surrogate, self.alpha)
+        return spikes, u + self.v_reset
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One time step: input (...) and state (...) to spikes (...) and the new state."""
-        return lif_step(x, state, self._parameters_for(x))
+        """One time step: input (...) and state V (...) to spikes (...) and the new state.
+
+        >>> s, v = LIF().step(torch.tensor([1.0, 3.0]))
+        >>> s.tolist(), v.tolist()
+        ([0.0, 1.0], [0.5, 0.0])
+        """
+        u = torch.zeros_like(x) if state is None else state - self.v_reset  # above rest
+        leak, threshold = self.leak(x), self.threshold - self.v_reset
+        h = u + leak * (x - u) if self.decay_input else (1 - leak) * u + x
+        s = spike(h - threshold, self.surrogate, self.alpha)
+        fired = s.detach() if self.detach_reset else s
+        u = h - fired * (threshold if self.reset == "soft" else h)
+        return s.to(x.dtype), (u + self.v_reset).to(x.dtype)
+
+    def least_current(self, steps: int) -> float:
+        """The smallest constant input that makes it fire within T steps from rest; none smaller ever does.
+
+        Without a spike the potential is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to reach V_th.
+
+        >>> round(LIF(tau=2.0).least_current(steps=4), 4)
+        1.0667
+        """
+        leak = 1 / self.tau
+        reached = 1 - (1 - leak) ** steps
+        if not self.decay_input:  # the sum of what is left of each step's input
+            reached = reached / leak if leak else steps
+        return (self.threshold - self.v_reset) / reached
 
     def extra_repr(self) -> str:
-        reset = "soft" if self.v_reset is None else f"hard to {self.v_reset:g}"
+        reset = "soft" if self.reset == "soft" else f"hard to {self.v_reset:g}"
         return (
             f"tau={self.tau:g}, threshold={self.threshold:g}, reset={reset}, decay_input={self.decay_input}, "
-            f"detach_reset={self.detach_reset}, surrogate={self.surrogate}"
+            f"detach_reset={self.detach_reset}, surrogate={self.surrogate}, alpha={self.alpha:g}"
         )
 
 
+@register("plif")
 class PLIF(LIF):
     """LIF with one learnable time constant per layer (Fang et al. 2021; Spiking Vocos, equations 1 to 3).
 
-    1 / tau = sigmoid(w) with the parameter ``w``, so tau stays above 1 whatever the optimiser does. The
-    arguments are those of :class:`LIF`; ``tau`` is the initial value, above 1 and finite.
+    1 / tau = sigmoid(w) with the parameter ``w``, so tau stays above 1 whatever the optimizer does. The arguments are
+    those of :class:`LIF`; ``tau`` is the initial value, above 1 and finite.
 
     >>> neuron = PLIF(tau=4.0)
     >>> round(neuron.tau, 6), [name for name, _ in neuron.named_parameters()]
@@ -128,7 +174,8 @@ class PLIF(LIF):
     @property
     def tau(self) -> float:
         """Time constant in steps, as learned so far."""
-        return 1 / torch.sigmoid(self.w.detach()).item()
+        return 1 / torch.sigmoid(self.w.detach().double()).item()
 
-    def _leak(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.w).to(x.dtype)
+    def leak(self, x: Tensor) -> Tensor:
+        """sigmoid(w)."""
+        return torch.sigmoid(self.w.to(widen(x).dtype))

@@ -111,7 +111,9 @@ def _imls_gradient(ctx, grad: Tensor, _):
     grad_x = torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled)
     if x is None:
         return grad_x, None, None, None
-    ratio = x / theta  # d(theta s)/dtheta = s - x/theta where s follows x/theta, else s; ds/dtheta = -x/theta^2, 0
+    ratio = (
+        x / theta
+    )  # d(theta s)/dtheta = s - x/theta where s follows x/theta, else s; ds/dtheta = -x/theta^2, 0
     if ctx.scaled:
         slope = imls(x.detach(), theta.detach(), ctx.levels, False)[0] - torch.where(gate, ratio, 0)
     else:
@@ -129,7 +131,9 @@ def _imls_second_gradient(ctx, grad: Tensor):
     gate, theta, first = ctx.saved_tensors
     of_theta = None
     if first is not None:
-        of_theta = -(grad * torch.where(gate, first / theta.square(), 0)).sum_to_size(theta.shape).to(theta.dtype)
+        of_theta = (
+            -(grad * torch.where(gate, first / theta.square(), 0)).sum_to_size(theta.shape).to(theta.dtype)
+        )
     return torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled), None, of_theta, None
 
 

@@ -48,7 +48,8 @@ def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, T
 
 def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Tensor:
     """Gradient of x, straight through an open gate: of theta s as if it were x, of s as if it were x / theta."""
-    return torch.where(gate, widen(grad) if scaled else widen(grad) / theta, 0).to(grad.dtype)
+    passed = widen(grad) * gate
+    return (passed if scaled else passed / theta).to(grad.dtype)
 
 
 def lif(

@@ -16,6 +16,7 @@ straight_through   1                                    1         none; Bengio e
 ================== ==================================== ========= ======================================
 """
 
+import difflib
 import math
 
 import torch
@@ -43,3 +44,51 @@ def derivative(x: Tensor, name: str, alpha: float) -> Tensor:
     tensor([1.0000, 0.0920])
     """
     return FORMS[name](x, alpha)
+
+
+def check_surrogate(name: str, alpha: float | None) -> None:
+    """Refuse an unknown name, or a sharpness that is not above zero.
+
+    Raises:
+        ValueError: naming the nearest surrogate, or the alpha.
+    """
+    if name not in FORMS:
+        near = difflib.get_close_matches(str(name), FORMS, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown surrogate gradient {name!r}{hint} (known: {', '.join(FORMS)})")
+    if alpha is not None and not 0 < alpha < math.inf:
+        raise ValueError(f"surrogate gradient {name!r}: alpha must be above zero and finite, not {alpha}")
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, name: str, alpha: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.form = name, alpha
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return grad * derivative(x, *ctx.form), None, None
+
+
+def spike(x: Tensor, surrogate: str = "sigmoid", alpha: float | None = None) -> Tensor:
+    """Heaviside step ``1[x >= 0]`` whose backward pass is `derivative(x)`: what a neuron of one's own fires by.
+
+    Args:
+        x: membrane potential minus threshold, any shape, floating point.
+        surrogate: one of :data:`SURROGATES`.
+        alpha: its sharpness, above zero; the table's default when left out.
+
+    Returns:
+        Spikes 0 or 1 of the shape and dtype of ``x``. A potential exactly at the threshold fires.
+
+    Raises:
+        ValueError: as `check_surrogate`.
+
+    >>> spike(torch.tensor([-0.1, 0.0, 2.0]))
+    tensor([0., 1., 1.])
+    """
+    check_surrogate(surrogate, alpha)
+    return _Spike.apply(x, surrogate, SHARPNESS[surrogate] if alpha is None else float(alpha))

@@ -44,88 +44,73 @@ template <class F> void parallel(int64_t count, int64_t grain, const F &body) {
 constexpr int64_t ELEMENTS_PER_THREAD = 1 << 15; // fewer aren't worth a second thread
 constexpr int64_t BLOCK = 512;                   // neurons that are taken through all T steps while they are in the cache
 
-// A threshold for each run of `columns` elements, or (each) for each element.
-template <bool each, class T, class W>
-INLINE inline void imls_row(const T *__restrict x, const W *__restrict theta, int64_t columns, W levels, bool scaled,
-                            T *__restrict y, bool *__restrict gate) {
-    const W below_half = W(0.5) - std::numeric_limits<W>::epsilon() / 4;
-    for (int64_t i = 0; i < columns; i++) {
-        const W unit = theta[each ? i : 0], wide = W(x[i]), worth = scaled ? unit : W(1);
-        W s = std::floor(wide / unit + below_half);
-        s = s < W(0) ? W(0) : s > levels ? levels : s; // NaN stays
-        y[i] = T(s * worth);
-        gate[i] = (wide >= W(0)) & (wide <= (levels + W(0.5)) * unit);
-    }
+// How many elements, one after the other, share a threshold; 1 where they don't come in runs.
+int64_t run_of(const at::Tensor &x, const at::Tensor &theta) {
+    if (theta.numel() == 1) return x.numel();
+    int64_t run = 1, dim = theta.dim() == x.dim() ? x.dim() : 0;
+    while (dim > 0 && theta.size(dim - 1) == 1) run *= x.size(--dim);
+    return theta.dim() == x.dim() && theta.sizes().slice(0, dim) == x.sizes().slice(0, dim) ? run : 1;
 }
 
-// How x is cut into rows that share a threshold: all dimensions of theta that follow are 1.
-struct Rows {
-    int64_t count, columns;
-    bool one, each; // one threshold for all; one for each element, where they don't come in rows
-};
-
-Rows rows_of(const at::Tensor &x, const at::Tensor &theta) {
-    const int64_t width = x.dim() > 1 ? x.size(-1) : x.numel();
-    if (theta.numel() == 1) return {x.numel() / width, width, true, false};
-    int64_t columns = 1, dim = theta.dim() == x.dim() ? x.dim() : 0;
-    while (dim > 0 && theta.size(dim - 1) == 1) columns *= x.size(--dim);
-    while (dim > 0 && theta.size(dim - 1) == x.size(dim - 1)) dim--;
-    if (dim == 0 && theta.dim() == x.dim()) return {x.numel() / columns, columns, false, false};
-    return {x.numel() / width, width, false, true};
-}
-
-template <class W> at::Tensor thresholds(const at::Tensor &theta, const at::Tensor &x, const Rows &rows) {
-    return (rows.each ? theta.expand_as(x) : theta).to(c10::CppTypeToScalarType<W>::value).contiguous();
-}
-
-// Calls body(first element, threshold, columns) for each row; by threads.
-template <class W, class F> void by_row(const Rows &rows, const W *theta, const F &body) {
-    const int64_t columns = rows.columns, stride = rows.one ? 0 : rows.each ? columns : 1;
-    parallel(rows.count, ELEMENTS_PER_THREAD / columns, [=](int64_t begin, int64_t end) INLINE {
-        for (int64_t row = begin; row < end; row++) body(row * columns, theta + row * stride, columns);
+// Calls body(first element, threshold, how many) for the runs of x, in threads.
+template <class W, class F> void by_run(const at::Tensor &x, const at::Tensor &threshold, const F &body) {
+    const int64_t run = run_of(x, threshold);
+    const auto theta = (run == 1 ? threshold.expand_as(x) : threshold).to(c10::CppTypeToScalarType<W>::value).contiguous();
+    const W *units = theta.template const_data_ptr<W>();
+    parallel(x.numel(), ELEMENTS_PER_THREAD, [=](int64_t begin, int64_t end) INLINE {
+        int64_t at = begin, stop;
+        for (int64_t row = begin / std::max<int64_t>(run, 1); at < end; row++, at = stop) {
+            stop = std::min(end, (row + 1) * run);
+            body(at, units[row], stop - at);
+        }
     });
 }
 
-std::tuple<at::Tensor, at::Tensor> imls(const at::Tensor &input, const at::Tensor &threshold, int64_t levels, bool scaled) {
+template <class T, class W>
+INLINE inline void fire(const T *__restrict x, W theta, int64_t n, W levels, bool scaled, T *__restrict y, bool *__restrict gate) {
+    const W half = W(0.5) - std::numeric_limits<W>::epsilon() / 4, worth = scaled ? theta : W(1);
+    const W top = (levels + W(0.5)) * theta;
+    for (int64_t i = 0; i < n; i++) {
+        const W wide = W(x[i]);
+        W s = std::floor(wide / theta + half);
+        s = s < W(0) ? W(0) : s > levels ? levels : s; // NaN stays
+        y[i] = T(s * worth);
+        gate[i] = (wide >= W(0)) & (wide <= top);
+    }
+}
+
+std::tuple<at::Tensor, at::Tensor> imls(const at::Tensor &input, const at::Tensor &theta, int64_t levels, bool scaled) {
     const auto x = input.contiguous();
     auto y = at::empty_like(x), gate = at::empty_like(x, x.options().dtype(at::kBool));
-    if (x.numel() == 0) return {y, gate};
-    const Rows rows = rows_of(x, threshold);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "imlspike::imls", [&] {
         using W = at::opmath_type<scalar_t>;
-        const auto theta = thresholds<W>(threshold, x, rows);
         const auto *from = x.const_data_ptr<scalar_t>();
         auto *to = y.data_ptr<scalar_t>();
         auto *open = gate.data_ptr<bool>();
-        by_row(rows, theta.template const_data_ptr<W>(), [=](int64_t at, const W *unit, int64_t columns) INLINE {
-            if (rows.each) imls_row<true>(from + at, unit, columns, W(levels), scaled, to + at, open + at);
-            else imls_row<false>(from + at, unit, columns, W(levels), scaled, to + at, open + at);
+        by_run<W>(x, theta, [=](int64_t at, W unit, int64_t n) INLINE {
+            fire(from + at, unit, n, W(levels), scaled, to + at, open + at);
         });
     });
     return {y, gate};
 }
 
-at::Tensor imls_backward(const at::Tensor &of_y, const at::Tensor &open_gate, const at::Tensor &threshold, bool scaled) {
+at::Tensor imls_backward(const at::Tensor &of_y, const at::Tensor &open_gate, const at::Tensor &theta, bool scaled) {
     const auto grad = of_y.contiguous(), gate = open_gate.contiguous();
-    auto out = at::empty_like(grad);
-    if (grad.numel() == 0) return out;
-    const Rows rows = rows_of(grad, threshold);
+    auto grad_x = at::empty_like(grad);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, grad.scalar_type(), "imlspike::imls_backward", [&] {
         using W = at::opmath_type<scalar_t>;
-        const auto theta = thresholds<W>(threshold, grad, rows);
         const auto *from = grad.const_data_ptr<scalar_t>();
-        const auto *open = gate.const_data_ptr<bool>();
-        auto *to = out.data_ptr<scalar_t>();
-        by_row(rows, theta.template const_data_ptr<W>(), [=](int64_t at, const W *unit, int64_t columns) INLINE {
-            const scalar_t *__restrict g = from + at;
-            const bool *__restrict o = open + at;
-            scalar_t *__restrict r = to + at;
-            if (scaled) for (int64_t i = 0; i < columns; i++) r[i] = o[i] ? g[i] : scalar_t(0);
-            else if (rows.each) for (int64_t i = 0; i < columns; i++) r[i] = scalar_t(o[i] ? W(g[i]) / unit[i] : W(0));
-            else for (int64_t i = 0; i < columns; i++) r[i] = scalar_t(o[i] ? W(g[i]) / unit[0] : W(0));
+        const auto *open = reinterpret_cast<const uint8_t *>(gate.const_data_ptr<bool>());
+        auto *to = grad_x.data_ptr<scalar_t>();
+        by_run<W>(grad, theta, [=](int64_t at, W unit, int64_t n) INLINE {
+            const scalar_t *__restrict in = from + at;
+            const uint8_t *__restrict gates = open + at;
+            scalar_t *__restrict out = to + at;
+            if (scaled) for (int64_t i = 0; i < n; i++) out[i] = scalar_t(W(in[i]) * W(gates[i]));
+            else for (int64_t i = 0; i < n; i++) out[i] = scalar_t(W(in[i]) * W(gates[i]) / unit);
         });
     });
-    return out;
+    return grad_x;
 }
 
 template <class W> struct Neuron {

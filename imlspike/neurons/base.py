@@ -1,0 +1,150 @@
+"""What layers, counters, energy tables and exporters know of a neuron; and the registry of names for YAML files."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+NEURONS: dict[str, type["Neuron"]] = {}
+"""Every registered neuron by the name that configurations give it."""
+
+
+class Neuron(nn.Module):
+    """The protocol: a neuron is a module that turns currents into spikes, and says of which kind these are.
+
+    A new neuron is a subclass with the decorator `register`, in any file that is imported: nothing else in the
+    project asks for its class. It defines `forward`, sets `levels` and `stateful`, and, if what it sends isn't
+    whole spikes worth 1, `encode`.
+
+    Attributes:
+        levels: most spikes that an element fires at once; 1: binary; None: no spikes (an ANN's activation).
+        stateful: it carries a potential over T time steps: its input is (T, ...), and each call starts at rest.
+            Otherwise it takes any shape in one pass.
+        over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with the
+            mask, not packed tokens.
+
+    >>> @register("half_wave")
+    ... class HalfWave(Neuron):
+    ...     def forward(self, x, mask=None):
+    ...         return (x > 0.5).to(x.dtype)
+    >>> NEURONS.pop("half_wave")().binary
+    True
+    """
+
+    levels: int | None = 1
+    stateful: bool = False
+    over_utterance: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """Whether what flows on is zeros and ones."""
+        return self.levels == 1
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What flows on, in the shape and dtype of x.
+
+        Args:
+            x: current; (T, ...) for a stateful neuron.
+            mask: (B, N), True = a real token; only a neuron that is `over_utterance` looks at it.
+        """
+        raise NotImplementedError
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Spike counts (whole numbers in x's shape and dtype) and what a spike is worth; forward = product."""
+        with torch.no_grad():
+            return self(x, mask), x.new_ones(())
+
+    def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
+        """Additions and multiplications of the neurons themselves for what `encode` gave, as a chip does them.
+
+        A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a comparison, and a subtraction
+        for each spike. Otherwise integrate-and-fire over `levels` steps (see `unfold`): the first sum, a
+        comparison for each level, a subtraction for each spike.
+        """
+        elements, spikes = counts.numel(), int(counts.sum(dtype=torch.float64))
+        if self.stateful:
+            return {"additions": 3 * elements + spikes, "multiplications": elements}
+        return {"additions": (1 + (self.levels or 0)) * elements + spikes, "multiplications": 0}
+
+    @classmethod
+    def for_steps(cls, steps: int, **conf) -> "Neuron":
+        """A neuron that fires up to `steps` times: in so many steps where it is stateful, else at once."""
+        return cls(**conf)
+
+    @classmethod
+    def for_maps(cls, steps: int, **conf) -> "Neuron":
+        """A neuron for feature maps (B, L, F, C) whose frames a convolution sums."""
+        return cls.for_steps(steps, **conf)
+
+
+def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
+    """Make a neuron a choice of every configuration (`neuron: name`).
+
+    Raises:
+        ValueError: the name is another neuron's.
+    """
+
+    def add(cls: type[Neuron]) -> type[Neuron]:
+        if NEURONS.get(name, cls).__qualname__ != cls.__qualname__:
+            raise ValueError(f"the name {name!r} is taken by the neuron {NEURONS[name].__qualname__}")
+        NEURONS[name] = cls
+        return cls
+
+    return add
+
+
+class RateCoded(Neuron):
+    """A stateful neuron where a layer has no time axis: the spikes that it fires in T steps on a constant current.
+
+    So an IMLS neuron is the one-pass form of integrate-and-fire neurons, and any stateful neuron can stand in an
+    IML-Spikeformer.
+
+    Args:
+        neuron: stateful and binary.
+        steps: T.
+
+    Forward: (...) -> spikes of T steps, whole numbers 0..T.
+
+    >>> from imlspike.neurons import LIF
+    >>> RateCoded(LIF(tau=2.0), steps=4)(torch.tensor([0.5, 1.2, 3.0]))
+    tensor([0., 1., 4.])
+    """
+
+    def __init__(self, neuron: Neuron, steps: int):
+        super().__init__()
+        self.neuron, self.levels = neuron, steps
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See the class."""
+        return self.neuron(x.expand(self.levels, *x.shape)).sum(0)
+
+    def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
+        """That of T steps of the neuron."""
+        elements, spikes = self.levels * counts.numel(), int(counts.sum(dtype=torch.float64))
+        return {"additions": 3 * elements + spikes, "multiplications": elements}
+
+    def extra_repr(self) -> str:
+        return f"steps={self.levels}"
+
+
+@register("relu")
+class ReLU(Neuron):
+    """max(x, 0) in a neuron's place: what turns a spiking network into its ANN twin. It fires no spikes.
+
+    >>> ReLU()(torch.tensor([-1.0, 2.0])), ReLU.levels
+    (tensor([0., 2.]), None)
+    """
+
+    levels = None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See the class."""
+        return x.relu()
+
+    def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Refused.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("relu fires no spikes; ask its `levels` (None) first")
