@@ -15,7 +15,6 @@ from imlspike.analysis.profiling import Profile, energy_report, measure, real_ti
 from imlspike.analysis.spikes import LayerSpikes, overall_rate, rates_out_of_range
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import ATTENTION_OF
-from imlspike.neurons import IMLS
 
 MODULES = ("encoder", "adaptor", "decoder", "mel", "postnet")
 BETWEEN = "between the modules"
@@ -86,7 +85,7 @@ def profile_voice(
     result.parts = {module: rows for module, rows in parts.items() if rows}
     of_symbols = durations[result.raster_of]
     result.rasters = {
-        name: _in_frames(counts, isinstance(model.get_submodule(name), IMLS), of_symbols)
+        name: _in_frames(counts, not model.get_submodule(name).stateful, of_symbols)
         for name, counts in result.rasters.items()
     }
     return result
