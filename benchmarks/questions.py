@@ -2,6 +2,7 @@
 
 import torch
 
+from benchmarks.gpu import question as gpu
 from benchmarks.measure import Comparison, by_turns, in_own_process, table, verdict
 from benchmarks.peers import FRAMES_PER_SECOND, SIZES, speech, spiking, train_step, transformer
 from benchmarks.vocoder import question as vocoder
@@ -133,4 +134,5 @@ QUESTIONS = {
     "neurons": neurons,
     "vocoder": vocoder,
     "voice": voice,
+    "gpu": gpu,
 }
