@@ -14,7 +14,6 @@ from imlspike.layers import (
     SpikingTimeConv,
     fold_rep_linears,
     hierarchical_decay,
-    integer_supported,
     synchronise_norms,
 )
 
@@ -108,11 +107,12 @@ class IMLSpikeformerEncoder(nn.Module):
             `MaskedBatchNorm`.
 
     Forward:
-        xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the
-        wrapper's matter.
+        xs (B, L, F) floating point, lengths (B,) frames or None (no padding); further positional arguments
+        of ESPnet are the wrapper's matter.
 
     Returns:
-        ys (B, N, C), zero at padding; lengths (B,) in tokens; None (ESPnet's states).
+        ys (B, N, C), zero at padding; lengths (B,) in tokens, or None if there were none; None (ESPnet's
+        states).
 
     Raises:
         ValueError: on an argument outside its choices, or an utterance too short for one token.
@@ -186,7 +186,7 @@ class IMLSpikeformerEncoder(nn.Module):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""
         return self.embed.output_lengths(lengths)
 
-    def forward(self, xs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, None]:
+    def forward(self, xs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None, None]:
         """See the class."""
         x, layout = self.embed(xs, lengths)
         if self.positions == "sinusoidal":
@@ -197,27 +197,15 @@ class IMLSpikeformerEncoder(nn.Module):
             x = block(x, layout)
         return layout.unpack(self.after_norm(x)), layout.lengths, None
 
-    def reparameterize(self, integer: bool = False) -> "IMLSpikeformerEncoder":
+    def reparameterize(self) -> "IMLSpikeformerEncoder":
         """Folds branches and batch norms into the linear maps and convolutions they belong to, in place.
 
         The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the
         encoder.
-
-        Args:
-            integer: where a CPU multiplies bytes in hardware, the maps that spikes feed take their weights
-                rounded to sixteen bits and work on whole numbers, which is faster
-                (`imlspike.layers.IntegerLinear`); on another machine, or with spikes worth theta, nothing is
-                rounded. For inference on a CPU only.
         """
         self.eval()
         self.embed.fold()
         for block in self.blocks:
             if block.conv is not None:
                 block.conv.fold()
-        fold_rep_linears(self)
-        if integer and integer_supported():
-            self.embed.use_integers()
-            for block in self.blocks:
-                block.attention.use_integers()
-                block.feed_forward.use_integers()
-        return self
+        return fold_rep_linears(self)
