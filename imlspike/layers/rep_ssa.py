@@ -1,6 +1,6 @@
 """RepSSA and the spiking feed-forward: the two branches of an IML-Spikeformer block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ def sees_utterance(neuron: nn.Module) -> bool:
     >>> sees_utterance(IMLS(threshold="layer")), sees_utterance(IMLS(threshold="token"))
     (True, False)
     """
-    return getattr(neuron, "threshold", None) in ("channel", "layer")
+    return getattr(neuron, "over_utterance", False)
 
 
 def fire(neuron: nn.Module, x: Tensor, layout: Layout) -> Tensor:
@@ -51,7 +51,7 @@ class RepSSA(nn.Module):
             into one map, and the spikes S take the place of the keys).
         direction, mode, dropout: of `imlspike.layers.DecayAttention`.
         branches: of `RepLinear`.
-        neuron: arguments of `IMLS`.
+        neuron: makes a neuron that takes tokens (..., C); called for each.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
 
@@ -74,7 +74,7 @@ class RepSSA(nn.Module):
         dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        **neuron,
+        neuron: Callable[[], nn.Module] = IMLS,
     ):
         super().__init__()
         self.heads = len(gamma)
@@ -82,18 +82,18 @@ class RepSSA(nn.Module):
             raise ValueError(f"the number of heads must divide the channels, got {self.heads} and {channels}")
         if qk not in QK:
             raise ValueError(f"qk must be one of {', '.join(QK)}, got {qk!r}")
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         self.q = RepLinear(channels, channels, branches)
         self.k = RepLinear(channels, channels, branches)
         self.v = RepLinear(channels, channels, branches)
-        self.q_neuron = IMLS(**neuron) if qk == "both" else None
-        self.k_neuron = IMLS(**neuron) if qk in ("key", "both") else None
-        self.v_neuron = IMLS(**neuron)
+        self.q_neuron = neuron() if qk == "both" else None
+        self.k_neuron = neuron() if qk in ("key", "both") else None
+        self.v_neuron = neuron()
         self.attention = DecayAttention(gamma, direction, mode, dropout)
         # Heads that look far average much and come out small, and with keys and values of one sign the
         # channels of a head go up and down together; without this norm some heads drown out the others under
         # their common threshold.
-        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), IMLS(**neuron)
+        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), neuron()
         self.o = RepLinear(channels, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
@@ -143,7 +143,7 @@ class SpikingFeedForward(nn.Module):
         hidden: width between the two maps.
         dropout: rate on the input of the second neuron.
         branches: of `RepLinear`.
-        neuron: arguments of `IMLS`.
+        neuron: makes a neuron that takes tokens (..., C); called for each.
 
     Forward: x (K, C) and its `Layout` -> (K, C).
 
@@ -159,12 +159,12 @@ class SpikingFeedForward(nn.Module):
         dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        **neuron,
+        neuron: Callable[[], nn.Module] = IMLS,
     ):
         super().__init__()
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         self.expand = RepLinear(channels, hidden, branches)
-        self.dropout, self.hidden_neuron = nn.Dropout(dropout), IMLS(**neuron)
+        self.dropout, self.hidden_neuron = nn.Dropout(dropout), neuron()
         self.project = RepLinear(hidden, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:

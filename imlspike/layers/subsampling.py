@@ -1,5 +1,8 @@
 """Spiking subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -34,14 +37,12 @@ def conv_output(size, kernel: int, stride: int):
 class _Stage(nn.Module):
     """conv -> batch norm -> IMLS, on (B, L, F, C)."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: dict):
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: Callable[[], nn.Module]):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
         self.norm = MaskedBatchNorm(channels)
-        # Theta does not factor out of a convolution over time unless the frames under its kernel share it:
-        # the statistic is the utterance's.
-        self.neuron = IMLS(**{**neuron, "token_dim": 1, "channel_dims": (2, 3)})
+        self.neuron = neuron()
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Layout]:
         # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
@@ -70,8 +71,8 @@ class SpikingSubsampling(nn.Module):
         input_layer: ``conv2d``, ``conv2d6`` or ``conv2d8``.
         channels: of the convolutions; None: as `output_size`, like ESPnet.
         branches: of the final `RepLinear`.
-        neuron: arguments of the `IMLS` neurons. A ``token`` threshold becomes ``layer`` here, one for the
-            utterance.
+        neuron: makes a neuron for feature maps (B, L, F, C), see `imlspike.neurons.Neuron.for_maps`; called
+            for each convolution.
 
     Forward:
         x (B, L, F), lengths (B,) or None (no padding) -> packed tokens (K, output_size) and their `Layout`.
@@ -92,14 +93,12 @@ class SpikingSubsampling(nn.Module):
         input_layer: str = "conv2d",
         channels: int | None = None,
         branches=("linear", "identity"),
-        **neuron,
+        neuron: Callable[[], nn.Module] = partial(IMLS.for_maps, 6),
     ):
         super().__init__()
         if input_layer not in STAGES:
             raise ValueError(f"input_layer must be one of {', '.join(STAGES)}, got {input_layer!r}")
         channels = output_size if channels is None else channels
-        if neuron.get("threshold", "token") == "token":
-            neuron = {**neuron, "threshold": "layer"}
         stages, features, incoming = [], input_size, 1
         for kernel, stride in STAGES[input_layer]:
             stages.append(_Stage(incoming, channels, kernel, stride, neuron))

@@ -1,6 +1,8 @@
 """IML-Spikeformer: the spiking Transformer encoder (Song et al., arXiv 2507.07396)."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from imlspike.layers import (
     hierarchical_decay,
     synchronise_norms,
 )
+from imlspike.models.neuron_choice import NeuronChoice
 
 
 class SpikeformerBlock(nn.Module):
@@ -84,7 +87,11 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
-        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
+        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what flows
+            on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
+        neuron_conf: its further arguments.
+        levels: T, the most spikes of a neuron.
+        threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
             The paper's threshold follows the input (``token``); the default is the one that was better in
             three of three seeds here (README of egs/msu_ru_nsh/asr1): fixed, what ``token`` gives for unit
             normal input.
@@ -135,6 +142,8 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: str = "conv2d",
         input_channels: int | None = None,
         positions: str = "none",
+        neuron: str = "imls",
+        neuron_conf: dict[str, Any] | None = None,
         levels: int = 6,
         threshold: str = "fixed",
         kappa: float = 0.45,
@@ -156,24 +165,27 @@ class IMLSpikeformerEncoder(nn.Module):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
             raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
-        neuron = dict(levels=levels, threshold=threshold, kappa=kappa, value=threshold_value)
-        neuron |= dict(detach=detach_threshold, amplitude=amplitude)
+        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
+        own |= dict(detach=detach_threshold, amplitude=amplitude)
+        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        neurons = NeuronChoice(neuron, levels, conf, one_pass=True, over_utterance=True)
         self._output_size, self.positions = output_size, positions
         self.embed = SpikingSubsampling(
-            input_size, output_size, input_layer, input_channels, branches=rep_branches, **neuron
+            input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps
         )
         self.dropout = nn.Dropout(positional_dropout_rate)
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
-        rep = dict(branches=rep_branches, gain=residual_gain)
+        rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep, **neuron)
-            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep, **neuron)
+            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep)
+            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep)
             conv = None
             if conv_kernel:
-                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, **neuron)
+                whole = partial(neurons, amplitude="unit")
+                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, whole)
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
         synchronise_norms(self, sync_norms)

@@ -1,7 +1,7 @@
 """A spiking Transformer decoder for IML-Spikeformer, so that the whole recogniser spikes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from imlspike.layers import (
     synchronise_norms,
 )
 from imlspike.layers.cross_attention import SpikingCrossAttention
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
-from imlspike.neurons import IMLS
 
 
 class Memory(NamedTuple):
@@ -154,7 +154,8 @@ class IMLSpikeformerDecoder(nn.Module):
         input_layer: ``embed``.
         cross_attention: ``softmax`` or ``linear``, see `SpikingCrossAttention`.
         positions: ``sinusoidal``, added to the tokens, or ``none``.
-        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
+        neuron, neuron_conf, levels: as of `IMLSpikeformerEncoder`.
+        threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
             The threshold is one of ``token``, ``fixed``, ``learned``: one over the utterance would know
             tokens to come.
         qk: which of query and key fire in self-attention: ``key``, ``both`` or ``none``. With ``both`` the
@@ -197,6 +198,8 @@ class IMLSpikeformerDecoder(nn.Module):
         input_layer: str = "embed",
         cross_attention: str = "softmax",
         positions: str = "sinusoidal",
+        neuron: str = "imls",
+        neuron_conf: dict[str, Any] | None = None,
         levels: int = 6,
         threshold: str = "token",
         kappa: float = 0.45,
@@ -224,17 +227,19 @@ class IMLSpikeformerDecoder(nn.Module):
                 "one over the whole utterance would know tokens to come"
             )
         channels, self.positions = encoder_output_size, positions
-        neuron = dict(levels=levels, threshold=threshold, kappa=kappa, value=threshold_value)
-        neuron |= dict(detach=detach_threshold, amplitude=amplitude)
-        rep = dict(branches=rep_branches, gain=residual_gain)
+        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
+        own |= dict(detach=detach_threshold, amplitude=amplitude)
+        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        neurons = NeuronChoice(neuron, levels, conf, one_pass=True)
+        rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.embed = nn.Embedding(vocab_size, channels)
         self.dropout = nn.Dropout(positional_dropout_rate)
-        self.memory_neuron = IMLS(**neuron)
+        self.memory_neuron = neurons()
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
             attention = ("past", attention_mode, self_attention_dropout_rate)
-            self_attn = RepSSA(channels, gamma, qk, *attention, **rep, **neuron)
+            self_attn = RepSSA(channels, gamma, qk, *attention, **rep)
             src_attn = SpikingCrossAttention(
                 channels,
                 attention_heads,
@@ -242,11 +247,10 @@ class IMLSpikeformerDecoder(nn.Module):
                 qk == "both",
                 src_attention_dropout_rate,
                 **rep,
-                **neuron,
             )
-            feed_forward = SpikingFeedForward(channels, linear_units, dropout_rate, **rep, **neuron)
+            feed_forward = SpikingFeedForward(channels, linear_units, dropout_rate, **rep)
             self.blocks.append(SpikeformerDecoderBlock(self_attn, src_attn, feed_forward, dropout_rate))
-        self.after_norm, self.output_neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.after_norm, self.output_neuron = MaskedBatchNorm(channels), neurons()
         self.output_layer = nn.Linear(channels, vocab_size)
         synchronise_norms(self, sync_norms)
 

@@ -13,7 +13,13 @@ from imlspike.layers.token_conv import fold_normed_convs
 from imlspike.models.aligner import Aligner
 from imlspike.models.length_regulator import regulate
 from imlspike.models.neuron_choice import NeuronChoice
-from imlspike.models.spikevoice_blocks import ATTENTION_OF, ATTENTIONS, PostNet, SpikeVoiceStack, read_out
+from imlspike.models.spikevoice_blocks import (
+    ATTENTIONS,
+    PostNet,
+    SpikeVoiceStack,
+    default_attention,
+    read_out,
+)
 from imlspike.models.variance_adaptor import Controls, VarianceAdaptor
 
 
@@ -59,11 +65,12 @@ class SpikeVoice(nn.Module):
         hidden_dim, kernel: width and tokens of a block's convolution.
         steps: T.
         neuron: ``lif`` (SpikeVoice), ``plif``; ``imls``: one pass in which a neuron spikes up to T times at
-            once; ``none``: the ANN twin.
-        neuron_conf: see `NeuronChoice`.
+            once; any other that is registered; ``none``: the ANN twin.
+        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset, and
+            IMLS sends whole numbers (``amplitude="unit"``).
         attention: ``stsa``; ``sequential``: without temporal mixing, the paper's ablation; ``ann``: softmax.
-            None: ``ann`` for the ANN twin, ``sequential`` for ``imls``, which has no time axis to mix (there
-            ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
+            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to mix
+            (there ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
         speakers: how many; None: one voice, no embedding.
         predictor_kernel: tokens under a predictor's convolution.
         bins, pitch_range, energy_range: of `VarianceAdaptor`'s embeddings.
@@ -117,8 +124,9 @@ class SpikeVoice(nn.Module):
         arguments = {key: value for key, value in locals().items() if key in constructor_keys(SpikeVoice)}
         super().__init__()
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
-        neurons = NeuronChoice(neuron, steps, neuron_conf)
-        attention = attention or ATTENTION_OF[neuron]
+        defaults = {"detach_reset": True, "amplitude": "unit"}
+        neurons = NeuronChoice(neuron, steps, neuron_conf, defaults)
+        attention = self.config["attention"] = attention or default_attention(neuron)
         check_choice("attention", attention, ATTENTIONS)
         if not neurons.spiking and attention != "ann":
             raise ValueError(f"attention {attention} mixes spikes; with neuron='none' it must be 'ann'")

@@ -9,10 +9,20 @@ from imlspike.layers.stsa import STSA, SoftmaxAttention
 from imlspike.layers.token_conv import NormedConv, TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
+from imlspike.neurons import NEURONS
 
 ATTENTIONS = ("stsa", "sequential", "ann")
-# What a voice of such neurons has unless told otherwise. One pass has no time axis to mix.
-ATTENTION_OF = {"lif": "stsa", "plif": "stsa", "imls": "sequential", "none": "ann"}
+
+
+def default_attention(neuron: str) -> str:
+    """What a voice of such neurons has unless told otherwise; one pass has no time axis to mix.
+
+    >>> [default_attention(neuron) for neuron in ("lif", "imls", "none")]
+    ['stsa', 'sequential', 'ann']
+    """
+    if neuron == "none":
+        return "ann"
+    return "stsa" if NEURONS[neuron].stateful else "sequential"
 
 
 class SpikeVoiceBlock(nn.Module):
@@ -108,8 +118,7 @@ class SpikeVoiceStack(nn.Module):
         neurons: NeuronChoice,
     ):
         super().__init__()
-        stepwise = neurons.kind in ("lif", "plif")
-        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if stepwise else None
+        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if neurons.stepwise else None
         arguments = (channels, heads, hidden, kernel, attention, dropout, neurons)
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
 
