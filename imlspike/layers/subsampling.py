@@ -134,7 +134,7 @@ class SpikingSubsampling(nn.Module):
 
     def _works_in_pieces(self, x: Tensor) -> bool:
         """In evaluation, unless a threshold needs the whole utterance."""
-        if x.shape[1] <= PIECE or self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self.training or torch.is_grad_enabled() or x.shape[1] <= PIECE:
             return False
         return not any(sees_utterance(stage.neuron) for stage in self.stages)
 
