@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The front door: sets itself up, then runs a recipe, the tests or the benchmarks. See ./run.sh --help.
+# The front door: sets itself up, then runs a recipe, a verb of imlspike, the tests or the benchmarks.
+# See ./run.sh --help.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 main_job=egs/msu_ru_nsh/asr1
 need_gb=9   # while installing: 5.5 GB of environment and 3 GB of packages on their way into it
 cache_gb=12 # with this much, pip also keeps what it downloads (another 3 GB) for a second try
-extras=asr,vocoder,phonemes,scores,dev,oracles
+extras=asr,vocoder,phonemes,scores,compile,dev,oracles
 
 usage() {
     cat <<'EOF'
@@ -17,6 +19,10 @@ usage: ./run.sh [--active] [command] [options]
   ./run.sh egs/<corpus>/<task> [options] any other recipe; options go to it, e.g. --stage 3 --stop_stage 5,
                                          and --help shows what it takes
                                          (another script is named in full: egs/msu_ru_nsh/asr1/ablate.sh)
+  ./run.sh <verb> [options]              a verb of the command line imlspike, from any folder:
+                                           ./run.sh transcribe day.wav --model pretrained/recogniser.zip
+                                         (the same as imlspike <verb> after source .venv/bin/activate; the
+                                         verbs are named at the end, and <verb> --help tells more)
   ./run.sh test [pytest options]         ruff and shellcheck, then the tests and the doctests
   ./run.sh bench [options]               speed and memory against peers
   ./run.sh setup                         only install
@@ -27,7 +33,10 @@ works, 6 GB after); later calls start within seconds, until the requirements cha
 
   --active              use the active virtual or conda environment instead of .venv (it comes first)
   IMLSPIKE_PYTHON=...   the Python (3.11 or 3.12) that makes .venv; without it, the first that fits on PATH
+  IMLSPIKE_WARNINGS=1   shows what libraries warn of while a verb runs
+
 EOF
+    echo "verbs: $(verbs | paste -sd' ' -)"
 }
 
 die() {
@@ -83,9 +92,10 @@ check_compiler() { # one dependency of ESPnet (pyworld) comes as source only
             "$("$py" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
 }
 
-show_progress() { # pip's output, which goes to the log in full, as a few lines with the time
-    local start=$SECONDS line="" packages=0 what="" status
+show_progress() { # pip's output, which goes to the log in full, as a few lines with the time, or as the one line $1
+    local start=$SECONDS line="" packages=0 what=${1:-} status
     say() { printf '  %02d:%02d  %s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60)) "$1"; }
+    [[ -z $what ]] || say "$what"
     while true; do
         status=0
         IFS= read -r -t 20 line || status=$?
@@ -95,6 +105,7 @@ show_progress() { # pip's output, which goes to the log in full, as a few lines 
         elif ((status > 0)); then
             break
         fi
+        [[ -z ${1:-} ]] || continue
         case $line in
             Collecting\ * | Processing\ *) packages=$((packages + 1)) ;;
             *Downloading\ *MB\)* | *Using\ cached\ *MB\)*)
@@ -128,11 +139,10 @@ explain_pip_failure() { # one line for what is in pip's log, with the way out
 }
 
 fingerprint() { # changes when an installation has to be made again
-    "$py" - setup.cfg setup.py constraints.txt pyproject.toml imlspike/*/*.[ch] -- "$root" "$extras" <<'EOF'
+    "$py" - "$root" "$extras" setup.cfg setup.py constraints.txt pyproject.toml imlspike/ops/csrc/* <<'EOF'
 import hashlib, pathlib, sys
-end = sys.argv.index("--")
-parts = [pathlib.Path(name).read_bytes() for name in sys.argv[1:end]]
-print(hashlib.sha256(b"\0".join([*parts, *map(str.encode, [*sys.argv[end + 1 :], sys.version])])).hexdigest())
+files = [pathlib.Path(name).read_bytes() for name in sys.argv[3:]]
+print(hashlib.sha256(b"\0".join([*files, *map(str.encode, [*sys.argv[1:3], sys.version])])).hexdigest())
 EOF
 }
 
@@ -148,6 +158,11 @@ install() {
     # As a variable and not as an option, so that the builds of source packages keep to the pins as well.
     PIP_CONSTRAINT=constraints.txt PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check \
         --progress-bar off -e ".[$extras]" 2>&1 | tee "$log" | show_progress || explain_pip_failure "$log"
+    # Once more for the operators, which are compiled against torch: the first build, apart, has none.
+    PATH=$env/bin:$PATH PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check --verbose --no-deps \
+        --no-build-isolation -e . 2>&1 | tee -a "$log" | show_progress "compiling the operators" ||
+        explain_pip_failure "$log"
+    ! grep -om1 'imlspike: no compiled operators .*' "$log" || true
 }
 
 setup() { # leaves py and env set and the environment on PATH
@@ -178,11 +193,25 @@ setup() { # leaves py and env set and the environment on PATH
     unset PYTHONHOME
 }
 
+verbs() {
+    local file
+    for file in imlspike/bin/[a-z]*.py; do
+        file=${file##*/} file=${file%.py}
+        [[ $file == main ]] || echo "${file//_/-}"
+    done
+}
+
 recipes() {
     local file
     for file in egs/*/*/run.sh; do
         [[ ! -f $file || $file == egs/TEMPLATE/* ]] || echo "${file%/run.sh}"
     done
+}
+
+nearest() { # of the words after the first, the one like it
+    local python
+    python=$(find_python)
+    "$python" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0))' "$@"
 }
 
 run_recipe() {
@@ -218,5 +247,15 @@ case ${1:-} in
         ;;
     egs/* | ./egs/*) run_recipe "${1#./}" "${@:2}" ;;
     "" | --*) run_recipe "$main_job" "$@" ;;
-    *) die "unknown command '$1'; there are: setup, test, bench, $(recipes | paste -sd' ' -); ./run.sh --help explains" ;;
+    *)
+        mapfile -t known < <(verbs)
+        if [[ " ${known[*]} " == *" $1 "* ]]; then
+            setup >&2  # stdout is for what the verb prints
+            cd "$from" # files are named from where the user stands
+            exec imlspike "$@"
+        fi
+        mapfile -t -O ${#known[@]} known < <(recipes)
+        near=$(nearest "$1" setup test bench "${known[@]}")
+        die "unknown command '$1'; did you mean '$near'? ./run.sh --help names all"
+        ;;
 esac

@@ -1,44 +1,55 @@
-"""The compiled part of imlspike: its loops in C. All else about the package is in setup.cfg.
+"""The compiled part of imlspike: the operators of imlspike/ops/csrc. All else is in setup.cfg.
 
-Optional: without a C compiler the installation goes on, and torch's operations do the same more slowly.
+They are compiled against the PyTorch that is installed, hence outside pip's isolated build, which has none:
+`pip install --no-build-isolation --no-deps -e .` after an installation (./run.sh does both). Where that fails
+the installation goes on without them: PyTorch's own operations do the same, more slowly.
 """
 
-import platform
+import shutil
 import sys
 from glob import glob
-from hashlib import sha256
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import setup
 
-flags = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
-threads = ["-fopenmp"] if sys.platform == "linux" else []  # elsewhere loops run in one thread
-if platform.machine() == "x86_64":
-    flags.append("-march=native")  # built where it is used: an editable installation
-    flags.append("-mprefer-vector-width=512")
-
-sources = sorted(glob("imlspike/*/*.[ch]"))
-checksum = sha256(b"".join(Path(file).read_bytes() for file in sources)).hexdigest()  # library.py looks at it
+MODULE = "imlspike.ops._C"
+FLAGS = ["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+OPENMP = ["-fopenmp"] if sys.platform == "linux" else []  # elsewhere at::parallel_for takes one thread
 
 
-def processor() -> str:
-    """What this machine's processor can do, in Linux' words; the loops use it all (-march=native)."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("flags")), "")
+def absent(why: object) -> None:
+    """Tell in one line, which ./run.sh looks for, that the operators were not compiled."""
+    reason = str(why).strip().partition("\n")[0]
+    print(f"imlspike: no compiled operators ({reason}); PyTorch's operations do the same, more slowly")
 
 
-setup(
-    ext_modules=[
-        Extension(
-            "imlspike.neurons._kernels",
-            [file for file in sources if file.endswith(".c")],
-            depends=[file for file in sources if file.endswith(".h")],
-            define_macros=[("SOURCES", f'"{checksum}"'), ("PROCESSOR", f'"{processor()}"')],
-            extra_compile_args=flags + threads,
-            extra_link_args=threads,
-            libraries=["m"],
-            optional=True,
-        )
-    ]
-)
+def operators() -> dict:
+    """The arguments of `setup` that compile the operators; none where there is no PyTorch."""
+    try:
+        from torch.utils.cpp_extension import BuildExtension, CppExtension, get_cxx_compiler
+    except ImportError as error:
+        absent(error)
+        return {}
+
+    class OptionalBuild(BuildExtension):
+        def build_extensions(self):
+            Path(self.get_ext_filename(MODULE)).unlink(missing_ok=True)  # of earlier sources
+            try:
+                if not shutil.which(get_cxx_compiler()):
+                    raise FileNotFoundError("there is no C++ compiler")
+                super().build_extensions()
+            except Exception as error:  # an unfit compiler, no headers: of many types
+                absent(error)
+
+    extension = CppExtension(
+        MODULE,
+        sorted(glob("imlspike/ops/csrc/*.cpp")),
+        depends=glob("imlspike/ops/csrc/*.h"),
+        extra_compile_args=FLAGS + OPENMP,
+        extra_link_args=OPENMP,
+        optional=True,
+    )
+    return {"ext_modules": [extension], "cmdclass": {"build_ext": OptionalBuild}} if extension.sources else {}
+
+
+setup(**operators())

@@ -1,6 +1,7 @@
 """Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`.
 
-`python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recogniser is decoded.
+`python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recognizer is decoded,
+`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding
+from benchmarks import decoding, versions
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
@@ -21,6 +22,8 @@ def main(argv=None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["decoding"]:
         return decoding.main(argv[1:])
+    if argv[:1] == ["versions"]:
+        return versions.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
     parser.add_argument("--threads", type=int, default=2)

@@ -27,15 +27,14 @@ def speech(batch: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(batch, frames, FEATURES), torch.full((batch,), frames)
 
 
-def spiking(size: str, inference: bool = True, integer: bool = False) -> nn.Module:
-    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch, if wanted
-    with integer maps."""
+def spiking(size: str, inference: bool = True) -> nn.Module:
+    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch."""
     shared, own = SIZES[size]
     encoder = IMLSpikeformerEncoder(FEATURES, **shared, **own)
     if inference:
         with torch.no_grad():
             encoder(*speech(4, 400))
-        encoder.reparameterize(integer)
+        encoder.reparameterize()
     return encoder
 
 

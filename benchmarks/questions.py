@@ -2,11 +2,11 @@
 
 import torch
 
+from benchmarks.gpu import question as gpu
 from benchmarks.measure import Comparison, by_turns, in_own_process, table, verdict
 from benchmarks.peers import FRAMES_PER_SECOND, SIZES, speech, spiking, train_step, transformer
 from benchmarks.vocoder import question as vocoder
 from benchmarks.voice import question as voice
-from imlspike.layers import integer_supported
 from imlspike.layers.decay import CHUNKED_FROM, decay_attention, hierarchical_decay
 from imlspike.neurons import IMLS, LIF, PLIF
 
@@ -21,26 +21,21 @@ def _times(both: Comparison) -> list[str]:
 
 def inference(threads: int, turns: int) -> str:
     """Seconds of audio through both encoders; targets: no slower at 10 s, twice as fast at 120 s."""
-    kinds = {"": False, ", integer": True} if integer_supported() else {"": False}
     rows = []
     for size in SIZES:
-        theirs = transformer(size)
-        for kind, integer in kinds.items():
-            ours = spiking(size, integer=integer)
-            for seconds in (1, 10, 30, 120):
-                batch = speech(1, seconds * FRAMES_PER_SECOND)
-                with torch.inference_mode():
-                    both = by_turns(lambda: ours(*batch), lambda: theirs(*batch), turns)  # noqa: B023
-                limit = {10: 1.0, 120: 0.5}.get(seconds)
-                target = f"<= {limit}" if limit else ""
-                met = None if limit is None else both.ratio <= limit
-                rows.append([size + kind, f"{seconds} s", *_times(both), target, verdict(met)])
+        ours, theirs = spiking(size), transformer(size)
+        for seconds in (1, 10, 30, 120):
+            batch = speech(1, seconds * FRAMES_PER_SECOND)
+            with torch.inference_mode():
+                both = by_turns(lambda: ours(*batch), lambda: theirs(*batch), turns)  # noqa: B023
+            limit = {10: 1.0, 120: 0.5}.get(seconds)
+            target = f"<= {limit}" if limit else ""
+            met = None if limit is None else both.ratio <= limit
+            rows.append([size, f"{seconds} s", *_times(both), target, verdict(met)])
     header = ["size", "audio", "spiking, ms", "Transformer, ms", "ratio (quartiles)", "target", ""]
-    missing = "" if integer_supported() else " This machine doesn't multiply bytes in hardware."
     return (
         "## Encoder inference\n\nReparameterised spiking encoder and ESPnet's Transformer encoder, batch 1, "
-        f"{turns} turns each. \"integer\": `reparameterize(integer=True)`, weights rounded to 16 bits."
-        f"{missing}\n\n" + table(header, rows)
+        f"{turns} turns each.\n\n" + table(header, rows)
     )
 
 
@@ -133,4 +128,5 @@ QUESTIONS = {
     "neurons": neurons,
     "vocoder": vocoder,
     "voice": voice,
+    "gpu": gpu,
 }

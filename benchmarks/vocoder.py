@@ -7,7 +7,6 @@ import torch
 import yaml
 
 from benchmarks.measure import ROOT, Comparison, by_turns, in_own_process, table, verdict
-from imlspike.layers import spike_products_supported
 from imlspike.losses import MelLoss
 from imlspike.models import SpikingVocos
 
@@ -98,14 +97,8 @@ def question(threads: int, turns: int) -> str:
         "## Spiking Vocos\n\nA training step of the generator, forward, mel loss and backward, on "
         f"{BATCH} x {SAMPLES} samples; {turns} turns each. Memory: peak of the whole process after three "
         "steps, each in its own; and how much of it came after the model was made. "
-        f"{_products()} Huge pages {'on' if pages else 'off'}.\n\n"
+        f"Huge pages {'on' if pages else 'off'}.\n\n"
         + table(header, training)
         + f"\n\nInference, batch 1, in one piece, milliseconds; {turns} turns each.\n\n"
         + table(header[:2] + ["audio"] + header[3:], inference)
     )
-
-
-def _products() -> str:
-    if spike_products_supported():
-        return "Products of spikes are integer products."
-    return "Products of spikes are floating-point products: this machine has no AMX."

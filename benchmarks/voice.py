@@ -6,7 +6,6 @@ import torch
 import yaml
 
 from benchmarks.measure import ROOT, Comparison, by_turns, table, verdict
-from imlspike.layers import spike_products_supported
 from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_durations
 from imlspike.models import SpikeVoice
 
@@ -84,9 +83,8 @@ def question(threads: int, turns: int) -> str:
         for kind in ("lif", "sequential", "imls"):
             rows.append(_row(size, kind, by_turns(train_step(kind, size), twin, turns)))
     header = ["size", "batch", "voice", "spiking, ms", "ANN, ms", "ratio (quartiles)", "target", ""]
-    products = "integer" if spike_products_supported() else "floating-point"
     return (
         "## SpikeVoice\n\nA training step with the aligner: forward, all losses, backward, clipping, Adam; "
         f"utterances of {TOKENS[0]} to {TOKENS[1]} symbols and {FRAMES[0]} to {FRAMES[1]} frames; {turns} "
-        f"turns each. Products of spikes are {products} products.\n\n" + table(header, rows)
+        "turns each.\n\n" + table(header, rows)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = "awk bash cat cp dirname env flock g++ grep mkdir mv paste rm sleep tail tee".split()
-FRONT = ("run.sh", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt", "imlspike/neurons/kernels.c")
+FRONT = ("run.sh", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt")
 
 # Does as python3.11 does, but makes a .venv by copying itself there, and notes pip's calls only.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
@@ -45,7 +45,10 @@ class Front:
         for tool in TOOLS:
             if path := shutil.which(tool):
                 (self.bin / tool).symlink_to(path)
+        for source in ("ops/csrc/some.cpp", "bin/main.py", "bin/_files.py", "bin/toy_verb.py"):
+            self.write(f"imlspike/{source}", "")
         self.stub("python3.11", FAKE_PYTHON)
+        self.stub("imlspike", 'printf "imlspike"; printf "<%s>" "$@" "$PWD"; echo; command -v python\n')
         self.stub("df", "#!/usr/bin/env bash\nprintf 'head\\ndisk 0 0 50000000 0 /\\n'\n")
         for checker in ("ruff", "shellcheck"):
             self.stub(checker, f'#!/usr/bin/env bash\necho "{checker} $*"\n')
@@ -73,7 +76,7 @@ class Front:
 
     def installations(self) -> int:
         calls = self.pip_calls.read_text().splitlines() if self.pip_calls.exists() else []
-        return sum(" -e " in call for call in calls)
+        return sum(" -e .[" in call for call in calls)
 
 
 @pytest.fixture
@@ -96,7 +99,8 @@ def refused(result: subprocess.CompletedProcess, *words: str) -> None:
 def test_help_tells_every_command_and_makes_nothing(front):
     result = front.run("--help")
     assert result.returncode == 0 and result.stderr == ""
-    for word in ("egs/<corpus>/<task>", "test", "bench", "setup", "--active", "IMLSPIKE_PYTHON", "--stage"):
+    commands = ("egs/<corpus>/<task>", "toy-verb", "test", "bench", "setup", "--active")
+    for word in (*commands, "IMLSPIKE_PYTHON", "IMLSPIKE_WARNINGS", "--stage"):
         assert word in result.stdout
     assert not (front.root / ".venv").exists()
 
@@ -152,7 +156,7 @@ def test_the_second_call_installs_nothing(front):
     assert front.installations() == 1
 
 
-@pytest.mark.parametrize("changed", ["setup.cfg", "setup.py", "constraints.txt", "pyproject.toml"])
+@pytest.mark.parametrize("changed", [*FRONT[1:], "imlspike/ops/csrc/some.cpp"])
 def test_changed_requirements_are_installed(front, changed):
     front.run("setup")
     with open(front.root / changed, "a") as file:
@@ -199,7 +203,7 @@ def test_progress_shows_what_is_downloaded(front):
     says = r"Collecting torch\n  Downloading torch-2.11.whl (530.6 MB)\nInstalling collected packages: x\n"
     result = front.run("setup", PIP_SAYS=says)
     assert "package 1: torch (530.6 MB)" in result.stdout and "installing 1 packages" in result.stdout
-    assert (front.root / ".venv/imlspike-install.log").read_text() == says.replace(r"\n", "\n")
+    assert (front.root / ".venv/imlspike-install.log").read_text() == 2 * says.replace(r"\n", "\n")
 
 
 @pytest.mark.parametrize(("version", "replaced"), [("23.2.1", False), ("26.0.1", False), ("26.3", True)])
@@ -277,8 +281,39 @@ def test_unknown_recipe_is_refused_before_anything_is_installed(front):
     assert not (front.root / ".venv").exists()
 
 
-def test_unknown_command(front):
-    refused(front.run("tset"), "'tset'", "test", "--help")
+@pytest.mark.parametrize(
+    ("unknown", "near"),
+    [("tset", "test"), ("toy_verb", "toy-verb"), ("toyverb", "toy-verb"), ("toy/asr", "egs/toy/asr1")],
+)
+def test_an_unknown_command_names_the_nearest_before_anything_is_installed(front, unknown, near):
+    refused(front.run(unknown), f"'{unknown}'", f"'{near}'", "--help")
+    assert not (front.root / ".venv").exists()
+
+
+@pytest.mark.parametrize("inner", ["main", "-files", "_files"])
+def test_what_is_no_verb_is_refused(front, inner):
+    refused(front.run(inner), f"'{inner}'")
+
+
+def test_a_verb_runs_inside_the_environment_where_the_user_stands(front, tmp_path):
+    result = front.run("toy-verb", "--note", "two words", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    python = front.root / ".venv/bin/python"
+    assert result.stdout == f"imlspike<toy-verb><--note><two words><{tmp_path}>\n{python}\n"
+    assert "installing into" in result.stderr
+
+
+def test_operators_are_compiled_in_the_environment_once_torch_is_there(front):
+    front.run("setup")
+    first, second = [call for call in front.pip_calls.read_text().splitlines() if " -e " in call]
+    assert "--no-build-isolation" not in first
+    assert {"--no-build-isolation", "--no-deps"} <= set(second.split())
+
+
+def test_operators_that_could_not_be_compiled_are_told_in_a_line(front):
+    result = front.run("setup", PIP_SAYS="x\\n  imlspike: no compiled operators (why); more\\n")
+    assert result.returncode == 0, result.stderr
+    assert "\nimlspike: no compiled operators (why); more\n" in result.stdout
 
 
 def test_active_without_an_environment(front):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imlspike.analysis.spikes import NEURONS, Firing, firing
+from imlspike.analysis.spikes import Firing, firing, spiking_neurons
 from imlspike.layers.token_conv import TokenConv, windows
-from imlspike.neurons import LIF
+from imlspike.neurons import Neuron
 
 KINDS = ("weights", "product", "neuron", "scaling", "elementwise")
 AMOUNTS = ("macs", "accumulates", "additions", "multiplications", "dense_macs")
@@ -54,7 +54,8 @@ _FREE = set(  # data that is moved or made, not computed
     "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
     "detach_ dropout native_dropout".split()
 )
-_CONSTANT, _UNKNOWN = {None, "fixed", "learned"}, "no spikes"  # thresholds: alike everywhere; none to be had
+# What spikes are worth: the same everywhere, or alike for all channels of a token, or for all tokens of a channel.
+_CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 
 
@@ -95,7 +96,7 @@ class _Spikes:
     tensor: Tensor  # held, so that its memory is not given to another tensor
     version: int
     counts: Tensor  # in the strides of `tensor`
-    threshold: str | None  # what the counts are multiplied by; None: nothing
+    worth: str | None  # what the counts are multiplied by, one of the above; None: nothing
 
 
 class OperationCounter(TorchDispatchMode):
@@ -131,9 +132,10 @@ class OperationCounter(TorchDispatchMode):
 
     def __enter__(self):
         self._weights = {_memory(weight) for weight in self.module.parameters()}
+        neurons = set(spiking_neurons(self.module).values())
         for name, module in self.module.named_modules():
             # These are counted as such, however they compute it.
-            whole = isinstance(module, (*NEURONS, nn.Linear, TokenConv))
+            whole = isinstance(module, nn.Linear | TokenConv) or module in neurons
             self._handles += [
                 module.register_forward_pre_hook(self._enter(name, whole)),
                 module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
@@ -163,7 +165,7 @@ class OperationCounter(TorchDispatchMode):
             if isinstance(module, nn.Linear | TokenConv):
                 self._linear(module, (args or tuple(kwargs.values()))[0], output)
             elif whole:
-                self._fired(name, module, firing(module, args, kwargs, output, name), output)
+                self._fired(module, firing(module, args, kwargs, output, name), output)
             self._muted -= whole
             self._path.pop()
             if not self._path:
@@ -177,22 +179,18 @@ class OperationCounter(TorchDispatchMode):
         for key, amount in amounts.items():
             setattr(row, key, getattr(row, key) + int(amount))
 
-    def _fired(self, name, neuron, fired: Firing, output):
+    def _fired(self, neuron: Neuron, fired: Firing, output):
         """A neuron's own cost, and a note that its output is spikes."""
-        elements, spikes = fired.counts.numel(), int(fired.counts.sum(dtype=torch.float64))
-        if isinstance(neuron, LIF):  # leak; v - x, + leak, comparison; one reset for each spike
-            self._add("neuron", additions=3 * elements + spikes, multiplications=elements)
-            threshold = None
-        else:  # integrate-and-fire as in `unfold`: x + theta/2, T comparisons, one subtraction for each spike
-            threshold = neuron.threshold
-            self._add("neuron", additions=(1 + fired.levels) * elements + spikes)
-            if threshold not in ("fixed", "learned"):  # kappa * mean |x|
-                self._add("neuron", additions=elements, multiplications=fired.theta.numel())
-        self._note(output, fired.counts, threshold if fired.scaled else None)
+        self._add("neuron", **neuron.cost(fired.counts, fired.worth))
+        worth = None
+        if fired.scaled:
+            shared = fired.worth.dim() == 0 or fired.worth.shape[-1] == 1
+            worth = _CONSTANT if fired.worth.numel() == 1 else _BY_TOKEN if shared else _BY_CHANNEL
+        self._note(output, fired.counts, worth)
 
-    def _note(self, tensor, counts, threshold):
+    def _note(self, tensor, counts, worth):
         same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)
-        self._spikes[_memory(tensor)] = _Spikes(tensor, tensor._version, same.copy_(counts), threshold)
+        self._spikes[_memory(tensor)] = _Spikes(tensor, tensor._version, same.copy_(counts), worth)
 
     def _source(self, x):
         """The spikes that `x` holds, or None."""
@@ -200,8 +198,8 @@ class OperationCounter(TorchDispatchMode):
         return spikes if spikes is not None and spikes.tensor._version == spikes.version else None
 
     def _scales(self, *tensors):
-        """The thresholds that spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
-        return {spikes.threshold if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
+        """What spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
+        return {spikes.worth if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
 
     def _counts(self, x):
         """Spike counts in the shape of `x`, or None where it isn't spikes."""
@@ -254,10 +252,10 @@ class OperationCounter(TorchDispatchMode):
     def _carry(self, name, func, args, kwargs, result):
         """Copies of spikes, and multiples that are the same for all channels, are spikes still."""
         if name in _COPIES and (counts := self._counts(args[0])) is not None:
-            self._note(result, func(counts, *args[1:], **kwargs), self._source(args[0]).threshold)
-        elif name in ("sum", "mean") and self._scales(args[0]) <= _CONSTANT and len(args) > 1:
-            threshold = self._source(args[0]).threshold
-            self._note(result, aten.sum(self._counts(args[0]), *args[1:]), threshold)
+            self._note(result, func(counts, *args[1:], **kwargs), self._source(args[0]).worth)
+        elif name in ("sum", "mean") and self._scales(args[0]) <= {None, _CONSTANT} and len(args) > 1:
+            worth = self._source(args[0]).worth
+            self._note(result, aten.sum(self._counts(args[0]), *args[1:]), worth)
         elif name == "mul" and _UNKNOWN not in (both := self._scales(*args[:2])) and len(both - {None}) < 2:
             counts = self._counts(args[0]) * self._counts(args[1])
             self._note(result, counts, next(iter(both - {None}), None))
@@ -266,7 +264,7 @@ class OperationCounter(TorchDispatchMode):
                 counts = self._counts(x)
                 by_token = not isinstance(factor, Tensor) or factor.dim() == 0 or factor.shape[-1] == 1
                 if counts is not None and by_token and x.shape == result.shape:
-                    self._note(result, counts * (factor != 0), self._source(x).threshold)
+                    self._note(result, counts * (factor != 0), self._source(x).worth)
                     return
 
     def _linear(self, module, x, result):
@@ -336,10 +334,10 @@ class OperationCounter(TorchDispatchMode):
 
         One for each channel cannot leave the sum: it scales the weights, once. A constant one costs nothing.
         """
-        threshold = self._source(spikes).threshold
-        if threshold in (None, "fixed", "learned"):
+        worth = self._source(spikes).worth
+        if worth in (None, _CONSTANT):
             return
-        by_weight = threshold == "channel" and kind == "weights"
+        by_weight = worth == _BY_CHANNEL and kind == "weights"
         self._add("scaling", multiplications=other.numel() if by_weight else result.numel())
 
 

@@ -9,10 +9,24 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from imlspike.neurons import IMLS, LIF
+from imlspike.neurons import Neuron
 
-NEURONS = (IMLS, LIF)  # PLIF is a LIF
 LEAST_RATE, MOST_RATE = 0.005, 0.6  # beyond these a layer is taken for dead, or for saying nothing
+
+
+def spiking_neurons(module: nn.Module) -> dict[str, Neuron]:
+    """The neurons inside `module` that fire spikes, by name; those that others are made of are left out.
+
+    >>> from imlspike.neurons import IMLS, ReLU
+    >>> list(spiking_neurons(nn.Sequential(nn.Linear(4, 3), IMLS(), ReLU())))
+    ['1']
+    """
+    found: dict[str, Neuron] = {}
+    for name, each in module.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if isinstance(each, Neuron) and each.levels is not None and not inside:
+            found[name] = each
+    return found
 
 
 @dataclass(frozen=True)
@@ -21,41 +35,38 @@ class Firing:
 
     Attributes:
         counts: spikes of each element, whole numbers in the shape of the neuron's output.
-        theta: thresholds that broadcast to `counts`; None for LIF and PLIF.
-        scaled: the output is counts times theta, not the counts themselves.
+        worth: what a spike is worth, or the thresholds where it is worth 1; broadcasts to `counts`.
+        scaled: the output is counts times worth, not the counts themselves.
         levels: the most that an element of `counts` can hold.
     """
 
     counts: Tensor
-    theta: Tensor | None
+    worth: Tensor
     scaled: bool
     levels: int
 
 
 @torch.no_grad()
-def firing(neuron: nn.Module, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron") -> Firing:
+def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron") -> Firing:
     """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
 
     Raises:
-        ValueError: the output is not counts (0, 1, ... levels), times the threshold if the neuron sends that;
-            `name` is named.
+        ValueError: the output is not counts (0, 1, ... levels), times what a spike is worth if the neuron sends
+            that; `name` is named.
 
+    >>> from imlspike.neurons import IMLS
     >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])
     >>> firing(neuron, (x,), {}, neuron(x)).counts
     tensor([[1., 2., 0.]])
     """
-    if isinstance(neuron, IMLS):
-        counts, theta = neuron.encode(*args, **kwargs)
-        levels, scaled = neuron.levels, neuron.amplitude == "theta"
-        agrees = torch.equal((counts * theta).to(output.dtype) if scaled else counts, output)
-    else:
-        counts, theta, scaled, levels, agrees = output, None, False, 1, True
-    whole = torch.equal(counts, counts.round()) and bool(((counts >= 0) & (counts <= levels)).all())
+    counts, worth = neuron.encode(*args, **kwargs)
+    agrees = torch.equal(counts if neuron.unit else (counts * worth).to(output.dtype), output)
+    whole = torch.equal(counts, counts.round()) and bool(((counts >= 0) & (counts <= neuron.levels)).all())
     if not (agrees and whole):
         raise ValueError(
-            f"{name}: its output isn't made of 0 to {levels} whole spikes; this is no spiking layer"
+            f"{name}: its output isn't made of 0 to {neuron.levels} whole spikes; this is no spiking layer"
         )
-    return Firing(counts, theta, scaled, levels)
+    return Firing(counts, worth, not neuron.unit, neuron.levels)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class LayerSpikes:
 
     Attributes:
         name: the layer's place in the network.
-        levels: T, spikes that a neuron can fire for one token (the time steps, for LIF and PLIF).
+        levels: T, spikes that a neuron can fire for one token (of a stateful one: the time steps).
         neurons: how many values the layer produced (tokens times channels).
         spikes: how many spikes they fired.
         firing: how many of them fired at all.
@@ -101,7 +112,7 @@ class LayerSpikes:
 
 
 class SpikeRecorder:
-    """Context manager that counts the spikes of every IMLS, LIF and PLIF inside `module` while it runs.
+    """Context manager that counts the spikes of every neuron inside `module` while it runs.
 
     Args:
         module: any network. Run it in evaluation mode and one utterance at a time: padding would count.
@@ -114,6 +125,7 @@ class SpikeRecorder:
     Raises:
         ValueError: at the first output that isn't whole spikes, with the layer's name.
 
+    >>> from imlspike.neurons import IMLS
     >>> network = nn.Sequential(nn.Linear(4, 3), IMLS(levels=2))
     >>> with SpikeRecorder(network) as recorder:
     ...     _ = network(torch.randn(5, 4))
@@ -128,9 +140,8 @@ class SpikeRecorder:
         self._handles = []
 
     def __enter__(self) -> "SpikeRecorder":
-        for name, neuron in self.module.named_modules():
-            if isinstance(neuron, NEURONS):
-                self._handles.append(neuron.register_forward_hook(self._hook(name), with_kwargs=True))
+        for name, neuron in spiking_neurons(self.module).items():
+            self._handles.append(neuron.register_forward_hook(self._hook(name), with_kwargs=True))
         return self
 
     def __exit__(self, *exception) -> None:
@@ -139,15 +150,14 @@ class SpikeRecorder:
 
     def silent(self) -> list[str]:
         """Neurons of the module that no call has reached so far."""
-        names = (name for name, neuron in self.module.named_modules() if isinstance(neuron, NEURONS))
-        return [name for name in names if name not in self.layers]
+        return [name for name in spiking_neurons(self.module) if name not in self.layers]
 
     def _hook(self, name: str):
         def count(neuron, args, kwargs, output):
             fired = firing(neuron, args, kwargs, output, name)
             counts, levels = fired.counts, fired.levels
-            if fired.theta is None:  # (T, ...) binary: the T steps of a LIF are the levels of one count
-                counts, levels = counts.sum(0), counts.shape[0]
+            if neuron.stateful:  # (T, ...): the steps' spikes are one count
+                counts, levels = counts.sum(0), levels * counts.shape[0]
             before = self.layers.get(name, LayerSpikes(name, levels))
             self.layers[name] = LayerSpikes(
                 name,
@@ -175,6 +185,7 @@ def record_spikes(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -
     Returns:
         name to `LayerSpikes`, in order of depth.
 
+    >>> from imlspike.neurons import IMLS
     >>> class Encoder(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
@@ -210,14 +221,14 @@ def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> d
     """Neuron layers whose firing rate lies outside 0.5 % to 60 %, and what may tell why.
 
     Returns:
-        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and for LIF
-        and PLIF `least_current`: a layer whose inputs stay below cannot fire.
+        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and for
+        neurons that can tell (`LIF.least_current`) the least with which one fires at all.
     """
     odd = {}
     for name, layer in layers.items():
         if not LEAST_RATE < layer.rate < MOST_RATE:
             neuron = model.get_submodule(name)
-            least = least_current(neuron, layer.levels) if isinstance(neuron, LIF) else None
+            least = neuron.least_current(layer.levels) if hasattr(neuron, "least_current") else None
             odd[name] = {
                 "rate": layer.rate,
                 "largest_input": layer.largest_input,
@@ -225,18 +236,3 @@ def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> d
             }
     return odd
 
-
-def least_current(neuron: LIF, steps: int) -> float:
-    """The smallest constant input with which a LIF or PLIF fires within T steps, from rest.
-
-    Without a spike the potential of equation 1 is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to
-    reach V_th. No sequence of inputs that are all smaller makes it fire.
-
-    >>> round(least_current(LIF(tau=2.0), steps=4), 4)
-    1.0667
-    """
-    rest, leak = neuron.v_reset or 0.0, 1 / neuron.tau
-    reached = 1 - (1 - leak) ** steps
-    if not neuron.decay_input:  # the sum of what is left of each step's input
-        reached = reached / leak if leak else steps
-    return (neuron.threshold - rest) / reached

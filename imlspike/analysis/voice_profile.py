@@ -14,8 +14,7 @@ from imlspike.analysis.plots import plot_rates_by_module
 from imlspike.analysis.profiling import Profile, energy_report, measure, real_time
 from imlspike.analysis.spikes import LayerSpikes, overall_rate, rates_out_of_range
 from imlspike.models.spikevoice import SpikeVoice
-from imlspike.models.spikevoice_blocks import ATTENTION_OF
-from imlspike.neurons import IMLS
+from imlspike.models.spikevoice_blocks import default_attention
 
 MODULES = ("encoder", "adaptor", "decoder", "mel", "postnet")
 BETWEEN = "between the modules"
@@ -86,7 +85,7 @@ def profile_voice(
     result.parts = {module: rows for module, rows in parts.items() if rows}
     of_symbols = durations[result.raster_of]
     result.rasters = {
-        name: _in_frames(counts, isinstance(model.get_submodule(name), IMLS), of_symbols)
+        name: _in_frames(counts, not model.get_submodule(name).stateful, of_symbols)
         for name, counts in result.rasters.items()
     }
     return result
@@ -155,7 +154,7 @@ def voice_report(measured: Profile, model: SpikeVoice, costs: Costs = Costs()) -
         "rates_out_of_range": rates_out_of_range(measured.layers, model),
         "neuron": config["neuron"],
         "steps": config["steps"] if spiking else None,
-        "attention": config["attention"] or ATTENTION_OF[config["neuron"]],
+        "attention": config["attention"] or default_attention(config["neuron"]),
     }
 
 

@@ -24,7 +24,7 @@ from imlspike.analysis.results import aligned, training_costs
 from imlspike.analysis.training_log import read_epochs
 from imlspike.analysis.vocoder_scores import NATURAL
 from imlspike.analysis.vocoder_table import SHOWN
-from imlspike.models.spikevoice_blocks import ATTENTION_OF
+from imlspike.models.spikevoice_blocks import default_attention
 
 # What makes a training what it is: of config.yaml without its lists of symbols and the paths of a machine.
 SETTINGS = (
@@ -90,7 +90,7 @@ def training_table(experiments: Sequence[Mapping]) -> str:
         spiking = e["neuron"] != "none"
         cells = [e["name"], e["neuron"] if spiking else "none (ANN)"]
         cells += [str(options.get("steps", STEPS)) if spiking else ""]
-        cells += [options.get("attention") or ATTENTION_OF[e["neuron"]]]
+        cells += [options.get("attention") or default_attention(e["neuron"])]
         cells += [str(e["config"].get("seed", ""))]
         if training:
             memory, losses = training["peak_memory_mb"], training["valid"] or {}

@@ -3,13 +3,12 @@ leaving out what is done, what is told at the end."""
 
 import argparse
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from imlspike.data.audio import AudioError, audio_format
 
 # What a folder is searched for. Those of the second line can't be read: they are reported, not passed over.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
@@ -32,12 +31,34 @@ def positive(text: str) -> float:
     return number
 
 
+def thread_count(text: str) -> int:
+    """A number of threads, 0 for as many as there are cores, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; 0 is as many as there are cores")
+    return int(text)
+
+
+def device(text: str) -> str:
+    """A device that is there, for argparse; torch is imported only to look for one that isn't the CPU."""
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; expected cpu, cuda, cuda:1, mps or xpu")
+    if not text.startswith("cpu"):
+        import torch
+
+        try:
+            torch.empty(0, device=text)
+        except (RuntimeError, AssertionError) as error:
+            reason = re.split(r"\.\s|\n", str(error))[0]
+            raise argparse.ArgumentTypeError(f"no {text} here ({reason}); the CPU is cpu") from None
+    return text
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that opens a model: which, on how many threads, where."""
     add = parser.add_argument
     add("--model", required=True, help="experiment folder, .zip of one, or OWNER/MODEL on the hub")
-    add("--threads", type=int, default=0, help="default: as many as there are cores")
-    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
+    add("--threads", type=thread_count, default=0, help="default: as many as there are cores")
+    add("--device", type=device, default="cpu", help="cpu, cuda, cuda:1, mps, ... (default %(default)s)")
 
 
 def use_threads(args: argparse.Namespace) -> None:
@@ -228,6 +249,8 @@ class Summary:
 
 def seconds_of(path: Path) -> float:
     """How long an audio file is; 0 where that can't be told."""
+    from imlspike.data.audio import AudioError, audio_format
+
     try:
         return audio_format(path).seconds or 0.0
     except (AudioError, OSError):  # reported when it is its turn

@@ -1,12 +1,16 @@
 """The console script ``imlspike``: ``imlspike <verb> [options]`` runs ``imlspike.bin.<verb>``.
 
 A verb's module is imported only when that verb is run, so ``imlspike --help`` and ``imlspike info`` stay
-quick and need no extra. Verbs are spelled with dashes, modules with underscores.
+quick and need no extra. Verbs are spelled with dashes, modules with underscores. What libraries warn of is
+shown only if the environment variable IMLSPIKE_WARNINGS is 1.
 """
 
 import ast
 import difflib
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -34,11 +38,25 @@ def usage() -> str:
     return "\n".join(["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", "", *lines])
 
 
+def silence_libraries() -> None:
+    """Hide the warnings of everything but imlspike, in this process and in those that it starts.
+
+    To be called before libraries are imported, as many warn then. Covers Python's `warnings`, `logging` and
+    what PyTorch writes from C++.
+    """
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("default", module="imlspike")
+    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("imlspike").setLevel(logging.WARNING)
+    os.environ |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status.
 
     Args:
-        argv: the arguments after the program's name; those of the process when None.
+        argv: the arguments after the program's name; those of the process when None, which then is taken to
+            be imlspike's own: libraries' warnings are hidden.
 
     Returns:
         2 for a missing or unknown verb (the nearest right one is named on stderr), otherwise what the verb's
@@ -48,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage: ...
     True
     """
+    if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
+        silence_libraries()
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(usage(), file=sys.stdout if argv else sys.stderr)

@@ -4,8 +4,9 @@
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 ENCODER_KEY = "iml_spikeformer"
 DECODER_KEY = "iml_spikeformer"
@@ -36,7 +37,8 @@ def register() -> None:
     'SpikeformerEncoder'
     """
     try:
-        with _without_nltk_downloads():
+        # What it prints, that it goes without flash_attn, would stand among the results of a verb.
+        with _without_nltk_downloads(), redirect_stdout(io.StringIO()):
             from espnet2.tasks import tts
             from espnet2.tasks.abs_task import AbsTask
             from espnet2.tasks.asr import decoder_choices, encoder_choices

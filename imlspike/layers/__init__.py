@@ -1,12 +1,10 @@
 """Layers of spiking speech models: maps that fold, attention under a decay, subsampling, masked norms."""
 
 from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
-from imlspike.layers.integer import IntegerConv2d, IntegerLinear, integer_supported
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
-from imlspike.layers.spike_linear import SpikeLinear, spike_products_supported
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 from imlspike.layers.stsa import STSA
 from imlspike.layers.subsampling import SpikingSubsampling, conv_output
@@ -16,14 +14,11 @@ from imlspike.layers.token_conv import TokenConv
 
 __all__ = [
     "DecayAttention",
-    "IntegerConv2d",
-    "IntegerLinear",
     "Layout",
     "MaskedBatchNorm",
     "RepLinear",
     "RepSSA",
     "STSA",
-    "SpikeLinear",
     "SpikingConvNeXtBlock",
     "SpikingFeedForward",
     "SpikingSubsampling",
@@ -34,8 +29,6 @@ __all__ = [
     "decay_attention",
     "fold_rep_linears",
     "hierarchical_decay",
-    "integer_supported",
     "row_sums",
-    "spike_products_supported",
     "synchronise_norms",
 ]

@@ -1,6 +1,6 @@
 """Spiking attention of a decoder's tokens to an encoder's output."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class SpikingCrossAttention(nn.Module):
             sharp the weights are, which the spikes, being counted against a threshold of their own, can't.
         dropout: rate on the weights (``softmax``) or on what they mix (``linear``).
         branches, gain: of `RepLinear`.
-        neuron: arguments of `IMLS`.
+        neuron: makes a neuron that takes tokens (..., C); called for each.
 
     Forward: x (K, C) packed tokens, their `Layout`, and what `remember` keeps of the memory -> (K, C).
 
@@ -66,7 +66,7 @@ class SpikingCrossAttention(nn.Module):
         dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        **neuron,
+        neuron: Callable[[], nn.Module] = IMLS,
     ):
         super().__init__()
         if channels % heads:
@@ -74,17 +74,17 @@ class SpikingCrossAttention(nn.Module):
         if normalisation not in NORMALISATIONS:
             raise ValueError(f"cross_attention must be one of {NORMALISATIONS}, got {normalisation!r}")
         self.heads, self.normalisation = heads, normalisation
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         self.q = RepLinear(channels, channels, branches)
         self.k = RepLinear(channels, channels, branches)
         self.v = RepLinear(channels, channels, branches)
         fires = spiking_query or normalisation == "linear"
-        self.q_neuron = IMLS(**neuron) if fires else None
-        self.k_neuron, self.v_neuron = IMLS(**neuron), IMLS(**neuron)
+        self.q_neuron = neuron() if fires else None
+        self.k_neuron, self.v_neuron = neuron(), neuron()
         sharpened = fires and normalisation == "softmax"
         self.sharpness = nn.Parameter(torch.ones(heads)) if sharpened else None
         self.dropout = nn.Dropout(dropout)
-        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), IMLS(**neuron)
+        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), neuron()
         self.o = RepLinear(channels, channels, branches, gain)
 
     def remember(self, spikes: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:

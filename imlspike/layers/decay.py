@@ -1,7 +1,6 @@
 """Attention without softmax under a decay mask: the quadratic form and the exact linear-time form."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,25 +54,43 @@ def hierarchical_decay(
     return (1 - 2.0**-exponent).float()
 
 
-def _sides(direction: str | Sequence[str], heads: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """(H,) ones where a head sees the past, and where it sees the future."""
+def _sides(direction: str | Sequence[str], heads: int, device=None) -> Tensor:
+    """(2, H) True where a head sees the past, and where it sees the future."""
     each = [direction] * heads if isinstance(direction, str) else list(direction)
     if len(each) != heads or any(d not in DIRECTIONS for d in each):
         raise ValueError(
             f"direction must be one of {DIRECTIONS}, or one of them for each of {heads} heads, "
             f"got {direction!r}"
         )
-    return like.new_tensor([d != "future" for d in each]), like.new_tensor([d != "past" for d in each])
+    return torch.tensor([[d != "future" for d in each], [d != "past" for d in each]], device=device)
 
 
-def _powers(gamma: Tensor, exponents: Tensor) -> Tensor:
-    """gamma ** exponents as (H, *exponents.shape), stable and right for gamma = 1; zero where below 2^-60.
+def _powers(log_gamma: Tensor, exponents: Tensor) -> Tensor:
+    """gamma ** exponents as (H, *exponents.shape), right for gamma = 1; zero where below 2^-60.
 
     Such powers vanish beside the token's own weight of 1, and denormal numbers slow a matrix product down.
+    In fp32 a power is off by at most 1e-7: the rounding of log gamma and of its product with n moves the
+    exponent by 2^-23 n |log gamma| at most, and t exp(-t) <= 0.37.
     """
-    log = gamma.double().log().reshape(-1, *[1] * exponents.dim())
-    powers = (log * exponents.double()).exp()
-    return powers.masked_fill_(powers < 2.0**-60, 0.0).to(gamma.dtype)
+    powers = (log_gamma.reshape(-1, *[1] * exponents.dim()) * exponents).exp()
+    return powers.masked_fill(powers < 2.0**-60, 0.0)
+
+
+def _side_sums(log_gamma: Tensor, m: Tensor) -> Tensor:
+    """gamma + gamma^2 + ... + gamma^m, of log gamma (H, 1) and m (..., 1, N): (..., H, N)."""
+    none = log_gamma == 0
+    ratio = log_gamma.exp() / torch.where(none, -1.0, torch.expm1(log_gamma))
+    return torch.where(none, m.to(ratio.dtype), ratio * torch.expm1(log_gamma * m))
+
+
+def _row_sums(log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int) -> Tensor:
+    """(B, H, N), 1 at padding; (1, H, N) where all tokens are real."""
+    past, future = sides.to(log_gamma.dtype)[..., None]
+    i, log_gamma = torch.arange(tokens, device=log_gamma.device), log_gamma[:, None]
+    ends = tokens if lengths is None else lengths[:, None, None]
+    ahead = (ends - 1 - i).clamp(min=0).expand(-1 if lengths is not None else 1, 1, -1)
+    sums = 1 + past * _side_sums(log_gamma, i) + future * _side_sums(log_gamma, ahead)
+    return sums if lengths is None else torch.where(i < ends, sums, 1.0)
 
 
 def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Sequence[str] = "both") -> Tensor:
@@ -94,84 +111,59 @@ def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Seque
     >>> row_sums(torch.tensor([0.5]), torch.tensor([3]), 4)
     tensor([[[1.7500, 2.0000, 1.7500, 1.0000]]])
     """
-    past, future = _sides(direction, len(gamma), gamma.double())
-    g = gamma.double()[:, None]
-
-    def side(m: Tensor) -> Tensor:
-        geometric = g * (1 - g**m) / (1 - g).clamp(min=1e-12)
-        return torch.where(g == 1, m.double().expand_as(geometric), geometric)
-
-    i = torch.arange(tokens, device=gamma.device)
-    ahead = (lengths[:, None] - 1 - i).clamp(min=0)[:, None]  # (B, 1, N)
-    sums = 1 + past[:, None] * side(i) + future[:, None] * side(ahead)
-    return torch.where(i < lengths[:, None, None], sums, 1.0).to(gamma.dtype)
+    return _row_sums(gamma.log(), _sides(direction, len(gamma), gamma.device), lengths, tokens)
 
 
-def _mask(gamma: Tensor, tokens: int, past: Tensor, future: Tensor) -> Tensor:
-    """(H, N, N) gamma^|i-j| where head h sees j from i, else 0: a sliding window over 2N-1 powers."""
-    offset = torch.arange(1 - tokens, tokens, device=gamma.device)  # j - i
-    sees = (offset < 0) * past[:, None] + (offset > 0) * future[:, None] + (offset == 0)
-    return (_powers(gamma, offset.abs()) * sees).unfold(1, tokens, 1).flip(1)
+def _mask(log_gamma: Tensor, sides: Tensor, tokens: int) -> Tensor:
+    """(H, N, N) gamma^|i-j| where head h sees j from i, else 0: a sliding window over 2N powers."""
+    offset = torch.arange(2 * tokens, device=log_gamma.device) - tokens  # j - i, and one to spare: N may be 0
+    past, future = sides[..., None]
+    seen = (offset < 0) & past | (offset > 0) & future | (offset == 0)
+    return (_powers(log_gamma, offset.abs()) * seen).unfold(1, tokens, 1)[:, 1:].flip(1)
 
 
-class _Constants(NamedTuple):
-    """What a form of the attention needs that does not depend on the input; H first in every tensor."""
-
-    past: Tensor | None  # ones where a head sees the past; None if no head does
-    future: Tensor | None
-    mask: Tensor  # (H, N, N), for the chunked form (H, 1, chunk, chunk)
-    to_end: Tensor | None = None  # (H, 1, chunk, 1) decay from a token to the last of its chunk
-    to_start: Tensor | None = None  # the same to the first of its chunk
-    over: Tensor | None = None  # (H, 1, 1) over a whole chunk
-
-
-def _constants(gamma: Tensor, direction: str | Sequence[str], tokens: int, chunk: int | None) -> _Constants:
-    """Of the quadratic form on so many tokens, or, where `chunk` is given, of the chunked form."""
-    past, future = _sides(direction, len(gamma), gamma)
-    mask = _mask(gamma, chunk or tokens, past, future)
-    sides = (side[:, None, None, None] if bool(side.any()) else None for side in (past, future))
-    if chunk is None:
-        return _Constants(*sides, mask)
-    step = torch.arange(chunk, device=gamma.device)
-    return _Constants(
-        *sides,
-        mask[:, None],
-        to_end=_powers(gamma, chunk - 1 - step)[:, None, :, None],
-        to_start=_powers(gamma, step)[:, None, :, None],
-        over=_powers(gamma, torch.tensor(chunk, device=gamma.device))[:, None, None],
-    )
-
-
-def _quadratic(q, k, v, c: _Constants):
-    return (q @ k.transpose(-1, -2)).mul_(c.mask) @ v
-
-
-def _chunked(q, k, v, gamma, c: _Constants):
+def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
-    tokens, chunk = q.shape[2], c.mask.shape[-1]
-    pad = -tokens % chunk
+    tokens, dtype = q.shape[2], q.dtype
+    chunks = (tokens + chunk - 1) // chunk
+    pad = chunks * chunk - tokens
     # (B, H, chunks, chunk, D)
-    q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (-1, chunk)) for t in (q, k, v))
-    chunks, gamma = q.shape[2], gamma[:, None, None, None]
-    out = (q @ k.transpose(-1, -2)).mul_(c.mask) @ v
-    if c.past is not None:
-        added = (k * c.to_end).transpose(-1, -2) @ v
-        before = _scan(added, c.over, range(chunks)) * c.past
-        out = out + (q * (c.to_start * gamma)) @ before
-    if c.future is not None:
-        added = (k * c.to_start).transpose(-1, -2) @ v
-        after = _scan(added, c.over, range(chunks - 1, -1, -1)) * c.future
-        out = out + (q * (c.to_end * gamma)) @ after
+    q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (chunks, chunk)) for t in (q, k, v))
+    out = (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, chunk)[:, None].to(dtype)) @ v
+    step = torch.arange(chunk, device=q.device)
+    for side, to_state, from_state in ((0, chunk - 1 - step, step + 1), (1, step, chunk - step)):
+        into = _powers(log_gamma, to_state)[:, None, :, None].to(dtype)
+        outof = (_powers(log_gamma, from_state) * sides[side, :, None])[:, None, :, None].to(dtype)
+        added = (k * into).transpose(-1, -2) @ v
+        states = _entry_states(added.flip(2) if side else added, log_gamma * chunk)
+        out = out + (q * outof) @ (states.flip(2) if side else states)
     return out.flatten(2, 3)[:, :, :tokens]
 
 
-def _scan(added: Tensor, decay: Tensor, order: range) -> Tensor:
-    """The state on entry to each chunk, chunks visited in `order`: S_next = decay * S + added."""
-    state, entry = torch.zeros_like(added[:, :, 0]), [None] * len(order)
-    for m in order:
-        entry[m] = state
-        state = decay * state + added[:, :, m]
-    return torch.stack(entry, 2)
+def _entry_states(added: Tensor, log_decay: Tensor) -> Tensor:
+    """The state S on entry to each of M chunks, from zero, where S_next = decay * S + added.
+
+    M chunks at a time are one product with the (M, M) powers of the decay.
+
+    Args:
+        added: (B, H, M, D, D).
+        log_decay: (H,), of a whole chunk.
+
+    Returns:
+        (B, H, M, D, D)
+    """
+    shape, added = added.shape, added.flatten(3)
+    # A compiler that doesn't know M takes all chunks at once.
+    parts = [added] if torch.compiler.is_compiling() else added.split(CHUNK, 2)
+    state, entries = added.new_zeros(*added.shape[:2], 1, added.shape[3]), []
+    for part in parts:
+        m = torch.arange(part.shape[2] + 1, device=added.device)
+        behind = (m[:, None] - 1 - m[:-1]).clamp(min=0)
+        powers = (_powers(log_decay, behind) * (m[:-1] < m[:, None])).to(part.dtype)
+        states = _powers(log_decay, m)[..., None].to(part.dtype) * state + powers @ part
+        entries.append(states[:, :, :-1])
+        state = states[:, :, -1:]
+    return torch.cat(entries, 2).view(shape)
 
 
 def decay_attention(
@@ -192,11 +184,12 @@ def decay_attention(
     state, :math:`F_i = \gamma F_{i-1} + k_i^T v_i`, and costs O(N D (D + chunk)) and memory linear in N.
 
     Args:
-        q, k, v: (B, H, N, D), any floating dtype.
+        q, k, v: (B, H, N, D), any floating dtype. The decays are computed in fp32 at least.
         gamma: (H,) in (0, 1].
         lengths: (B,) numbers of real tokens; tokens beyond are padding, which is neither seen nor counted,
-            and whose output is zero. None: all are real.
-        mode: ``quadratic``, ``chunked``, or ``auto``: by the number of tokens.
+            whatever it holds, and whose output is zero. None: all are real.
+        mode: ``quadratic``, ``chunked``, or ``auto``: by the number of tokens. A compiler or exporter that
+            doesn't know it (dynamic shapes) gets the chunked form for ``auto``, which serves any length.
         direction: what a head sees beside the token itself: ``both`` sides, the ``past`` (causal), the
             ``future``; one word for all heads or one for each.
         chunk: tokens in a chunk.
@@ -211,66 +204,99 @@ def decay_attention(
     >>> decay_attention(q, k, v, torch.tensor([0.5]))[0, 0, :, 0].round(decimals=4)
     tensor([2., 2., 2.])
     """
+    _check_mode(mode)
+    log_gamma = gamma.to(torch.promote_types(q.dtype, torch.float32)).log()
+    return _attend(q, k, v, log_gamma, _sides(direction, len(gamma), gamma.device), lengths, mode, chunk)
+
+
+def _check_mode(mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    tokens, gamma = q.shape[2], gamma.to(q.dtype)
-    all_real = torch.full((len(q),), tokens, device=q.device)
-    sums = row_sums(gamma, all_real if lengths is None else lengths.to(q.device), tokens, direction)
-    chunk = chunk if _is_chunked(mode, tokens) else None
-    return _attend(q, k, v, gamma, lengths, sums, _constants(gamma, direction, tokens, chunk))
 
 
 def _is_chunked(mode: str, tokens: int) -> bool:
-    return mode == "chunked" or (mode == "auto" and tokens >= CHUNKED_FROM)
+    if mode != "auto":
+        return mode == "chunked"
+    if torch.compiler.is_compiling():
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+        return not statically_known_true(tokens < CHUNKED_FROM)
+    return tokens >= CHUNKED_FROM
 
 
-def _attend(q, k, v, gamma, lengths, sums, constants: _Constants):
+def _attend(q, k, v, log_gamma, sides, lengths, mode: str, chunk: int = CHUNK) -> Tensor:
+    tokens, dtype = q.shape[2], q.dtype
     if lengths is not None:
-        real = torch.arange(q.shape[2], device=q.device) < lengths.to(q.device)[:, None]
-        q, k, v = (t * real[:, None, :, None] for t in (q, k, v))
-    q = q / (sums * q.shape[3] ** 0.5)[..., None]
-    if constants.to_end is None:
-        return _quadratic(q, k, v, constants)
-    return _chunked(q, k, v, gamma, constants)
+        padding = torch.arange(tokens, device=q.device) >= lengths[:, None]
+        q, k, v = (t.masked_fill(padding[:, None, :, None], 0.0) for t in (q, k, v))
+    sums = _row_sums(log_gamma, sides, lengths, tokens)
+    q = q / (sums * q.shape[3] ** 0.5)[..., None].to(dtype)
+    if _is_chunked(mode, tokens):
+        return _chunked(q, k, v, log_gamma, sides, chunk)
+    return (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, tokens).to(dtype)) @ v
 
 
 class DecayAttention(nn.Module):
-    """`decay_attention` as a module that holds its decays.
+    r"""`decay_attention` as a module that holds its decays; of the past also token by token.
+
+    Token by token, with a state of constant size, it gives the same numbers:
+
+    .. math::
+        F_i = \gamma F_{i-1} + k_i^T v_i, \quad n_i = \sum_{j \le i} \gamma^{i-j}, \quad
+        o_i = \frac{q_i F_i}{n_i \sqrt{D}}
 
     Args:
         gamma: (H,) decays.
         direction, mode: as in `decay_attention`.
+        dropout: rate on the output over whole sequences; there are no weights that sum to one to drop from.
 
     Forward: q, k, v (B, H, N, D), lengths (B,) or None -> (B, H, N, D).
 
-    >>> attention = DecayAttention(hierarchical_decay(0, 2, 4))
-    >>> attention(*torch.randn(3, 2, 4, 10, 8)).shape
-    torch.Size([2, 4, 10, 8])
+    >>> attention = DecayAttention(hierarchical_decay(0, 2, 2), "past")
+    >>> q, k, v = torch.randn(3, 1, 2, 5, 4)
+    >>> state, outputs = torch.zeros(1, 2, 4, 4), []
+    >>> for i in range(5):
+    ...     out, state = attention.step(q[:, :, i : i + 1], k[:, :, i : i + 1], v[:, :, i : i + 1], state, i)
+    ...     outputs.append(out)
+    >>> torch.allclose(torch.cat(outputs, 2), attention(q, k, v), atol=1e-5)
+    True
     """
 
-    def __init__(self, gamma: Tensor, direction: str | Sequence[str] = "both", mode: str = "auto"):
+    def __init__(
+        self,
+        gamma: Tensor,
+        direction: str | Sequence[str] = "both",
+        mode: str = "auto",
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        _sides(direction, len(gamma), gamma)
-        # A constant of the architecture, rebuilt from the configuration; a checkpoint need not carry it.
-        self.register_buffer("gamma", gamma.clone(), persistent=False)
-        self.direction, self.mode = direction, mode
-        self._kept: tuple = (None, None, None)
+        _check_mode(mode)
+        # Constants of the architecture, rebuilt from the configuration; a checkpoint need not carry them.
+        # The logarithm, since gamma itself is too near to 1 for half precision.
+        self.register_buffer("log_gamma", gamma.double().log().to(gamma.dtype), persistent=False)
+        self.register_buffer("sides", _sides(direction, len(gamma), gamma.device), persistent=False)
+        self.mode, self.dropout = mode, nn.Dropout(dropout)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `decay_attention`."""
-        gamma, tokens = self.gamma.to(q.dtype), q.shape[2]
-        sums, constants = self._constants(gamma, tokens)
-        if lengths is not None:
-            sums = row_sums(gamma, lengths.to(q.device), tokens, self.direction)
-        return _attend(q, k, v, gamma, lengths, sums, constants)
+        return self.dropout(_attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode))
 
-    def _constants(self, gamma: Tensor, tokens: int) -> tuple[Tensor, _Constants]:
-        """Row sums without padding (1, H, N) and the constants, kept until the length is another."""
-        key = (tokens, gamma.dtype, gamma.device, torch.is_inference_mode_enabled())
-        if self._kept[0] != key:
-            chunk = CHUNK if _is_chunked(self.mode, tokens) else None
-            sums = row_sums(gamma, torch.tensor([tokens], device=gamma.device), tokens, self.direction)
-            self._kept = (key, sums, _constants(gamma, self.direction, tokens, chunk))
-        return self._kept[1:]
+    def step(self, q: Tensor, k: Tensor, v: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:
+        """The next token of each sequence, of an attention to the past.
+
+        Args:
+            q, k, v: (B, H, 1, D).
+            state: F after `past` tokens, (B, H, D, D); zeros after none.
+            past: tokens so far, of every sequence.
+
+        Returns:
+            (B, H, 1, D), and the next state.
+        """
+        log_gamma = self._log_gamma(q)[:, None]
+        state = log_gamma.exp()[..., None].to(state.dtype) * state + k.transpose(-1, -2) @ v
+        seen = 1 + _side_sums(log_gamma, torch.full((1,), past, device=q.device))
+        scale = (seen * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
+        return (q / scale) @ state.to(q.dtype), state
+
+    def _log_gamma(self, like: Tensor) -> Tensor:
+        return self.log_gamma.to(torch.promote_types(like.dtype, torch.float32))

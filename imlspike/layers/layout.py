@@ -7,33 +7,44 @@ from torch import Tensor
 class Layout:
     """Takes padding out of a batch once, so that what works token by token never sees it.
 
+    Without lengths, or where all are full, packing is a reshape: no operation depends on the data. Whether
+    lengths are full is looked up in eager execution only; a compiled program serves any lengths, which asks
+    for ``torch._dynamo.config.capture_dynamic_output_shape_ops`` (the number of real tokens is data).
+
     Args:
-        lengths: (B,) numbers of real tokens.
+        lengths: (B,) numbers of real tokens; None: there is no padding.
         tokens: N, the padded length.
+        batch: B; needed without lengths only.
 
     Attributes:
-        mask: (B, N), True = a real token.
-        full: whether there is no padding.
+        mask: (B, N), True = a real token; None: there is no padding.
 
     >>> layout = Layout(torch.tensor([2, 1]), tokens=2)
     >>> x = torch.arange(4.0).reshape(2, 2, 1)
     >>> layout.pack(x).flatten(), layout.unpack(layout.pack(x)).flatten()
     (tensor([0., 1., 2.]), tensor([0., 1., 2., 0.]))
+    >>> Layout(None, tokens=2, batch=2).pack(x).flatten()
+    tensor([0., 1., 2., 3.])
     """
 
-    def __init__(self, lengths: Tensor, tokens: int):
-        self.lengths, self.batch, self.tokens = lengths, len(lengths), tokens
-        self.mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]
-        self.full = bool(self.mask.all())
-        self._real = None if self.full else self.mask.flatten().nonzero().squeeze(1)
+    def __init__(self, lengths: Tensor | None, tokens: int, batch: int | None = None):
+        self.lengths, self.tokens = lengths, tokens
+        self.batch = len(lengths) if batch is None else batch
+        self.mask = self._real = None
+        if lengths is not None:
+            mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]
+            if torch.compiler.is_compiling() or not mask.all():
+                self.mask, self._real = mask, mask.flatten().nonzero().squeeze(1)
 
-    def pack(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (K, C), the K real tokens, utterance after utterance."""
-        tokens = x.reshape(self.batch * self.tokens, *x.shape[2:])
-        return tokens if self._real is None else tokens.index_select(0, self._real)
+    def pack(self, x: Tensor, dim: int = 0) -> Tensor:
+        """(B, N, ...) -> (K, ...), the K real tokens, utterance after utterance; B and N may be axes `dim`
+        and `dim` + 1."""
+        tokens = x.flatten(dim, dim + 1)
+        return tokens if self._real is None else tokens.index_select(dim, self._real)
 
-    def unpack(self, x: Tensor) -> Tensor:
-        """(K, C) -> (B, N, C), zero at padding."""
+    def unpack(self, x: Tensor, dim: int = 0) -> Tensor:
+        """(K, ...) -> (B, N, ...), zero at padding; K may be axis `dim`."""
         if self._real is not None:
-            x = x.new_zeros(self.batch * self.tokens, *x.shape[1:]).index_copy(0, self._real, x)
-        return x.unflatten(0, (self.batch, self.tokens))
+            shape = (*x.shape[:dim], self.batch * self.tokens, *x.shape[dim + 1 :])
+            x = x.new_zeros(shape).index_copy(dim, self._real, x)
+        return x.unflatten(dim, (self.batch, self.tokens))

@@ -2,12 +2,14 @@
 
 import torch
 import torchaudio
-from torch import Tensor, nn
+from torch import Tensor
+
+from imlspike.layers.full_precision import FullPrecisionBuffers
 
 LEAST_MEL = 1e-7
 
 
-class LogMel(nn.Module):
+class LogMel(FullPrecisionBuffers):
     """The natural logarithm of a mel spectrogram of magnitudes, as Vocos takes it.
 
     Hann window of `n_fft` samples, frames centred on multiples of `hop_length` (the ends are reflected), mel
@@ -20,7 +22,7 @@ class LogMel(nn.Module):
         f_min, f_max: Hz, ends of the bands; None: half the sampling rate.
 
     Forward: audio (B, S) of at least n_fft / 2 + 1 samples -> (B, n_mels, S // hop_length + 1).
-    Half-precision audio is raised to fp32.
+    Half-precision audio is raised to fp32, and a module cast to half precision computes in fp32 still.
 
     Raises:
         ValueError: audio that is no (B, S), or too short.

@@ -10,7 +10,9 @@ GAIN = 2.0
 
 
 def over_time(norm: nn.Module, x: Tensor, layout: Layout) -> Tensor:
-    """A masked norm, or a map that ends in one, on (T, B, N, C): statistics over T and all real tokens.
+    """A batch norm, or a map that ends in one, on (T, B, N, C): statistics over T and all real tokens.
+
+    In training padding comes out as zero; in evaluation it passes like any token.
 
     >>> import torch
     >>> from imlspike.layers import MaskedBatchNorm
@@ -18,8 +20,7 @@ def over_time(norm: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     >>> over_time(MaskedBatchNorm(3), torch.randn(4, 2, 2, 3), layout)[:, 1, 1].any()
     tensor(False)
     """
-    mask = None if layout.full else layout.mask.repeat(len(x), 1)
-    return norm(x.flatten(0, 1), mask).unflatten(0, x.shape[:2])
+    return layout.unpack(norm(layout.pack(x, 1)), 1) if norm.training else norm(x)
 
 
 def blank(x: Tensor, layout: Layout) -> Tensor:
@@ -29,7 +30,7 @@ def blank(x: Tensor, layout: Layout) -> Tensor:
     >>> blank(torch.ones(2, 2, 1), Layout(torch.tensor([2, 1]), 2)).flatten()
     tensor([1., 1., 1., 0.])
     """
-    return x if layout.full else x * layout.mask[..., None].to(x.dtype)
+    return x if layout.mask is None else x * layout.mask[..., None].to(x.dtype)
 
 
 class StepDropout(nn.Dropout):

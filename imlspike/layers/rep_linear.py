@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers.norm import MaskedBatchNorm
-from imlspike.layers.spike_linear import SpikeLinear
 
 BRANCHES = ("linear", "wide", "identity")
 WIDENING = 1.5
@@ -23,14 +22,12 @@ class RepLinear(nn.Module):
         in_features, out_features: channels.
         branches: which of the above; must hold ``linear`` or ``wide``.
         gain: what the scales of the branches' last batch norms start from.
-        binary: what comes in are zeros and ones, unchecked: maps of it are `SpikeLinear`.
 
     Forward:
-        x: (K, C_in) tokens without padding, or (B, N, C_in) with `mask`.
-        mask: (B, N), True = a real token.
+        x: (..., C_in), tokens without padding.
 
     Returns:
-        (K, C_out) or (B, N, C_out).
+        (..., C_out)
 
     Raises:
         ValueError: on an unknown branch, or none that maps to any number of channels.
@@ -47,7 +44,6 @@ class RepLinear(nn.Module):
         out_features: int,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        binary: bool = False,
     ):
         super().__init__()
         unknown = sorted(set(branches) - set(BRANCHES))
@@ -55,11 +51,11 @@ class RepLinear(nn.Module):
             raise ValueError(
                 f"branches must be of {BRANCHES} and hold 'linear' or 'wide', got {tuple(branches)}"
             )
-        self.in_features, self.out_features, self.binary = in_features, out_features, binary
+        self.in_features, self.out_features = in_features, out_features
         wide = round(WIDENING * in_features)
         # No biases: the batch norm that follows would take them out again.
-        self.linear = _normed(in_features, out_features, binary) if "linear" in branches else None
-        self.widen = _normed(in_features, wide, binary) if "wide" in branches else None
+        self.linear = _normed(in_features, out_features) if "linear" in branches else None
+        self.widen = _normed(in_features, wide) if "wide" in branches else None
         self.narrow = _normed(wide, out_features) if "wide" in branches else None
         keeps_width = "identity" in branches and in_features == out_features
         self.identity = MaskedBatchNorm(in_features) if keeps_width else None
@@ -69,15 +65,15 @@ class RepLinear(nn.Module):
         if self.identity is not None:
             nn.init.constant_(self.identity.weight, gain)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         parts = []
         if self.linear is not None:
-            parts.append(_apply(self.linear, x, mask))
+            parts.append(_apply(self.linear, x))
         if self.widen is not None:
-            parts.append(_apply(self.narrow, _apply(self.widen, x, mask), mask))
+            parts.append(_apply(self.narrow, _apply(self.widen, x)))
         if self.identity is not None:
-            parts.append(self.identity(x, mask))
+            parts.append(self.identity(x))
         return sum(parts[1:], parts[0])
 
     @torch.no_grad()
@@ -94,20 +90,19 @@ class RepLinear(nn.Module):
         if self.identity is not None:
             scale, shift = self.identity.affine_map()
             weight, bias = weight + scale.diag(), bias + shift
-        kind = SpikeLinear if self.binary else nn.Linear
-        linear = kind(self.in_features, self.out_features, device=like.device, dtype=like.dtype)
+        linear = nn.Linear(self.in_features, self.out_features, device=like.device, dtype=like.dtype)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         return linear.train(self.training)
 
 
-def _normed(in_features: int, out_features: int, binary: bool = False) -> nn.ModuleDict:
-    linear = (SpikeLinear if binary else nn.Linear)(in_features, out_features, bias=False)
+def _normed(in_features: int, out_features: int) -> nn.ModuleDict:
+    linear = nn.Linear(in_features, out_features, bias=False)
     return nn.ModuleDict({"weight": linear, "norm": MaskedBatchNorm(out_features)})
 
 
-def _apply(branch: nn.ModuleDict, x: Tensor, mask: Tensor | None) -> Tensor:
-    return branch["norm"](branch["weight"](x), mask)
+def _apply(branch: nn.ModuleDict, x: Tensor) -> Tensor:
+    return branch["norm"](branch["weight"](x))
 
 
 def _fold(branch: nn.ModuleDict) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,10 @@
 """RepSSA and the spiking feed-forward: the two branches of an IML-Spikeformer block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from imlspike.layers.decay import DecayAttention
-from imlspike.layers.integer import use_integers
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear
@@ -14,14 +13,23 @@ from imlspike.neurons import IMLS
 QK = ("key", "both", "none")
 
 
-def fire(neuron: IMLS, x: Tensor, layout: Layout) -> Tensor:
+def sees_utterance(neuron: nn.Module) -> bool:
+    """Whether a neuron's threshold is taken over all tokens of an utterance.
+
+    >>> sees_utterance(IMLS(threshold="layer")), sees_utterance(IMLS(threshold="token"))
+    (True, False)
+    """
+    return getattr(neuron, "over_utterance", False)
+
+
+def fire(neuron: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     """A neuron on packed tokens (K, C); thresholds taken over an utterance see its tokens as (B, N, C).
 
     >>> import torch
     >>> fire(IMLS(threshold="layer"), torch.ones(3, 2), Layout(torch.tensor([2, 1]), 2)).shape
     torch.Size([3, 2])
     """
-    if neuron.threshold in ("channel", "layer"):
+    if sees_utterance(neuron):
         return layout.pack(neuron(layout.unpack(x), layout.mask))
     return neuron(x)
 
@@ -41,9 +49,9 @@ class RepSSA(nn.Module):
         gamma: (H,) decay of each head; H divides C.
         qk: what fires in the product Q K^T: the ``key``, ``both``, or ``none`` (then W_q W_k^T may be merged
             into one map, and the spikes S take the place of the keys).
-        direction, mode: of `imlspike.layers.decay_attention`.
+        direction, mode, dropout: of `imlspike.layers.DecayAttention`.
         branches: of `RepLinear`.
-        neuron: arguments of `IMLS`.
+        neuron: makes a neuron that takes tokens (..., C); called for each.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
 
@@ -63,9 +71,10 @@ class RepSSA(nn.Module):
         qk: str = "key",
         direction: str | Sequence[str] = "both",
         mode: str = "auto",
+        dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        **neuron,
+        neuron: Callable[[], nn.Module] = IMLS,
     ):
         super().__init__()
         self.heads = len(gamma)
@@ -73,37 +82,53 @@ class RepSSA(nn.Module):
             raise ValueError(f"the number of heads must divide the channels, got {self.heads} and {channels}")
         if qk not in QK:
             raise ValueError(f"qk must be one of {', '.join(QK)}, got {qk!r}")
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         self.q = RepLinear(channels, channels, branches)
         self.k = RepLinear(channels, channels, branches)
         self.v = RepLinear(channels, channels, branches)
-        self.q_neuron = IMLS(**neuron) if qk == "both" else None
-        self.k_neuron = IMLS(**neuron) if qk in ("key", "both") else None
-        self.v_neuron = IMLS(**neuron)
-        self.attention = DecayAttention(gamma, direction, mode)
+        self.q_neuron = neuron() if qk == "both" else None
+        self.k_neuron = neuron() if qk in ("key", "both") else None
+        self.v_neuron = neuron()
+        self.attention = DecayAttention(gamma, direction, mode, dropout)
         # Heads that look far average much and come out small, and with keys and values of one sign the
         # channels of a head go up and down together; without this norm some heads drown out the others under
         # their common threshold.
-        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), IMLS(**neuron)
+        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), neuron()
         self.o = RepLinear(channels, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
+        mixed = self.attention(*self._qkv(x, layout), None if layout.mask is None else layout.lengths)
+        return self._merge(mixed, layout)
+
+    def step(self, x: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:
+        """The next token of R sequences, for the direction ``past``.
+
+        Args:
+            x: (R, C).
+            state, past: as `DecayAttention.step` takes them.
+
+        Returns:
+            (R, C) and the next state.
+        """
+        layout = Layout(None, 1, len(x))
+        mixed, state = self.attention.step(*self._qkv(x, layout), state, past)
+        return self._merge(mixed, layout), state
+
+    def _qkv(self, x: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+        """Queries, keys and values, each (B, H, N, C/H), zero at padding."""
         spikes = fire(self.neuron, self.norm(x), layout)
         q, k, v = self.q(spikes), self.k(spikes), fire(self.v_neuron, self.v(spikes), layout)
         if self.q_neuron is not None:
             q = fire(self.q_neuron, q, layout)
         if self.k_neuron is not None:
             k = fire(self.k_neuron, k, layout)
-        q, k, v = (self._split(layout.unpack(t)) for t in (q, k, v))
-        mixed = self.attention(q, k, v, None if layout.full else layout.lengths)
+        return tuple(self._split(layout.unpack(t)) for t in (q, k, v))
+
+    def _merge(self, mixed: Tensor, layout: Layout) -> Tensor:
+        """What the heads mixed, (B, H, N, C/H) -> (K, C)."""
         mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
         return self.o(fire(self.o_neuron, mixed, layout))
-
-    def use_integers(self) -> None:
-        """After folding: the linear maps become integer ones, see `imlspike.layers.integer`."""
-        use_integers(self.neuron, self, "q", "k", "v")
-        use_integers(self.o_neuron, self, "o")
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, H, N, C/H)"""
@@ -118,7 +143,7 @@ class SpikingFeedForward(nn.Module):
         hidden: width between the two maps.
         dropout: rate on the input of the second neuron.
         branches: of `RepLinear`.
-        neuron: arguments of `IMLS`.
+        neuron: makes a neuron that takes tokens (..., C); called for each.
 
     Forward: x (K, C) and its `Layout` -> (K, C).
 
@@ -134,20 +159,15 @@ class SpikingFeedForward(nn.Module):
         dropout: float = 0.0,
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
-        **neuron,
+        neuron: Callable[[], nn.Module] = IMLS,
     ):
         super().__init__()
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         self.expand = RepLinear(channels, hidden, branches)
-        self.dropout, self.hidden_neuron = nn.Dropout(dropout), IMLS(**neuron)
+        self.dropout, self.hidden_neuron = nn.Dropout(dropout), neuron()
         self.project = RepLinear(hidden, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
         hidden = self.dropout(self.expand(fire(self.neuron, self.norm(x), layout)))
         return self.project(fire(self.hidden_neuron, hidden, layout))
-
-    def use_integers(self) -> None:
-        """After folding: the linear maps become integer ones, see `imlspike.layers.integer`."""
-        use_integers(self.neuron, self, "expand")
-        use_integers(self.hidden_neuron, self, "project")

@@ -5,12 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from imlspike.layers.count_linear import fire_and_map
-from imlspike.layers.depthwise import depthwise
-from imlspike.layers.spike_linear import SpikeLinear
-from imlspike.layers.spiking_pointwise import spiking_pointwise, tiles_serve
+from imlspike.layers.depthwise import DepthwiseConv
 from imlspike.layers.temporal_shift import TemporalShift
-from imlspike.neurons import LIF
 
 SHORTCUTS = ("abs", "signed", "off")
 
@@ -70,18 +66,15 @@ class SpikingConvNeXtBlock(nn.Module):
             raise ValueError(
                 f"amplitude_shortcut must be one of {', '.join(SHORTCUTS)}, got {amplitude_shortcut!r}"
             )
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel must be an odd number of frames, got {kernel}")
         self.steps, self.amplitude_shortcut = steps, amplitude_shortcut
         self.temporal_shift = temporal_shift
-        self.dwconv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.dwconv = DepthwiseConv(dim, kernel)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.neuron1 = neuron() if neuron else nn.Identity()
-        linear = SpikeLinear if isinstance(self.neuron1, LIF) else nn.Linear
-        self.pwconv1 = linear(dim, intermediate_dim)
+        self.pwconv1 = nn.Linear(dim, intermediate_dim)
         self.act = nn.GELU()
         self.neuron2 = neuron() if neuron else nn.Identity()
-        self.pwconv2 = linear(intermediate_dim, dim)
+        self.pwconv2 = nn.Linear(intermediate_dim, dim)
         self.gamma = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,22 +82,13 @@ class SpikingConvNeXtBlock(nn.Module):
         read = x
         if self.temporal_shift is not None:
             read = self.temporal_shift(x.expand(self.steps, *x.shape[1:]))
-        z = self.norm(self._depthwise(read))
-        chain = (self.neuron1, self.pwconv1, self.act, self.neuron2, self.pwconv2)
-        if tiles_serve(z, self.steps, *chain):
-            neuron1, map1, _, neuron2, map2 = chain
-            options = (self.gamma, self.steps, self.amplitude_shortcut)
-            return spiking_pointwise(x, z, *options, neuron1, map1, neuron2, map2), read
-        out = fire_and_map(self.neuron1, self.pwconv1, z.expand(self.steps, *z.shape[1:]))
-        out = fire_and_map(self.neuron2, self.pwconv2, self.act(out))
+        # In the dtype of the norm, so that autocast rounds products only.
+        z = self.norm(self.dwconv(read).to(self.norm.weight.dtype))
+        out = self.pwconv1(self.neuron1(z.expand(self.steps, *z.shape[1:])))
+        out = self.pwconv2(self.neuron2(self.act(out)))
         if self.amplitude_shortcut != "off":
             out = out * (z.abs() if self.amplitude_shortcut == "abs" else z)
         return x + self.gamma * out, read
-
-    def _depthwise(self, x: Tensor) -> Tensor:
-        """(T, B, L, C) convolved over L; fp32 at least, so that autocast rounds products only."""
-        y = depthwise(x, self.dwconv)
-        return y if y.dtype in (torch.float32, torch.float64) else y.float()
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}, amplitude_shortcut={self.amplitude_shortcut}"

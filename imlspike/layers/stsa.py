@@ -7,11 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imlspike.layers.layout import Layout
-from imlspike.layers.norm_functions import watched
 from imlspike.layers.over_time import GAIN, blank, over_time
 from imlspike.layers.rep_linear import RepLinear
-from imlspike.layers.spike_linear import SpikeLinear
-from imlspike.neurons import LIF
 
 AXES = ("temporal", "sequential")
 
@@ -85,15 +82,16 @@ class STSA(nn.Module):
         if axis not in AXES:
             raise ValueError(f"axis must be one of {', '.join(AXES)}, got {axis!r}")
         self.axis, self.neuron = axis, neuron()
-        self.binary = isinstance(self.neuron, LIF)
-        self.qkv = RepLinear(channels, 3 * channels, ("linear",), GAIN, self.binary)
+        self.qkv = RepLinear(channels, 3 * channels, ("linear",), GAIN)
         self.qkv_neuron = neuron()
         self.gate_norm, self.gate_neuron = HeadNorm(channels, heads, GAIN), neuron()
-        self.out = (SpikeLinear if self.binary else nn.Linear)(channels, channels)
+        self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """See the class."""
-        q, k, v = self._qkv(self.neuron(x), layout).unbind(-2)
+        currents = over_time(self.qkv, self.neuron(x), layout).unflatten(-1, (3, -1))
+        # Thresholds that depend on the input are of the queries, of the keys and of the values.
+        q, k, v = self.qkv_neuron(currents).unbind(-2)
         gate = self.gate_neuron(self.gate_norm(self.mix(k, v, layout)).expand(len(x), *(-1,) * 3))
         return self.out(q * gate)
 
@@ -101,18 +99,9 @@ class STSA(nn.Module):
         """Mean of K V over the axis, which is left with length 1: (1, B, N, C) or (T, B, 1, C)."""
         if self.axis == "temporal":
             return (k * v).mean(0, keepdim=True)
+        if layout.mask is None:
+            return (k * v).mean(2, keepdim=True)
         return blank(k * v, layout).sum(2, keepdim=True) / layout.lengths[:, None, None].to(k.dtype)
-
-    def _qkv(self, spikes: Tensor, layout: Layout) -> Tensor:
-        """Spikes (T, B, N, 3, C) of queries, keys and values."""
-        folded = not isinstance(self.qkv, RepLinear)  # for inference: a plain linear map, without a mask
-        if folded or not self.binary or not self.training or watched(self.qkv, self.qkv_neuron):
-            currents = self.qkv(spikes) if folded else over_time(self.qkv, spikes, layout)
-            # Thresholds that depend on the input are of the queries, of the keys and of the values.
-            return self.qkv_neuron(currents.unflatten(-1, (3, -1)))
-        norm, currents = self.qkv.linear["norm"], self.qkv.linear["weight"](spikes)
-        spikes = norm.fire(self.qkv_neuron, currents, None if layout.full else layout.mask)
-        return spikes.unflatten(-1, (3, -1))
 
 
 class SoftmaxAttention(nn.Module):
@@ -149,7 +138,7 @@ class SoftmaxAttention(nn.Module):
         """See the class."""
         qkv = self.qkv(self.neuron(x)).unflatten(-1, (3, self.heads, -1)).flatten(0, 1)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        mask = None if layout.full else layout.mask.repeat(len(x), 1)[:, None, None]
+        mask = None if layout.mask is None else layout.mask.repeat(len(x), 1)[:, None, None]
         mixed = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2).unflatten(0, x.shape[:2]))
 

@@ -1,13 +1,16 @@
 """Spiking subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from imlspike.layers.integer import IntegerConv2d, use_integers
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear
+from imlspike.layers.rep_ssa import sees_utterance
 from imlspike.neurons import IMLS
 
 # (kernel, stride) of each convolution, in time and in frequency alike, as ESPnet has them under these names.
@@ -16,7 +19,8 @@ STAGES = {
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
-# In evaluation a recording of more frames than this is convolved in pieces of so many frames.
+# In evaluation a recording of more frames than this is worked off in pieces of so many frames: no more of
+# the wide input of the linear map exists at a time.
 PIECE = 8192
 
 
@@ -33,63 +37,21 @@ def conv_output(size, kernel: int, stride: int):
 class _Stage(nn.Module):
     """conv -> batch norm -> IMLS, on (B, L, F, C)."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: dict):
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: Callable[[], nn.Module]):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
         self.norm = MaskedBatchNorm(channels)
-        # Theta does not factor out of a convolution over time unless the frames under its kernel share it:
-        # the statistic is the utterance's.
-        self.neuron = IMLS(**{**neuron, "token_dim": 1, "channel_dims": (2, 3)})
+        self.neuron = neuron()
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        lengths = conv_output(lengths, self.kernel, self.stride)
-        in_sight = self.neuron._forward_hooks or self.neuron._forward_pre_hooks  # of a spike counter, say
-        if x.shape[1] > PIECE and not (torch.is_grad_enabled() or self.training or in_sight):
-            return self._in_pieces(x, lengths), lengths
-        x = self._convolve(x)
-        mask = Layout(lengths, x.shape[1]).mask
-        x = self.norm(x, mask) if self.norm is not None else x
-        return self.neuron(x, mask), lengths
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        if isinstance(self.conv, IntegerConv2d):
-            return self.conv(x)
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Layout]:
         # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
-        return self.conv(x.to(self.conv.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = self.conv(x.to(self.conv.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        layout = Layout(None if lengths is None else self.positions(lengths), x.shape[1], len(x))
+        return self.neuron(x if self.norm is None else self.norm(x, layout), layout.mask), layout
 
-    def _pieces(self, x: Tensor, frames: int):
-        """(rows, what reaches the neuron there), piece by piece."""
-        step = max(1, PIECE // self.stride)
-        for start in range(0, frames, step):
-            stop = min(start + step, frames)
-            piece = self._convolve(x[:, start * self.stride : (stop - 1) * self.stride + self.kernel])
-            yield slice(start, stop), piece if self.norm is None else self.norm(piece)
-
-    def _in_pieces(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """The same, piece by piece: no more than a piece of real-valued output exists beside the result."""
-        frames, result = conv_output(x.shape[1], self.kernel, self.stride), None
-        mask, neuron = Layout(lengths, frames).mask, self.neuron
-        if self.conv.in_channels == 1 and neuron.amplitude == "unit" and neuron.threshold != "channel":
-            # The first stage is the widest and its convolution costs least: done twice, so that only counts
-            # are kept, one byte each. A threshold over frames and channels needs each frame's mean only.
-            pieces = (piece.abs() for _, piece in self._pieces(x, frames))
-            means = [piece.mean(neuron.channel_dims, keepdim=True) for piece in pieces]
-            theta = neuron.theta(torch.cat(means, 1), mask)
-            counts = neuron.count_dtype or (torch.uint8 if neuron.levels < 256 else x.dtype)
-            for rows, piece in self._pieces(x, frames):
-                if result is None:
-                    result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:], dtype=counts)
-                result[:, rows] = neuron.fire(piece, theta)
-            return result
-        for rows, piece in self._pieces(x, frames):
-            if result is None:
-                result = piece.new_empty(piece.shape[0], frames, *piece.shape[2:])
-            result[:, rows] = piece
-        theta = neuron.theta(result, mask)
-        for rows in (slice(start, start + PIECE) for start in range(0, frames, PIECE)):
-            result[:, rows] = neuron.fire(result[:, rows], theta)
-        return result if neuron.count_dtype is None else result.to(neuron.count_dtype)
+    def positions(self, frames):
+        return conv_output(frames, self.kernel, self.stride)
 
     def fold(self) -> None:
         if self.norm is not None:
@@ -109,11 +71,11 @@ class SpikingSubsampling(nn.Module):
         input_layer: ``conv2d``, ``conv2d6`` or ``conv2d8``.
         channels: of the convolutions; None: as `output_size`, like ESPnet.
         branches: of the final `RepLinear`.
-        neuron: arguments of the `IMLS` neurons. A ``token`` threshold becomes ``layer`` here, one for the
-            utterance.
+        neuron: makes a neuron for feature maps (B, L, F, C), see `imlspike.neurons.Neuron.for_maps`; called
+            for each convolution.
 
     Forward:
-        x (B, L, F), lengths (B,) -> packed tokens (K, output_size) and their `Layout`.
+        x (B, L, F), lengths (B,) or None (no padding) -> packed tokens (K, output_size) and their `Layout`.
 
     Raises:
         ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one
@@ -131,14 +93,12 @@ class SpikingSubsampling(nn.Module):
         input_layer: str = "conv2d",
         channels: int | None = None,
         branches=("linear", "identity"),
-        **neuron,
+        neuron: Callable[[], nn.Module] = partial(IMLS.for_maps, 6),
     ):
         super().__init__()
         if input_layer not in STAGES:
             raise ValueError(f"input_layer must be one of {', '.join(STAGES)}, got {input_layer!r}")
         channels = output_size if channels is None else channels
-        if neuron.get("threshold", "token") == "token":
-            neuron = {**neuron, "threshold": "layer"}
         stages, features, incoming = [], input_size, 1
         for kernel, stride in STAGES[input_layer]:
             stages.append(_Stage(incoming, channels, kernel, stride, neuron))
@@ -148,19 +108,50 @@ class SpikingSubsampling(nn.Module):
         self.input_layer, self.stages = input_layer, nn.ModuleList(stages)
         self.linear = RepLinear(channels * features, output_size, [b for b in branches if b != "identity"])
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Layout]:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Layout]:
         """See the class."""
-        if int(self.output_lengths(lengths).min()) < 1:
-            short = int(self.output_lengths(lengths).argmin())
+        self._check(x, lengths)
+        x = x[..., None]
+        if self._works_in_pieces(x):
+            x = self._in_pieces(x)
+            lengths = None if lengths is None else self.output_lengths(lengths)
+            layout = Layout(lengths, x.shape[1], len(x))
+            return layout.pack(x), layout
+        for stage in self.stages:
+            x, layout = stage(x, lengths)
+            lengths = layout.lengths
+        return self.linear(layout.pack(x.flatten(2))), layout
+
+    def _check(self, x: Tensor, lengths: Tensor | None) -> None:
+        if torch.compiler.is_compiling():
+            return
+        shortest, row = (x.shape[1], 0) if lengths is None else (int(lengths.min()), int(lengths.argmin()))
+        if shortest < self.least_frames():
             raise ValueError(
-                f"utterance {short} of the batch has {int(lengths[short])} frames, too few for one token of "
+                f"utterance {row} of the batch has {shortest} frames, too few for one token of "
                 f"{self.input_layer} (at least {self.least_frames()}); leave it out or pad it with silence"
             )
-        x = x[..., None]
-        for stage in self.stages:
-            x, lengths = stage(x, lengths)
-        layout = Layout(lengths, x.shape[1])
-        return self.linear(layout.pack(x.flatten(2))), layout
+
+    def _works_in_pieces(self, x: Tensor) -> bool:
+        """In evaluation, unless a threshold needs the whole utterance."""
+        if x.shape[1] <= PIECE or self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        return not any(sees_utterance(stage.neuron) for stage in self.stages)
+
+    def _in_pieces(self, x: Tensor) -> Tensor:
+        """(B, L, F, 1) -> (B, N, C): each stage keeps what its next window sees again, nothing else."""
+        kept, tokens = [None] * len(self.stages), []
+        for piece in x.split(PIECE, 1):
+            for n, stage in enumerate(self.stages):
+                piece = piece if kept[n] is None else torch.cat((kept[n], piece), 1)
+                rows = stage.positions(piece.shape[1])
+                kept[n] = piece[:, rows * stage.stride :]
+                if not rows:
+                    break
+                piece, _ = stage(piece, None)
+            else:
+                tokens.append(self.linear(piece.flatten(2)))
+        return torch.cat(tokens, 1)
 
     def output_lengths(self, lengths):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""
@@ -179,9 +170,3 @@ class SpikingSubsampling(nn.Module):
         """Folds each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""
         for stage in self.stages:
             stage.fold()
-
-    def use_integers(self) -> None:
-        """After folding: the maps that spikes feed become integer ones, see `imlspike.layers.integer`."""
-        for before, after in zip(self.stages, self.stages[1:], strict=False):
-            use_integers(before.neuron, after, "conv")
-        use_integers(self.stages[-1].neuron, self, "linear")

@@ -2,10 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-
-from imlspike.neurons import kernels
-from imlspike.neurons.library import loops_serve
 
 
 class TemporalShift(nn.Module):
@@ -45,35 +41,11 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        alpha = self.alpha
-        if loops_serve(x):
-            return _Shift.apply(x, self.quarter, alpha)
-        q, y = self.quarter, x.clone()
-        y[:-1, ..., :q] += alpha * x[1:, ..., :q]
-        y[..., q:-q] += alpha * x[..., q:-q]
-        y[1:, ..., -q:] += alpha * x[:-1, ..., -q:]
-        return y
+        ahead, same, behind = x.split((self.quarter, x.shape[-1] - 2 * self.quarter, self.quarter), -1)
+        zeros = torch.zeros_like(ahead[:1])
+        ahead, behind = torch.cat((ahead[1:], zeros)), torch.cat((zeros, behind[:-1]))
+        return x + self.alpha * torch.cat((ahead, same, behind), -1)
 
     def extra_repr(self) -> str:
         learnable = isinstance(self.alpha, nn.Parameter)
         return f"alpha={self.alpha.item() if learnable else self.alpha:g}, learnable={learnable}"
-
-
-class _Shift(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, quarter: int, alpha: Tensor | float) -> Tensor:
-        ctx.quarter, ctx.alpha = quarter, float(alpha)
-        x = x.contiguous()
-        ctx.save_for_backward(x if isinstance(alpha, Tensor) else None)
-        return kernels.temporal_shift(x, quarter, ctx.alpha, 1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor):
-        (x,), grad = ctx.saved_tensors, grad.contiguous()
-        grad_alpha = None
-        if ctx.needs_input_grad[2]:
-            q = ctx.quarter
-            parts = grad[:-1, ..., :q] * x[1:, ..., :q], grad[1:, ..., -q:] * x[:-1, ..., -q:]
-            grad_alpha = sum(part.sum() for part in (*parts, grad[..., q:-q] * x[..., q:-q]))
-        return kernels.temporal_shift(grad, ctx.quarter, ctx.alpha, -1), None, grad_alpha

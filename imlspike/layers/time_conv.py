@@ -1,5 +1,8 @@
 """A depthwise convolution over time that is driven by spikes."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -22,23 +25,32 @@ class SpikingTimeConv(nn.Module):
         kernel: tokens under the kernel, odd.
         causal: the kernel sees the token and those before it; otherwise as many on either side.
         gain: what the scale of the last batch norm starts from.
-        neuron: arguments of `IMLS`, but for the amplitude, which is ``unit``.
+        neuron: makes a neuron that takes tokens (..., C) and whose spikes are worth 1.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C). Beyond an utterance's ends there are no
     spikes.
 
     Raises:
-        ValueError: if `kernel` is even or below 1.
+        ValueError: if `kernel` is even or below 1, or the neuron's spikes are worth a threshold.
 
     >>> SpikingTimeConv(8, kernel=3)(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
     torch.Size([8, 8])
     """
 
-    def __init__(self, channels: int, kernel: int = 15, causal: bool = False, gain: float = 1.0, **neuron):
+    def __init__(
+        self,
+        channels: int,
+        kernel: int = 15,
+        causal: bool = False,
+        gain: float = 1.0,
+        neuron: Callable[[], nn.Module] = partial(IMLS, amplitude="unit"),
+    ):
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be an odd number of tokens, got {kernel}")
-        self.norm, self.neuron = MaskedBatchNorm(channels), IMLS(**{**neuron, "amplitude": "unit"})
+        self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
+        if not getattr(self.neuron, "unit", True):
+            raise ValueError("a convolution over time needs spikes worth 1: thresholds don't pass through its sum")
         self.conv = nn.Conv1d(channels, channels, kernel, groups=channels, bias=False)
         self.out_norm = MaskedBatchNorm(channels)
         nn.init.constant_(self.out_norm.weight, gain)

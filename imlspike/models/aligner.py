@@ -60,12 +60,13 @@ class Aligner(nn.Module):
     ) -> Tensor:
         """See the class."""
         tokens = _encode(self.text, text, text_layout)
-        frames = _encode(self.mel, self.norm(mel, None if mel_layout.full else mel_layout.mask), mel_layout)
+        frames = _encode(self.mel, self.norm(mel, mel_layout), mel_layout)
         squares = frames.square().sum(-1, keepdim=True) + tokens.square().sum(-1)[:, None]
         logits = -self.temperature * (squares - 2 * frames @ tokens.transpose(1, 2))
         if log_prior is not None:
             logits = logits.log_softmax(-1) + log_prior
-        logits = logits.masked_fill(~text_layout.mask[:, None], float("-inf"))
+        if text_layout.mask is not None:
+            logits = logits.masked_fill(~text_layout.mask[:, None], float("-inf"))
         return logits.log_softmax(-1)
 
 

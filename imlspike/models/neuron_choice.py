@@ -1,34 +1,37 @@
 """Which neurons a network is built with: one argument that turns a spiking network into its ANN twin."""
 
+from typing import Any
+
 from torch import nn
 
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
-from imlspike.neurons import IMLS, LIF, PLIF
+from imlspike.neurons import NEURONS, Neuron, RateCoded
 
-NEURON_KINDS = ("lif", "plif", "imls", "none")
-_CLASSES = {"lif": LIF, "plif": PLIF, "imls": IMLS}
-_NOT_OFFERED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the layers the others
+_PLACED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the layers the others
 
 
 class NeuronChoice:
     """Makes the neurons of a network, or what stands in their place in its ANN twin.
 
-    ``lif`` and ``plif`` fire 0 or 1 at each of T = `steps` time steps. ``imls`` fires a whole number from 0
-    to `steps` in one pass, so the time axis of its tensors has length 1. ``none`` is an ANN: nothing in front
-    of a map, an activation function behind one.
+    Any registered neuron may be named (`imlspike.neurons.register`). A stateful one (``lif``, ``plif``) fires at
+    each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time axis of
+    its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN of the field's
+    usual form: nothing in front of a map, an activation function behind one.
 
     Args:
-        kind: one of `NEURON_KINDS`.
+        kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
         steps: T.
-        conf: further arguments of `LIF`, `PLIF` or `IMLS`. Unless told otherwise LIF and PLIF detach their
-            reset, and IMLS sends whole numbers (``amplitude="unit"``). Thresholds of IMLS over an utterance
-            (``channel``, ``layer``) are not offered: padding would have to be known to every neuron.
+        conf: further arguments of the neuron.
+        defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them.
+        one_pass: the network has no time axis: a stateful neuron becomes a `RateCoded`.
+        over_utterance: the network gives neurons whole utterances with their mask; otherwise thresholds that need
+            this are refused.
 
     Attributes:
-        time: length of the time axis: T, or 1 for ``imls`` and ``none``.
+        time: length of the time axis: T, or 1.
+        stepwise: whether there is a time axis, of T steps.
         spiking: False for ``none``.
-        levels: the neurons send whole numbers from 0 to so many: 1 for ``lif`` and ``plif``, `steps` for
-            ``imls`` if its amplitude is ``unit``; 0: other numbers.
+        levels: the neurons send whole numbers from 0 to so many; 0: other numbers.
 
     Raises:
         ValueError: an unknown kind or argument (the nearest right one is named), or steps below 1.
@@ -38,27 +41,54 @@ class NeuronChoice:
     (1, 4, Tanh())
     """
 
-    def __init__(self, kind: str = "lif", steps: int = 4, conf: dict | None = None):
-        check_choice("neuron", kind, NEURON_KINDS)
+    def __init__(
+        self,
+        kind: str = "lif",
+        steps: int = 4,
+        conf: dict[str, Any] | None = None,
+        defaults: dict[str, Any] | None = None,
+        one_pass: bool = False,
+        over_utterance: bool = False,
+    ):
+        check_choice("neuron", kind, [*NEURONS, "none"])
         if steps < 1 or steps != int(steps):
             raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
-        self.kind, self.steps, self.conf = kind, int(steps), dict(conf or {})
-        self.spiking, stepwise = kind != "none", kind in ("lif", "plif")
-        self.time = self.steps if stepwise else 1
-        whole = kind == "imls" and self.conf.get("amplitude", "unit") == "unit" and self.steps < 128
-        self.levels = 1 if stepwise else self.steps if whole else 0
-        known = constructor_keys(_CLASSES[kind]) - _NOT_OFFERED if self.spiking else set()
+        self.kind, self.steps, self.one_pass, self.spiking = kind, int(steps), one_pass, kind != "none"
+        self.stepwise, self.levels, self.conf = False, 0, dict(conf or {})
+        if not self.spiking:
+            self._refuse_unknown(set())
+        else:
+            known = constructor_keys(NEURONS[kind])
+            if known is not None:
+                self._refuse_unknown(known - _PLACED)
+            ours = (defaults or {}).items()
+            self.conf = {key: value for key, value in ours if known is None or key in known} | self.conf
+            example = self()
+            if example.over_utterance and not over_utterance:
+                raise ValueError(
+                    f"neuron_conf of {kind}: a threshold over the utterance isn't offered here, as padding would "
+                    "have to be known to every neuron; choose a threshold of one token, or a fixed one"
+                )
+            self.stepwise = example.stateful
+            self.levels = (example.levels or 0) if example.unit else 0
+        self.time = self.steps if self.stepwise else 1
+
+    def _refuse_unknown(self, known: set[str]) -> None:
         for key in self.conf:
             if key not in known:
-                raise ValueError(f"neuron_conf of {kind}: {unknown_key(key, known)}")
-        if kind == "imls":
-            threshold = self.conf.get("threshold", "token")
-            check_choice("neuron_conf: threshold", threshold, ("token", "fixed", "learned"))
+                raise ValueError(f"neuron_conf of {self.kind}: {unknown_key(key, known)}")
 
-    def __call__(self, analog: nn.Module | None = None) -> nn.Module:
-        """A new neuron; in an ANN `analog` instead, or nothing (`torch.nn.Identity`)."""
-        if self.kind == "none":
+    def __call__(self, analog: nn.Module | None = None, **wanted) -> nn.Module:
+        """A new neuron, `wanted` arguments set where it has them; for ``none`` `analog`, or nothing (Identity)."""
+        if not self.spiking:
             return nn.Identity() if analog is None else analog
-        if self.kind == "imls":
-            return IMLS(**{"levels": self.steps, "amplitude": "unit", **self.conf})
-        return _CLASSES[self.kind](**{"detach_reset": True, **self.conf})
+        known = constructor_keys(NEURONS[self.kind]) or set()
+        wanted = {key: value for key, value in wanted.items() if key in known}
+        return self._in_one_pass(NEURONS[self.kind].for_steps(self.steps, **{**self.conf, **wanted}))
+
+    def for_maps(self) -> nn.Module:
+        """A new neuron for feature maps (B, L, F, C) whose frames a convolution sums."""
+        return self._in_one_pass(NEURONS[self.kind].for_maps(self.steps, **self.conf))
+
+    def _in_one_pass(self, neuron: Neuron) -> Neuron:
+        return RateCoded(neuron, self.steps) if self.one_pass and neuron.stateful else neuron

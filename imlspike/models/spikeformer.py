@@ -1,6 +1,8 @@
 """IML-Spikeformer: the spiking Transformer encoder (Song et al., arXiv 2507.07396)."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,9 @@ from imlspike.layers import (
     SpikingTimeConv,
     fold_rep_linears,
     hierarchical_decay,
-    integer_supported,
     synchronise_norms,
 )
+from imlspike.models.neuron_choice import NeuronChoice
 
 
 class SpikeformerBlock(nn.Module):
@@ -85,7 +87,11 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
-        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
+        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what flows
+            on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
+        neuron_conf: its further arguments.
+        levels: T, the most spikes of a neuron.
+        threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
             The paper's threshold follows the input (``token``); the default is the one that was better in
             three of three seeds here (README of egs/msu_ru_nsh/asr1): fixed, what ``token`` gives for unit
             normal input.
@@ -108,11 +114,12 @@ class IMLSpikeformerEncoder(nn.Module):
             `MaskedBatchNorm`.
 
     Forward:
-        xs (B, L, F) floating point, lengths (B,) frames; further positional arguments of ESPnet are the
-        wrapper's matter.
+        xs (B, L, F) floating point, lengths (B,) frames or None (no padding); further positional arguments
+        of ESPnet are the wrapper's matter.
 
     Returns:
-        ys (B, N, C), zero at padding; lengths (B,) in tokens; None (ESPnet's states).
+        ys (B, N, C), zero at padding; lengths (B,) in tokens, or None if there were none; None (ESPnet's
+        states).
 
     Raises:
         ValueError: on an argument outside its choices, or an utterance too short for one token.
@@ -135,6 +142,8 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: str = "conv2d",
         input_channels: int | None = None,
         positions: str = "none",
+        neuron: str = "imls",
+        neuron_conf: dict[str, Any] | None = None,
         levels: int = 6,
         threshold: str = "fixed",
         kappa: float = 0.45,
@@ -156,24 +165,27 @@ class IMLSpikeformerEncoder(nn.Module):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
             raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
-        neuron = dict(levels=levels, threshold=threshold, kappa=kappa, value=threshold_value)
-        neuron |= dict(detach=detach_threshold, amplitude=amplitude)
+        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
+        own |= dict(detach=detach_threshold, amplitude=amplitude)
+        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        neurons = NeuronChoice(neuron, levels, conf, one_pass=True, over_utterance=True)
         self._output_size, self.positions = output_size, positions
         self.embed = SpikingSubsampling(
-            input_size, output_size, input_layer, input_channels, branches=rep_branches, **neuron
+            input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps
         )
         self.dropout = nn.Dropout(positional_dropout_rate)
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
-        rep = dict(branches=rep_branches, gain=residual_gain)
+        rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep, **neuron)
-            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep, **neuron)
+            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep)
+            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep)
             conv = None
             if conv_kernel:
-                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, **neuron)
+                whole = partial(neurons, amplitude="unit")
+                conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, whole)
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
         synchronise_norms(self, sync_norms)
@@ -186,7 +198,7 @@ class IMLSpikeformerEncoder(nn.Module):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""
         return self.embed.output_lengths(lengths)
 
-    def forward(self, xs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, None]:
+    def forward(self, xs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None, None]:
         """See the class."""
         x, layout = self.embed(xs, lengths)
         if self.positions == "sinusoidal":
@@ -197,27 +209,15 @@ class IMLSpikeformerEncoder(nn.Module):
             x = block(x, layout)
         return layout.unpack(self.after_norm(x)), layout.lengths, None
 
-    def reparameterize(self, integer: bool = False) -> "IMLSpikeformerEncoder":
+    def reparameterize(self) -> "IMLSpikeformerEncoder":
         """Folds branches and batch norms into the linear maps and convolutions they belong to, in place.
 
         The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the
         encoder.
-
-        Args:
-            integer: where a CPU multiplies bytes in hardware, the maps that spikes feed take their weights
-                rounded to sixteen bits and work on whole numbers, which is faster
-                (`imlspike.layers.IntegerLinear`); on another machine, or with spikes worth theta, nothing is
-                rounded. For inference on a CPU only.
         """
         self.eval()
         self.embed.fold()
         for block in self.blocks:
             if block.conv is not None:
                 block.conv.fold()
-        fold_rep_linears(self)
-        if integer and integer_supported():
-            self.embed.use_integers()
-            for block in self.blocks:
-                block.attention.use_integers()
-                block.feed_forward.use_integers()
-        return self
+        return fold_rep_linears(self)

@@ -1,7 +1,7 @@
 """A spiking Transformer decoder for IML-Spikeformer, so that the whole recogniser spikes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,8 @@ from imlspike.layers import (
     synchronise_norms,
 )
 from imlspike.layers.cross_attention import SpikingCrossAttention
-from imlspike.layers.decay_step import RecurrentDecayAttention
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
-from imlspike.neurons import IMLS
 
 
 class Memory(NamedTuple):
@@ -65,16 +64,15 @@ class SpikeformerDecoderBlock(nn.Module):
     """x + RepSSA(x) on the past, x + cross-attention(x, memory), x + FFN(x).
 
     Args:
-        self_attn: a `RepSSA` whose attention is a `RecurrentDecayAttention`.
+        self_attn: a `RepSSA` of the direction ``past``.
         src_attn: a `SpikingCrossAttention`.
         feed_forward: a `SpikingFeedForward`.
         dropout: rate on the output of each branch.
 
     Forward:
         x: (K, C) packed tokens.
-        layout: which of them self-attention sees as one sequence.
+        layout: which of them are one sequence.
         kept, mask: of the memory, as `SpikingCrossAttention` takes them.
-        about: which of them are about the same utterance; None: `layout`.
 
     Returns:
         (K, C)
@@ -97,18 +95,37 @@ class SpikeformerDecoderBlock(nn.Module):
         self.self_attn, self.src_attn, self.feed_forward = self_attn, src_attn, feed_forward
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        x: Tensor,
-        layout: Layout,
-        kept: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        about: Layout | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """See the class."""
         x = x + self.dropout(self.self_attn(x, layout))
-        x = x + self.dropout(self.src_attn(x, about or layout, kept, mask))
-        return x + self.dropout(self.feed_forward(x, layout))
+        return self._heard(x, layout, kept, mask)
+
+    def step(
+        self,
+        x: Tensor,
+        state: Tensor,
+        past: int,
+        about: Layout,
+        kept: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The next token of R sequences.
+
+        Args:
+            x: (R, C).
+            state, past: of self-attention, as `DecayAttention.step` takes them.
+            about: which of the rows are about the same utterance of the memory.
+            kept, mask: of the memory.
+
+        Returns:
+            (R, C) and the next state.
+        """
+        seen, state = self.self_attn.step(x, state, past)
+        return self._heard(x + self.dropout(seen), about, kept, mask), state
+
+    def _heard(self, x, about, kept, mask):
+        x = x + self.dropout(self.src_attn(x, about, kept, mask))
+        return x + self.dropout(self.feed_forward(x, about))
 
 
 class IMLSpikeformerDecoder(nn.Module):
@@ -137,7 +154,8 @@ class IMLSpikeformerDecoder(nn.Module):
         input_layer: ``embed``.
         cross_attention: ``softmax`` or ``linear``, see `SpikingCrossAttention`.
         positions: ``sinusoidal``, added to the tokens, or ``none``.
-        levels, threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
+        neuron, neuron_conf, levels: as of `IMLSpikeformerEncoder`.
+        threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
             The threshold is one of ``token``, ``fixed``, ``learned``: one over the utterance would know
             tokens to come.
         qk: which of query and key fire in self-attention: ``key``, ``both`` or ``none``. With ``both`` the
@@ -150,7 +168,7 @@ class IMLSpikeformerDecoder(nn.Module):
 
     Forward:
         hs_pad (B, M, C) encoder output and its lengths hlens (B,); tokens ys_in_pad (B, N) int64 with <sos>
-        in front and ys_in_lens (B,). What padding holds has no effect.
+        in front and ys_in_lens (B,). Lengths may be None: no padding. What padding holds has no effect.
 
     Returns:
         logits (B, N, V), zero at padding; ys_in_lens.
@@ -180,6 +198,8 @@ class IMLSpikeformerDecoder(nn.Module):
         input_layer: str = "embed",
         cross_attention: str = "softmax",
         positions: str = "sinusoidal",
+        neuron: str = "imls",
+        neuron_conf: dict[str, Any] | None = None,
         levels: int = 6,
         threshold: str = "token",
         kappa: float = 0.45,
@@ -207,17 +227,19 @@ class IMLSpikeformerDecoder(nn.Module):
                 "one over the whole utterance would know tokens to come"
             )
         channels, self.positions = encoder_output_size, positions
-        neuron = dict(levels=levels, threshold=threshold, kappa=kappa, value=threshold_value)
-        neuron |= dict(detach=detach_threshold, amplitude=amplitude)
-        rep = dict(branches=rep_branches, gain=residual_gain)
+        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
+        own |= dict(detach=detach_threshold, amplitude=amplitude)
+        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        neurons = NeuronChoice(neuron, levels, conf, one_pass=True)
+        rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.embed = nn.Embedding(vocab_size, channels)
         self.dropout = nn.Dropout(positional_dropout_rate)
-        self.memory_neuron = IMLS(**neuron)
+        self.memory_neuron = neurons()
         self.blocks = nn.ModuleList()
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            self_attn = RepSSA(channels, gamma, qk, "past", attention_mode, **rep, **neuron)
-            self_attn.attention = RecurrentDecayAttention(gamma, attention_mode, self_attention_dropout_rate)
+            attention = ("past", attention_mode, self_attention_dropout_rate)
+            self_attn = RepSSA(channels, gamma, qk, *attention, **rep)
             src_attn = SpikingCrossAttention(
                 channels,
                 attention_heads,
@@ -225,19 +247,18 @@ class IMLSpikeformerDecoder(nn.Module):
                 qk == "both",
                 src_attention_dropout_rate,
                 **rep,
-                **neuron,
             )
-            feed_forward = SpikingFeedForward(channels, linear_units, dropout_rate, **rep, **neuron)
+            feed_forward = SpikingFeedForward(channels, linear_units, dropout_rate, **rep)
             self.blocks.append(SpikeformerDecoderBlock(self_attn, src_attn, feed_forward, dropout_rate))
-        self.after_norm, self.output_neuron = MaskedBatchNorm(channels), IMLS(**neuron)
+        self.after_norm, self.output_neuron = MaskedBatchNorm(channels), neurons()
         self.output_layer = nn.Linear(channels, vocab_size)
         synchronise_norms(self, sync_norms)
 
     def forward(
-        self, hs_pad: Tensor, hlens: Tensor, ys_in_pad: Tensor, ys_in_lens: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, hs_pad: Tensor, hlens: Tensor | None, ys_in_pad: Tensor, ys_in_lens: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """See the class."""
-        layout = Layout(ys_in_lens, ys_in_pad.shape[1])
+        layout = Layout(ys_in_lens, ys_in_pad.shape[1], len(ys_in_pad))
         memory = self.remember(hs_pad, hlens)
         position = torch.arange(layout.tokens, device=ys_in_pad.device).expand(layout.batch, -1)
         x = self._tokens(layout.pack(ys_in_pad), layout.pack(position))
@@ -245,12 +266,13 @@ class IMLSpikeformerDecoder(nn.Module):
             x = block(x, layout, kept, memory.mask)
         return layout.unpack(self._logits(x)), ys_in_lens
 
-    def remember(self, hs_pad: Tensor, hlens: Tensor) -> Memory:
+    def remember(self, hs_pad: Tensor, hlens: Tensor | None) -> Memory:
         """All that decoding needs of encoder outputs (U, M, C) of hlens (U,) tokens."""
-        layout = Layout(hlens.to(hs_pad.device), hs_pad.shape[1])
+        hlens = None if hlens is None else hlens.to(hs_pad.device)
+        layout = Layout(hlens, hs_pad.shape[1], len(hs_pad))
         spikes = self.memory_neuron(layout.pack(hs_pad))
         kept = tuple(block.src_attn.remember(spikes, layout) for block in self.blocks)
-        return Memory(kept, None if layout.full else layout.mask, layout.tokens)
+        return Memory(kept, layout.mask, layout.tokens)
 
     def _tokens(self, tokens, positions):
         """(K,) tokens and their positions -> (K, C)"""
@@ -299,14 +321,12 @@ class IMLSpikeformerDecoder(nn.Module):
         order = utterance.argsort(stable=True)
         counts = utterance.bincount(minlength=memory.utterances)
         about = Layout(counts, int(counts.max()))
-        alone = Layout(torch.ones_like(order), 1)
-        sums = self._sums_of([states[row] for row in order.tolist()], xs)
+        sums = list(self._sums_of([states[row] for row in order.tolist()], xs).unbind(1))
         for past in range(*done, ys.shape[1]):
             x = self._tokens(ys[order, past], torch.full_like(order, past))
             for layer, (block, kept) in enumerate(zip(self.blocks, memory.kept, strict=True)):
-                with block.self_attn.attention.carrying(sums[:, layer], past):
-                    x = block(x, alone, kept, memory.mask, about)
-        back = order.argsort()
+                x, sums[layer] = block.step(x, sums[layer], past, about, kept, memory.mask)
+        back, sums = order.argsort(), torch.stack(sums, 1)
         rows = zip(back.tolist(), utterance.tolist(), strict=True)
         # Copies: a finished hypothesis that is kept must not keep the whole batch.
         after = [DecoderState(sums[row].clone(), ys.shape[1], memory, u) for row, u in rows]

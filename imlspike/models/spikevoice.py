@@ -13,7 +13,13 @@ from imlspike.layers.token_conv import fold_normed_convs
 from imlspike.models.aligner import Aligner
 from imlspike.models.length_regulator import regulate
 from imlspike.models.neuron_choice import NeuronChoice
-from imlspike.models.spikevoice_blocks import ATTENTION_OF, ATTENTIONS, PostNet, SpikeVoiceStack, read_out
+from imlspike.models.spikevoice_blocks import (
+    ATTENTIONS,
+    PostNet,
+    SpikeVoiceStack,
+    default_attention,
+    read_out,
+)
 from imlspike.models.variance_adaptor import Controls, VarianceAdaptor
 
 
@@ -59,11 +65,12 @@ class SpikeVoice(nn.Module):
         hidden_dim, kernel: width and tokens of a block's convolution.
         steps: T.
         neuron: ``lif`` (SpikeVoice), ``plif``; ``imls``: one pass in which a neuron spikes up to T times at
-            once; ``none``: the ANN twin.
-        neuron_conf: see `NeuronChoice`.
+            once; any other that is registered; ``none``: the ANN twin.
+        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset, and
+            IMLS sends whole numbers (``amplitude="unit"``).
         attention: ``stsa``; ``sequential``: without temporal mixing, the paper's ablation; ``ann``: softmax.
-            None: ``ann`` for the ANN twin, ``sequential`` for ``imls``, which has no time axis to mix (there
-            ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
+            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to mix
+            (there ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
         speakers: how many; None: one voice, no embedding.
         predictor_kernel: tokens under a predictor's convolution.
         bins, pitch_range, energy_range: of `VarianceAdaptor`'s embeddings.
@@ -117,8 +124,9 @@ class SpikeVoice(nn.Module):
         arguments = {key: value for key, value in locals().items() if key in constructor_keys(SpikeVoice)}
         super().__init__()
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
-        neurons = NeuronChoice(neuron, steps, neuron_conf)
-        attention = attention or ATTENTION_OF[neuron]
+        defaults = {"detach_reset": True, "amplitude": "unit"}
+        neurons = NeuronChoice(neuron, steps, neuron_conf, defaults)
+        attention = self.config["attention"] = attention or default_attention(neuron)
         check_choice("attention", attention, ATTENTIONS)
         if not neurons.spiking and attention != "ann":
             raise ValueError(f"attention {attention} mixes spikes; with neuron='none' it must be 'ann'")
@@ -140,7 +148,7 @@ class SpikeVoice(nn.Module):
     def forward(
         self,
         text: Tensor,
-        text_lengths: Tensor,
+        text_lengths: Tensor | None = None,
         mel: Tensor | None = None,
         mel_lengths: Tensor | None = None,
         durations: Tensor | None = None,
@@ -155,9 +163,9 @@ class SpikeVoice(nn.Module):
 
         Args:
             text: (B, N) int64 symbols.
-            text_lengths: (B,) symbols in each.
+            text_lengths: (B,) symbols in each; None: no padding.
             mel: (B, L, M) log-mel to align with; the decoder does not see it.
-            mel_lengths: (B,) frames in each, which `durations` must add up to.
+            mel_lengths: (B,) frames in each, which `durations` must add up to; None: no padding.
             durations: (B, N) whole frames of each symbol; None: predicted.
             pitch, energy: (B, N) normalised, see `VarianceAdaptor`; None: predicted.
             speaker: (B,) int64, for a model with speakers.
@@ -171,7 +179,7 @@ class SpikeVoice(nn.Module):
         """
         text, layout = self._checked(text, text_lengths)
         if durations is not None:
-            durations = durations * layout.mask
+            durations = durations if layout.mask is None else durations * layout.mask
             _check_durations(durations, mel_lengths)
         if alignment is None and mel is not None and self.aligner is not None:
             alignment = self.align(text, text_lengths, mel, mel_lengths, log_prior)
@@ -182,14 +190,15 @@ class SpikeVoice(nn.Module):
         x = self.decoder(x, frames)
         spectrum = blank(self.mel(read_out(self.mel_neuron(x))), frames)
         post = spectrum if self.postnet is None else spectrum + self.postnet(spectrum, frames)
-        return SpikeVoiceOutput(spectrum, post, frames.lengths, alignment=alignment, **found)
+        lengths = found["durations"].sum(1)
+        return SpikeVoiceOutput(spectrum, post, lengths, alignment=alignment, **found)
 
     def align(
         self,
         text: Tensor,
-        text_lengths: Tensor,
+        text_lengths: Tensor | None,
         mel: Tensor,
-        mel_lengths: Tensor,
+        mel_lengths: Tensor | None,
         log_prior: Tensor | None = None,
     ) -> Tensor:
         """Soft alignment of a batch, (B, L, N) log shares of tokens in frames; arguments as in `forward`.
@@ -200,7 +209,8 @@ class SpikeVoice(nn.Module):
         if self.aligner is None:
             raise ValueError("this model has no aligner: give durations, or build it with aligner=True")
         text, layout = self._checked(text, text_lengths)
-        return self.aligner(self.embedding(text), mel, layout, Layout(mel_lengths, mel.shape[1]), log_prior)
+        frames = Layout(mel_lengths, mel.shape[1], len(mel))
+        return self.aligner(self.embedding(text), mel, layout, frames, log_prior)
 
     @torch.no_grad()
     def synthesize(
@@ -228,13 +238,12 @@ class SpikeVoice(nn.Module):
             ValueError: a factor that isn't positive, a symbol beyond the vocabulary, a wrong speaker.
         """
         controls = Controls(speed, pitch, energy)
-        lengths = torch.tensor([len(text)], device=text.device)
         speakers = None if speaker is None else torch.tensor([speaker], device=text.device)
         training = self.training
         self.eval()
         try:
             durations = None if durations is None else durations[None]
-            spoken = self(text[None], lengths, durations=durations, speaker=speakers, controls=controls)
+            spoken = self(text[None], durations=durations, speaker=speakers, controls=controls)
         finally:
             self.train(training)
         return spoken.mel_post[0]
@@ -259,12 +268,15 @@ class SpikeVoice(nn.Module):
         """
         return construct(cls, config, source)
 
-    def _checked(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Layout]:
-        """Symbols that the model knows, zero at padding, and their layout."""
-        if int(lengths.min()) < 1:
-            raise ValueError(f"utterance {int(lengths.argmin())} of the batch has no symbols")
-        layout = Layout(lengths, text.shape[1])
-        text = text * layout.mask
+    def _checked(self, text: Tensor, lengths: Tensor | None) -> tuple[Tensor, Layout]:
+        """Symbols that the model knows, zero at padding, and their layout; a compiler doesn't check them."""
+        layout = Layout(lengths, text.shape[1], len(text))
+        text = text if layout.mask is None else text * layout.mask
+        if torch.compiler.is_compiling():
+            return text, layout
+        shortest, row = (text.shape[1], 0) if lengths is None else (int(lengths.min()), int(lengths.argmin()))
+        if shortest < 1:
+            raise ValueError(f"utterance {row} of the batch has no symbols")
         wrong = (text < 0) | (text >= self.embedding.num_embeddings)
         if wrong.any():
             row, place = wrong.nonzero()[0].tolist()
@@ -285,13 +297,15 @@ class SpikeVoice(nn.Module):
             )
         if self.speakers is None:
             return 0.0
-        if int(speaker.min()) < 0 or int(speaker.max()) >= self.speakers.num_embeddings:
-            known = self.speakers.num_embeddings
+        known = self.speakers.num_embeddings
+        if not torch.compiler.is_compiling() and not bool(((speaker >= 0) & (speaker < known)).all()):
             raise ValueError(f"speakers are numbered 0 to {known - 1}, got {speaker.tolist()}")
         return blank(self.speakers(speaker)[:, None].expand(-1, layout.tokens, -1), layout)[None]
 
 
 def _check_durations(durations: Tensor, mel_lengths: Tensor | None) -> None:
+    if torch.compiler.is_compiling():
+        return
     frames = durations.sum(1)
     for row in range(len(durations)):
         if int(durations[row].min()) < 0 or not int(frames[row]):

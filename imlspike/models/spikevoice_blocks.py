@@ -6,13 +6,23 @@ from torch import Tensor, nn
 from imlspike.layers import Layout, MaskedBatchNorm
 from imlspike.layers.over_time import GAIN, StepDropout, blank, over_time
 from imlspike.layers.stsa import STSA, SoftmaxAttention
-from imlspike.layers.token_conv import NormedConv, TokenConv, conv_and_fire
+from imlspike.layers.token_conv import NormedConv, TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikeformer import sinusoids
+from imlspike.neurons import NEURONS
 
 ATTENTIONS = ("stsa", "sequential", "ann")
-# What a voice of such neurons has unless told otherwise. One pass has no time axis to mix.
-ATTENTION_OF = {"lif": "stsa", "plif": "stsa", "imls": "sequential", "none": "ann"}
+
+
+def default_attention(neuron: str) -> str:
+    """What a voice of such neurons has unless told otherwise; one pass has no time axis to mix.
+
+    >>> [default_attention(neuron) for neuron in ("lif", "imls", "none")]
+    ['stsa', 'sequential', 'ann']
+    """
+    if neuron == "none":
+        return "ann"
+    return "stsa" if NEURONS[neuron].stateful else "sequential"
 
 
 class SpikeVoiceBlock(nn.Module):
@@ -59,12 +69,12 @@ class SpikeVoiceBlock(nn.Module):
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in mixers)
         self.neuron = neurons()
         self.expand = (
-            NormedConv(channels, hidden, kernel, GAIN, neurons.levels)
+            NormedConv(channels, hidden, kernel, GAIN)
             if neurons.spiking
             else TokenConv(channels, hidden, kernel)
         )
         self.hidden_neuron = neurons(nn.ReLU())
-        self.project = TokenConv(hidden, channels, levels=neurons.levels)
+        self.project = TokenConv(hidden, channels)
         self.last_norm, self.dropout = layer_norm(channels, neurons), StepDropout(dropout)
         # Counts up to T are T times what binary spikes are: without this, gradients double with each branch.
         for last in [mix.out for mix in mixers] + [self.project]:
@@ -74,7 +84,7 @@ class SpikeVoiceBlock(nn.Module):
         """See the class."""
         for mix, norm in zip(self.mixers, self.norms, strict=True):
             x = blank(norm(x + self.dropout(mix(x, layout))), layout)
-        hidden = conv_and_fire(self.expand, self.hidden_neuron, self.neuron(x), layout)
+        hidden = self.hidden_neuron(self.expand(self.neuron(x), layout))
         return blank(self.last_norm(x + self.dropout(self.project(hidden))), layout)
 
 
@@ -108,8 +118,7 @@ class SpikeVoiceStack(nn.Module):
         neurons: NeuronChoice,
     ):
         super().__init__()
-        stepwise = neurons.kind in ("lif", "plif")
-        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if stepwise else None
+        self.time = nn.Parameter(torch.zeros(neurons.time, channels)) if neurons.stepwise else None
         arguments = (channels, heads, hidden, kernel, attention, dropout, neurons)
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
 
@@ -160,32 +169,25 @@ class PostNet(nn.Module):
         widths = [n_mels] + [channels] * (layers - 1) + [n_mels]
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.time, self.last_dropout = neurons.time, nn.Dropout(dropout)
-        self.dropout = StepDropout(dropout, scaled=False)
+        self.dropout = StepDropout(dropout)
         self.norm = MaskedBatchNorm(n_mels)
         gain = GAIN if neurons.spiking else 1.0
         nn.init.constant_(self.norm.weight, gain)
         first = [neurons()]
         self.neurons = nn.ModuleList(first + [neurons(nn.Tanh()) for _ in pairs[1:]])
         # The last convolution sees means over T, and nothing fires on what it gives.
-        gains = [(gain, neurons.levels)] * (layers - 1) + [(1.0, 0)]
+        gains = [gain] * (layers - 1) + [1.0]
         self.convs = nn.ModuleList(
-            NormedConv(*pair, kernel, *gain) for pair, gain in zip(pairs, gains, strict=True)
+            NormedConv(*pair, kernel, gain) for pair, gain in zip(pairs, gains, strict=True)
         )
 
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
         """See the class."""
         x = blank(over_time(self.norm, mel[None], layout), layout)
-        spikes, factor = self.neurons[0](x.expand(self.time, *(-1,) * 3)), 1.0
-        dropping = self.training and self.dropout.p > 0
+        spikes = self.neurons[0](x.expand(self.time, *(-1,) * 3))
         for neuron, conv in zip(self.neurons[1:], self.convs, strict=False):
-            if dropping:
-                spikes = self.dropout(neuron(blank(conv(spikes, layout, factor), layout)))
-                factor = 1 / (1 - self.dropout.p)
-            elif isinstance(conv, NormedConv) and conv.norm.training:
-                spikes = conv_and_fire(conv, neuron, spikes, layout)  # such a norm is zero at padding
-            else:
-                spikes = neuron(blank(conv(spikes, layout), layout))
-        residual = self.convs[-1](factor * read_out(spikes)[None], layout)[0]
+            spikes = self.dropout(neuron(blank(conv(spikes, layout), layout)))
+        residual = self.convs[-1](read_out(spikes)[None], layout)[0]
         return blank(self.last_dropout(residual), layout)
 
 

@@ -13,7 +13,7 @@ from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, construct, constructor_keys
 from imlspike.layers.spiking_convnext import SHORTCUTS, SpikingConvNeXtBlock
 from imlspike.layers.temporal_shift import TemporalShift
-from imlspike.models.neuron_choice import NEURON_KINDS, NeuronChoice
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.vocoder_parts import KERNEL, ISTFTHead, LogMelFeatures, SpikingVocosBackbone
 
 SHIFTS = ("off", "fixed", "learnable")
@@ -51,7 +51,8 @@ class SpikingVocos(nn.Module):
         dim, intermediate_dim: channels of the blocks and inside them.
         num_layers: blocks.
         neuron: ``plif``, ``lif``: T passes of each block on binary spikes. ``imls``: one pass, in which a
-            neuron spikes up to `steps` times at once. ``none``: Vocos; the arguments below play no part.
+            neuron spikes up to `steps` times at once; any other that is registered. ``none``: Vocos; the
+            arguments below play no part.
         steps: T.
         neuron_conf: further arguments of `imlspike.neurons.PLIF`, `LIF` or `IMLS`; thresholds of IMLS over a
             whole recording (``channel``, ``layer``) are not offered.
@@ -224,11 +225,11 @@ def _check(config: dict[str, Any]) -> None:
             f"0 <= f_min < f_max <= half the sampling rate ({rate / 2:g}) must hold; they are "
             f"{config['f_min']:g} and {top:g}"
         )
-    check_choice("neuron", config["neuron"], NEURON_KINDS)
     check_choice("temporal_shift", config["temporal_shift"], SHIFTS)
     check_choice("amplitude_shortcut", config["amplitude_shortcut"], SHORTCUTS)
-    if config["neuron"] == "imls" and config["temporal_shift"] != "off":
-        raise ValueError("temporal_shift must be off with the neuron imls: one pass has no steps to shift")
+    neurons = _neurons(config)
+    if neurons.spiking and not neurons.stepwise and config["temporal_shift"] != "off":
+        raise ValueError(f"temporal_shift must be off with {neurons.kind}: one pass has no steps to shift")
     decay = config["readout_decay"]
     if decay is not None and not 0 < decay <= 1:
         raise ValueError(f"readout_decay must be above 0 and at most 1, or None for the mean, not {decay}")
@@ -236,6 +237,6 @@ def _check(config: dict[str, Any]) -> None:
 
 def _neurons(config: dict[str, Any]) -> NeuronChoice:
     """Makes the neurons. As in the paper's code the reset has a gradient; IMLS sends theta times counts."""
+    defaults = {"amplitude": "theta", "detach_reset": False}
     kind = config["neuron"]
-    ours = {"amplitude": "theta"} if kind == "imls" else {"detach_reset": False}
-    return NeuronChoice(kind, config["steps"], {} if kind == "none" else ours | config["neuron_conf"])
+    return NeuronChoice(kind, config["steps"], {} if kind == "none" else config["neuron_conf"], defaults)

@@ -36,8 +36,7 @@ class VariancePredictor(nn.Module):
     def __init__(self, channels: int, kernel: int, dropout: float, neurons: NeuronChoice):
         super().__init__()
         self.neurons = nn.ModuleList([neurons(), neurons(nn.ReLU()), neurons(nn.ReLU())])
-        conv = (channels, channels, kernel, True, neurons.levels)
-        self.convs = nn.ModuleList(TokenConv(*conv) for _ in range(2))
+        self.convs = nn.ModuleList(TokenConv(channels, channels, kernel) for _ in range(2))
         self.norms = nn.ModuleList(layer_norm(channels, neurons) for _ in range(2))
         self.dropout, self.last_dropout = StepDropout(dropout, scaled=False), nn.Dropout(dropout)
         self.out = nn.Linear(channels, 1)
@@ -190,4 +189,4 @@ class VarianceAdaptor(nn.Module):
         [[5, 1, 0]]
         """
         frames = (log_durations.detach().expm1() / speed).round().clamp(min=1).long()
-        return frames * layout.mask
+        return frames if layout.mask is None else frames * layout.mask

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from imlspike.layers.full_precision import FullPrecisionBuffers
 from imlspike.layers.log_mel import LogMel
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 
@@ -88,8 +89,8 @@ class SpikingVocosBackbone(Backbone):
 
     def forward(self, features: Tensor, keep_hidden: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See the class."""
-        embedded = self.embed(features).transpose(1, 2)
-        x = self.norm(embedded if embedded.dtype == torch.float64 else embedded.float())[None]
+        embedded = self.embed(features.to(self.embed.weight.dtype)).transpose(1, 2)
+        x = self.norm(embedded.to(self.norm.weight.dtype))[None]  # of autocast fp32 again
         hidden = []
         for n, block in enumerate(self.blocks):
             x, read = block(x)
@@ -109,11 +110,11 @@ class SpikingVocosBackbone(Backbone):
         return first
 
 
-class ISTFTHead(FourierHead):
+class ISTFTHead(FullPrecisionBuffers, FourierHead):
     """A linear map to log magnitudes and phases, and the inverse short-time Fourier transform of these.
 
-    Magnitudes are capped at 100, as in Vocos. The head runs in fp32 under autocast: a phase in bf16 would be
-    off by hundredths of a radian.
+    Magnitudes are capped at 100, as in Vocos. The head runs in fp32 under autocast, and all behind the map in
+    fp32 at least: a phase in bf16 would be off by hundredths of a radian.
 
     Args:
         dim: C.
@@ -145,10 +146,22 @@ class ISTFTHead(FourierHead):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         with torch.autocast(x.device.type, enabled=False):
-            out = self.out(x.to(self.out.weight.dtype)).transpose(1, 2)
-            log_magnitude, phase = out.chunk(2, dim=1)
+            out = self.out(x.to(self.out.weight.dtype))
+            log_magnitude, phase = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, -1)
             # Capped before the exponential: its gradient is then finite whatever the map gives.
             log_magnitude = log_magnitude.clamp(max=LARGEST_LOG_MAGNITUDE)
-            spectrum = torch.polar(log_magnitude.exp(), phase.contiguous())
-            audio = torch.istft(spectrum, self.n_fft, self.hop_length, window=self.window, center=True)
-        return audio, log_magnitude, phase
+            audio = self._audio(torch.polar(log_magnitude.exp(), phase.contiguous()))
+        return audio, log_magnitude.transpose(1, 2), phase.transpose(1, 2)
+
+    def _audio(self, spectrum: Tensor) -> Tensor:
+        """`torch.istft` of (B, L, F), without its look at the data, which no exporter gets past."""
+        frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
+        squares = self.window.square().expand_as(frames[:1])
+        margin = self.n_fft // 2
+        audio, weight = (self._overlap_add(each)[:, margin:-margin] for each in (frames, squares))
+        return audio / weight
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """(B, L, n_fft) -> (B, n_fft + (L - 1) hop_length)"""
+        samples = self.n_fft + (frames.shape[1] - 1) * self.hop_length
+        return torch.ops.aten.unfold_backward(frames, (len(frames), samples), 1, self.n_fft, self.hop_length)

@@ -20,6 +20,8 @@ class Neuron(nn.Module):
         levels: most spikes that an element fires at once; 1: binary; None: no spikes (an ANN's activation).
         stateful: it carries a potential over T time steps: its input is (T, ...), and each call starts at rest.
             Otherwise it takes any shape in one pass.
+        unit: a spike is worth 1: what flows on is the counts themselves. Otherwise it is counts times what
+            `encode` says a spike is worth.
         over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with the
             mask, not packed tokens.
 
@@ -33,6 +35,7 @@ class Neuron(nn.Module):
 
     levels: int | None = 1
     stateful: bool = False
+    unit: bool = True
     over_utterance: bool = False
 
     @property
@@ -52,7 +55,7 @@ class Neuron(nn.Module):
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Spike counts (whole numbers in x's shape and dtype) and what a spike is worth; forward = product."""
         with torch.no_grad():
-            return self(x, mask), x.new_ones(())
+            return self.forward(x, mask), x.new_ones(())  # without hooks, which may be what asks
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
         """Additions and multiplications of the neurons themselves for what `encode` gave, as a chip does them.

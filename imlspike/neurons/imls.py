@@ -88,13 +88,13 @@ class IMLS(Neuron):
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
         self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
-        self.over_utterance = threshold in ("channel", "layer")
+        self.unit, self.over_utterance = amplitude == "unit", threshold in ("channel", "layer")
         if threshold == "learned":
             self.log_value = nn.Parameter(torch.tensor(float(value)).log())
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """theta s, or s for the amplitude ``unit``, in the shape and dtype of `x`; `mask` as in `theta`."""
-        return ops.imls(x, self.theta(x, mask), self.levels, self.amplitude == "theta")[0]
+        return ops.imls(x, self.theta(x, mask), self.levels, not self.unit)[0]
 
     def theta(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The threshold of each element of `x`, in a shape that broadcasts against it.

@@ -3,18 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from imlspike.neurons import IMLS, LIF
+from imlspike.neurons import Neuron
 
 
 class FiringRates:
     """Context manager that measures how often each neuron layer of a network fires.
 
-    The rate is the mean number of spikes of a neuron over the most that it could fire: the time steps T of a
-    LIF or PLIF, the levels of an IMLS.
+    The rate is the mean number of spikes of a neuron over the most that it could fire: its levels, in each of the
+    time steps of a stateful one.
 
     Args:
         network: any module; its layers are named by their place in it.
 
+    >>> from imlspike.neurons import LIF
     >>> network = nn.Sequential(nn.Linear(4, 3), LIF())
     >>> with FiringRates(network) as firing:
     ...     _ = network(torch.full((2, 5, 4), 100.0))
@@ -25,7 +26,9 @@ class FiringRates:
 
     def __init__(self, network: nn.Module):
         self._layers = [
-            (n, module) for n, module in network.named_modules() if isinstance(module, IMLS | LIF)
+            (name, module)
+            for name, module in network.named_modules()
+            if isinstance(module, Neuron) and module.levels is not None
         ]
         self._device = next(network.parameters()).device
         self._spikes = {name: [] for name, _ in self._layers}
@@ -57,9 +60,8 @@ class FiringRates:
     def _hook(self, name: str):
         @torch.no_grad()
         def count(neuron, args, kwargs, output):
-            imls = isinstance(neuron, IMLS)
-            fired = neuron.encode(*args, **kwargs)[0] if imls else output
+            fired = output if neuron.unit else neuron.encode(*args, **kwargs)[0]
             self._spikes[name].append(fired.sum(dtype=torch.float64))
-            self._possible[name] += fired.numel() * (neuron.levels if imls else 1)
+            self._possible[name] += fired.numel() * neuron.levels
 
         return count

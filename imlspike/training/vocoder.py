@@ -15,6 +15,7 @@ from imlspike.losses import (
     hinge_generator,
 )
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spiking_vocos import SpikingVocos
 from imlspike.training.config import LossConfig, VocoderConfig
 from imlspike.training.firing import FiringRates
@@ -211,7 +212,7 @@ def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossCon
         student_dim=own["dim"],
         teacher_dim=teacher["dim"],
         num_layers=own["num_layers"],
-        steps=1 if own["neuron"] in ("none", "imls") else own["steps"],
+        steps=NeuronChoice(own["neuron"], own["steps"]).time,
         feature_weight=weights.feature_weight,
         output_weight=weights.output_weight,
         phase_weight=weights.phase_weight,

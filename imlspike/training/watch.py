@@ -55,7 +55,7 @@ class Watch(Callback):
             self.sums[name] = self.sums[name] + outputs[name] if name in self.sums else outputs[name]
         self.steps += 1
         if module.step % module.config.trainer.log_every == 0:
-            self._tell(module)
+            self._tell(trainer, module)
 
     @rank_zero_only
     def _open(self, module: LightningModule) -> None:
@@ -64,14 +64,15 @@ class Watch(Callback):
         self.board = SummaryWriter(self.exp_dir / "tensorboard", purge_step=module.step + 1)
         _cut(self.exp_dir / "log.csv", module.step)
 
-    def _tell(self, module: LightningModule) -> None:
+    def _tell(self, trainer: Trainer, module: LightningModule) -> None:
         means = {name: float(total) / self.steps for name, total in self.sums.items()}
         per_step = (time.monotonic() - self.mark) / self.steps
         self._start_anew()
-        if not math.isfinite(means["generator"]):
+        # Asked of all processes, so that all end: one alone would leave the others waiting for it.
+        if not trainer.strategy.reduce_boolean_decision(math.isfinite(means["generator"]), all=True):
             raise FloatingPointError(
-                f"the generator's loss is {means['generator']} near step {module.step}; the last "
-                "checkpoint is older and still good. Train with a smaller optimizer.lr or optimizer.clip_norm"
+                f"the generator's loss is not finite near step {module.step}; the last checkpoint is older "
+                "and still good. Train with a smaller optimizer.lr or optimizer.clip_norm"
             )
         self._write(module, means, per_step)
 

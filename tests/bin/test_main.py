@@ -1,5 +1,7 @@
 """The command line `imlspike` and its verb `info`."""
 
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -44,6 +46,46 @@ def test_every_verb_explains_itself(verb, capsys):
         main.main([verb, "--help"])
     assert ended.value.code == 0
     assert "usage:" in capsys.readouterr().out
+
+
+WARNING_VERB = """
+import logging, subprocess, sys, types, warnings
+from imlspike.bin import main
+
+def verb(argv):
+    warnings.warn("from python", FutureWarning)
+    logging.warning("from the root log")
+    logging.getLogger("library").warning("from a log")
+    subprocess.run([sys.executable, "-c", "import warnings; warnings.warn('from a child')"])
+    logging.getLogger("imlspike.data").warning("our own")
+
+main.import_module = lambda name: types.SimpleNamespace(main=verb)
+sys.argv = ["imlspike", "info"]
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_only_our_own_warnings_reach_the_user_unless_asked_for(shown):
+    done = subprocess.run(
+        [sys.executable, "-c", WARNING_VERB], env=os.environ | {"IMLSPIKE_WARNINGS": str(int(shown))},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "our own" in done.stderr
+    told = [source in done.stderr for source in ("from python", "the root log", "from a log", "from a child")]
+    assert told == [shown] * 4, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["transcribe", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    program = (
+        "import atexit, sys; from imlspike.bin.main import main\n"
+        "atexit.register(lambda: print({'torch', 'numpy', 'espnet2'} & set(sys.modules), file=sys.stderr))\n"
+        f"main({arguments})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "usage:" in done.stdout
+    assert done.stderr == "set()\n"
 
 
 def test_info_tells_versions_and_what_is_missing(monkeypatch, capsys):

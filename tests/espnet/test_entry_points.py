@@ -30,6 +30,11 @@ def test_imlspike_imports_without_espnet():
     finish(python("-c", code))
 
 
+def test_importing_espnet_prints_nothing():
+    """A verb's results stand alone on stdout."""
+    assert finish(python("-W", "ignore", "-c", "from imlspike.espnet import register; register()")) == ""
+
+
 def test_beam_search_through_the_stand_in_on_half_of_the_keys(tiny_data, tiny_experiment, tmp_path):
     """ESPnet's scripts call `python3 -m espnet2.bin.asr_inference`; the stand-in gives them our encoder."""
     half = sorted(TEXTS)[::2]

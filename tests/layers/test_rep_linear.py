@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import nn
 
-from imlspike.layers import RepLinear, fold_rep_linears
+from imlspike.layers import Layout, RepLinear, fold_rep_linears
+from imlspike.layers.over_time import over_time
 from imlspike.layers.rep_linear import BRANCHES
 
 SETS = [s for n in (1, 2, 3) for s in combinations(BRANCHES, n) if s != ("identity",)]
 
 
 def train_a_little(layer, steps=4):
-    """A few steps on shifted, padded data: no weight, statistic or affine parameter stays as it was."""
+    """A few steps on shifted data: no weight, statistic or affine parameter stays as it was."""
     optimiser = torch.optim.SGD(layer.parameters(), lr=0.3)
     like = next(layer.parameters())
-    mask = torch.arange(9) < torch.tensor([[9], [6], [2]])
     for _ in range(steps):
         x = (2 * torch.randn(3, 9, layer.in_features) + 1).to(like.dtype)
         target = torch.randn(3, 9, layer.out_features).to(like.dtype)
         optimiser.zero_grad()
-        (layer(x, mask) - target)[mask].square().mean().backward()
+        (layer(x) - target).square().mean().backward()
         optimiser.step()
 
 
@@ -48,13 +48,14 @@ def test_folded_is_unfolded(branches, out_features, dtype, tolerance):
 
 @pytest.mark.parametrize("branches", SETS, ids="+".join)
 def test_padding_has_no_effect(branches):
-    """Padded tokens with a mask, packed tokens without: the same output, statistics and gradients."""
+    """Tokens of a padded batch, packed and unpacked: output, statistics and gradients are the utterances'."""
     layer = RepLinear(4, 4, branches).double()
     other = copy.deepcopy(layer)
-    mask = torch.arange(7) < torch.tensor([[7], [3]])
+    layout = Layout(torch.tensor([7, 3]), 7)
+    mask = layout.mask
     x = torch.randn(2, 7, 4, dtype=torch.float64)
     x[~mask] = 1e3
-    padded, packed = layer(x, mask)[mask], other(x[mask])
+    padded, packed = over_time(layer, x[None], layout)[0, mask], other(x[mask])
     torch.testing.assert_close(padded, packed)
     weights = torch.randn_like(packed)
     (padded * weights).sum().backward()

@@ -5,6 +5,7 @@ import torch
 
 from imlspike.analysis.spikes import SpikeRecorder
 from imlspike.layers import Layout
+from imlspike.layers.over_time import blank
 from imlspike.layers.stsa import STSA, HeadNorm, SoftmaxAttention
 from imlspike.neurons import IMLS, LIF
 
@@ -29,7 +30,7 @@ def inputs(lengths, channels=8, steps=4, padding=2, dtype=torch.float64):
     x = 2 * torch.randn(len(lengths), max(lengths) + padding, channels, dtype=dtype)
     x = x + 0.5 * torch.randn(steps, *x.shape, dtype=dtype)
     layout = Layout(torch.tensor(lengths), x.shape[2])
-    return x * layout.mask[..., None], layout
+    return blank(x, layout), layout
 
 
 def by_loops(attention, x, lengths):

@@ -105,16 +105,25 @@ def test_training_never_works_in_pieces(monkeypatch):
 
 
 @torch.no_grad()
-def test_a_watched_neuron_is_seen_whole(monkeypatch):
-    """A counter of spikes or energy hooks into the neurons, which work in pieces would pass by."""
-    layer, seen = evaluated(16, 5), []
-    monkeypatch.setattr(subsampling, "PIECE", 8)
+@pytest.mark.parametrize("threshold", ["fixed", "layer"])
+def test_who_watches_a_neuron_sees_each_spike_once(monkeypatch, threshold):
+    """A counter of spikes or energy, be the recording worked off whole or in pieces."""
+    layer, seen = evaluated(16, 5, "conv2d8", threshold=threshold), {}
     x, lengths = torch.randn(1, 90, 16, dtype=torch.float64), torch.tensor([90])
-    want = layer(x, lengths)[0]
-    for stage in layer.stages:
-        stage.neuron.register_forward_hook(lambda neuron, args, output: seen.append(output.shape[1]))
-    torch.testing.assert_close(layer(x, lengths)[0], want, rtol=1e-10, atol=1e-10)
-    assert seen == [conv_output(90, 3, 2), layer.output_lengths(90)]
+    for n, stage in enumerate(layer.stages):
+        stage.neuron.register_forward_hook(
+            lambda neuron, args, output, n=n: seen.setdefault(n, []).append(output)
+        )
+    found, calls = [], []
+    for piece in (90, 20):
+        monkeypatch.setattr(subsampling, "PIECE", piece)
+        seen.clear()
+        layer(x, lengths)
+        found.append([torch.cat(seen[n], 1) for n in range(3)])
+        calls.append(len(seen[0]))
+    assert calls == [1, 5 if threshold == "fixed" else 1]
+    for whole, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(pieces, whole)
 
 
 @settings(max_examples=30)

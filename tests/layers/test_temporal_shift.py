@@ -45,32 +45,6 @@ def test_steps_that_are_copies_of_one_are_taken_as_they_are():
     torch.testing.assert_close(shift(x.expand(4, 3, 8)), equations(x.repeat(4, 1, 1), 0.5))
 
 
-@settings(max_examples=40)
-@given(
-    seed=st.integers(0, 99),
-    shape=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 4), st.integers(4, 70)),
-    alpha=st.sampled_from([0.0, 0.5, -0.3]),
-    learnable=st.booleans(),
-    alike=st.booleans(),
-)
-def test_the_compiled_loop_is_torch_s_operations(seed, shape, alpha, learnable, alike):
-    """In fp32, where the loop serves: values and gradients; also of copies of one step."""
-    torch.manual_seed(seed)
-    shift, results = TemporalShift(shape[-1], alpha, learnable), []
-    x = torch.randn(1 if alike else shape[0], *shape[1:], requires_grad=True)
-    weights = torch.randn(shape)
-    for loops in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            if not loops:
-                patch.setattr("imlspike.neurons.library.library", lambda: None)
-            y = shift(x.expand(shape))
-            results.append((y, *torch.autograd.grad((y * weights).sum(), [x, *shift.parameters()])))
-    assert torch.equal(results[0][0], results[1][0])
-    for got, wanted in zip(*results, strict=True):
-        assert got.shape == wanted.shape
-        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-4)
-
-
 @pytest.mark.parametrize("learnable", [True, False])
 def test_gradients_are_those_of_the_equations(learnable):
     shift = TemporalShift(5, 0.7, learnable).double()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from imlspike.layers import Layout, spike_products_supported
-from imlspike.layers.token_conv import NormedConv, TokenConv, _from_windows, fold_normed_convs, windows
+from imlspike.layers import Layout
+from imlspike.layers.token_conv import NormedConv, TokenConv, fold_normed_convs
 
 
 @settings(max_examples=25)
@@ -45,42 +45,3 @@ def test_its_norm_is_of_real_tokens_at_all_steps_and_folds():
 def test_an_even_kernel_has_no_middle(kernel):
     with pytest.raises(ValueError, match=f"must be odd, got {kernel}"):
         TokenConv(3, 4, kernel)
-
-
-def test_windows_and_their_way_back_are_transposed_maps():
-    """<windows(x), g> = <x, from_windows(g)>, also of sequences shorter than the kernel."""
-    for tokens, kernel in ((7, 5), (2, 5), (1, 9), (4, 1)):
-        x = torch.randn(2, 3, tokens, 4, dtype=torch.float64)
-        grad = torch.randn(2, 3, tokens, 4 * kernel, dtype=torch.float64)
-        back = _from_windows(grad, kernel)
-        assert back.shape == x.shape
-        torch.testing.assert_close((windows(x, kernel) * grad).sum(), (x * back).sum())
-
-
-@pytest.mark.skipif(not spike_products_supported(), reason="this CPU has no AMX")
-@pytest.mark.parametrize(("kernel", "levels"), [(1, 1), (5, 1), (5, 4), (1, 127)])
-def test_products_of_spikes_are_the_convolution(kernel, levels):
-    """Values and gradients to the rounding that `SpikeLinear` tells of."""
-    torch.manual_seed(0)
-    conv, exact = TokenConv(48, 32, kernel, levels=levels), TokenConv(48, 32, kernel).double()
-    exact.load_state_dict(conv.state_dict())
-    spikes = (torch.rand(4, 2, 20, 48) < 0.2) * torch.randint(1, levels + 1, (4, 2, 20, 48)).float()
-    grad = torch.randn(4, 2, 20, 32)
-    results = []
-    for model, dtype in ((conv, torch.float32), (exact, torch.float64)):
-        x = spikes.to(dtype).requires_grad_()
-        y = model(x)
-        results.append([y, *torch.autograd.grad(y, [x, *model.parameters()], grad.to(dtype))])
-    for got, wanted in zip(*results, strict=True):
-        assert got.dtype == torch.float32 and got.shape == wanted.shape
-        assert 0 < (got - wanted).norm() < 2e-4 * wanted.norm()
-
-
-@pytest.mark.parametrize("levels", [1, 4])
-@pytest.mark.parametrize("shape", [(1, 1, 51), (2, 1, 51), (1, 3, 40)])
-def test_whole_numbers_of_one_sequence_or_several_are_convolved_as_any_numbers(levels, shape):
-    """Of one sequence at one step the windows are a view that lies over itself."""
-    torch.manual_seed(0)
-    conv, counts = TokenConv(16, 24, 3, levels=levels), torch.randint(0, levels + 1, (*shape, 16)).float()
-    plain = functional.conv1d(counts.flatten(0, 1).transpose(1, 2), conv.weight, conv.bias, padding=1)
-    torch.testing.assert_close(conv(counts).flatten(0, 1), plain.transpose(1, 2), atol=1e-3, rtol=1e-3)

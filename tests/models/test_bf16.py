@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imlspike.layers import DecayAttention, MaskedBatchNorm, hierarchical_decay
+from imlspike.layers import DecayAttention, Layout, MaskedBatchNorm, hierarchical_decay
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.neurons import IMLS
 from tests.models.small import batch, small_encoder
@@ -20,10 +20,10 @@ def test_batch_norm_of_bf16_is_that_of_the_same_numbers_in_fp32(training):
     """Statistics of many large numbers would be lost in bf16; the output isn't rounded either."""
     norms = [MaskedBatchNorm(4).train(training) for _ in range(2)]
     x = (100 + torch.randn(3, 400, 4)).bfloat16()
-    mask = torch.arange(400) < torch.tensor([400, 10, 77])[:, None]
+    layout = Layout(torch.tensor([400, 10, 77]), 400)
     with autocast():
-        got = norms[0](x, mask)
-    want = norms[1](x.float(), mask)
+        got = norms[0](x, layout)
+    want = norms[1](x.float(), layout)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, want, rtol=0, atol=0)
     for one, other in zip(norms[0].buffers(), norms[1].buffers(), strict=True):

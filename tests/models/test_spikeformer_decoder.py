@@ -59,11 +59,12 @@ def test_training_does_not_see_padding(seed, variant):
     weights = torch.randn_like(logits)
     (logits * weights).sum().backward()
     (more[:, : ys.shape[1]] * weights).sum().backward()
-    torch.testing.assert_close(more_hs.grad[:, : hs.shape[1]], hs.grad, rtol=1e-6, atol=1e-8)
+    # Linear attention may divide by all but nothing: what cancels leaves the rounding of the largest.
+    largest = max(parameter.grad.abs().max().item() for parameter in one.parameters())
+    tolerance = dict(rtol=1e-6, atol=1e-8 * max(1.0, largest))
+    torch.testing.assert_close(more_hs.grad[:, : hs.shape[1]], hs.grad, **tolerance)
     for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(
-            a.grad, b.grad, rtol=1e-6, atol=1e-8, msg=lambda m, name=name: f"{name}: {m}"
-        )
+        torch.testing.assert_close(a.grad, b.grad, **tolerance, msg=lambda m, name=name: f"{name}: {m}")
     for a, b in zip(one.buffers(), other.buffers(), strict=True):
         torch.testing.assert_close(a, b, **CLOSE)
 

@@ -1,6 +1,7 @@
 """Two processes on the CPU train what one would train with batches twice as large."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -39,3 +40,26 @@ def test_two_processes_are_one_with_the_double_batch(repository, tmp_path):
     assert mel == pytest.approx(alone.best_mel, rel=1e-3)
     text = (tmp_path / "exp/train.log").read_text()
     assert "2 x 2 pieces" in text and text.count("step 4/6") == 1
+
+
+def test_a_loss_that_is_nan_in_one_process_ends_all(repository, tmp_path):
+    """Both processes are started here, as by a cluster: nothing kills one that waits for the other."""
+    write_tones(tmp_path / "data")
+    options = [str(tmp_path), "--neuron=none", "--devices=2", "--nan-on-rank=1"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.tiny", *options],
+            cwd=repository, env=os.environ | place | {"LOCAL_RANK": local}, stderr=subprocess.PIPE, text=True,
+        )
+        for local in ("0", "1")
+    ]  # fmt: skip
+    try:
+        told = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for text in told:
+        assert "FloatingPointError" in text.splitlines()[-1], text

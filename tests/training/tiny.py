@@ -12,6 +12,7 @@ import torch
 
 from imlspike.data.files import write_kaldi
 from imlspike.training.config import DataConfig, OptimizerConfig, TrainerConfig, VocoderConfig
+from imlspike.training.watch import Watch
 
 RATE = 8000
 GENERATOR = {
@@ -76,6 +77,18 @@ def kill_while_saving(number: int) -> None:
     torch.save = counting
 
 
+def lose_on(rank: int) -> None:
+    """Let the generator's loss be NaN, in one process only, from the first step on."""
+    tell = Watch.on_train_batch_end
+
+    def with_nan(self, trainer, module, outputs, *rest):
+        if trainer.global_rank == rank:
+            outputs = outputs | {"generator": torch.tensor(float("nan"))}
+        tell(self, trainer, module, outputs, *rest)
+
+    Watch.on_train_batch_end = with_nan
+
+
 def main() -> None:
     """One training in this process; each of several processes leaves its weights in FOLDER/rank<n>.pt."""
     parser = argparse.ArgumentParser()
@@ -83,12 +96,15 @@ def main() -> None:
     parser.add_argument("--neuron", default="plif")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--kill", type=int, default=0)
+    parser.add_argument("--nan-on-rank", type=int)
     args = parser.parse_args()
     from imlspike.training.run import train
 
     torch.set_num_threads(1)
     if args.kill:
         kill_while_saving(args.kill)
+    if args.nan_on_rank is not None:
+        lose_on(args.nan_on_rank)
     config = config_for(args.folder / "data", args.neuron)
     config = replace(config, trainer=replace(config.trainer, devices=args.devices))
     trained = train(config, args.folder / "exp")
