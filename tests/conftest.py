@@ -17,6 +17,11 @@ hypothesis.settings.load_profile("imlspike")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds():
     """Every test starts from the same random state, whichever tests ran before it."""

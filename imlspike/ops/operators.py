@@ -5,7 +5,10 @@ Each has four parts: the definition (`reference`), which runs where nothing fast
 exporters need: shapes without numbers (register_fake) and the gradient (register_autograd).
 """
 
+import warnings
+from importlib import import_module
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,92 +16,61 @@ from torch import Tensor
 
 from imlspike.ops import reference
 
-OF_LIF = (
+LIF = (
     "Tensor x, Tensor u, Tensor leak, float threshold, bool decay_input, bool soft_reset, bool detach_reset, "
     "str surrogate, float alpha"
 )
+OPERATORS = {  # name: signature, and results without numbers
+    "eight_bits": ("(Tensor theta) -> Tensor", torch.empty_like),
+    "imls": (
+        "(Tensor x, Tensor theta, int levels, bool scaled) -> (Tensor, Tensor)",
+        lambda x, *_: (x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)),
+    ),
+    "imls_backward": (
+        "(Tensor grad, Tensor gate, Tensor theta, bool scaled) -> Tensor",
+        lambda grad, *_: grad.new_empty(grad.shape),
+    ),
+    "lif": (f"({LIF}) -> (Tensor, Tensor)", lambda x, u, *_: (x.new_empty(x.shape), x.new_empty(u.shape))),
+    "lif_backward": (
+        f"(Tensor grad_spikes, Tensor grad_u, {LIF}) -> (Tensor, Tensor, Tensor)",
+        lambda s, v, x, u, leak, *_: (x.new_empty(x.shape), x.new_empty(u.shape), leak.new_empty(())),
+    ),
+}
 LIBRARY = torch.library.Library("imlspike", "DEF")
-LIBRARY.define("eight_bits(Tensor theta) -> Tensor")
-LIBRARY.define("imls(Tensor x, Tensor theta, int levels, bool scaled) -> (Tensor, Tensor)")
-LIBRARY.define("imls_backward(Tensor grad, Tensor gate, Tensor theta, bool scaled) -> Tensor")
-LIBRARY.define(f"lif({OF_LIF}) -> (Tensor, Tensor)")
-LIBRARY.define(f"lif_backward(Tensor grad_spikes, Tensor grad_u, {OF_LIF}) -> (Tensor, Tensor, Tensor)")
-for _name in ("eight_bits", "imls", "imls_backward", "lif", "lif_backward"):
+
+
+def _on_cuda(name: str):
+    return lambda *args: getattr(import_module("imlspike.ops.triton_kernels"), name)(*args)
+
+
+for _name, (_signature, _fake) in OPERATORS.items():
+    LIBRARY.define(_name + _signature)
     LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"imlspike::{_name}", _fake)
+    if _name != "eight_bits" and find_spec("triton"):
+        LIBRARY.impl(_name, _on_cuda(_name), "CUDA")
 
 eight_bits, imls, lif = (torch.ops.imlspike.eight_bits, torch.ops.imlspike.imls, torch.ops.imlspike.lif)
 
 
-def _find_extension() -> Path | None:
-    places = (Path(__file__).parent / f"_C{suffix}" for suffix in EXTENSION_SUFFIXES)
-    return next((place for place in places if place.is_file()), None)
-
-
 def _load_extension() -> bool:
-    """Load the compiled CPU kernels, if the package was built with them, for this torch.
-
-    A library that was built against another torch doesn't load; the definitions run in its place.
-    """
-    place = _find_extension()
-    if place is None:
-        return False
-    try:
-        torch.ops.load_library(place)
-    except OSError as error:
-        import warnings
-
-        warnings.warn(
-            f"{place} was built for another torch ({error}); the neurons run more slowly. Build it again: "
-            "pip install --no-build-isolation --no-deps -e . (or ./run.sh setup)",
-            stacklevel=2,
-        )
-        return False
-    return True
+    """Load the CPU kernels, if the package was built with them, for this torch; else the definitions run."""
+    for place in (Path(__file__).with_name(f"_C{suffix}") for suffix in EXTENSION_SUFFIXES):
+        try:
+            if place.is_file():
+                torch.ops.load_library(place)
+                return True
+        except OSError as error:
+            warnings.warn(
+                f"{place} was built for another torch ({error}); the neurons run more slowly. Build it again: "
+                "pip install --no-build-isolation --no-deps -e . (or ./run.sh setup)",
+                stacklevel=2,
+            )
+    return False
 
 
 COMPILED = _load_extension()
 """Whether the CPU kernels are in use."""
-
-
-def _on_cuda(name: str):
-    def run(*args):
-        from imlspike.ops import triton_kernels
-
-        return getattr(triton_kernels, name)(*args)
-
-    return run
-
-
-for _name in ("imls", "imls_backward", "lif", "lif_backward"):
-    LIBRARY.impl(_name, _on_cuda(_name), "CUDA")
-
-
-@torch.library.register_fake("imlspike::eight_bits")
-def _(theta):
-    return torch.empty_like(theta)
-
-
-@torch.library.register_fake("imlspike::imls")
-def _(x, theta, levels, scaled):
-    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
-
-
-@torch.library.register_fake("imlspike::imls_backward")
-def _(grad, gate, theta, scaled):
-    return grad.new_empty(grad.shape)
-
-
-@torch.library.register_fake("imlspike::lif")
-def _(x, u, *_):
-    return x.new_empty(x.shape), x.new_empty(u.shape)
-
-
-@torch.library.register_fake("imlspike::lif_backward")
-def _(grad_spikes, grad_u, x, u, leak, *_):
-    return x.new_empty(x.shape), x.new_empty(u.shape), leak.new_empty(())
-
-
-torch.library.register_autograd("imlspike::eight_bits", lambda ctx, grad: grad)  # straight through
 
 
 def _keep_imls(ctx, inputs, output):
@@ -108,17 +80,17 @@ def _keep_imls(ctx, inputs, output):
 
 def _imls_gradient(ctx, grad: Tensor, _):
     gate, theta, x = ctx.saved_tensors
-    grad_x = torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled)
-    if x is None:
-        return grad_x, None, None, None
-    ratio = (
-        x / theta
-    )  # d(theta s)/dtheta = s - x/theta where s follows x/theta, else s; ds/dtheta = -x/theta^2, 0
-    if ctx.scaled:
-        slope = imls(x.detach(), theta.detach(), ctx.levels, False)[0] - torch.where(gate, ratio, 0)
-    else:
-        slope = torch.where(gate, -ratio / theta, 0)
-    return grad_x, (grad * slope).sum_to_size(theta.shape).to(theta.dtype), None, None
+    of_theta = None
+    if x is not None:  # d(theta s)/dtheta = s - x/theta inside the gate, s outside; ds/dtheta = -x/theta^2, 0
+        slope = torch.where(gate, -x / theta, 0)
+        if ctx.scaled:  # without a slope of its own: s follows x/theta
+            slope = (imls(x, theta, ctx.levels, False)[0] + slope).detach()
+        of_theta = _sum_to(grad * slope if ctx.scaled else grad * slope / theta, theta)
+    return torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled), of_theta, None, None
+
+
+def _sum_to(grad: Tensor, theta: Tensor) -> Tensor:
+    return grad.sum_to_size(theta.shape).to(theta.dtype)
 
 
 def _keep_imls_backward(ctx, inputs, output):
@@ -131,16 +103,8 @@ def _imls_second_gradient(ctx, grad: Tensor):
     gate, theta, first = ctx.saved_tensors
     of_theta = None
     if first is not None:
-        of_theta = (
-            -(grad * torch.where(gate, first / theta.square(), 0)).sum_to_size(theta.shape).to(theta.dtype)
-        )
+        of_theta = _sum_to(torch.where(gate, -grad * first / theta.square(), 0), theta)
     return torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled), None, of_theta, None
-
-
-torch.library.register_autograd("imlspike::imls", _imls_gradient, setup_context=_keep_imls)
-torch.library.register_autograd(
-    "imlspike::imls_backward", _imls_second_gradient, setup_context=_keep_imls_backward
-)
 
 
 def _keep_lif(ctx, inputs, output):
@@ -148,17 +112,19 @@ def _keep_lif(ctx, inputs, output):
     ctx.settings = inputs[3:]
 
 
-def _lif_backward(ctx, grad_spikes, grad_u):
-    x, u, leak = ctx.saved_tensors
-    grads = torch.ops.imlspike.lif_backward(grad_spikes, grad_u, x, u, leak, *ctx.settings)
+def _lif_gradient(ctx, grad_spikes: Tensor, grad_u: Tensor):
+    grads = torch.ops.imlspike.lif_backward(grad_spikes, grad_u, *ctx.saved_tensors, *ctx.settings)
     return *grads, *[None] * len(ctx.settings)
 
 
-def _no_second_order(ctx, *_):
-    raise NotImplementedError(
-        "second-order gradients of lif aren't there; differentiate LIF.step over the time steps instead"
-    )
+def _no_second_gradient(ctx, *_):
+    raise NotImplementedError("lif has no second-order gradients; differentiate LIF.step over the time steps")
 
 
-torch.library.register_autograd("imlspike::lif", _lif_backward, setup_context=_keep_lif)
-torch.library.register_autograd("imlspike::lif_backward", _no_second_order)
+torch.library.register_autograd("imlspike::eight_bits", lambda ctx, grad: grad)  # straight through
+torch.library.register_autograd("imlspike::imls", _imls_gradient, setup_context=_keep_imls)
+torch.library.register_autograd(
+    "imlspike::imls_backward", _imls_second_gradient, setup_context=_keep_imls_backward
+)
+torch.library.register_autograd("imlspike::lif", _lif_gradient, setup_context=_keep_lif)
+torch.library.register_autograd("imlspike::lif_backward", _no_second_gradient)

@@ -52,6 +52,16 @@ def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Te
     return (passed if scaled else passed / theta).to(grad.dtype)
 
 
+def _trajectory(x, u, leak, threshold, decay_input, soft_reset) -> tuple[Tensor, Tensor]:
+    """H of each step, and u before each and after the last."""
+    h, u, leak = [], [widen(u)], leak.to(widen(u).dtype)
+    for current in widen(x):
+        h.append(u[-1] + leak * (current - u[-1]) if decay_input else (1 - leak) * u[-1] + current)
+        s = (h[-1] >= threshold).to(h[-1].dtype)
+        u.append(h[-1] - (threshold if soft_reset else h[-1]) * s)
+    return torch.stack(h) if h else widen(x), torch.stack(u)
+
+
 def lif(
     x: Tensor, u: Tensor, leak: Tensor, threshold: float, decay_input: bool, soft_reset: bool, *_
 ) -> tuple[Tensor, Tensor]:
@@ -73,28 +83,14 @@ def lif(
     Returns:
         spikes S (T, ...), and u after the last step.
     """
-    spikes, state, leak = [], widen(u), leak.to(widen(u).dtype)
-    for current in widen(x):
-        h = state + leak * (current - state) if decay_input else (1 - leak) * state + current
-        s = (h >= threshold).to(h.dtype)
-        state = h - threshold * s if soft_reset else h - h * s
-        spikes.append(s)
-    return torch.stack(spikes).to(x.dtype), state.to(x.dtype)
+    h, u = _trajectory(x, u, leak, threshold, decay_input, soft_reset)
+    return (h >= threshold).to(x.dtype), u[-1].to(x.dtype, copy=True)
 
 
 def lif_backward(
-    grad_spikes: Tensor,
-    grad_u: Tensor,
-    x: Tensor,
-    u: Tensor,
-    leak: Tensor,
-    threshold: float,
-    decay_input: bool,
-    soft_reset: bool,
-    detach_reset: bool,
-    surrogate: str,
-    alpha: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad_spikes: Tensor, grad_u: Tensor, x: Tensor, u: Tensor, leak: Tensor, threshold: float, decay_input: bool,
+    soft_reset: bool, detach_reset: bool, surrogate: str, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     r"""Back-propagation through the T steps of `lif`.
 
     With g_t the gradient that reaches u_t from later steps and d_t the surrogate derivative at H_t:
@@ -111,23 +107,14 @@ def lif_backward(
         gradients of x, u and leak. Only the input is kept from the forward pass; the steps are run again.
     """
     wide, rate = widen(x), leak.to(widen(x).dtype)
-    before, potentials, state = [], [], widen(u)
-    for current in wide:
-        h = state + rate * (current - state) if decay_input else (1 - rate) * state + current
-        before.append(state)
-        potentials.append(h)
-        s = (h >= threshold).to(h.dtype)
-        state = h - threshold * s if soft_reset else h - h * s
-    before, h = torch.stack(before), torch.stack(potentials)
+    h, before = _trajectory(x, u, leak, threshold, decay_input, soft_reset)
     d = derivative(h - threshold, surrogate, alpha)
     kept = torch.ones_like(h) if soft_reset else (h < threshold).to(h.dtype)
     m = kept if detach_reset else kept - (threshold if soft_reset else h) * d
     g, grad_h = widen(grad_u), widen(grad_spikes) * d
-    steps = []
-    for of_spike, passed in zip(grad_h.flip(0), m.flip(0), strict=True):
-        steps.append(of_spike + g * passed)
-        g = (1 - rate) * steps[-1]
-    grad_h = torch.stack(steps[::-1])
-    grad_leak = (grad_h * ((wide if decay_input else 0) - before)).sum()
+    for t in range(len(x) - 1, -1, -1):
+        grad_h[t] += g * m[t]
+        g = (1 - rate) * grad_h[t]
+    grad_leak = (grad_h * ((wide if decay_input else 0) - before[:-1])).sum()
     grad_x = rate * grad_h if decay_input else grad_h
-    return grad_x.to(x.dtype), g.to(x.dtype), grad_leak.to(leak.dtype)
+    return grad_x.to(x.dtype), g.to(x.dtype, copy=True), grad_leak.to(leak.dtype)

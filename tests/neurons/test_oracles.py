@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from imlspike.neurons import LIF, PLIF, Surrogate, spike
+from imlspike.neurons import LIF, PLIF, spike
+from imlspike.ops import SHARPNESS
 
 OURS_TO_SPIKINGJELLY = {  # straight_through has no counterpart there
     "sigmoid": ("Sigmoid", 4.0),
@@ -70,7 +71,7 @@ def test_snntorch(surrogate, reset):
         beta=0.75,
         reset_mechanism={"soft": "subtract", "hard": "zero"}[reset],
         reset_delay=False,
-        spike_grad=lambda u: spike(u, our.surrogate),
+        spike_grad=lambda u: spike(u, surrogate),
     )
     x, weights = inputs()
     if reset == "soft":
@@ -94,9 +95,8 @@ def test_snntorch_surrogates(name):
     from snntorch import surrogate as their_surrogates
 
     x, weights = inputs()
-    mine = Surrogate(name)
-    their = getattr(their_surrogates, name)(mine.alpha)
-    a = outputs_and_gradients(lambda x: spike(x, mine), x, weights)
+    their = getattr(their_surrogates, name)(SHARPNESS[name])
+    a = outputs_and_gradients(lambda x: spike(x, name), x, weights)
     b = outputs_and_gradients(their, x, weights)
     for got, want in zip(a, b, strict=True):
         torch.testing.assert_close(got, want.double(), rtol=1e-6, atol=1e-6)

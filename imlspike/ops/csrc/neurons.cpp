@@ -5,9 +5,9 @@
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -119,13 +119,13 @@ template <class W> struct Neuron {
     int surrogate;
 };
 
-enum { SIGMOID, ATAN, TRIANGLE, RECTANGLE, FAST_SIGMOID, STRAIGHT_THROUGH, UNKNOWN };
+enum { SIGMOID, ATAN, TRIANGLE, RECTANGLE, FAST_SIGMOID, STRAIGHT_THROUGH };
 
 int number_of(const std::string &surrogate) { // as imlspike/ops/surrogate.py names them
-    const char *names[] = {"sigmoid", "atan", "triangle", "rectangle", "fast_sigmoid", "straight_through"};
-    for (int i = 0; i < UNKNOWN; i++)
-        if (surrogate == names[i]) return i;
-    TORCH_CHECK_VALUE(false, "unknown surrogate gradient '", surrogate, "'");
+    const std::vector<std::string> names{"sigmoid", "atan", "triangle", "rectangle", "fast_sigmoid", "straight_through"};
+    const auto place = std::find(names.begin(), names.end(), surrogate);
+    TORCH_CHECK_VALUE(place != names.end(), "unknown surrogate gradient '", surrogate, "'");
+    return place - names.begin();
 }
 
 // The potential before the reset.
@@ -153,40 +153,29 @@ INLINE inline float exponential(float x) {
 }
 INLINE inline double exponential(double x) { return std::exp(x); }
 
-// The surrogate derivative, in place, of n distances to the threshold.
+template <class W> INLINE inline W square(W x) { return x * x; }
+template <class W> INLINE inline W bell(W y) { return y * (W(1) - y); }
+
+// The surrogate derivative, in place, of n distances v to the threshold.
 template <class W> INLINE inline void slopes(W *x, int64_t n, int surrogate, W a) {
-    const W half = a * W(1.5707963267948966);
+#define EACH(NAME, ...) \
+    case NAME: \
+        for (int64_t i = 0; i < n; i++) { [[maybe_unused]] const W v = x[i]; x[i] = __VA_ARGS__; } \
+        break;
     switch (surrogate) {
-    case SIGMOID:
-        for (int64_t i = 0; i < n; i++) {
-            const W y = W(1) / (W(1) + exponential(-a * x[i]));
-            x[i] = a * y * (W(1) - y);
-        }
-        break;
-    case ATAN:
-        for (int64_t i = 0; i < n; i++) x[i] = a / 2 / (W(1) + half * x[i] * (half * x[i]));
-        break;
-    case TRIANGLE:
-        for (int64_t i = 0; i < n; i++) x[i] = a * std::max(W(0), W(1) - a * std::abs(x[i]));
-        break;
-    case RECTANGLE:
-        for (int64_t i = 0; i < n; i++) x[i] = std::abs(x[i]) < W(0.5) / a ? a : W(0);
-        break;
-    case FAST_SIGMOID:
-        for (int64_t i = 0; i < n; i++) {
-            const W y = W(1) + a * std::abs(x[i]);
-            x[i] = W(1) / (y * y);
-        }
-        break;
-    default:
-        for (int64_t i = 0; i < n; i++) x[i] = W(1);
+        EACH(SIGMOID, a * bell(W(1) / (W(1) + exponential(-a * v))))
+        EACH(ATAN, a / 2 / (W(1) + square(a * W(1.5707963267948966) * v)))
+        EACH(TRIANGLE, a * std::max(W(0), W(1) - a * std::abs(v)))
+        EACH(RECTANGLE, std::abs(v) < W(0.5) / a ? a : W(0))
+        EACH(FAST_SIGMOID, W(1) / square(W(1) + a * std::abs(v)))
+        EACH(STRAIGHT_THROUGH, W(1))
     }
+#undef EACH
 }
 
 // x (T, ...) with its neurons side by side in memory; the steps may lie over each other (an expanded current).
 at::Tensor by_step(const at::Tensor &x) {
-    const bool dense = x.size(0) > 0 && x[0].is_contiguous();
-    return dense ? x : x.contiguous();
+    return x.slice(0, 0, 1).is_contiguous() ? x : x.contiguous();
 }
 
 std::tuple<at::Tensor, at::Tensor> lif(const at::Tensor &input, const at::Tensor &u, const at::Tensor &leak,

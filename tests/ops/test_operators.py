@@ -1,0 +1,200 @@
+"""The operators under torch's compilers, exporters and second derivatives; and on any processor."""
+
+import itertools
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from imlspike import ops
+from imlspike.neurons import IMLS, LIF, PLIF
+from imlspike.neurons.imls import AMPLITUDES, THRESHOLDS
+from tests.ops import agreement, numerics
+
+OPERATORS = torch.ops.imlspike
+NEURONS = {
+    "imls": lambda: IMLS(detach=False),
+    "imls, learned, unit": lambda: IMLS(threshold="learned", amplitude="unit"),
+    "imls, layer": lambda: IMLS(threshold="layer"),
+    "lif": lambda: LIF(reset="soft"),
+    "plif": lambda: PLIF(decay_input=False, v_reset=-0.5),
+}
+
+
+def inputs(name, dtype):
+    """Arguments of an operator."""
+    x, gate = torch.randn(3, 5, 8).to(dtype), torch.rand(3, 5, 8) < 0.5
+    theta = ops.eight_bits(torch.rand(3, 5, 1, dtype=agreement.wide(dtype)) + 0.1)
+    leak = torch.tensor(0.4, dtype=agreement.wide(dtype))
+    settings = (leak, 1.0, True, False, True, "atan", 2.0)
+    return {
+        "eight_bits": (theta,),
+        "imls": (x, theta, 6, True),
+        "imls_backward": (x, gate, theta, False),
+        "lif": (x, x[0].clone(), *settings),
+        "lif_backward": (x, x[0].clone(), x + 1, x[1].clone(), *settings),
+    }[name]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["eight_bits", "imls", "imls_backward", "lif", "lif_backward"])
+def test_opcheck(name, dtype):
+    """Signature, fake results, gradients as registered, and tracing with static and dynamic shapes."""
+    operator = getattr(OPERATORS, name).default
+    torch.library.opcheck(operator, inputs(name, dtype))
+    leaves = [  # gradients of gradients: those of imls are there, those of lif are refused
+        each.requires_grad_() if isinstance(each, torch.Tensor) and each.is_floating_point() else each
+        for each in inputs(name, dtype)
+    ]
+    if name != "lif_backward":
+        torch.library.opcheck(operator, leaves)
+        strided = [each.mT.contiguous().mT if torch.is_tensor(each) and each.dim() > 1 else each for each in leaves]
+        torch.library.opcheck(operator, [e.detach() if torch.is_tensor(e) else e for e in strided])
+
+
+def outputs_and_gradients(run, neuron, x, weights):
+    x = x.clone().requires_grad_()
+    leaves = [x, *neuron.parameters()]
+    y = run(x)
+    return y.detach(), torch.autograd.grad((y * weights).sum(), leaves)
+
+
+def same_compiled(neuron, backend):
+    torch._dynamo.reset()
+    x, weights = 2 * torch.randn(2, 4, 9, 16)
+    compiled = torch.compile(neuron, fullgraph=True, backend=backend)
+    y, grads = outputs_and_gradients(neuron, neuron, x, weights)
+    got, got_grads = outputs_and_gradients(compiled, neuron, x, weights)
+    assert torch.equal(got, y) and y.count_nonzero() > 0
+    for mine, want in zip(got_grads, grads, strict=True):
+        assert want.count_nonzero() > 0
+        torch.testing.assert_close(mine, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "amplitude", "detach"), itertools.product(THRESHOLDS, AMPLITUDES, (True, False))
+)
+def test_imls_compiles_as_one_graph(threshold, amplitude, detach):
+    same_compiled(IMLS(threshold=threshold, amplitude=amplitude, detach=detach), "aot_eager")
+
+
+@pytest.mark.parametrize("cls", [LIF, PLIF])
+@pytest.mark.parametrize("options", [{}, {"reset": "soft", "decay_input": False, "detach_reset": True}])
+def test_lif_compiles_as_one_graph(cls, options):
+    same_compiled(cls(**options), "aot_eager")
+
+
+@pytest.mark.parametrize("name", ["imls", "lif", "plif"])
+def test_inductor_keeps_spikes_and_gradients(name):
+    """Also what it could optimize away: the rounding of the threshold to eight bits."""
+    same_compiled(NEURONS[name](), "inductor")
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_fake_tensors_and_traced_graphs(name):
+    neuron, x = NEURONS[name](), torch.randn(4, 9, 16)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y = neuron(mode.from_tensor(x))
+        assert y.shape == x.shape and y.dtype == x.dtype
+    traced = make_fx(lambda x: neuron(x), tracing_mode="symbolic", _allow_non_fake_inputs=True)(x)
+    other = torch.randn(4, 7, 3)
+    assert torch.equal(traced(other), neuron(other))
+    with torch.device("meta"):  # a default device moves no result away from its input
+        assert torch.equal(neuron(x), neuron(x.clone())) and neuron(x).device == x.device
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_an_exported_program_takes_any_length(name):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), NEURONS[name](), torch.nn.Linear(8, 3)).eval()
+    length = torch.export.Dim("length", min=2, max=4096)
+    program = torch.export.export(model, (torch.randn(2, 9, 8),), dynamic_shapes=({1: length},))
+    x = torch.randn(2, 33, 8)
+    torch.testing.assert_close(program.module()(x), model(x))
+    assert any("imlspike" in str(node.target) for node in program.graph.nodes)
+
+
+def straight_through(x, theta, levels, scaled):
+    """IMLS in plain torch: x / theta has a derivative inside the gate, the floor is the identity."""
+    ratio = x / theta
+    inside = torch.where((ratio >= 0) & (ratio <= levels + 0.5), ratio, 0)
+    s = torch.floor(ratio + 0.5).clamp(0, levels).detach() + (inside - inside.detach())
+    return theta * s if scaled else s
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("of_theta", [(4, 1), (1, 6), ()])
+def test_second_order_gradients_of_imls(scaled, of_theta):
+    x = 2 * torch.randn(4, 6, dtype=torch.float64)
+    theta = ops.eight_bits(torch.rand(of_theta, dtype=torch.float64) + 0.3)
+    weights, more, last = torch.randn(3, 4, 6, dtype=torch.float64)
+    found = []
+    for form in (lambda *a: OPERATORS.imls(*a)[0], straight_through):
+        leaves = [x.clone().requires_grad_(), theta.clone().requires_grad_(), weights.clone().requires_grad_()]
+        y = (form(*leaves[:2], 6, scaled) * leaves[2]).sum()
+        first = torch.autograd.grad(y, leaves, create_graph=True)
+        penalty = (first[0] * more).square().sum() + (first[1] ** 3).sum() + (first[2] * last).square().sum()
+        second = torch.autograd.grad(penalty, leaves)
+        found.append((*first, *second))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("cls", [LIF, PLIF])
+def test_second_order_gradients_of_lif_are_refused_and_those_of_its_step_are_there(cls):
+    neuron, x = cls(), torch.randn(3, 5, requires_grad=True)
+    (first,) = torch.autograd.grad(neuron(x).sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="step"):
+        first.sum().backward()
+    (first,) = torch.autograd.grad(neuron.step(x)[0].sum(), x, create_graph=True)
+    first.sum().backward()
+    assert x.grad.count_nonzero() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", NEURONS)
+def test_the_default_dtype_is_of_no_consequence(name, dtype):
+    neuron, x, weights = NEURONS[name](), *(2 * torch.randn(2, 4, 9, 16))
+    want = outputs_and_gradients(neuron, neuron, x, weights)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        got = outputs_and_gradients(neuron, neuron, x, weights)
+    finally:
+        torch.set_default_dtype(before)
+    assert got[0].dtype == x.dtype and torch.equal(got[0], want[0])
+    assert all(torch.equal(*pair) for pair in zip(got[1], want[1], strict=True))
+
+
+@pytest.mark.skipif(not ops.COMPILED, reason="the CPU kernels were not compiled")
+def test_neither_the_processor_nor_its_threads_nor_the_compiled_loops_change_a_spike(tmp_path, repository):
+    x = torch.randn(6, 9000) * 2
+    given = (x, ops.eight_bits(torch.rand(6, 1) + 0.1), torch.randn(9000), torch.randn(6, 9000), torch.tensor(0.37))
+    torch.save(given, tmp_path / "inputs")
+    want = numerics.results(given)
+    cases = [({"ATEN_CPU_CAPABILITY": "default"},), ({"ATEN_CPU_CAPABILITY": "avx2"},)]
+    cases += [({"OMP_NUM_THREADS": "3"},), ({}, "uncompiled")]
+    for settings, *options in cases:
+        environment = {**os.environ, **settings, "PYTHONPATH": str(repository)}
+        command = [sys.executable, numerics.__file__, tmp_path / "inputs", tmp_path / "results", *options]
+        subprocess.run(command, env=environment, check=True, timeout=120)
+        for got, wanted in zip(torch.load(tmp_path / "results"), want, strict=True):
+            assert torch.equal(got[0], wanted[0]), (settings, options)
+            agreement.close(got[1:], wanted[1:])
+            if "OMP_NUM_THREADS" in settings:
+                assert all(torch.equal(*pair) for pair in zip(got[1:], wanted[1:], strict=True))
+
+
+def test_a_library_of_another_torch_is_named_and_left_out(tmp_path):
+    from imlspike.ops import operators
+
+    (tmp_path / "_C.so").write_bytes(b"no library")
+    with mock.patch.object(operators, "__file__", str(tmp_path / "operators.py")):
+        with pytest.warns(UserWarning, match="_C.so"):
+            assert operators._load_extension() is False
+        (tmp_path / "_C.so").unlink()
+        assert operators._load_extension() is False
