@@ -184,8 +184,8 @@ class OperationCounter(TorchDispatchMode):
         self._add("neuron", **neuron.cost(fired.counts, fired.worth))
         worth = None
         if fired.scaled:
-            shared = fired.worth.dim() == 0 or fired.worth.shape[-1] == 1
-            worth = _CONSTANT if fired.worth.numel() == 1 else _BY_TOKEN if shared else _BY_CHANNEL
+            shape = fired.worth.shape  # one for all has no dimensions
+            worth = _CONSTANT if not shape else _BY_TOKEN if shape[-1] == 1 else _BY_CHANNEL
         self._note(output, fired.counts, worth)
 
     def _note(self, tensor, counts, worth):

@@ -7,6 +7,7 @@ from torch import nn
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.neurons import NEURONS, Neuron, RateCoded
 
+DEFAULTS = {"detach_reset": True, "amplitude": "unit"}
 _PLACED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the layers the others
 
 
@@ -22,7 +23,8 @@ class NeuronChoice:
         kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
         steps: T.
         conf: further arguments of the neuron.
-        defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them.
+        defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them;
+            None: the reset of LIF and PLIF is detached, IMLS sends whole numbers.
         one_pass: the network has no time axis: a stateful neuron becomes a `RateCoded`.
         over_utterance: the network gives neurons whole utterances with their mask; otherwise thresholds that need
             this are refused.
@@ -52,7 +54,7 @@ class NeuronChoice:
     ):
         check_choice("neuron", kind, [*NEURONS, "none"])
         if steps < 1 or steps != int(steps):
-            raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
+            raise ValueError(f"steps (T, levels) must be a whole number of at least 1, got {steps}")
         self.kind, self.steps, self.one_pass, self.spiking = kind, int(steps), one_pass, kind != "none"
         self.stepwise, self.levels, self.conf = False, 0, dict(conf or {})
         if not self.spiking:
@@ -61,7 +63,7 @@ class NeuronChoice:
             known = constructor_keys(NEURONS[kind])
             if known is not None:
                 self._refuse_unknown(known - _PLACED)
-            ours = (defaults or {}).items()
+            ours = (DEFAULTS if defaults is None else defaults).items()
             self.conf = {key: value for key, value in ours if known is None or key in known} | self.conf
             example = self()
             if example.over_utterance and not over_utterance:

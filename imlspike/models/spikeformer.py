@@ -168,7 +168,7 @@ class IMLSpikeformerEncoder(nn.Module):
         own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
         own |= dict(detach=detach_threshold, amplitude=amplitude)
         conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
-        neurons = NeuronChoice(neuron, levels, conf, one_pass=True, over_utterance=True)
+        neurons = NeuronChoice(neuron, levels, conf, {}, one_pass=True, over_utterance=True)
         self._output_size, self.positions = output_size, positions
         self.embed = SpikingSubsampling(
             input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps

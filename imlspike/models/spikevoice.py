@@ -124,8 +124,7 @@ class SpikeVoice(nn.Module):
         arguments = {key: value for key, value in locals().items() if key in constructor_keys(SpikeVoice)}
         super().__init__()
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
-        defaults = {"detach_reset": True, "amplitude": "unit"}
-        neurons = NeuronChoice(neuron, steps, neuron_conf, defaults)
+        neurons = NeuronChoice(neuron, steps, neuron_conf)
         attention = self.config["attention"] = attention or default_attention(neuron)
         check_choice("attention", attention, ATTENTIONS)
         if not neurons.spiking and attention != "ann":

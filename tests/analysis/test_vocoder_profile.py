@@ -7,7 +7,7 @@ import torch
 
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.profiling import Heard
-from imlspike.analysis.spikes import least_current, rates_out_of_range
+from imlspike.analysis.spikes import rates_out_of_range
 from imlspike.analysis.vocoder_energy import spiking_vocos_energy
 from imlspike.analysis.vocoder_profile import profile_vocoder, vocoder_report
 from imlspike.bin.profile import main
@@ -136,7 +136,7 @@ def test_layers_that_hardly_fire_or_always_do_are_named():
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_the_least_input_that_fires_is_where_firing_begins(steps, rest, decay_input):
     neuron = LIF(tau=3.0, v_reset=rest, decay_input=decay_input)
-    least = least_current(neuron, steps)
+    least = neuron.least_current(steps)
     assert neuron(torch.full((steps, 1), least * 1.001)).sum() == 1
     assert neuron(torch.full((steps, 1), least * 0.999)).sum() == 0
 
