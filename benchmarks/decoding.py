@@ -8,14 +8,12 @@ way from waveforms in memory to texts: features, encoder, search.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import yaml
 
 from benchmarks.measure import Comparison, setting, table, verdict
 from imlspike.analysis.scoring import score_utterances, summarize
@@ -34,7 +32,7 @@ def main(argv=None) -> None:
     add = parser.add_argument
     add("--exp-dir", type=Path, required=True, help="experiment of ESPnet, with config.yaml and the model")
     add("--data-dir", type=Path, required=True, help="Kaldi directory with wav.scp and text")
-    add("--model", help="model file in it (default: the average of the first best_model_criterion)")
+    add("--model", required=True, help="model file in it, as valid.acc.ave.pth")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... (default: beam 10, CTC 0.5)")
     add("--batch-seconds", type=float, default=120.0, help="audio in a batch of ours (default %(default)s)")
     add("--limit", type=int, help="take only so many utterances, from all over the set")
@@ -54,7 +52,7 @@ def main(argv=None) -> None:
 
 def decoding(args: argparse.Namespace) -> str:
     """Section of the report: time and CER of both, and how many transcripts differ."""
-    from imlspike.espnet.decode import batches
+    from imlspike.inference.decoding import batches
 
     ours, theirs, rate, options = peers(args)
     wavs, references = (read_kaldi(args.data_dir / name) for name in ("wav.scp", "text"))
@@ -68,20 +66,15 @@ def decoding(args: argparse.Namespace) -> str:
 
 def peers(args: argparse.Namespace) -> tuple[Transcribe, Transcribe, int, dict]:
     """Our decoder and ESPnet's `Speech2Text` as functions of waveforms, the rate in Hz, and the options."""
-    from imlspike.espnet.beam_search import read_options
-    from imlspike.espnet.decode import JointDecoder, average_criterion
-    from imlspike.espnet.recognizer import read_args
-
-    config = args.exp_dir / "config.yaml"
-    model = args.exp_dir / (args.model or average_criterion(config))
-    options = asdict(read_options(args.decode_config))
-    decoder = JointDecoder(config, model, **options)
     from espnet2.bin.asr_inference import Speech2Text
 
-    with tempfile.TemporaryDirectory() as folder:  # ESPnet wouldn't find the files of a folder that was moved
-        resolved = Path(folder, "config.yaml")
-        resolved.write_text(yaml.safe_dump(vars(read_args(config)), allow_unicode=True), encoding="utf-8")
-        speech2text = Speech2Text(resolved, model, **options)
+    from imlspike.inference import Bundle
+    from imlspike.inference.beam_search import read_options
+    from imlspike.inference.decoding import open_decoder
+
+    options = asdict(read_options(args.decode_config))
+    decoder = open_decoder(Bundle.load(args.exp_dir, "recognizer", model_file=args.model), "joint", **options)
+    speech2text = Speech2Text(args.exp_dir / "config.yaml", args.exp_dir / args.model, **options)
 
     def theirs(waves: list[torch.Tensor]) -> list[str]:
         found = [speech2text(wave) for wave in waves]

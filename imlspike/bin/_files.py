@@ -32,12 +32,47 @@ def positive(text: str) -> float:
     return number
 
 
+def device(text: str) -> str:
+    """A device that is here, for argparse."""
+    import torch
+
+    from imlspike.inference.common import check_device
+
+    try:
+        check_device(text)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"{reason}; {', '.join(devices())} can be used here") from None
+    return str(torch.device(text))
+
+
+def devices() -> list[str]:
+    """What torch can compute on here."""
+    import torch
+
+    found = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+    return found + ["mps"] * torch.backends.mps.is_available()
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option of every verb that computes: where."""
+    parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda, ... (default %(default)s)")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that opens a model: which, on how many threads, where."""
     add = parser.add_argument
-    add("--model", required=True, help="experiment folder, .zip of one, or OWNER/MODEL on the hub")
-    add("--threads", type=int, default=0, help="default: as many as there are cores")
-    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
+    add("--model", required=True, help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
+    add("--threads", type=count, default=0, help="default: as many as there are cores")
+    add_device(parser)
 
 
 def use_threads(args: argparse.Namespace) -> None:

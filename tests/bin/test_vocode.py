@@ -7,14 +7,14 @@ import torch
 
 from imlspike import Vocoder
 from imlspike.bin import vocode
-from tests.inference.small_vocoder import small_model
+from tests.inference.small_vocoder import save, small_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """An experiment's folder: 8 kHz, 8 mels, hop 16."""
     folder = tmp_path_factory.mktemp("exp") / "small"
-    small_model("imls").save(folder)
+    save(small_model("imls"), folder)
     return folder
 
 

@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from imlspike.data.files import read_kaldi
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import TTS_KEY, register, tts_inference, tts_train
-from imlspike.espnet.config import ConfigError, resolve
+from imlspike.espnet.config import resolve
 from imlspike.losses import learned_durations
 from imlspike.models.spikevoice import SpikeVoice
 from tests.espnet.tiny import TEXTS, tone, write_data

@@ -11,8 +11,8 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike import Speech2Text  # noqa: E402
 from imlspike.data.audio import AudioError  # noqa: E402
-from imlspike.espnet.decode import JointDecoder  # noqa: E402
-from tests.inference.conftest import MODEL  # noqa: E402
+from imlspike.inference import Bundle  # noqa: E402
+from imlspike.inference.decoding import open_decoder  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_alone_in_a_list_and_in_small_batches_it_says_what_the_decoder_says(s2t,
 
 def test_joint_decoding_says_what_its_decoder_says(experiment, waves):
     s2t = Speech2Text.from_pretrained(experiment, decoding="joint", beam_size=2, ctc_weight=0.4)
-    decoder = JointDecoder(experiment / "config.yaml", experiment / MODEL, beam_size=2, ctc_weight=0.4)
+    decoder = open_decoder(Bundle.load(experiment), "joint", beam_size=2, ctc_weight=0.4)
     assert s2t(waves[:2]) == decoder([torch.from_numpy(wave) for wave in waves[:2]])
 
 
@@ -181,7 +181,8 @@ def test_an_endless_list_of_files_is_worked_off_as_it_comes(waves, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decoding": "beam"}, "'beam'; expected 'greedy' or 'joint'"),
+        ({"decoding": "beams"}, "did you mean 'beam'"),
+        ({"decoding": "beam", "ctc_weight": 0.5}, "ctc_weight"),
         ({"beam_size": 5}, "greedy decoding: unknown key 'beam_size'"),
         ({"decoding": "joint", "beamsize": 5}, "did you mean 'beam_size'?"),
     ],
