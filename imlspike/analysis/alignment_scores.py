@@ -61,7 +61,7 @@ def align(voice: TrainedVoice, symbols: Sequence[str], wave: np.ndarray, name: s
         mel = LogMel(**voice.features)(torch.from_numpy(wave)[None]).transpose(1, 2).to(voice.device)
         mel = (mel - voice.mean) / voice.deviation
         lengths = [torch.tensor([x.shape[1]], device=voice.device) for x in (numbers, mel)]
-        prior = (voice.config.get("tts_conf") or {}).get("prior_scale", 1.0)
+        prior = voice.recording.get("prior_scale", 1.0)
         found = learned_durations(voice.model, numbers, lengths[0], mel, lengths[1], prior)[1]
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

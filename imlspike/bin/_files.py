@@ -33,25 +33,17 @@ def positive(text: str) -> float:
 
 
 def device(text: str) -> str:
-    """A device that is here, for argparse."""
+    """A device that torch finds here, for argparse."""
     import torch
 
     from imlspike.inference.common import check_device
 
     try:
         check_device(text)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise argparse.ArgumentTypeError(f"{reason}; {', '.join(devices())} can be used here") from None
-    return str(torch.device(text))
-
-
-def devices() -> list[str]:
-    """What torch can compute on here."""
-    import torch
-
-    found = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    return found + ["mps"] * torch.backends.mps.is_available()
+    except (RuntimeError, ValueError):
+        found = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+        raise argparse.ArgumentTypeError(f"torch finds no {text!r} here, but {', '.join(found)}") from None
+    return text
 
 
 def count(text: str) -> int:

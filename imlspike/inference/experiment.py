@@ -203,12 +203,9 @@ def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bund
         states[key] = loaded[key].float() if known else torch.full((size,), neutral)
     parts = {"features": features, "model": model, "token_type": config.get("token_type", "phn")}
     parts |= {key: about[key] for key in ("front_end", "speakers") if about.get(key)}
-    parts["recording"] = {
-        key: config.get(key)
-        for name in ("pitch", "energy")
-        for key in (f"{name}_extract", f"{name}_extract_conf")
-        if config.get(f"{name}_extract")
-    }
+    extractors = [f"{name}_extract{end}" for name in ("pitch", "energy") for end in ("", "_conf")]
+    parts["recording"] = {key: config[key] for key in extractors if config.get(key)}
+    parts["recording"]["prior_scale"] = (config.get("tts_conf") or {}).get("prior_scale", 1.0)
     return Bundle("voice", folder.name, parts, states, tuple(tokens))
 
 

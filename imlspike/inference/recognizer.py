@@ -83,7 +83,7 @@ class SpeechFeatures(nn.Module):
         mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=LEAST_MEL).log()
         if self.normalize == "global":
             return (mel - self.mean) / self.std
-        return mel - mel.mean(0) if self.normalize == "utterance" else mel
+        return mel - mel.sum(0) / len(mel) if self.normalize == "utterance" else mel
 
 
 class Recognizer(nn.Module):
@@ -95,6 +95,7 @@ class Recognizer(nn.Module):
         ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
         tokens: that the V numbers stand for.
         least_frames: that the encoder needs for one token.
+        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone.
 
     Attributes:
         decoder: the attention decoder, where it was opened; None.
@@ -110,10 +111,11 @@ class Recognizer(nn.Module):
         ctc: nn.Linear | None,
         tokens: "Tokens",
         least_frames: int = 1,
+        batched: bool = True,
     ):
         super().__init__()
         self.features, self.encoder, self.ctc, self.decoder = features, encoder, ctc, None
-        self.tokens, self.least_frames, self.exact = tokens, least_frames, False
+        self.tokens, self.least_frames, self.batched, self.exact = tokens, least_frames, batched, False
         self.sampling_rate: int = features.sampling_rate
 
     @classmethod
@@ -136,14 +138,14 @@ class Recognizer(nn.Module):
         arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
         if conf.get("encoder") == SPIKING:
             encoder = construct(IMLSpikeformerEncoder, arguments, bundle.where("model"))
-            least = encoder.embed.least_frames()
+            limits = encoder.embed.least_frames(), True
         else:
             from imlspike.espnet.parts import build_encoder
 
-            encoder, least = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
+            encoder, *limits = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
         ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
         own = {key: state for key, state in bundle.states.items() if not key.startswith("decoder.")}
-        model = cls(features, encoder, ctc, tokens, least)
+        model = cls(features, encoder, ctc, tokens, *limits)
         bundle.fill(model, own)
         model.exact = exact
         if not exact and hasattr(encoder, "reparameterize"):
@@ -168,7 +170,7 @@ class Recognizer(nn.Module):
         shortest = min(map(len, features))
         if shortest < self.least_frames:
             raise TooShort(f"{shortest} frames; the encoder needs at least {self.least_frames}")
-        alone, rows = self.exact and self.device.type == "cpu", []
+        alone, rows = not self.batched or (self.exact and self.device.type == "cpu"), []
         for batch in [[feature] for feature in features] if alone else [features]:
             lengths = torch.tensor([len(feature) for feature in batch], device=self.device)
             encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths)

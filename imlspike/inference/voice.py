@@ -27,7 +27,8 @@ class TrainedVoice:
         front_end: of `imlspike.data.phonemes.FRONT_ENDS`; None: not known.
         speakers: their names, in the order of their numbers; empty for one voice, or where they aren't known.
         name: of the model, for messages.
-        recording: what extracts pitch and energy from a recording, as ESPnet's TTS task names it.
+        recording: how it looks at a recording: what extracts pitch and energy, as ESPnet's TTS task names it,
+            and the aligner's `prior_scale`.
 
     >>> model = SpikeVoice(3, n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, speakers=3)
     >>> features = dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=None)

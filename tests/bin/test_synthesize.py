@@ -181,7 +181,7 @@ def test_wrong_places_are_one_line(run, model, data, tmp_path, capsys):
         assert line.startswith("synthesize: error: ") and message in line
     assert not (tmp_path / "out.wav").exists() and not (tmp_path / "out").exists()
     assert synthesize.main(["a", str(tmp_path / "o.wav"), "--model", "exp/none"]) == 1
-    assert "exp/none: no such file or folder; expected a voice's" in capsys.readouterr().err
+    assert "exp/none: no such file or folder; expected a bundle" in capsys.readouterr().err
     for words, message in {
         ("a cab.",): "expected TEXT and OUT, or --data-dir and --output-dir",
         ("--data-dir", data): "--data-dir goes with --output-dir",

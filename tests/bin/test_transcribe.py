@@ -192,10 +192,10 @@ def test_interrupted_it_leaves_whole_files_and_says_how_to_go_on(folder, tmp_pat
 
 def test_options_of_joint_decoding_come_from_a_yaml(folder, tmp_path, opened, capsys):
     (tmp_path / "decode.yaml").write_text("beam_size: 5\nctc_weight: 0.3\n")
-    joint = ["--decoding", "joint", "--decode-config", tmp_path / "decode.yaml", "--device", "cuda"]
+    joint = ["--decoding", "joint", "--decode-config", tmp_path / "decode.yaml", "--device", "cpu:0"]
     assert run(folder / "x/a.wav", *joint, "--model-file", "best.pth") == 0
     ((args, options),) = opened
-    assert args == ("exp/some", "joint", "cuda", "best.pth")
+    assert args == ("exp/some", "joint", "cpu:0", "best.pth")
     assert (options["beam_size"], options["ctc_weight"]) == (5, 0.3)
     (tmp_path / "decode.yaml").write_text("beamsize: 5\n")
     assert run(folder / "x/a.wav", *joint) == 1
@@ -217,9 +217,11 @@ def test_options_of_joint_decoding_on_the_command_line(folder, tmp_path, opened)
     ("words", "message"),
     [
         (["--format", "both"], "needs --output-dir"),
-        (["--lm-weight", "0.3"], "--lm-weight is for --decoding joint"),
+        (["--lm-weight", "0.3"], "--lm-weight is for --decoding beam"),
         (["--beam-size", "x"], "invalid int value: 'x'"),
-        (["--decode-config", "a.yaml"], "for --decoding joint"),
+        (["--decode-config", "a.yaml"], "for --decoding beam"),
+        (["--device", "foo"], "--device: torch finds no 'foo'"),
+        (["--threads", "-1"], "--threads: invalid count value: '-1'"),
         (["--batch-seconds", "0"], "invalid positive value: '0'"),
         (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
     ],

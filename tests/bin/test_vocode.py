@@ -169,7 +169,7 @@ def test_wrong_places_are_one_line(folder, tmp_path, run, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("vocode: error: ") and message in line
     assert vocode.main([str(folder / "x/a.wav"), str(tmp_path / "o.wav"), "--model", "exp/none"]) == 1
-    assert "exp/none: no such file or folder; expected a vocoder's" in capsys.readouterr().err
+    assert "exp/none: no such file or folder; expected a bundle" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
     assert run(tmp_path / "none", tmp_path / "out") == 1
     assert "no audio or mel in this folder" in capsys.readouterr().err
