@@ -19,6 +19,7 @@ from benchmarks.measure import Comparison, setting, table, verdict
 from imlspike.analysis.scoring import score_utterances, summarize
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.data.yaml_file import read_yaml
 
 FASTER, POINTS = 3.0, 0.1  # the targets: times as fast, and points of CER apart
 Transcribe = Callable[[list[torch.Tensor]], list[str]]
@@ -32,7 +33,7 @@ def main(argv=None) -> None:
     add = parser.add_argument
     add("--exp-dir", type=Path, required=True, help="experiment of ESPnet, with config.yaml and the model")
     add("--data-dir", type=Path, required=True, help="Kaldi directory with wav.scp and text")
-    add("--model", required=True, help="model file in it, as valid.acc.ave.pth")
+    add("--model", help="model file in it (default: the average of the first best_model_criterion)")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... (default: beam 10, CTC 0.5)")
     add("--batch-seconds", type=float, default=120.0, help="audio in a batch of ours (default %(default)s)")
     add("--limit", type=int, help="take only so many utterances, from all over the set")
@@ -71,10 +72,12 @@ def peers(args: argparse.Namespace) -> tuple[Transcribe, Transcribe, int, dict]:
     from imlspike.inference import Bundle
     from imlspike.inference.beam_search import read_options
     from imlspike.inference.decoding import open_decoder
+    from imlspike.inference.experiment import find_model_file
 
-    options = asdict(read_options(args.decode_config))
+    config, options = args.exp_dir / "config.yaml", asdict(read_options(args.decode_config))
     decoder = open_decoder(Bundle.load(args.exp_dir, "recognizer", model_file=args.model), "joint", **options)
-    speech2text = Speech2Text(args.exp_dir / "config.yaml", args.exp_dir / args.model, **options)
+    model = find_model_file(args.exp_dir, read_yaml(config), args.model)
+    speech2text = Speech2Text(config, model, **options)
 
     def theirs(waves: list[torch.Tensor]) -> list[str]:
         found = [speech2text(wave) for wave in waves]

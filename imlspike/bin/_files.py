@@ -48,10 +48,9 @@ def device(text: str) -> str:
 
 def count(text: str) -> int:
     """A whole number from 0 on, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, not {text!r}")
+    return int(text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -66,7 +66,7 @@ def language_model(
     if not _is_lm(folder):
         raise ConfigError(f"{folder}: expected the experiment of a language model, as exp/lm")
     config = read_yaml(folder / "config.yaml")
-    states = _load(_model_file(folder, config, model_file))
+    states = _load(find_model_file(folder, config, model_file))
     about = {"lm": config["lm"], "lm_conf": config.get("lm_conf") or {}}
     own = {key.removeprefix("lm."): state for key, state in states.items()}
     return about, own, tuple(_tokens(folder, config))
@@ -133,7 +133,7 @@ def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) ->
         if name is not None:
             model |= {part: name, f"{part}_conf": effective(cls, conf) if name == SPIKING else conf}
     states = {}
-    for key, state in _load(_model_file(folder, config, model_file)).items():
+    for key, state in _load(find_model_file(folder, config, model_file)).items():
         old, new = next(((o, n) for o, n in PARTS.items() if key.startswith(o)), ("", None))
         if new is None and not key.startswith(NOT_NEEDED):
             raise ConfigError(f"{source}: the model has {key!r}, which a bundle's recognizer hasn't")
@@ -192,7 +192,7 @@ def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bund
     model = effective(SpikeVoice, conf)
     model.pop("n_mels")  # it stands among the features
     prefix, states = "tts.spikevoice.", {}
-    loaded = _load(_model_file(folder, config, model_file or about.get("model_file")))
+    loaded = _load(find_model_file(folder, config, model_file or about.get("model_file")))
     for key, state in loaded.items():
         if key.startswith(prefix):
             states[f"model.{key.removeprefix(prefix)}"] = state
@@ -232,8 +232,16 @@ def _average(config: dict[str, Any], folder: Path) -> list[Path]:
     return [folder / f"{phase}.{key}.{which}.pth" for which in ("ave", "best")]
 
 
-def _model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
-    """The model file that is asked for, or the average, or what stands for it."""
+def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
+    """The model file that is asked for, or the average of an experiment's best epochs, or what stands for it.
+
+    Args:
+        folder: the experiment; config: the content of its config.yaml.
+        wanted: the file's name.
+
+    Raises:
+        ConfigError: if it isn't there, naming those that are.
+    """
     names = [folder / wanted] if wanted else _average(config, folder)
     files = sorted(folder.glob("*.pth"))
     for file in names:

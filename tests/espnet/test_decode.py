@@ -177,7 +177,6 @@ def test_benchmark_of_decoding(tiny_data, experiment, tmp_path):
 
     threads = torch.get_num_threads()
     words = f"decoding --exp-dir {experiment} --data-dir {tiny_data} --threads 1 --turns 1 --limit 3"
-    words += " --model valid.loss.ave.pth"
     benchmarks([*words.split(), "--output", str(tmp_path / "report.md")])
     torch.set_num_threads(threads)
     report = (tmp_path / "report.md").read_text()
