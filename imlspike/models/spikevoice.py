@@ -263,7 +263,7 @@ class SpikeVoice(nn.Module):
 
         >>> SpikeVoice.from_config({"vocab_size": 40, "head": 2})
         Traceback (most recent call last):
-        ValueError: spikevoice: unknown key 'head'; did you mean 'heads'? (known: ...
+        imlspike.data.yaml_file.ConfigError: spikevoice: unknown key 'head'; did you mean 'heads'? (known: ...
         """
         return construct(cls, config, source)
 

@@ -13,6 +13,7 @@ from imlspike.analysis.vocoder_profile import profile_vocoder, vocoder_report
 from imlspike.bin.profile import main
 from imlspike.models import SpikingVocos
 from imlspike.neurons import LIF
+from tests.inference.small_vocoder import save
 
 from .vocoder_audio import voice, write_set
 
@@ -143,7 +144,7 @@ def test_the_least_input_that_fires_is_where_firing_begins(steps, rest, decay_in
 
 def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    vocoder().save(tmp_path / "exp")
+    save(vocoder(), tmp_path / "exp")
     data = write_set(tmp_path, {"a": voice(0.1), "b": voice(0.2), "c": voice(0.001)})
     where = ["--exp", str(tmp_path / "exp"), "--data-dir", str(data), "--output-dir", str(tmp_path / "out")]
     assert main(where) == 0

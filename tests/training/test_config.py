@@ -6,7 +6,8 @@ import yaml
 pytest.importorskip("jsonargparse")
 
 from imlspike.bin.train_vocoder import main  # noqa: E402
-from imlspike.training.config import ConfigError, check_same, read_config, write_config  # noqa: E402
+from imlspike.data.yaml_file import ConfigError  # noqa: E402
+from imlspike.training.config import check_same, read_config, write_config  # noqa: E402
 
 BASE = "--exp-dir exp --train-dir data/train data/more --valid-dir data/valid".split()
 MODEL = """
