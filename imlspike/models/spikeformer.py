@@ -87,8 +87,8 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
-        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what flows
-            on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
+        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what
+            flows on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
         neuron_conf: its further arguments.
         levels: T, the most spikes of a neuron.
         threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.

@@ -66,10 +66,11 @@ class SpikeVoice(nn.Module):
         steps: T.
         neuron: ``lif`` (SpikeVoice), ``plif``; ``imls``: one pass in which a neuron spikes up to T times at
             once; any other that is registered; ``none``: the ANN twin.
-        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset, and
-            IMLS sends whole numbers (``amplitude="unit"``).
+        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset,
+            and IMLS sends whole numbers (``amplitude="unit"``).
         attention: ``stsa``; ``sequential``: without temporal mixing, the paper's ablation; ``ann``: softmax.
-            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to mix
+            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to
+                mix
             (there ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
         speakers: how many; None: one voice, no embedding.
         predictor_kernel: tokens under a predictor's convolution.

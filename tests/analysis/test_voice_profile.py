@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from imlspike.analysis.profiling import write_profile
-from imlspike.neurons import Neuron
 from imlspike.analysis.voice_profile import (
     MODULES,
     Sentence,
@@ -18,7 +17,7 @@ from imlspike.analysis.voice_profile import (
     speaking_speed,
     voice_report,
 )
-from imlspike.neurons import IMLS
+from imlspike.neurons import IMLS, Neuron
 from tests.models.small_spikevoice import MELS, small_voice
 
 FRAME_RATE, FRAMES_EACH = 50.0, 3

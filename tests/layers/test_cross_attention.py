@@ -25,7 +25,8 @@ def parts(attention, x, spikes):
     ("normalisation", "spiking_query"), [("softmax", False), ("softmax", True), ("linear", False)]
 )
 def test_the_formula(normalisation, spiking_query, amplitude):
-    attention = SpikingCrossAttention(8, 2, normalisation, spiking_query, neuron=partial(IMLS, amplitude=amplitude)).double().eval()
+    neuron = partial(IMLS, amplitude=amplitude)
+    attention = SpikingCrossAttention(8, 2, normalisation, spiking_query, neuron=neuron).double().eval()
     if attention.sharpness is not None:
         attention.sharpness.data = torch.tensor([0.5, 2.0]).double()
     x, spikes = torch.randn(5, 8).double(), torch.randint(0, 7, (9, 8)).double()
@@ -49,7 +50,8 @@ def test_the_formula(normalisation, spiking_query, amplitude):
 @pytest.mark.parametrize("normalisation", ["softmax", "linear"])
 def test_a_sharp_query_finds_its_key(normalisation):
     """One key spikes where the query does, the others elsewhere: all of the weight goes to it."""
-    attention = SpikingCrossAttention(8, 1, normalisation, neuron=partial(IMLS, levels=6, threshold="fixed")).eval()
+    neuron = partial(IMLS, levels=6, threshold="fixed")
+    attention = SpikingCrossAttention(8, 1, normalisation, neuron=neuron).eval()
     identity = torch.nn.Identity()
     attention.q = attention.k = attention.v = attention.o = attention.norm = attention.o_norm = identity
     spikes = 6.0 * torch.eye(8)

@@ -19,7 +19,8 @@ LEAST = {"conv2d": 7, "conv2d6": 11, "conv2d8": 15}
 
 def evaluated(*args, **options):
     """In fp64, so that rounding moves no spike; batch norms with statistics, so that none is the identity."""
-    neuron = {key: options.pop(key) for key in ("levels", "threshold", "value", "amplitude") if key in options}
+    own = ("levels", "threshold", "value", "amplitude")
+    neuron = {key: options.pop(key) for key in own if key in options}
     maker = partial(IMLS.for_maps, **{"steps": neuron.pop("levels", 6), **neuron})
     layer = SpikingSubsampling(*args, neuron=maker, **options).double()
     layer(torch.randn(2, 60, args[0], dtype=torch.float64) + 0.5, torch.tensor([60, 45]))

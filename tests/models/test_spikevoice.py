@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.spikes import SpikeRecorder
-from imlspike.neurons import Neuron
 from imlspike.layers import Layout
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import PostNet, SpikeVoiceStack
-from imlspike.neurons import IMLS, LIF, PLIF
+from imlspike.neurons import IMLS, LIF, PLIF, Neuron
 from tests.models.small_spikevoice import MELS, SYMBOLS, VARIANTS, batch, small_voice, voice, with_speaker
 
 NAMES = st.sampled_from(sorted(VARIANTS))
