@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import imlspike
 
 
@@ -21,7 +23,8 @@ def origin(command: str, *packages: str) -> dict[str, Any]:
     ['imlspike', 'python', 'torch']
     """
     versions = {"imlspike": imlspike.__version__, "python": platform.python_version()}
-    for package in ("torch", *packages):
+    versions["torch"] = str(torch.__version__)  # with the platform that it was built for
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

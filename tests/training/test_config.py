@@ -85,7 +85,7 @@ def test_each_difference_that_matters_is_told():
             "discriminators.mpd: unknown key 'period'; did you mean 'periods'",
         ),
         ("data: 3", "data is 3; expected a mapping"),
-        ("- a", "expected 'section: ...' lines, found list"),
+        ("- a", "expected 'key: value' lines, found list"),
         ("a: [", "not usable as YAML"),
     ],
 )
