@@ -13,14 +13,15 @@ import imlspike
 PACKAGE = Path(imlspike.__file__).parent
 
 # What each part of imlspike may import of the others: only what stands left of it in
-# neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users ask for
+# ops <- neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users ask for
 # them, inference opens ESPnet's parts, too.
-BELOW_MODELS = {"neurons", "layers"}
+BELOW_MODELS = {"ops", "neurons", "layers"}
 BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data"}
 USES = {"training", "analysis", "export", "espnet"}
 MAY_IMPORT = {
-    "neurons": set(),
-    "layers": {"neurons"},
+    "ops": set(),
+    "neurons": {"ops"},
+    "layers": {"ops", "neurons"},
     "models": BELOW_MODELS | {"data"},
     "losses": BELOW_MODELS | {"data"},
     "data": set(),

@@ -112,6 +112,7 @@ class IMLSpikeformerEncoder(nn.Module):
         conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none, as in the paper.
         sync_norms: whether processes that train together share the statistics of their batch norms, see
             `MaskedBatchNorm`.
+        compile: blocks run through `torch.compile`, for training on a GPU.
 
     Forward:
         xs (B, L, F) floating point, lengths (B,) frames or None (no padding); further positional arguments
@@ -161,6 +162,7 @@ class IMLSpikeformerEncoder(nn.Module):
         residual_gain: float = 0.25,
         conv_kernel: int = 0,
         sync_norms: bool = True,
+        compile: bool = False,
     ):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
@@ -189,6 +191,9 @@ class IMLSpikeformerEncoder(nn.Module):
             self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
         self.after_norm = MaskedBatchNorm(output_size)
         synchronise_norms(self, sync_norms)
+        if compile:
+            for block in self.blocks:
+                block.compile(dynamic=True)
 
     def output_size(self) -> int:
         """C, the channels of an output token (ESPnet's interface)."""

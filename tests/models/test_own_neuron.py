@@ -1,0 +1,105 @@
+"""A neuron that somebody adds in a file of their own trains, is counted and exported in all three systems."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from imlspike.analysis.operations import OperationCounter
+from imlspike.analysis.spikes import SpikeRecorder, spiking_neurons
+from imlspike.models import IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
+from imlspike.neurons import NEURONS, Neuron, register, spike
+
+SIZES = dict(output_size=16, attention_heads=2, linear_units=24, num_blocks=1, conv_kernel=3, input_channels=4)
+
+
+class ResonateAndFire(Neuron):
+    """Izhikevich's resonate-and-fire neuron (2001): a complex potential that turns as it decays."""
+
+    stateful = True
+
+    def __init__(self, decay: float = 0.7, angle: float = math.pi / 8, threshold: float = 0.5):
+        super().__init__()
+        self.decay, self.angle = nn.Parameter(torch.tensor(decay)), angle
+        self.threshold = threshold
+
+    def forward(self, x, mask=None):
+        real = imaginary = torch.zeros_like(x[0])
+        cosine, sine, spikes = math.cos(self.angle), math.sin(self.angle), []
+        for current in x:
+            real, imaginary = (
+                self.decay * (cosine * real - sine * imaginary) + current,
+                self.decay * (sine * real + cosine * imaginary),
+            )
+            fired = spike(real - self.threshold, "atan")
+            imaginary = imaginary * (1 - fired)
+            spikes.append(fired)
+        return torch.stack(spikes)
+
+
+@pytest.fixture(autouse=True)
+def resonate():
+    register("resonate")(ResonateAndFire)
+    yield
+    del NEURONS["resonate"]
+
+
+def encoder():
+    model = IMLSpikeformerEncoder(20, **SIZES, neuron="resonate", neuron_conf={"threshold": 0.4}, levels=4)
+    return model, (torch.randn(1, 60, 20),), lambda *inputs: model(*inputs)[0]
+
+
+def vocoder():
+    sizes = dict(n_fft=64, hop_length=16, n_mels=8, dim=8, intermediate_dim=12, num_layers=2, steps=3)
+    model = SpikingVocos(sampling_rate=8000, **sizes, neuron="resonate", temporal_shift="fixed")
+    return model, (torch.randn(1, 8, 30),), model
+
+
+def voice():
+    sizes = dict(n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_dim=8, steps=3)
+    model = SpikeVoice(12, **sizes, neuron="resonate", aligner=False)
+    text = torch.randint(1, 12, (1, 7))
+    return model, (text,), lambda text: model(text, torch.tensor([text.shape[1]])).mel_post
+
+
+@pytest.mark.parametrize("system", [encoder, vocoder, voice])
+def test_it_trains_and_is_counted(system):
+    model, inputs, run = system()
+    run(*inputs).square().mean().backward()
+    neurons = spiking_neurons(model)
+    decays = [p for n, p in model.named_parameters() if n.endswith("decay") and p.grad is not None]
+    assert len(neurons) > 3 and len(decays) > 3 and all(p.grad.isfinite() for p in decays)
+    before = [p.detach().clone() for p in decays]
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    assert any(not torch.equal(a, b) for a, b in zip(before, decays, strict=True))
+    model.eval()
+    with torch.no_grad(), SpikeRecorder(model) as recorder, OperationCounter(model) as counter:
+        run(*inputs)
+    assert recorder.layers.keys() == neurons.keys() and not recorder.silent()
+    assert sum(layer.spikes for layer in recorder.layers.values()) > 0
+    rows = counter.rows.values()
+    assert sum(row.accumulates for row in rows) > 0
+    updates = sum(row.additions for row in rows if row.kind == "neuron")
+    spikes = sum(layer.spikes for layer in recorder.layers.values())
+    elements = sum(layer.neurons * layer.levels for layer in recorder.layers.values())
+    assert updates == 3 * elements + spikes  # leak and comparison at each step, a reset for each spike
+
+
+@pytest.mark.parametrize("system", [encoder, vocoder])
+def test_it_exports(system):
+    model, inputs, _ = system()
+    model.eval()
+    with torch.no_grad():
+        program = torch.export.export(model, inputs).module()
+        ours, theirs = model(*inputs), program(*inputs)
+    pairs = zip(ours, theirs, strict=True) if isinstance(ours, tuple) else [(ours, theirs)]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs if isinstance(a, torch.Tensor))
+
+
+def test_relu_makes_each_system_its_own_twin():
+    spiking, twin = IMLSpikeformerEncoder(20, **SIZES), IMLSpikeformerEncoder(20, **SIZES, neuron="relu")
+    assert {n: p.shape for n, p in spiking.named_parameters()} == {n: p.shape for n, p in twin.named_parameters()}
+    assert not spiking_neurons(twin) and len(spiking_neurons(spiking)) > 8
+    twin(torch.randn(2, 60, 20))[0].square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in twin.parameters())
