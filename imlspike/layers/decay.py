@@ -77,20 +77,21 @@ def _powers(log_gamma: Tensor, exponents: Tensor) -> Tensor:
 
 
 def _side_sums(log_gamma: Tensor, m: Tensor) -> Tensor:
-    """gamma + gamma^2 + ... + gamma^m, of log gamma (H, 1) and m (..., 1, N): (..., H, N)."""
-    none = log_gamma == 0
-    ratio = log_gamma.exp() / torch.where(none, -1.0, torch.expm1(log_gamma))
-    return torch.where(none, m.to(ratio.dtype), ratio * torch.expm1(log_gamma * m))
+    """gamma + gamma^2 + ... + gamma^m, of log gamma (H,) and m (..., 1, N): (..., H, N)."""
+    log_gamma = log_gamma.clamp(max=-1e-20)[:, None]  # which is right for gamma = 1 too
+    return log_gamma.exp() / torch.expm1(log_gamma) * torch.expm1(log_gamma * m)
 
 
 def _row_sums(log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int) -> Tensor:
     """(B, H, N), 1 at padding; (1, H, N) where all tokens are real."""
     past, future = sides.to(log_gamma.dtype)[..., None]
-    i, log_gamma = torch.arange(tokens, device=log_gamma.device), log_gamma[:, None]
-    ends = tokens if lengths is None else lengths[:, None, None]
-    ahead = (ends - 1 - i).clamp(min=0).expand(-1 if lengths is not None else 1, 1, -1)
-    sums = 1 + past * _side_sums(log_gamma, i) + future * _side_sums(log_gamma, ahead)
-    return sums if lengths is None else torch.where(i < ends, sums, 1.0)
+    i = torch.arange(tokens, device=log_gamma.device)
+    behind = _side_sums(log_gamma, i)
+    if lengths is None:
+        return (1 + past * behind + future * behind.flip(-1))[None]
+    ahead = lengths[:, None, None] - 1 - i
+    sums = 1 + past * behind + future * _side_sums(log_gamma, ahead.clamp(min=0))
+    return torch.where(ahead >= 0, sums, 1.0)
 
 
 def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Sequence[str] = "both") -> Tensor:
@@ -118,7 +119,7 @@ def _mask(log_gamma: Tensor, sides: Tensor, tokens: int) -> Tensor:
     """(H, N, N) gamma^|i-j| where head h sees j from i, else 0: a sliding window over 2N powers."""
     offset = torch.arange(2 * tokens, device=log_gamma.device) - tokens  # j - i, and one to spare: N may be 0
     past, future = sides[..., None]
-    seen = (offset < 0) & past | (offset > 0) & future | (offset == 0)
+    seen = torch.where(offset < 0, past, future) | (offset == 0)
     return (_powers(log_gamma, offset.abs()) * seen).unfold(1, tokens, 1)[:, 1:].flip(1)
 
 
@@ -290,8 +291,8 @@ class DecayAttention(nn.Module):
         Returns:
             (B, H, 1, D), and the next state.
         """
-        log_gamma = self._log_gamma(q)[:, None]
-        state = log_gamma.exp()[..., None].to(state.dtype) * state + k.transpose(-1, -2) @ v
+        log_gamma = self._log_gamma(q)
+        state = log_gamma.exp()[:, None, None].to(state.dtype) * state + k.transpose(-1, -2) @ v
         seen = 1 + _side_sums(log_gamma, torch.full((1,), past, device=q.device))
         scale = (seen * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
         return (q / scale) @ state.to(q.dtype), state
