@@ -8,19 +8,18 @@ way from waveforms in memory to texts: features, encoder, search.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import yaml
 
 from benchmarks.measure import Comparison, setting, table, verdict
 from imlspike.analysis.scoring import score_utterances, summarize
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.data.yaml_file import read_yaml
 
 FASTER, POINTS = 3.0, 0.1  # the targets: times as fast, and points of CER apart
 Transcribe = Callable[[list[torch.Tensor]], list[str]]
@@ -54,7 +53,7 @@ def main(argv=None) -> None:
 
 def decoding(args: argparse.Namespace) -> str:
     """Section of the report: time and CER of both, and how many transcripts differ."""
-    from imlspike.espnet.decode import batches
+    from imlspike.inference.decoding import batches
 
     ours, theirs, rate, options = peers(args)
     wavs, references = (read_kaldi(args.data_dir / name) for name in ("wav.scp", "text"))
@@ -68,20 +67,17 @@ def decoding(args: argparse.Namespace) -> str:
 
 def peers(args: argparse.Namespace) -> tuple[Transcribe, Transcribe, int, dict]:
     """Our decoder and ESPnet's `Speech2Text` as functions of waveforms, the rate in Hz, and the options."""
-    from imlspike.espnet.beam_search import read_options
-    from imlspike.espnet.decode import JointDecoder, average_criterion
-    from imlspike.espnet.recognizer import read_args
-
-    config = args.exp_dir / "config.yaml"
-    model = args.exp_dir / (args.model or average_criterion(config))
-    options = asdict(read_options(args.decode_config))
-    decoder = JointDecoder(config, model, **options)
     from espnet2.bin.asr_inference import Speech2Text
 
-    with tempfile.TemporaryDirectory() as folder:  # ESPnet wouldn't find the files of a folder that was moved
-        resolved = Path(folder, "config.yaml")
-        resolved.write_text(yaml.safe_dump(vars(read_args(config)), allow_unicode=True), encoding="utf-8")
-        speech2text = Speech2Text(resolved, model, **options)
+    from imlspike.inference import Bundle
+    from imlspike.inference.beam_search import read_options
+    from imlspike.inference.decoding import open_decoder
+    from imlspike.inference.experiment import find_model_file
+
+    config, options = args.exp_dir / "config.yaml", asdict(read_options(args.decode_config))
+    decoder = open_decoder(Bundle.load(args.exp_dir, "recognizer", model_file=args.model), "joint", **options)
+    model = find_model_file(args.exp_dir, read_yaml(config), args.model)
+    speech2text = Speech2Text(config, model, **options)
 
     def theirs(waves: list[torch.Tensor]) -> list[str]:
         found = [speech2text(wave) for wave in waves]

@@ -1,4 +1,4 @@
-"""Neurons, training steps and inference on a CUDA device against the ANNs: the question "gpu" of the report."""
+"""Neurons, training steps and inference on a CUDA device against the ANNs: the question "gpu"."""
 
 from collections.abc import Callable
 
@@ -114,10 +114,10 @@ def question(threads: int, turns: int) -> str:
         return "## On a GPU\n\nThere is no CUDA device here: nothing was measured."
     head = ["ours, ms", "peer, ms", "ratio (quartiles)"]
     return (
-        f"## On a GPU\n\n{torch.cuda.get_device_name()}. Neurons, forward and backward: fused operators against "
-        "their definition in plain torch.\n\n"
+        f"## On a GPU\n\n{torch.cuda.get_device_name()}. Neurons, forward and backward: fused operators "
+        "against their definition in plain torch.\n\n"
         + table(["neuron", *head], _neurons(turns))
-        + "\n\nModels against their ANNs (ESPnet's Transformer, Vocos, FastSpeech 2): 32 utterances of 8 to 10 s, "
-        "16 pieces of 16384 samples, 4 texts.\n\n"
+        + "\n\nModels against their ANNs (ESPnet's Transformer, Vocos, FastSpeech 2): 32 utterances of 8 to "
+        "10 s, 16 pieces of 16384 samples, 4 texts.\n\n"
         + table(["model", "what", *head], [*_encoders(turns), *_synthesis(turns)])
     )

@@ -1,7 +1,7 @@
 """This checkout against another one: `python -m benchmarks versions OTHER_CHECKOUT`.
 
-Both run the cases below in processes of their own, by turns; a ratio is the median of the turns' ratios. The other
-checkout needs its own compiled operators in place, and this environment's packages.
+Both run the cases below in processes of their own, by turns; a ratio is the median of the turns' ratios. The
+other checkout needs its own compiled operators in place, and this environment's packages.
 """
 
 import argparse
@@ -32,7 +32,11 @@ def neurons() -> dict[str, Callable]:
         x, grad = torch.randn(shape), torch.randn(shape)
         leaf = x.clone().requires_grad_()
         cases[f"{name}, forward"] = torch.no_grad()(lambda neuron=neuron, x=x: neuron(x))
-        cases[f"{name}, forward and backward"] = lambda neuron=neuron, leaf=leaf, grad=grad: neuron(leaf).backward(grad)
+
+        def both(neuron=neuron, leaf=leaf, grad=grad):
+            neuron(leaf).backward(grad)
+
+        cases[f"{name}, forward and backward"] = both
     return cases
 
 
@@ -42,7 +46,9 @@ def encoder() -> dict[str, Callable]:
 
     cases = {}
     for size, width, units, blocks in (("quick", 128, 512, 6), ("aishell", 256, 2048, 12)):
-        sizes = dict(output_size=width, linear_units=units, num_blocks=blocks, input_channels=64, conv_kernel=15)
+        sizes = dict(
+            output_size=width, linear_units=units, num_blocks=blocks, input_channels=64, conv_kernel=15
+        )
         folded = IMLSpikeformerEncoder(80, **sizes).reparameterize()
         for seconds in (10, 60):
             xs, lengths = torch.randn(1, 100 * seconds, 80), torch.tensor([100 * seconds])

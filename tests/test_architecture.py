@@ -13,9 +13,10 @@ import imlspike
 PACKAGE = Path(imlspike.__file__).parent
 
 # What each part of imlspike may import of the others: only what stands left of it in
-# neurons <- layers <- models <- {training, analysis, export, espnet} <- inference <- bin.
+# neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users ask for
+# them, inference opens ESPnet's parts, too.
 BELOW_MODELS = {"neurons", "layers"}
-BELOW_USES = BELOW_MODELS | {"models", "losses", "data"}
+BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data"}
 USES = {"training", "analysis", "export", "espnet"}
 MAY_IMPORT = {
     "neurons": set(),
@@ -23,9 +24,9 @@ MAY_IMPORT = {
     "models": BELOW_MODELS | {"data"},
     "losses": BELOW_MODELS | {"data"},
     "data": set(),
-    **dict.fromkeys(USES, BELOW_USES),
-    "inference": BELOW_USES | USES,
-    "bin": BELOW_USES | USES | {"inference"},
+    **dict.fromkeys(USES, BELOW_INFERENCE | {"inference"}),
+    "inference": BELOW_INFERENCE | {"espnet"},
+    "bin": BELOW_INFERENCE | USES | {"inference"},
 }
 # Who may import these at the top of a file; everyone else's core installation has to do without them.
 ONLY_IN = {"espnet": {"espnet"}, "espnet2": {"espnet"}, "nltk": {"espnet"}, "lightning": {"training"}}
@@ -116,6 +117,13 @@ def test_imports_go_one_way(module):
 def test_a_wrong_arrow_is_seen(module, line, wrong):
     found = wrong_arrows(module, imports(ast.parse(line), module.rpartition(".")[0]))
     assert bool(found) is wrong
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if part(name) == "inference"])
+def test_inference_opens_espnet_only_where_it_is_asked_for(module):
+    nodes = [node for node in parse(module).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = imports(ast.Module(nodes, []), "imlspike.inference")
+    assert not [name for name in names if part(name) == "espnet"]
 
 
 def test_neurons_import_torch_only():

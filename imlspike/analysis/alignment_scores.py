@@ -15,9 +15,9 @@ import torch
 from imlspike.analysis.results import aligned
 from imlspike.data.labels import Phone, boundary_times, is_pause
 from imlspike.data.phonemes.russian import STRESSED, UNSTRESSED
+from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import learned_durations
-from imlspike.models.trained_voice import TrainedVoice
 
 WITHIN = (20, 40, 80)  # ms
 _ARPABET = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
@@ -61,7 +61,7 @@ def align(voice: TrainedVoice, symbols: Sequence[str], wave: np.ndarray, name: s
         mel = LogMel(**voice.features)(torch.from_numpy(wave)[None]).transpose(1, 2).to(voice.device)
         mel = (mel - voice.mean) / voice.deviation
         lengths = [torch.tensor([x.shape[1]], device=voice.device) for x in (numbers, mel)]
-        prior = (voice.config.get("tts_conf") or {}).get("prior_scale", 1.0)
+        prior = voice.recording.get("prior_scale", 1.0)
         found = learned_durations(voice.model, numbers, lengths[0], mel, lengths[1], prior)[1]
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

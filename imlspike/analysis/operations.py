@@ -54,7 +54,8 @@ _FREE = set(  # data that is moved or made, not computed
     "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
     "detach_ dropout native_dropout".split()
 )
-# What spikes are worth: the same everywhere, or alike for all channels of a token, or for all tokens of a channel.
+# What spikes are worth: the same everywhere, or alike for all channels of a token, or for all tokens of a
+#     channel.
 _CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 
@@ -184,8 +185,8 @@ class OperationCounter(TorchDispatchMode):
         self._add("neuron", **neuron.cost(fired.counts, fired.worth))
         worth = None
         if fired.scaled:
-            shared = fired.worth.dim() == 0 or fired.worth.shape[-1] == 1
-            worth = _CONSTANT if fired.worth.numel() == 1 else _BY_TOKEN if shared else _BY_CHANNEL
+            shape = fired.worth.shape  # one for all has no dimensions
+            worth = _CONSTANT if not shape else _BY_TOKEN if shape[-1] == 1 else _BY_CHANNEL
         self._note(output, fired.counts, worth)
 
     def _note(self, tensor, counts, worth):

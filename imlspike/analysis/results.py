@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from imlspike.analysis.energy import FIGURES, verdict
 from imlspike.analysis.training_log import peak_memory_mb, read_epochs
+from imlspike.data.yaml_file import read_yaml
 
 TWIN = "_ann"
 MEASURES = ("cer", "wer")
@@ -37,7 +37,7 @@ def gather(folder) -> dict:
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder}: no config.yaml; expected the folder of an ESPnet experiment")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(folder / "config.yaml")
     scores = []
     for path in sorted(folder.glob("decode_*/*/score.json")):
         mode, test_set = path.parent.parent.name.removeprefix("decode_"), path.parent.name

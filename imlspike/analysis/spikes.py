@@ -51,8 +51,8 @@ def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str 
     """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
 
     Raises:
-        ValueError: the output is not counts (0, 1, ... levels), times what a spike is worth if the neuron sends
-            that; `name` is named.
+        ValueError: the output is not counts (0, 1, ... levels), times what a spike is worth if the neuron
+            sends that; `name` is named.
 
     >>> from imlspike.neurons import IMLS
     >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])

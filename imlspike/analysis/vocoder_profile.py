@@ -56,7 +56,7 @@ def vocoder_report(measured: Profile, model: SpikingVocos, costs: Costs = Costs(
     ==================  =============================================================================
     blocks              the figures of the ConvNeXt blocks alone; "paper" is then what table 3 counts
     layer_rate          mean of the neuron layers' firing rates, each layer alike: r of equation 16
-    table_3             equations 15 and 16 with that rate: pJ at L = 1000 (of an ANN, or neurons with time steps)
+    table_3             equations 15 and 16 with that rate: pJ at L = 1000 (ANN or time steps)
     rates_out_of_range  see the function of that name
     ==================  =============================================================================
     """
@@ -69,7 +69,7 @@ def vocoder_report(measured: Profile, model: SpikingVocos, costs: Costs = Costs(
     report["blocks"] = scope_of(blocks, measured.seconds, costs)
     report["layer_rate"] = sum(rates) / len(rates) if rates else None
     report["table_3"] = None
-    if config["neuron"] == "none" or NEURONS[config["neuron"]].stateful:  # what the equations are for
+    if config["neuron"] == "none" or NEURONS[config["neuron"]].stateful:  # as in the equations
         sizes = {key: config[key] for key in ("dim", "intermediate_dim", "num_layers", "n_mels", "n_fft")}
         rate, steps = report["layer_rate"], report["steps"] or 1
         energy = spiking_vocos_energy(1000, rate, steps, costs=costs, **sizes)

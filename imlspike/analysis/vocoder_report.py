@@ -15,11 +15,10 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from imlspike.analysis.report_parts import EMPTY, energy_sentences, percent, range_sentences, read_json
 from imlspike.analysis.results import aligned
 from imlspike.analysis.vocoder_scores import NATURAL
+from imlspike.data.yaml_file import read_yaml
 
 CER_LIMIT = 0.05  # by how much the error rate on synthesised speech may exceed that on natural speech
 
@@ -33,7 +32,7 @@ def gather(folder) -> dict:
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder}: no config.yaml; expected an experiment of `imlspike train-vocoder`")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(folder / "config.yaml")
     return {
         "name": folder.name,
         "config": config,

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imlspike.analysis.griffin_lim import griffin_lim
 from imlspike.analysis.scoring import bootstrap_interval, score_utterances
 from imlspike.analysis.vocoder_measures import MEASURES, Sound, mel_distance
 from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.kaldi import Utterance
 from imlspike.data.write_audio import FORMATS, write_audio
+from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.models.vocoder_parts import LogMelFeatures
 
 NATURAL, GRIFFIN_LIM = "natural", "griffin_lim"
@@ -30,7 +30,7 @@ class Settings:
     """What all utterances are scored with.
 
     Attributes:
-        features: arguments of `LogMelFeatures`, as a vocoder's generator.yaml has them among others.
+        features: arguments of `LogMelFeatures`, as a vocoder's bundle has them.
         measures: keys of `MEASURES`.
         crepe: size of the pitch tracker, "full" or "tiny".
     """
@@ -41,7 +41,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: Mapping, measures: Sequence[str], crepe: str = "full") -> "Settings":
-        """From the content of a generator.yaml; keys that don't belong to the features are passed over.
+        """From the features of a vocoder's bundle; keys that don't belong to the features are passed over.
 
         >>> Settings.of({"sampling_rate": 24000, "dim": 512}, ["mcd"]).features
         (('sampling_rate', 24000),)

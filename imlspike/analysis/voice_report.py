@@ -15,8 +15,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from imlspike.analysis.alignment_scores import boundaries_table
 from imlspike.analysis.energy import FIGURES
 from imlspike.analysis.report_parts import EMPTY, energy_sentences, percent, range_sentences, read_json
@@ -24,6 +22,7 @@ from imlspike.analysis.results import aligned, training_costs
 from imlspike.analysis.training_log import read_epochs
 from imlspike.analysis.vocoder_scores import NATURAL
 from imlspike.analysis.vocoder_table import SHOWN
+from imlspike.data.yaml_file import read_yaml
 from imlspike.models.spikevoice_blocks import default_attention
 
 # What makes a training what it is: of config.yaml without its lists of symbols and the paths of a machine.
@@ -50,7 +49,7 @@ def gather(folder) -> dict:
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"{folder}: no config.yaml; expected a voice that ESPnet's trainer trained")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_yaml(folder / "config.yaml")
     if not isinstance(config, dict) or "tts_conf" not in config:
         raise ValueError(f"{folder}/config.yaml: no tts_conf; this is no voice")
     command, voice = folder / "command", folder / "voice.yaml"
@@ -58,7 +57,7 @@ def gather(folder) -> dict:
         "name": folder.name,
         "neuron": config["tts_conf"].get("neuron", NEURON),
         "config": {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})},
-        "voice": yaml.safe_load(voice.read_text(encoding="utf-8")) if voice.is_file() else {},
+        "voice": read_yaml(voice) if voice.is_file() else {},
         "symbols": len(config.get("token_list") or []),
         "command": command.read_text(encoding="utf-8").strip() if command.is_file() else "",
         "training": _training(folder / "train.log"),

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from imlspike.analysis.vocoder_scores import NATURAL, Scored, Task, error_rates, take
 from imlspike.analysis.voice_measures import F0_RANGE, MEASURES, Speech
 from imlspike.data.audio import read_audio
 from imlspike.data.labels import read_durations
+from imlspike.data.yaml_file import read_yaml
 
 RATES = ("cer", "wer")
 
@@ -73,7 +73,7 @@ def open_system(folder: Path) -> System:
     return System(
         audio,
         durations if durations.is_file() else None,
-        yaml.safe_load(synthesis.read_text(encoding="utf-8")) if synthesis.is_file() else None,
+        read_yaml(synthesis) if synthesis.is_file() else None,
     )
 
 

@@ -53,12 +53,19 @@ def device(text: str) -> str:
     return text
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option of every verb that computes: where."""
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="cpu, cuda, cuda:1, mps, ... (default %(default)s)"
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that opens a model: which, on how many threads, where."""
     add = parser.add_argument
-    add("--model", required=True, help="experiment folder, .zip of one, or OWNER/MODEL on the hub")
+    add("--model", required=True, help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
     add("--threads", type=thread_count, default=0, help="default: as many as there are cores")
-    add("--device", type=device, default="cpu", help="cpu, cuda, cuda:1, mps, ... (default %(default)s)")
+    add_device(parser)
 
 
 def use_threads(args: argparse.Namespace) -> None:

@@ -6,24 +6,24 @@ python -m imlspike.bin.config BASE --override YAML --set KEY=VALUE --output FILE
 import argparse
 import sys
 
-import yaml
+from imlspike.data.yaml_file import ConfigError, dump_yaml, write_yaml
 
 
 def main(argv: list[str] | None = None) -> int:
     """Check every key, then write or print the YAML that drives each training. Returns the exit status."""
     jobs = [_parse(words) for words in _split(sys.argv[1:] if argv is None else argv)]
-    from imlspike.espnet.config import ConfigError, resolve, write_config
+    from imlspike.espnet.config import resolve
 
     for args in jobs:
         try:
             config = resolve(args.base, args.override, args.set, args.task)
             if args.output:
-                write_config(config, args.output)
+                write_yaml(args.output, config)
         except (ConfigError, OSError) as error:
             print(f"config: {error}", file=sys.stderr)
             return 1
         if not args.output:
-            print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+            print(dump_yaml(config), end="")
     return 0
 
 

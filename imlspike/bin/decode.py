@@ -10,16 +10,19 @@ tells how long it took.
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from imlspike.bin._files import add_device, positive
+
 
 def main(argv: list[str] | None = None) -> int:
     """Write the Kaldi table of transcripts; print how many there are and how fast it went."""
     args = parse(argv)
-    from imlspike.espnet.decode import decode_dir
+    from imlspike.inference.decoding import decode_dir
 
     try:
         decoder, settings = make_decoder(args)
@@ -51,10 +54,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, required=True, help="the table 'utterance transcript' to write")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... as ESPnet's; for joint")
     add("--lm-config", type=Path, help="config.yaml of a language model; for joint")
-    add("--lm-file", type=Path, help="its model file")
-    add("--batch-seconds", type=float, default=120.0, help="audio in a batch (default %(default)s)")
+    add("--lm-file", type=Path, help="its model file (default: as for --model)")
+    add("--batch-seconds", type=positive, default=120.0, help="audio in a batch (default %(default)s)")
     add("--convert", action="store_true", help="resample and mix down what doesn't match, don't refuse it")
-    add("--device", default="cpu", help="cpu, cuda, ... (default %(default)s)")
+    add_device(parser)
     args = parser.parse_args(argv)
     if args.mode == "greedy":
         for option in ("decode_config", "lm_config", "lm_file"):
@@ -67,24 +70,30 @@ def make_decoder(args: argparse.Namespace):
     """The decoder that the options ask for, and its settings for the record."""
     import torch
 
-    from imlspike.espnet.beam_search import read_options
-    from imlspike.espnet.decode import GreedyDecoder, JointDecoder, average_criterion
+    from imlspike.inference import Bundle
+    from imlspike.inference.beam_search import read_options
+    from imlspike.inference.decoding import open_decoder
 
-    model = args.model or args.config.parent / average_criterion(args.config)
+    bundle = Bundle.load(args.config.parent, "recognizer", args.device, _inside(args.config, args.model))
     settings = {"mode": args.mode, "batch_seconds": args.batch_seconds}
     settings |= {"device": args.device, "threads": torch.get_num_threads()}
     if args.mode == "greedy":
-        return GreedyDecoder(args.config, model, args.device), settings
+        return open_decoder(bundle), settings
     options = asdict(read_options(args.decode_config))
-    lm = {"lm_config": args.lm_config, "lm_file": args.lm_file}
-    return JointDecoder(args.config, model, args.device, **options, **lm), settings | options
+    lm = args.lm_config and args.lm_config.parent, _inside(args.lm_config, args.lm_file)
+    return open_decoder(bundle, "joint", *lm, **options), settings | options
+
+
+def _inside(config: Path | None, model: Path | None) -> str | None:
+    """A model file as it's named from the folder of its config.yaml."""
+    return config and model and os.path.relpath(model, config.parent)
 
 
 def write_times(path: Path, result, settings: dict) -> None:
     """Write what a decoding took as JSON, whole or not at all.
 
     >>> import tempfile
-    >>> from imlspike.espnet.decode import Decoded
+    >>> from imlspike.inference.decoding import Decoded
     >>> path = Path(tempfile.mkdtemp()) / "text.json"
     >>> write_times(path, Decoded({"a": "so"}, [], 8.0, 2.0), {"mode": "greedy"})
     >>> json.loads(path.read_text())["real_time_factor"]

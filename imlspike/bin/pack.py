@@ -1,12 +1,13 @@
-"""Pack a trained recogniser, voice or vocoder with its model card into one zip file that imlspike opens.
+"""Pack a trained recogniser, voice or vocoder with its model card into one zip file: its bundle.
 
 python -m imlspike.bin.pack exp/quick --output exp/quick/quick.zip
 python -m imlspike.bin.pack exp/spikevoice --output voice.zip --half
 """
 
 import argparse
+import os
 import sys
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,10 @@ import yaml
 from imlspike.analysis.results import gather, table
 from imlspike.bin.report import made, made_on, notes, surroundings
 from imlspike.data.kaldi import read_data_dir
-from imlspike.inference.packing import kind_of, model_bytes, pack_vocoder, pack_voice, write_zip
+from imlspike.data.yaml_file import ConfigError
+from imlspike.inference.beam_search import read_options
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.experiment import language_model
 
 PARTS = {
     "iml_spikeformer": "IML-Spikeformer (spiking)",
@@ -24,15 +28,15 @@ PARTS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the zip: configuration, model, model card; of a recogniser, which ESPnet opens too, also tokens,
-    statistics, BPE model and language model. Returns the exit status."""
+    """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a
+    recogniser its language model. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="imlspike pack", description=main.__doc__)
     add = parser.add_argument
-    add("exp", type=Path, help="experiment folder")
+    add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
     add("--output", type=Path, required=True, help="the zip file to write")
     add("--half", action="store_true", help="weights in fp16: half the size, rounded at the 4th digit")
-    add("--decode-config", type=Path, help="recogniser: YAML of the beam search, packed as decode.yaml")
+    add("--decode-config", type=Path, help="recogniser: YAML of the beam search that suits it")
     add("--lm", type=Path, help="recogniser: experiment folder of a language model")
     add("--lm-model", type=Path, help="its model file (default: as for --model)")
     add("--train-dir", type=Path, help="data directory it was trained on, to say how much that was")
@@ -42,77 +46,70 @@ def main(argv: list[str] | None = None) -> int:
     add("--command", default="", help="the command that trained it (default: what the experiment tells)")
     args = parser.parse_args(argv)
     try:
-        kind = kind_of(args.exp)
-        names = pack_recogniser(args) if kind == "recogniser" else pack_synthesis(args, kind)
-    except (ValueError, OSError) as error:
+        bundle = pack(args)
+    except (ValueError, OSError, ImportError) as error:
         print(f"pack: {error}", file=sys.stderr)
         return 1
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {' '.join(names)}")
+    print(f"{args.output}: a {bundle.kind}, {args.output.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def pack_recogniser(args: argparse.Namespace) -> list[str]:
-    """Write a recogniser's zip; the names in it."""
-    from imlspike.espnet.decode import average_criterion
-    from imlspike.espnet.pack import pack_recognizer
+def pack(args: argparse.Namespace) -> Bundle:
+    """Write the zip; what is in it."""
+    if args.output.suffix != ".zip":
+        raise ConfigError(f"{args.output}: expected a name that ends in .zip")
+    bundle = Bundle.load(args.exp, model_file=args.model and os.path.relpath(args.model, args.exp))
+    given = {"command": args.command, "corpus": args.corpus}
+    bundle.origin |= {key: value for key, value in given.items() if value}
+    if bundle.kind == "recognizer":
+        add_search(bundle, args)
+        card = model_card(bundle, args)
+    elif args.lm or args.lm_model or args.decode_config:
+        raise ConfigError(f"{args.exp} is a {bundle.kind}: --lm and --decode-config are for recognisers")
+    else:
+        card = synthesis_card(bundle, args)
+    bundle.files["README.md"] = card.encode()
+    bundle.save(args.output, args.half)
+    return bundle
 
-    config = args.exp / "config.yaml"
-    model = args.model or args.exp / average_criterion(config)
-    lm = None
+
+def add_search(bundle: Bundle, args: argparse.Namespace) -> None:
+    """The language model and the options of the search of a recogniser, and ESPnet's defaults."""
+    from imlspike.espnet.parts import complete
+
     if args.lm:
-        lm_config = args.lm / "config.yaml"
-        lm = lm_config, args.lm_model or args.lm / average_criterion(lm_config)
-    with tempfile.TemporaryDirectory() as folder:
-        card = Path(folder) / "README.md"
-        card.write_text(model_card(args), encoding="utf-8")
-        extra = {"README.md": card}
-        if args.decode_config:
-            extra["decode.yaml"] = args.decode_config
-        if args.half:
-            half = Path(folder) / model.name
-            half.write_bytes(model_bytes(model, half=True))
-            model = half
-        return pack_recognizer(config, model, args.output, lm, extra)
+        file = args.lm_model and os.path.relpath(args.lm_model, args.lm)
+        about, states, tokens = language_model(args.lm, file)
+        if tokens != bundle.tokens:
+            raise ConfigError(f"{args.lm}: a language model of other tokens than the recogniser's")
+        bundle.config["lm"], bundle.lm_states = about, states
+    if args.decode_config:
+        bundle.config["search"] = asdict(read_options(args.decode_config))
+    complete(bundle)
 
 
-def pack_synthesis(args: argparse.Namespace, kind: str) -> list[str]:
-    """Write the zip of a voice or vocoder; the names in it."""
-    if args.lm or args.lm_model or args.decode_config:
-        raise ValueError(f"{args.exp} is a {kind}: --lm, --lm-model and --decode-config are for recognisers")
-    if kind == "vocoder":
-        files = pack_vocoder(args.exp, args.half)
+def synthesis_card(bundle: Bundle, args: argparse.Namespace) -> str:
+    """The model card of a voice or vocoder."""
+    about, model = surroundings(), bundle.config["model"]
+    task = {"voice": "text-to-speech", "vocoder": "audio-to-audio"}[bundle.kind]
+    name, what = SYSTEMS[bundle.kind]
+    if model["neuron"] == "none":
+        what = f"{bundle.kind.capitalize()}: the ANN twin of {name}."
     else:
-        files = pack_voice(args.exp, args.model and args.model.name, args.half)
-    write_zip(args.output, files | {"README.md": synthesis_card(args, kind, files).encode()})
-    return [*files, "README.md"]
-
-
-def synthesis_card(args: argparse.Namespace, kind: str, files: dict[str, bytes]) -> str:
-    """The model card of a voice or vocoder that is packed as these files."""
-    about, config = surroundings(), yaml.safe_load(next(iter(files.values())))
-    model, task = config, "audio-to-audio"
-    if kind == "voice":
-        model, task = config["tts_conf"], "text-to-speech"
-    neuron = model.get("neuron", "lif")
-    name, what = SYSTEMS[kind]
-    if neuron == "none":
-        what = f"{kind.capitalize()}: the ANN twin of {name}."
-    else:
-        what = f"{what}, neuron {neuron}, {model.get('steps', 4)} time steps."
-    command = args.exp / "command"
-    told = args.command or (command.read_text(encoding="utf-8").strip() if command.is_file() else "")
-    use = USE_OF[kind].format(zip=args.output.name)
-    lines = [*title(args, ["imlspike"], task), what, "", *data(args), "", use]
+        what = f"{what}, neuron {model['neuron']}, {model['steps']} time steps."
+    told = bundle.origin.get("command")
+    use = USE_OF[bundle.kind].format(zip=args.output.name)
+    lines = [*title(args, task), what, "", *data(args), "", use]
     lines += ["", "## How it was made", "", *([f"- command: `{told}`"] if told else [])]
-    lines += [f"- git: {about['git']}", *made_on(about)]
-    shown = yaml.safe_dump({k: v for k, v in config.items() if k != "token_list"}, sort_keys=False)
+    lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about)]
+    shown = yaml.safe_dump(bundle.config, sort_keys=False)
     return "\n".join([*lines, "", "```yaml", shown.strip(), "```", "", *licence(args)])
 
 
-def title(args: argparse.Namespace, libraries: list[str], task: str) -> list[str]:
-    """The head of a card, which model hubs read, and its title; it names the library that opens it first."""
-    head = {"license": args.license, "library_name": libraries[0], "pipeline_tag": task}
-    head["tags"] = ["audio", "spiking-neural-network", *libraries]
+def title(args: argparse.Namespace, task: str) -> list[str]:
+    """The head of a card, which model hubs read, and its title."""
+    head = {"license": args.license, "library_name": "imlspike", "pipeline_tag": task}
+    head["tags"] = ["audio", "spiking-neural-network", "imlspike"]
     return ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {args.exp.name}", ""]
 
 
@@ -122,14 +119,13 @@ def licence(args: argparse.Namespace) -> list[str]:
     return [*half, "## Licence", "", f"{args.license}.", ""]
 
 
-def model_card(args: argparse.Namespace) -> str:
-    """The model card, in Markdown with the head that model hubs read; `args` are the command line's."""
+def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
+    """The model card of a recogniser, in Markdown with the head that model hubs read."""
     experiment = gather(args.exp)
-    config = yaml.safe_load((args.exp / "config.yaml").read_text(encoding="utf-8"))
     about = {"command": args.command, **surroundings()}
-    lines = title(args, ["espnet", "imlspike"], "automatic-speech-recognition")
+    lines = title(args, "automatic-speech-recognition")
     use = USE.format(zip=args.output.name)
-    lines += [what_it_is(config, experiment), "", *data(args), "", use, ""]
+    lines += [what_it_is(bundle, experiment), "", *data(args), "", use, ""]
     lines += ["## Results", "", table([experiment], [], args.primary), "", notes([experiment]), ""]
     lines += ["## How it was made", "", *made(about, [experiment])]
     if training := experiment["training"]:
@@ -176,22 +172,24 @@ from imlspike import Speech2Text
 speech2text = Speech2Text.from_pretrained("{zip}")
 ```
 
-Or `imlspike transcribe`; its `--help` tells how. ESPnet's own `Speech2Text` opens what
-`espnet2.main_funcs.pack_funcs.unpack` unpacks, after `imlspike.espnet.register()`."""
+Or `imlspike transcribe`; its `--help` tells how. ESPnet is needed for `--decoding joint` only, which asks the
+attention decoder."""
 
 
-def what_it_is(config: dict, experiment: dict) -> str:
+def what_it_is(bundle: Bundle, experiment: dict) -> str:
     """One sentence about the model.
 
-    >>> config = {"encoder": "iml_spikeformer", "decoder": "rnn", "token_type": "char", "token_list": ["a"]}
-    >>> what_it_is(config, {"energy": None})
+    >>> model = {"encoder": "iml_spikeformer", "decoder": "rnn"}
+    >>> bundle = Bundle("recognizer", "quick", {"model": model, "token_type": "char"}, {}, ("a",))
+    >>> what_it_is(bundle, {"energy": None})
     'Speech recogniser: IML-Spikeformer (spiking) encoder, rnn decoder, CTC and attention, 1 tokens (char).'
     """
-    encoder, decoder = (PARTS.get(config[part], config[part]) for part in ("encoder", "decoder"))
+    model = bundle.config["model"]
+    encoder, decoder = (PARTS.get(model.get(part), model.get(part)) for part in ("encoder", "decoder"))
     size = ""
     if experiment["energy"]:
         size = f", {experiment['energy']['parameters']['model'] / 1e6:.2f} M parameters"
-    tokens = f"{len(config['token_list'])} tokens ({config['token_type']})"
+    tokens = f"{len(bundle.tokens)} tokens ({bundle.config['token_type']})"
     return f"Speech recogniser: {encoder} encoder, {decoder} decoder, CTC and attention, {tokens}{size}."
 
 

@@ -16,6 +16,7 @@ from imlspike.analysis.energy import FIGURES, MEANING, Costs
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
+from imlspike.inference.bundle import Bundle
 
 TIMED = 10  # utterances on which a voice's or a vocoder's speed is measured
 
@@ -30,7 +31,8 @@ def main(argv=None) -> int:
         by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
         shown = args.raster or by_length[len(by_length) // 2].id
         costs = Costs(**{f.name: getattr(args, f.name) for f in fields(Costs)})
-        report, files = what_runs(args)(args, utterances, shown, costs)
+        run, bundle = what_runs(args)
+        report, files = run(bundle, args, utterances, shown, costs)
     except (OSError, ValueError) as error:
         print(f"profile: {error}", file=sys.stderr)
         return 1
@@ -44,7 +46,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(prog="imlspike profile", description=__doc__.partition("\n")[0])
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
-        "--exp", type=Path, help="experiment folder of ESPnet (a recogniser, a voice), or a vocoder's"
+        "--exp", type=Path, help="experiment folder or bundle of a recogniser, a voice or a vocoder"
     )
     where.add_argument("--config", type=Path, help="its config.yaml instead")
     parser.add_argument(
@@ -68,33 +70,28 @@ def parse(argv):
 
 
 def what_runs(args):
-    """The one of the functions below that profiles what the command line names."""
-    if args.exp is not None and (args.exp / "generator.yaml").is_file():
-        return run_vocoder
-    config = config_of(args)
-    voice = config.is_file() and "\ntts: " in config.read_text(encoding="utf-8")
-    return run_voice if voice else run_recogniser
+    """What the command line names, and the one of the functions below that profiles it."""
+    folder = args.exp or args.config.parent
+    bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
+    return {"recognizer": run_recogniser, "voice": run_voice, "vocoder": run_vocoder}[bundle.kind], bundle
 
 
-def config_of(args) -> Path:
-    """The config.yaml of ESPnet's trainer that the command line names."""
-    return args.config or args.exp / "config.yaml"
-
-
-def run_recogniser(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+def run_recogniser(bundle, args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
     """The content of a recogniser's energy.json, and the files."""
     from imlspike.analysis.profiling import energy_report, profile, write_profile
-    from imlspike.espnet.decode import GreedyDecoder, average_criterion
+    from imlspike.espnet.parts import open_attention
+    from imlspike.inference.decoding import open_decoder
 
-    config = config_of(args)
-    decoder = GreedyDecoder(config, args.model or config.parent / average_criterion(config))
-    run = (listen(decoder, utterance) for utterance in utterances)
-    measured = profile(decoder.model, lambda wave: decoder([wave]), run, shown, follow(len(utterances)))
-    report = energy_report(measured, decoder.model, args.beam, costs)
+    decoder = open_decoder(bundle)
+    model = decoder.recognizer
+    open_attention(bundle, model)
+    run = (listen(model, utterance) for utterance in utterances)
+    measured = profile(model, lambda wave: decoder([wave]), run, shown, follow(len(utterances)))
+    report = energy_report(measured, model, args.beam, costs)
     return report, write_profile(measured, report, args.output_dir)
 
 
-def run_voice(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+def run_voice(bundle, args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
     """The content of a voice's energy.json, with its speed, and the files."""
     import functools
 
@@ -107,10 +104,9 @@ def run_voice(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Pa
         speaking_speed,
         voice_report,
     )
-    from imlspike.models.trained_voice import load_voice
+    from imlspike.inference.voice import TrainedVoice
 
-    folder = config_of(args).parent
-    voice = load_voice(folder, args.model and os.path.relpath(args.model, folder))
+    voice = TrainedVoice.from_bundle(bundle)
     frame_rate = voice.features["sampling_rate"] / voice.features["hop_length"]
     model = for_inference(voice.model)
     sentences = [
@@ -128,15 +124,15 @@ def run_voice(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Pa
     return report, write_profile(measured, report, args.output_dir, plot_rates)
 
 
-def run_vocoder(args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
+def run_vocoder(bundle, args, utterances, shown: str, costs: Costs) -> tuple[dict, list[Path]]:
     """The content of a vocoder's energy.json, with its speed, and the files."""
     import torch
 
     from imlspike.analysis.profiling import Heard, write_profile
     from imlspike.analysis.vocoder_profile import decoding_speed, profile_vocoder, vocoder_report
-    from imlspike.models import SpikingVocos
+    from imlspike.inference.vocoder import spiking_vocos
 
-    model = SpikingVocos.load(args.exp)
+    model = spiking_vocos(bundle)
     rate = model.config["sampling_rate"]
 
     def heard(utterance):
@@ -156,19 +152,16 @@ def follow(total: int):
     return lambda done: progress(done, total)
 
 
-def listen(decoder, utterance):
+def listen(recognizer, utterance):
     """An `imlspike.data.kaldi.Utterance` as `imlspike.analysis.profiling.profile` takes it."""
     import torch
 
     from imlspike.analysis.profiling import Heard
 
-    wave = torch.from_numpy(read_audio(utterance.wav, decoder.sampling_rate, utterance.id))
-    token_list = decoder.model.token_list
-    number = {token: i for i, token in enumerate(token_list)}
-    tokens = [number.get(token, number["<unk>"]) for token in decoder.tokenizer.text2tokens(utterance.text)]
-    return Heard(
-        utterance.id, len(wave) / decoder.sampling_rate, wave, torch.tensor([decoder.model.sos, *tokens])
-    )
+    rate, tokens = recognizer.sampling_rate, recognizer.tokens
+    wave = torch.from_numpy(read_audio(utterance.wav, rate, utterance.id))
+    said = torch.tensor([tokens.eos, *tokens.numbers(utterance.text)])
+    return Heard(utterance.id, len(wave) / rate, wave, said)
 
 
 def format_report(report: dict) -> str:

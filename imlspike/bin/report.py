@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import imlspike
 from imlspike.analysis.results import compare, gather, sentences, table
 from imlspike.data.files import atomic_write
+from imlspike.data.origin import git_state
 
 NOTES = """\
 {characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
@@ -136,19 +136,6 @@ def _version(package):
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def git_state(folder) -> str:
-    """The commit of the source in `folder`, "(dirty)" if tracked files changed; "unknown" outside git."""
-    try:
-        run = dict(cwd=folder, capture_output=True, text=True, check=True)
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], **run
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + (" (dirty)" if changed else "")
 
 
 def cpu_model() -> str:

@@ -33,7 +33,8 @@ from imlspike.data.labels import (
     read_labelled,
 )
 from imlspike.data.progress import Progress
-from imlspike.models.trained_voice import load_voice
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.voice import TrainedVoice
 
 Align = Callable[[Utterance, np.ndarray], Sequence[int]]
 
@@ -111,7 +112,7 @@ def score(args) -> tuple[dict, list[Compared], tuple]:
 def open_aligner(args, rate: int) -> tuple[Align, int, int]:
     """What tells the frames of each symbol of an utterance; sampling rate; samples in a frame."""
     if args.model:
-        voice = load_voice(args.model, args.model_file)
+        voice = TrainedVoice.from_bundle(Bundle.load(args.model, "voice", model_file=args.model_file))
 
         def find(utterance, wave):
             return align(voice, utterance.text.split(), wave, utterance.id)

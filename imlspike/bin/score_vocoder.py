@@ -10,8 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
 from imlspike.analysis import vocoder_table
 from imlspike.analysis.kept_scores import score_or_recall
 from imlspike.analysis.vocoder_measures import CREPE, MEASURES, why_not
@@ -37,6 +35,7 @@ from imlspike.data.kaldi import read_data_dir
 from imlspike.data.keys import check_choice
 from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
+from imlspike.inference.bundle import Bundle
 
 PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
 LIBRARIES = ("pesq", "pystoi", "torchcrepe", "visqol-python", "torch", "torchaudio")
@@ -66,7 +65,7 @@ def parse(argv):
         metavar="NAME=DIR",
         help="name of a vocoder and the folder with its <utterance>.wav",
     )
-    add("--model", type=Path, required=True, help="a vocoder's folder: its generator.yaml tells the mel")
+    add("--model", type=Path, required=True, help="a vocoder: tells the mel")
     add("--output-dir", type=Path, required=True, help="where scores.* and Griffin-Lim's audio go")
     add("--twin", default="ann", help="which of the systems is the ANN (default: %(default)s)")
     add(
@@ -85,13 +84,8 @@ def score(args) -> tuple[dict, list]:
     systems = name_systems(args.systems)
     for key in args.measures:
         check_choice("--measures", key, MEASURES)
-    config = args.model / "generator.yaml"
-    if not config.is_file():
-        raise ValueError(f"{config}: no such file; --model takes a vocoder's experiment folder")
     left_out = {key: reason for key in args.measures if (reason := why_not(key))}
-    features = yaml.safe_load(config.read_text(encoding="utf-8"))
-    if not (isinstance(features, dict) and {"sampling_rate", "hop_length"} <= features.keys()):
-        raise ValueError(f"{config}: no sampling_rate or hop_length; it should be what `train-vocoder` wrote")
+    features = Bundle.load(args.model, "vocoder").config["features"]
     settings = Settings.of(features, [key for key in args.measures if key not in left_out], args.crepe)
     utterances = read_data_dir(args.data_dir)
     rate, hop = features["sampling_rate"], features["hop_length"]

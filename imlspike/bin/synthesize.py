@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 import imlspike
 from imlspike.bin._files import (
@@ -26,12 +25,13 @@ from imlspike.bin._files import (
     teller,
     use_threads,
 )
-from imlspike.data.files import atomic_write, write_kaldi
+from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
 from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
+from imlspike.data.yaml_file import write_yaml
 from imlspike.inference import Text2Speech
 from imlspike.inference.synthesis import MODES, Settings, Spoken, open_voice, speak_utterance
 from imlspike.inference.text2speech import PAUSE
@@ -139,7 +139,7 @@ def speak_set(args) -> Outcome:
     utterances = read_data_dir(args.data_dir)
     if not utterances:
         raise ValueError(f"{args.data_dir}: holds no utterance; there is nothing to speak")
-    voice = open_voice(settings)  # what can't be opened is known before anything is written
+    open_voice(settings)  # what can't be opened is known before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
     begin, spoken = time.monotonic(), []
@@ -148,12 +148,12 @@ def speak_set(args) -> Outcome:
         if one.error:
             say(one.error)
         spoken.append(one)
-    write_results(args, spoken, voice.voice.model_file)
+    write_results(args, spoken)
     tell_summary(spoken, folder, time.monotonic() - begin)
     return Outcome(len(spoken), [one.utterance for one in spoken if one.error])
 
 
-def write_results(args, spoken: list[Spoken], model_file: Path | None) -> None:
+def write_results(args, spoken: list[Spoken]) -> None:
     """`durations` (not of natural speech, which has no symbols) and `synthesis.yaml`."""
     done = [one for one in spoken if not one.error]
     if args.mode != "natural":
@@ -165,7 +165,7 @@ def write_results(args, spoken: list[Spoken], model_file: Path | None) -> None:
         "mode": args.mode,
         "data_dir": str(args.data_dir),
         "model": args.model,
-        "model_file": str(model_file),
+        "model_file": args.model_file,
         "vocoder": args.vocoder,
         "device": args.device,
         "durations": str(args.durations) if args.durations else None,
@@ -179,8 +179,7 @@ def write_results(args, spoken: list[Spoken], model_file: Path | None) -> None:
         "failed": {one.utterance: one.error for one in spoken if one.error},
         "version": imlspike.__version__,
     }
-    with atomic_write(args.output_dir / "synthesis.yaml") as out:
-        yaml.safe_dump(content, out, sort_keys=False, allow_unicode=True)
+    write_yaml(args.output_dir / "synthesis.yaml", content)
 
 
 def tell_summary(spoken: list[Spoken], folder: Path, took: float) -> None:

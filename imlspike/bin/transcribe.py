@@ -7,7 +7,6 @@ import argparse
 import json
 import sys
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
 say = teller("transcribe")
-SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of joint decoding, as Speech2Text has them
+SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of the search, as Speech2Text has them
 
 
 def main(argv=None) -> int:
@@ -75,12 +74,18 @@ def parse(argv):
         help="json has times (default %(default)s)",
     )
     add("--overwrite", action="store_true", help="transcribe again what has its output already")
-    add("--decoding", choices=("greedy", "joint"), default="greedy", help="default %(default)s, the fast one")
-    add("--decode-config", type=Path, metavar="YAML", help="of joint decoding: beam_size, ctc_weight, ...")
-    add("--beam-size", type=int, help="of joint decoding: hypotheses kept (default 10)")
-    add("--ctc-weight", type=float, help="of joint decoding: 0 attention only, 1 CTC only (default 0.5)")
-    add("--lm-weight", type=float, help="of joint decoding: the language model's weight (default 0)")
-    add("--lm", metavar="EXP", help="the language model (default: packed with the model or beside it)")
+    add(
+        "--decoding",
+        choices=("greedy", "beam", "joint"),
+        default="greedy",
+        help="greedy: the fast one; beam: CTC and a language model; joint: with the attention decoder, too, "
+        "for which ESPnet must be installed (default %(default)s)",
+    )
+    add("--decode-config", type=Path, metavar="YAML", help="of beam and joint: beam_size, ctc_weight, ...")
+    add("--beam-size", type=int, help="of beam and joint: hypotheses kept (default 10)")
+    add("--ctc-weight", type=float, help="of joint: 0 attention only, 1 CTC only (default 0.5)")
+    add("--lm-weight", type=float, help="of beam and joint: the language model's weight (default 0)")
+    add("--lm", metavar="EXP", help="the language model (default: the one in the bundle or beside it)")
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--max-seconds", type=positive, default=25.0, help="longer recordings are cut (default %(default)g)")
     add("--batch-seconds", type=positive, default=120.0, help="audio decoded at once (default %(default)g)")
@@ -88,8 +93,8 @@ def parse(argv):
     if args.format == "both" and not args.output_dir:
         parser.error("--format both needs --output-dir")
     for name in ("decode_config", *SEARCH):
-        if getattr(args, name) is not None and args.decoding != "joint":
-            parser.error(f"--{name.replace('_', '-')} is for --decoding joint")
+        if getattr(args, name) is not None and args.decoding == "greedy":
+            parser.error(f"--{name.replace('_', '-')} is for --decoding beam and joint")
     return args
 
 
@@ -105,7 +110,6 @@ def is_done(base: Path | None, form: str) -> bool:
 
 def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]:
     """Transcribe, write and say what was done; returns the names of the files that failed."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # ESPnet's, on names that torch will change
     from imlspike.inference import Speech2Text
 
     use_threads(args)
@@ -139,11 +143,11 @@ def transcribe(todo: list[Found], outputs: dict[Found, Path], args) -> list[str]
 
 
 def decode_options(args) -> dict:
-    """The options of joint decoding: those of an ESPnet decoding YAML, and over them the command line's."""
+    """The options of the search: those of an ESPnet decoding YAML, and over them the command line's."""
     given = {name: getattr(args, name) for name in SEARCH if getattr(args, name) is not None}
     if args.decode_config is None:
         return given
-    from imlspike.espnet.beam_search import read_options
+    from imlspike.inference.beam_search import read_options
 
     return asdict(read_options(args.decode_config)) | given
 

@@ -4,6 +4,8 @@ import difflib
 import inspect
 from collections.abc import Iterable
 
+from imlspike.data.yaml_file import ConfigError
+
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The sentence that tells a reader about a key that isn't known: the nearest right one, then all of them.
@@ -51,7 +53,7 @@ def construct(cls: type, config: object, source: str):
     """An instance of `cls` with the arguments that a configuration holds; `source` is named in errors.
 
     Raises:
-        ValueError: on an unknown argument (the nearest right one is named), or what `cls` itself refuses.
+        ConfigError: on an unknown argument (the nearest right one is named), or what `cls` itself refuses.
 
     >>> class Model:
     ...     def __init__(self, size, depth=2):
@@ -60,18 +62,18 @@ def construct(cls: type, config: object, source: str):
     3
     >>> construct(Model, {"dept": 3}, "a.yaml")
     Traceback (most recent call last):
-    ValueError: a.yaml: unknown key 'dept'; did you mean 'depth'? (known: depth, size)
+    imlspike.data.yaml_file.ConfigError: a.yaml: unknown key 'dept'; did you mean 'depth'? ...
     """
     if not isinstance(config, dict):
-        raise ValueError(f"{source}: expected 'key: value' lines, found {type(config).__name__}")
+        raise ConfigError(f"{source}: expected 'key: value' lines, found {type(config).__name__}")
     known = constructor_keys(cls)
     for key in config:
         if known is not None and key not in known:
-            raise ValueError(f"{source}: {unknown_key(key, known)}")
+            raise ConfigError(f"{source}: {unknown_key(key, known)}")
     try:
         return cls(**config)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _hint(word: str, known: list[str]) -> str:

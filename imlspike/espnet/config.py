@@ -11,22 +11,15 @@ So the ANN twin of a spiking recipe is a file of a few lines: `encoder: transfor
 
 import copy
 import os
-import re
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-import yaml
-
-from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
+from imlspike.data.yaml_file import ConfigError, parse_value, read_yaml
 from imlspike.espnet import register
 
 TASKS = {"asr": "ASRTask", "tts": "TTSTask"}
-
-
-class ConfigError(ValueError):
-    """A configuration that can't be used; the message names the file, the key and the nearest right one."""
 
 
 def resolve(
@@ -68,64 +61,12 @@ def resolve(
     return config
 
 
-def write_config(config: dict[str, Any], path: str | os.PathLike) -> None:
-    """Write a resolved configuration as YAML, in the order of its keys, atomically.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "train.yaml"
-    >>> write_config({"optim_conf": {"lr": 1e-05}}, path)
-    >>> read_yaml(path)
-    {'optim_conf': {'lr': 1e-05}}
-    """
-    with atomic_write(path) as out:
-        yaml.safe_dump(config, out, sort_keys=False, allow_unicode=True, default_flow_style=False)
-
-
-def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a YAML mapping; `1e-3` is a number here (YAML 1.1 makes it text); a doubled key is refused.
-
-    Raises:
-        ConfigError: if the file is missing, isn't YAML or isn't a mapping.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = yaml.load(file, Loader=_StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"{os.fspath(path)}: {error.strerror}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{os.fspath(path)}: not usable as YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{os.fspath(path)}: expected 'key: value' lines, found {type(config).__name__}")
-    return config
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key that stands twice and reads `1e-3` as a number."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = {}
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: key {key_node.value!r} stands twice")
-            seen[key_node.value] = True
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def _parse_setting(setting: str) -> dict[str, Any]:
     """`a.b=1` as {"a": {"b": 1}}."""
     path, equals, value = setting.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(f"--set {setting}: expected key=value, such as encoder_conf.kappa=0.5")
-    try:
-        nested = yaml.load(value, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: {value!r} is not a YAML value: {error}") from None
+    nested = parse_value(value, f"--set {setting}")
     for key in reversed(path.split(".")):
         nested = {key: nested}
     return nested

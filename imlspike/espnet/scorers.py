@@ -1,11 +1,4 @@
-"""What scores the next token in a beam search over many utterances: attention decoders and language models.
-
-A scorer keeps its own state for U utterances of W hypotheses, all of the same length, and has two methods:
-
-- `score(prefixes)`: log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N);
-- `advance(parents, utterances)`: slot w of an utterance goes on from its former slot `parents[., w]`, long
-  (U', W); only `utterances` (long (U',); None: all) go on.
-"""
+"""ESPnet's attention decoders and language models as scorers of `imlspike.inference.beam_search`."""
 
 import inspect
 
@@ -14,6 +7,8 @@ from espnet.nets.pytorch_backend.transformer.attention import MultiHeadedAttenti
 from espnet.nets.pytorch_backend.transformer.embedding import PositionalEncoding
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.lm.transformer_lm import TransformerLM
+
+from imlspike.inference.beam_search import rows_of
 
 
 def decoder_scorer(decoder: torch.nn.Module, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
@@ -68,7 +63,7 @@ class CachedDecoder:
         return attention.forward_attention(values, scores, self.mask)
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see the module."""
+        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
         if utterances is not None:
             self.mask = self.mask[utterances]
             self.memory = [(keys[utterances], values[utterances]) for keys, values in self.memory]
@@ -95,7 +90,7 @@ class CachedLM:
         return self.lm.decoder(x).log_softmax(-1)
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see the module."""
+        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
         self.cache.advance(parents, utterances)
 
 
@@ -135,8 +130,8 @@ class BatchScorer:
         return torch.cat(scores)[back].unflatten(0, prefixes.shape[:2])
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see the module."""
-        rows = _rows(parents, utterances)
+        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
+        rows = rows_of(parents, utterances)
         self.states = [self.states[row] for row in rows.tolist()]
         if utterances is not None:
             self.memory, self.lengths = self.memory[rows], self.lengths[rows]
@@ -171,7 +166,7 @@ class _Cache:
         return attention.forward_attention(values, scores, mask).view_as(x)
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None) -> None:
-        rows = _rows(parents, utterances)
+        rows = rows_of(parents, utterances)
         self.kept = [kept.index_select(1, rows) for kept in self.kept]
         self.length += 1
 
@@ -216,10 +211,3 @@ def _query(attention: MultiHeadedAttention, x: torch.Tensor) -> torch.Tensor:
     """Queries (B, H, N, D) of x (B, N, C)."""
     heads = attention.linear_q(x).unflatten(-1, (attention.h, attention.d_k)).transpose(1, 2)
     return attention.q_norm(heads)
-
-
-def _rows(parents: torch.Tensor, utterances: torch.Tensor | None) -> torch.Tensor:
-    """Row numbers (U' W,) among U W rows of the slots `parents` (U', W) of `utterances`."""
-    if utterances is None:
-        utterances = torch.arange(len(parents), device=parents.device)
-    return (utterances[:, None] * parents.size(1) + parents).flatten()

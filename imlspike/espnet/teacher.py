@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from imlspike.espnet import register
-from imlspike.models.trained_voice import TrainedVoice
+from imlspike.inference.voice import TrainedVoice
 
 
 class Teacher:
@@ -15,7 +15,7 @@ class Teacher:
     extracted them with in training, averaged over the durations and normalised alike.
 
     Args:
-        voice: a voice that `imlspike.models.trained_voice.load_voice` opened.
+        voice: a voice.
 
     Forward: called with numbers of symbols (N,) int64, the recording (S,), its log-mel (L, M) and for a voice
     with speakers the speaker's number, and frames of each symbol (N) where they are known; returns the
@@ -33,16 +33,17 @@ class Teacher:
 
         from imlspike.espnet.tts import SpikeVoiceTTS
 
-        self.voice, config = voice, voice.config
-        sizes = len(voice.symbols), voice.features["n_mels"]
-        self.tts = SpikeVoiceTTS(*sizes, **(config.get("tts_conf") or {}))
+        self.voice, config, conf = voice, voice.recording, dict(voice.model.config)
+        self.tts = SpikeVoiceTTS(
+            conf.pop("vocab_size"), conf.pop("n_mels"), prior_scale=config.get("prior_scale", 1.0), **conf
+        )
         self.tts.spikevoice = voice.model
         self.extractors = []
         for name, average in (("pitch", "use_token_averaged_f0"), ("energy", "use_token_averaged_energy")):
             kind, conf = config.get(f"{name}_extract"), config.get(f"{name}_extract_conf") or {}
             if kind is None:
                 raise ValueError(
-                    f"{voice.name}: its config.yaml names no {name}_extract to force the {name} by"
+                    f"{voice.name}: doesn't say (recording: {name}_extract) what finds the {name}"
                 )
             extractor = getattr(tts, f"{name}_extractor_choices").get_class(kind)
             self.extractors.append(extractor(**conf | {average: False}))

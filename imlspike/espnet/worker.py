@@ -3,6 +3,7 @@
 import argparse
 import logging
 import resource
+import shlex
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -12,9 +13,12 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
 from imlspike.data.files import sole_training
+from imlspike.data.origin import origin
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
 from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment
 from imlspike.espnet.mixed_precision import bf16_on_cpu
+from imlspike.inference.experiment import read_experiment
 
 _espnet_main_worker = AbsTask.main_worker.__func__
 
@@ -22,7 +26,8 @@ _espnet_main_worker = AbsTask.main_worker.__func__
 def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     """ESPnet's `task.main_worker(args)` with imlspike registered and checkpoints that are replaced whole.
 
-    Only one training at a time writes to an output folder. `use_amp: true` means bf16 on the CPU, too (see
+    Only one training at a time writes to an output folder. That of a recognizer or a voice ends by writing
+    its bundle there (`imlspike.inference.Bundle`). `use_amp: true` means bf16 on the CPU, too (see
     `imlspike.espnet.mixed_precision`). At the end the log says how much memory the process took at most.
 
     Args:
@@ -36,17 +41,34 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     True
     """
     register()
+    writes = not args.collect_stats and not args.dry_run and _is_first(args)
     with ExitStack() as during:
         during.enter_context(atomic_torch_save())
         during.enter_context(bf16_on_cpu(args.use_amp and args.ngpu == 0))
-        if not args.collect_stats and not args.dry_run and _is_first(args):
+        if writes:
             during.enter_context(sole_training(Path(args.output_dir)))
             if args.resume:
                 repair_experiment(Path(args.output_dir), args.best_model_criterion)
         _espnet_main_worker(task, args)
+        if writes and task.__name__ in ("ASRTask", "TTSTask"):
+            _write_bundle(Path(args.output_dir))
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     logging.info(f"peak resident memory: {peak:.0f} MB")
+
+
+def _write_bundle(folder: Path) -> None:
+    """The bundle of what was trained, into its folder, where it is of a kind that a bundle can hold."""
+    from imlspike.espnet.parts import complete
+
+    try:
+        bundle = read_experiment(folder)
+        bundle.origin |= origin(bundle.origin.get("command", shlex.join(sys.argv)), "espnet")
+        if bundle.kind == "recognizer":
+            complete(bundle)
+        bundle.save(folder)
+    except ConfigError as error:
+        logging.warning(f"no bundle was written: {error}")
 
 
 def _is_first(args: argparse.Namespace) -> bool:

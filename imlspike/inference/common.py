@@ -6,16 +6,17 @@ import numpy as np
 import torch
 
 
-def check_device(device: str) -> None:
+def check_device(device: str | torch.device) -> None:
     """Refuse a device that isn't here.
 
     Raises:
+        RuntimeError: (torch's) for a name that torch doesn't know.
         ValueError: for a GPU where torch finds none.
 
     >>> check_device("cpu")
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch finds no GPU here; use 'cpu'")
+        raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here; use 'cpu'")
 
 
 def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:

@@ -1,11 +1,49 @@
-"""Griffin-Lim in a vocoder's place: it needs no training, and sounds like it."""
+"""Griffin-Lim: a waveform from a log-mel spectrogram by an algorithm that learns nothing, the baseline."""
 
 import numpy as np
 import torch
+import torchaudio
 from torch import Tensor
 
-from imlspike.analysis.griffin_lim import ITERATIONS, griffin_lim
 from imlspike.models.vocoder_parts import LogMelFeatures
+
+ITERATIONS = 32
+
+
+@torch.no_grad()
+def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """The waveform of a log-mel spectrogram: least-squares magnitudes, phases by (fast) Griffin-Lim.
+
+    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0. Phases start from the
+    same random numbers at each call, so the result is always the same.
+
+    Args:
+        features: what made the spectrogram; bands, window and hop are taken from it.
+        log_mel: (B, n_mels, L).
+        iterations: of torchaudio's Griffin-Lim, with its momentum of 0.99.
+
+    Returns:
+        audio (B, (L - 1) hop_length).
+
+    >>> features = LogMelFeatures(16000, 512, 128, 40)
+    >>> griffin_lim(features, features(torch.randn(1, 2000)), iterations=2).shape
+    torch.Size([1, 1920])
+    """
+    magnitude = (torch.linalg.pinv(features.bands) @ log_mel.exp()).clamp(min=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torchaudio.functional.griffinlim(
+            magnitude,
+            features.window,
+            features.n_fft,
+            features.hop_length,
+            features.n_fft,
+            power=1.0,
+            n_iter=iterations,
+            momentum=0.99,
+            length=(log_mel.shape[-1] - 1) * features.hop_length,
+            rand_init=True,
+        )
 
 
 class GriffinLim:
@@ -14,7 +52,7 @@ class GriffinLim:
     Args:
         features: arguments of `LogMelFeatures`.
         device: where to run.
-        iterations: see `imlspike.analysis.griffin_lim`.
+        iterations: see `griffin_lim`.
 
     >>> vocoder = GriffinLim(dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8))
     >>> vocoder.decode(torch.zeros(8, 11)).shape

@@ -4,16 +4,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
 import torch
 
 from imlspike.data.audio import AudioError, audio_format, resample_blocks, stream_audio
+from imlspike.data.keys import check_choice
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
-from imlspike.inference.common import as_float, check_device
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.common import as_float
+from imlspike.inference.decoding import batches, open_decoder
 
 Decode = Callable[[list[torch.Tensor]], list[str | None]]
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
@@ -24,7 +26,7 @@ class Speech2Text:
 
     Args:
         decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
-            `sampling_rate` in Hz. `imlspike.espnet.decode` has them.
+            `sampling_rate` in Hz. see `imlspike.inference.decoding.Decoder`.
         name: of the model, for results and messages.
 
     >>> def decoder(waveforms):
@@ -45,7 +47,7 @@ class Speech2Text:
     def from_pretrained(
         cls,
         path: str | os.PathLike,
-        decoding: Literal["greedy", "joint"] = "greedy",
+        decoding: Literal["greedy", "beam", "joint"] = "greedy",
         device: str = "cpu",
         model_file: str | None = None,
         cache_dir: str | os.PathLike | None = None,
@@ -54,42 +56,20 @@ class Speech2Text:
         """Open what a recipe trained.
 
         Args:
-            path: an experiment's folder (`exp/NAME`), a recipe's folder with one experiment, a zip that
-                `espnet2.bin.pack` made, or a name on the Hugging Face hub; see
-                `imlspike.espnet.experiment.find_experiment`.
-            decoding: "greedy" (CTC's best path: fast) or "joint" (beam search with CTC and attention).
-            device: where to run, as torch names it.
-            model_file: another model of the experiment than the average of its best epochs.
-            cache_dir: where a zip is unpacked to and kept; default: a temporary folder.
-            **options: of joint decoding, as `beam_size=5`; see `imlspike.espnet.decode.JointDecoder`. With
-                `lm_weight`, the language model that a pack holds or that lies beside a recipe's experiment is
-                used (`imlspike.espnet.experiment.find_lm`), or the one in the experiment `lm`.
+            path, device, model_file, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
+            decoding: "greedy" (CTC's best path: fast), "beam" (beam search with CTC and a language model) or
+                "joint" (also with the attention decoder, for which ESPnet must be installed).
+            **options: of beam and joint decoding, as `beam_size=5`; see
+                `imlspike.inference.decoding.open_decoder`.
 
         Raises:
-            ValueError: if there is no such recogniser, saying what was expected; for an option that this
+            ConfigError: if there is no such recogniser, saying what was expected; for an option that this
                 way of decoding doesn't take.
-            ImportError: without the extra `asr`; the message says how to install it.
+            ImportError: where ESPnet is needed and isn't installed; the message says how to install it.
         """
-        if decoding not in ("greedy", "joint"):
-            raise ValueError(f"decoding is {decoding!r}; expected 'greedy' or 'joint'")
-        check_device(device)
-        if find_spec("espnet2") is None:
-            raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
-        from imlspike.data.keys import constructor_keys, unknown_key
-        from imlspike.espnet.decode import Decoder, GreedyDecoder, JointDecoder
-        from imlspike.espnet.experiment import find_experiment, find_lm
-
-        kind = GreedyDecoder if decoding == "greedy" else JointDecoder
-        known = constructor_keys(kind) - constructor_keys(Decoder)
-        known |= {"lm"} if decoding == "joint" else set()
-        for option in options:
-            if option not in known:
-                raise ValueError(f"options of {decoding} decoding: {unknown_key(option, known)}")
-        found = find_experiment(path, model_file, cache_dir)
-        lm = options.pop("lm", None)
-        if lm or (options.get("lm_weight") and "lm_file" not in options):
-            options |= dict(zip(("lm_config", "lm_file"), find_lm(found, lm), strict=True))
-        return cls(kind(found.config, found.model, device, **options), os.fspath(path))
+        check_choice("decoding", decoding, ("greedy", "beam", "joint"))
+        bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir)
+        return cls(open_decoder(bundle, decoding, **options), os.fspath(path))
 
     def __call__(
         self,
@@ -218,8 +198,6 @@ class Speech2Text:
         yield from self._decode_window(window, batch_seconds)
 
     def _decode_window(self, window: list[tuple], batch_seconds: float) -> Iterator[tuple]:
-        from imlspike.espnet.decode import batches
-
         lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(window)}
         for batch in batches(lengths, batch_seconds):
             texts = self._texts([torch.from_numpy(window[i][1].samples) for i in batch])

@@ -76,7 +76,7 @@ def speak_utterance(settings: Settings, utterance: Utterance) -> Spoken:
     >>> settings = Settings("free", "no/voice", "griffin_lim", "wav")
     >>> speak_utterance(settings, Utterance("u1", "u1.wav", "a b", "Ann", 1.0))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: no/voice: no such file or folder; expected a voice's experiment ...
+    imlspike.data.yaml_file.ConfigError: no/voice: no such file or folder; expected ...
     """
     voice = open_voice(settings)
     try:

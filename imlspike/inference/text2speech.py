@@ -13,11 +13,12 @@ from torch import Tensor
 from imlspike.data.phonemes import front_end
 from imlspike.data.sentences import LONGEST, split_sentences
 from imlspike.data.tokens import SPACE
-from imlspike.inference.common import as_float, check_device
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
-from imlspike.inference.vocoder import Vocoder
+from imlspike.inference.vocoder import FEATURES, Vocoder
+from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
-from imlspike.models.trained_voice import FEATURES, TrainedVoice, load_voice
 from imlspike.models.variance_adaptor import Controls
 
 PAUSE = 0.1
@@ -95,20 +96,15 @@ class Text2Speech:
         """Open what a recipe trained.
 
         Args:
-            path: of the voice, see `imlspike.models.trained_voice.load_voice`: an experiment's folder
-                (`exp/NAME`), a recipe's folder with one voice, a zip of it, a name on the Hugging Face hub.
+            path, device, model_file, cache_dir: of the voice, see `imlspike.inference.bundle.Bundle.load`.
             vocoder: one that is open, or what `Vocoder.from_pretrained` opens; "griffin_lim": the one that
                 needs no training.
-            device: where to run, as torch names it.
-            model_file: another model of the experiment than the average of its best epochs.
-            cache_dir: where zips are unpacked and models of the hub kept.
 
         Raises:
             ValueError: if there is no such voice or vocoder, or they don't go together, saying what was
                 expected.
         """
-        check_device(device)
-        voice = load_voice(path, model_file, device, cache_dir)
+        voice = TrainedVoice.from_bundle(Bundle.load(path, "voice", device, model_file, cache_dir))
         if vocoder == GriffinLim.name:
             return cls(voice)
         if not isinstance(vocoder, Vocoder):

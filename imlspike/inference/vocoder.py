@@ -3,22 +3,18 @@
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import imlspike
 from imlspike.data.audio import resample_blocks
-from imlspike.data.place import find_one, open_place
-from imlspike.inference.common import as_float, check_device, windows
+from imlspike.data.keys import construct
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.common import as_float, windows
 from imlspike.models import SpikingVocos
 
-EXPECTED = (
-    "expected a vocoder's experiment (a folder with generator.yaml and generator.pth, as exp/NAME), a folder "
-    "or .zip that holds one, or a name OWNER/MODEL on the Hugging Face hub"
-)
+FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")  # of the mel
 
 
 class Vocoder:
@@ -72,25 +68,15 @@ class Vocoder:
         """Open what `imlspike train-vocoder` trained.
 
         Args:
-            path: an experiment's folder (`exp/NAME`, with generator.yaml and generator.pth), a recipe's
-                folder with one experiment, a zip of such a folder, or a name on the Hugging Face hub.
-            device: where to run, as torch names it.
+            path, device, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
             chunk_seconds: see `Vocoder`.
-            cache_dir: see `imlspike.data.place.open_place`.
 
         Raises:
-            ValueError: if there is no such vocoder or its files are damaged or of another version, saying
+            ConfigError: if there is no such vocoder or its files are damaged or of another version, saying
                 what was expected.
         """
-        check_device(device)
-        folder = open_place(path, EXPECTED, cache_dir)
-        if _is_recogniser(folder):
-            raise ValueError(
-                f"{os.fspath(path)}: no trained vocoder here but a recogniser, which Speech2Text and "
-                f"`imlspike transcribe` open; {EXPECTED}"
-            )
-        config = find_one(folder, "generator.yaml", _has_weights, "vocoder", os.fspath(path), EXPECTED)
-        return cls(_load(config.parent, device), chunk_seconds, os.fspath(path))
+        bundle = Bundle.load(path, "vocoder", device, cache_dir=cache_dir)
+        return cls(spiking_vocos(bundle), chunk_seconds, os.fspath(path))
 
     def decode(
         self, mel: np.ndarray | Tensor, sampling_rate: int | None = None, hop_length: int | None = None
@@ -265,27 +251,20 @@ def _like(model: torch.nn.Module) -> Tensor:
     return next(model.parameters())
 
 
-def _has_weights(config: Path) -> bool:
-    """Whether an experiment's first weights are there; they come with the first validation."""
-    return (config.parent / "generator.pth").is_file()
+def spiking_vocos(bundle: Bundle) -> SpikingVocos:
+    """The model of a vocoder's bundle, on the bundle's device.
+
+    Raises:
+        ConfigError: for unknown arguments, or weights that don't fit.
+    """
+    arguments = bundle.config["features"] | bundle.config["model"]
+    return bundle.fill(construct(SpikingVocos, arguments, bundle.where("model")))
 
 
-def _is_recogniser(folder: Path) -> bool:
-    """Whether a folder is an experiment of ESPnet's ASR task."""
-    config = folder / "config.yaml"
-    return config.is_file() and "\nctc_conf:" in "\n" + config.read_text(encoding="utf-8")
-
-
-def _load(folder: Path, device: str) -> SpikingVocos:
-    """The model of an experiment, or what is wrong with its files."""
-    weights = folder / "generator.pth"
-    if not weights.is_file():
-        there = ", ".join(sorted(file.name for file in folder.iterdir())[:10])
-        raise ValueError(f"{weights}: no such file (there is {there}); training writes it when it validates")
-    try:
-        return SpikingVocos.load(folder, device)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}. (This is imlspike {imlspike.__version__}. Both files must come from one training, and "
-            "their options must be known here: another version may have written them)"
-        ) from error
+def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
+    """The bundle of a vocoder; `origin` as `Bundle` has it."""
+    features = {key: model.config[key] for key in FEATURES}
+    rest = {key: value for key, value in model.config.items() if key not in FEATURES}
+    return Bundle(
+        "vocoder", name, {"features": features, "model": rest}, model.state_dict(), origin=origin or {}
+    )

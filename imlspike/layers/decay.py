@@ -125,7 +125,8 @@ def _mask(log_gamma: Tensor, sides: Tensor, tokens: int) -> Tensor:
 def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
     tokens, dtype = q.shape[2], q.dtype
-    chunks = (tokens + chunk - 1) // chunk
+    # One at least; for a compiler two, since one would be a case of its own.
+    chunks = tokens // chunk + (2 if torch.compiler.is_compiling() else 1)
     pad = chunks * chunk - tokens
     # (B, H, chunks, chunk, D)
     q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (chunks, chunk)) for t in (q, k, v))
@@ -143,7 +144,7 @@ def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
 def _entry_states(added: Tensor, log_decay: Tensor) -> Tensor:
     """The state S on entry to each of M chunks, from zero, where S_next = decay * S + added.
 
-    M chunks at a time are one product with the (M, M) powers of the decay.
+    A compiler, which may not know M, takes them all in one product with the (M, M) powers of the decay.
 
     Args:
         added: (B, H, M, D, D).
@@ -152,18 +153,15 @@ def _entry_states(added: Tensor, log_decay: Tensor) -> Tensor:
     Returns:
         (B, H, M, D, D)
     """
-    shape, added = added.shape, added.flatten(3)
-    # A compiler that doesn't know M takes all chunks at once.
-    parts = [added] if torch.compiler.is_compiling() else added.split(CHUNK, 2)
-    state, entries = added.new_zeros(*added.shape[:2], 1, added.shape[3]), []
-    for part in parts:
-        m = torch.arange(part.shape[2] + 1, device=added.device)
-        behind = (m[:, None] - 1 - m[:-1]).clamp(min=0)
-        powers = (_powers(log_decay, behind) * (m[:-1] < m[:, None])).to(part.dtype)
-        states = _powers(log_decay, m)[..., None].to(part.dtype) * state + powers @ part
-        entries.append(states[:, :, :-1])
-        state = states[:, :, -1:]
-    return torch.cat(entries, 2).view(shape)
+    if torch.compiler.is_compiling():
+        m = torch.arange(added.shape[2], device=added.device)
+        powers = _powers(log_decay, (m[:, None] - 1 - m).clamp(min=0)) * (m < m[:, None])
+        return (powers.to(added.dtype) @ added.flatten(3)).view(added.shape)
+    decay = _powers(log_decay, torch.ones((), device=added.device))[:, None, None].to(added.dtype)
+    states = [torch.zeros_like(added[:, :, 0])]
+    for part in added.unbind(2)[:-1]:
+        states.append(decay * states[-1] + part)
+    return torch.stack(states, 2)
 
 
 def decay_attention(

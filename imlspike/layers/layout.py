@@ -35,6 +35,8 @@ class Layout:
             mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]
             if torch.compiler.is_compiling() or not mask.all():
                 self.mask, self._real = mask, mask.flatten().nonzero().squeeze(1)
+            if torch.compiler.is_compiling():
+                torch._check(self._real.shape[0] > 0)  # else it had to allow for a batch of nothing
 
     def pack(self, x: Tensor, dim: int = 0) -> Tensor:
         """(B, N, ...) -> (K, ...), the K real tokens, utterance after utterance; B and N may be axes `dim`

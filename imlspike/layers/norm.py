@@ -60,9 +60,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         if not self.training:
             y = F.batch_norm(rows, mean, variance, weight, bias, eps=self.eps)
             return y.to(dtype).view(x.shape)
-        torch._check_value(
-            rows.shape[0] > 1, lambda: "a batch norm needs more than 1 value a channel in training"
-        )
+        if not torch.compiler.is_compiling() and len(rows) < 2:
+            raise ValueError(f"a norm needs more than 1 value a channel in training, got {len(rows)}")
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
         if self.synchronised and _processes() > 1:

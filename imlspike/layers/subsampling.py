@@ -22,6 +22,7 @@ STAGES = {
 # In evaluation a recording of more frames than this is worked off in pieces of so many frames: no more of
 # the wide input of the linear map exists at a time.
 PIECE = 8192
+FOR_MAPS = partial(IMLS.for_maps, 6)
 
 
 def conv_output(size, kernel: int, stride: int):
@@ -37,7 +38,7 @@ def conv_output(size, kernel: int, stride: int):
 class _Stage(nn.Module):
     """conv -> batch norm -> IMLS, on (B, L, F, C)."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: Callable[[], nn.Module]):
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: Callable):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
@@ -93,7 +94,7 @@ class SpikingSubsampling(nn.Module):
         input_layer: str = "conv2d",
         channels: int | None = None,
         branches=("linear", "identity"),
-        neuron: Callable[[], nn.Module] = partial(IMLS.for_maps, 6),
+        neuron: Callable[[], nn.Module] = FOR_MAPS,
     ):
         super().__init__()
         if input_layer not in STAGES:
@@ -134,7 +135,7 @@ class SpikingSubsampling(nn.Module):
 
     def _works_in_pieces(self, x: Tensor) -> bool:
         """In evaluation, unless a threshold needs the whole utterance."""
-        if x.shape[1] <= PIECE or self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self.training or torch.is_grad_enabled() or x.shape[1] <= PIECE:
             return False
         return not any(sees_utterance(stage.neuron) for stage in self.stages)
 

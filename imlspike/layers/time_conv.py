@@ -11,6 +11,8 @@ from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_ssa import fire
 from imlspike.neurons import IMLS
 
+WHOLE = partial(IMLS, amplitude="unit")
+
 
 class SpikingTimeConv(nn.Module):
     r"""BN -> IMLS -> depthwise convolution over tokens -> BN: the order of neighbours, which a decay cannot
@@ -43,14 +45,14 @@ class SpikingTimeConv(nn.Module):
         kernel: int = 15,
         causal: bool = False,
         gain: float = 1.0,
-        neuron: Callable[[], nn.Module] = partial(IMLS, amplitude="unit"),
+        neuron: Callable[[], nn.Module] = WHOLE,
     ):
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be an odd number of tokens, got {kernel}")
         self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         if not getattr(self.neuron, "unit", True):
-            raise ValueError("a convolution over time needs spikes worth 1: thresholds don't pass through its sum")
+            raise ValueError("a convolution over time needs spikes worth 1: it would sum those of thresholds")
         self.conv = nn.Conv1d(channels, channels, kernel, groups=channels, bias=False)
         self.out_norm = MaskedBatchNorm(channels)
         nn.init.constant_(self.out_norm.weight, gain)

@@ -24,8 +24,8 @@ def regulate(x: Tensor, durations: Tensor) -> tuple[Tensor, Layout]:
     ([1.0, 1.0, 3.0, 3.0, 3.0], 5)
     """
     ends = durations.cumsum(1)
-    longest = int(ends[:, -1].max())
-    torch._check(longest >= 0)  # an exporter takes it for any number
+    longest = ends[:, -1].max().item()
+    torch._check(longest > 0)  # an exporter takes it for any number
     layout = Layout(ends[:, -1] if len(ends) > 1 else None, longest, len(ends))
     frames = torch.arange(longest, device=x.device).expand(layout.batch, -1).contiguous()
     token = torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)

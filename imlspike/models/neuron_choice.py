@@ -7,25 +7,27 @@ from torch import nn
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.neurons import NEURONS, Neuron, RateCoded
 
+DEFAULTS = {"detach_reset": True, "amplitude": "unit"}
 _PLACED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the layers the others
 
 
 class NeuronChoice:
     """Makes the neurons of a network, or what stands in their place in its ANN twin.
 
-    Any registered neuron may be named (`imlspike.neurons.register`). A stateful one (``lif``, ``plif``) fires at
-    each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time axis of
-    its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN of the field's
-    usual form: nothing in front of a map, an activation function behind one.
+    Any registered neuron may be named (`imlspike.neurons.register`). A stateful one (``lif``, ``plif``) fires
+    at each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time
+    axis of its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN of
+    the field's usual form: nothing in front of a map, an activation function behind one.
 
     Args:
         kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
         steps: T.
         conf: further arguments of the neuron.
-        defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them.
+        defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them;
+            None: the reset of LIF and PLIF is detached, IMLS sends whole numbers.
         one_pass: the network has no time axis: a stateful neuron becomes a `RateCoded`.
-        over_utterance: the network gives neurons whole utterances with their mask; otherwise thresholds that need
-            this are refused.
+        over_utterance: the network gives neurons whole utterances with their mask; otherwise thresholds that
+            need this are refused.
 
     Attributes:
         time: length of the time axis: T, or 1.
@@ -52,7 +54,7 @@ class NeuronChoice:
     ):
         check_choice("neuron", kind, [*NEURONS, "none"])
         if steps < 1 or steps != int(steps):
-            raise ValueError(f"steps must be a whole number of at least 1, got {steps}")
+            raise ValueError(f"steps (T, levels) must be a whole number of at least 1, got {steps}")
         self.kind, self.steps, self.one_pass, self.spiking = kind, int(steps), one_pass, kind != "none"
         self.stepwise, self.levels, self.conf = False, 0, dict(conf or {})
         if not self.spiking:
@@ -61,13 +63,13 @@ class NeuronChoice:
             known = constructor_keys(NEURONS[kind])
             if known is not None:
                 self._refuse_unknown(known - _PLACED)
-            ours = (defaults or {}).items()
+            ours = (DEFAULTS if defaults is None else defaults).items()
             self.conf = {key: value for key, value in ours if known is None or key in known} | self.conf
             example = self()
             if example.over_utterance and not over_utterance:
                 raise ValueError(
-                    f"neuron_conf of {kind}: a threshold over the utterance isn't offered here, as padding would "
-                    "have to be known to every neuron; choose a threshold of one token, or a fixed one"
+                    f"neuron_conf of {kind}: a threshold over the utterance isn't offered here, as padding "
+                    "would have to be known to every neuron; choose one of a token, or a fixed one"
                 )
             self.stepwise = example.stateful
             self.levels = (example.levels or 0) if example.unit else 0
@@ -79,7 +81,7 @@ class NeuronChoice:
                 raise ValueError(f"neuron_conf of {self.kind}: {unknown_key(key, known)}")
 
     def __call__(self, analog: nn.Module | None = None, **wanted) -> nn.Module:
-        """A new neuron, `wanted` arguments set where it has them; for ``none`` `analog`, or nothing (Identity)."""
+        """A new neuron, `wanted` arguments set where it has them; for ``none`` `analog`, or an Identity."""
         if not self.spiking:
             return nn.Identity() if analog is None else analog
         known = constructor_keys(NEURONS[self.kind]) or set()

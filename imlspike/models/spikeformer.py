@@ -87,8 +87,8 @@ class IMLSpikeformerEncoder(nn.Module):
         input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
-        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what flows
-            on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
+        neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what
+            flows on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
         neuron_conf: its further arguments.
         levels: T, the most spikes of a neuron.
         threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
@@ -168,7 +168,7 @@ class IMLSpikeformerEncoder(nn.Module):
         own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
         own |= dict(detach=detach_threshold, amplitude=amplitude)
         conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
-        neurons = NeuronChoice(neuron, levels, conf, one_pass=True, over_utterance=True)
+        neurons = NeuronChoice(neuron, levels, conf, {}, one_pass=True, over_utterance=True)
         self._output_size, self.positions = output_size, positions
         self.embed = SpikingSubsampling(
             input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps

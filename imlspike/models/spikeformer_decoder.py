@@ -230,7 +230,7 @@ class IMLSpikeformerDecoder(nn.Module):
         own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
         own |= dict(detach=detach_threshold, amplitude=amplitude)
         conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
-        neurons = NeuronChoice(neuron, levels, conf, one_pass=True)
+        neurons = NeuronChoice(neuron, levels, conf, {}, one_pass=True)
         rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.embed = nn.Embedding(vocab_size, channels)
         self.dropout = nn.Dropout(positional_dropout_rate)

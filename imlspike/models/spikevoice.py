@@ -66,10 +66,11 @@ class SpikeVoice(nn.Module):
         steps: T.
         neuron: ``lif`` (SpikeVoice), ``plif``; ``imls``: one pass in which a neuron spikes up to T times at
             once; any other that is registered; ``none``: the ANN twin.
-        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset, and
-            IMLS sends whole numbers (``amplitude="unit"``).
+        neuron_conf: further arguments of the neuron. Unless told otherwise LIF and PLIF detach their reset,
+            and IMLS sends whole numbers (``amplitude="unit"``).
         attention: ``stsa``; ``sequential``: without temporal mixing, the paper's ablation; ``ann``: softmax.
-            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to mix
+            None: ``ann`` for the ANN twin, ``sequential`` for neurons of one pass, which have no time axis to
+                mix
             (there ``stsa`` multiplies the counts of a token, and gradients explode), else ``stsa``.
         speakers: how many; None: one voice, no embedding.
         predictor_kernel: tokens under a predictor's convolution.
@@ -124,8 +125,7 @@ class SpikeVoice(nn.Module):
         arguments = {key: value for key, value in locals().items() if key in constructor_keys(SpikeVoice)}
         super().__init__()
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
-        defaults = {"detach_reset": True, "amplitude": "unit"}
-        neurons = NeuronChoice(neuron, steps, neuron_conf, defaults)
+        neurons = NeuronChoice(neuron, steps, neuron_conf)
         attention = self.config["attention"] = attention or default_attention(neuron)
         check_choice("attention", attention, ATTENTIONS)
         if not neurons.spiking and attention != "ann":
@@ -264,7 +264,7 @@ class SpikeVoice(nn.Module):
 
         >>> SpikeVoice.from_config({"vocab_size": 40, "head": 2})
         Traceback (most recent call last):
-        ValueError: spikevoice: unknown key 'head'; did you mean 'heads'? (known: ...
+        imlspike.data.yaml_file.ConfigError: spikevoice: unknown key 'head'; did you mean 'heads'? (known: ...
         """
         return construct(cls, config, source)
 

@@ -1,15 +1,9 @@
 """Spiking Vocos: mel spectrogram to waveform (Chen et al., arXiv 2509.13049), and Vocos, its ANN twin."""
 
-import os
-import pickle
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-import yaml
 from torch import Tensor, nn
 
-from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, construct, constructor_keys
 from imlspike.layers.spiking_convnext import SHORTCUTS, SpikingConvNeXtBlock
 from imlspike.layers.temporal_shift import TemporalShift
@@ -65,6 +59,7 @@ class SpikingVocos(nn.Module):
     Raises:
         ValueError: on an argument outside its range or choices; the nearest right one is named.
 
+    >>> import torch
     >>> vocoder = SpikingVocos(16000, 512, 128, 40, dim=16, intermediate_dim=32, num_layers=2)
     >>> mel = vocoder.features(torch.randn(1, 1280))
     >>> mel.shape, vocoder(mel).shape
@@ -156,45 +151,6 @@ class SpikingVocos(nn.Module):
                     f"the mel has {name} {given}, this model {own}; make it with this model's features()"
                 )
 
-    def save(self, directory: str | os.PathLike) -> None:
-        """Writes generator.yaml (the constructor's arguments) and generator.pth (the weights) into a folder.
-
-        Each file is written whole or not at all; the folder is made if it isn't there.
-        """
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with atomic_write(directory / "generator.yaml") as out:
-            yaml.safe_dump(self.config, out, sort_keys=False)
-        with atomic_write(directory / "generator.pth", "wb") as out:
-            torch.save(self.state_dict(), out)
-
-    @classmethod
-    def load(cls, directory: str | os.PathLike, device: str | torch.device = "cpu") -> "SpikingVocos":
-        """The model that `save` wrote into a folder, in evaluation mode.
-
-        Raises:
-            FileNotFoundError: without generator.yaml or generator.pth.
-            ValueError: on a damaged file, an unknown argument in generator.yaml (the nearest right one is
-                named), or weights that do not fit it.
-        """
-        config, weights = Path(directory) / "generator.yaml", Path(directory) / "generator.pth"
-        for file in (config, weights):
-            if not file.is_file():
-                raise FileNotFoundError(f"{file} is missing; a trained vocoder's folder has it")
-        try:
-            arguments = yaml.safe_load(config.read_text(encoding="utf-8"))
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{config} is no YAML: {error}") from None
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{weights} is damaged; copy it again ({error})") from None
-        model = cls.from_config(arguments, source=str(config))
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(f"{weights} does not fit {config}: {error}") from None
-        return model.to(device).eval()
-
     @classmethod
     def from_config(cls, config: dict[str, Any], source: str = "generator") -> "SpikingVocos":
         """The model of these arguments; `source` is named in errors.
@@ -204,7 +160,7 @@ class SpikingVocos(nn.Module):
 
         >>> SpikingVocos.from_config({"n_mel": 80})
         Traceback (most recent call last):
-        ValueError: generator: unknown key 'n_mel'; did you mean 'n_mels'? (known: ...
+        imlspike.data.yaml_file.ConfigError: generator: unknown key 'n_mel'; did you mean 'n_mels'? ...
         """
         return construct(cls, config, source)
 

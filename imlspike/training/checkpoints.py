@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from imlspike.data.files import atomic_write
+from imlspike.inference.vocoder import vocoder_bundle
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -40,21 +41,23 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Keeper(Callback):
-    """Writes checkpoints/last.ckpt and best.ckpt, generator.yaml and generator.pth; ends the training.
+    """Writes checkpoints/last.ckpt and best.ckpt and the generator's bundle; ends the training.
 
     `last` is written at every validation, every `checkpoint_every` steps and on SIGTERM, `best` when a
-    validation has the smallest mel distance so far; the generator's files are those of the last validation.
+    validation has the smallest mel distance so far; the bundle is that of the last validation.
     Training ends after `steps`, or, with a validation, when the time is up.
 
     Args:
         exp_dir: the experiment.
+        origin: what the bundle says of where it comes from.
         deadline: when to end, on the clock of `time.monotonic`; None: never.
 
     Attributes:
         out_of_time: training ended before its last step because the time was up.
     """
 
-    def __init__(self, exp_dir: Path, deadline: float | None = None):
+    def __init__(self, exp_dir: Path, origin: dict[str, Any], deadline: float | None = None):
+        self.origin = origin
         self.folder, self.exp_dir, self.deadline = exp_dir / "checkpoints", exp_dir, deadline
         self.out_of_time = False
 
@@ -83,7 +86,7 @@ class Keeper(Callback):
 
     @rank_zero_only
     def _save_generator(self, module: LightningModule) -> None:
-        module.generator.save(self.exp_dir)
+        vocoder_bundle(module.generator, self.exp_dir.name, self.origin).save(self.exp_dir)
 
 
 @rank_zero_only
@@ -92,7 +95,7 @@ def remove_leftovers(exp_dir: Path) -> None:
 
     >>> import tempfile
     >>> exp = Path(tempfile.mkdtemp())
-    >>> (exp / ".generator.pth.123.abcd0123.tmp").touch()
+    >>> (exp / ".weights.safetensors.123.abcd0123.tmp").touch()
     >>> remove_leftovers(exp)
     >>> list(exp.iterdir())
     []

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from imlspike.data.files import atomic_write
 from imlspike.data.keys import constructor_keys, unknown_key
+from imlspike.data.yaml_file import ConfigError, read_yaml, write_yaml
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.spiking_vocos import SpikingVocos
 
 SETTING = re.compile(r"[a-z_]+(\.\w+)+=")  # key=value, its key in a section
-
-
-class ConfigError(ValueError):
-    """A configuration that can't be used; the message names the place, the key and the way out."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class TrainerConfig:
         steps: of the generator; they rule the schedule. The discriminators take steps - pretrain_steps.
         pretrain_steps: so many steps with the mel loss (and the distillation) only, before the discriminators
             start.
-        validate_every: steps between validations; each writes a checkpoint and generator.pth.
+        validate_every: steps between validations; each writes a checkpoint and the bundle.
         checkpoint_every: steps between further checkpoints; None: none.
         log_every: steps between lines of the log.
         max_time_minutes: end after so many minutes, with a validation and a checkpoint; the same command goes
@@ -200,7 +194,7 @@ def read_config(argv: Sequence[str]) -> tuple[VocoderConfig, dict[str, Any]]:
     (32, 2, 0.001, ['a', 'b'])
     >>> read_config([*argv, "generator.dimm=32"])
     Traceback (most recent call last):
-    imlspike.training.config.ConfigError: generator.dimm=32: unknown key 'dimm'; did you mean 'dim'? ...
+    imlspike.data.yaml_file.ConfigError: generator.dimm=32: unknown key 'dimm'; did you mean 'dim'? ...
     """
     files, rest = _files_first(argv)
     known = _known_keys()
@@ -226,29 +220,9 @@ def read_config(argv: Sequence[str]) -> tuple[VocoderConfig, dict[str, Any]]:
     return config, {"exp_dir": values["exp_dir"], "resume": values["resume"]}
 
 
-def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a YAML mapping.
-
-    Raises:
-        ConfigError: if the file is missing, isn't YAML or isn't a mapping.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except OSError as error:
-        raise ConfigError(f"{os.fspath(path)}: {error.strerror}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{os.fspath(path)}: not usable as YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{os.fspath(path)}: expected 'section: ...' lines, found {type(content).__name__}")
-    return content
-
-
 def write_config(path: str | os.PathLike, config: VocoderConfig, run: dict[str, Any]) -> None:
     """Write config.yaml: the whole configuration, and under `run` how it came about; `--config` reads it."""
-    with atomic_write(path) as out:
-        content = config.as_dict() | {"run": run}
-        yaml.safe_dump(content, out, sort_keys=False, allow_unicode=True, width=10**6)
+    write_yaml(path, config.as_dict() | {"run": run})
 
 
 def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
@@ -265,7 +239,7 @@ def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
     >>> config = VocoderConfig(["data/train"], ["data/valid"], generator={"dim": 64})
     >>> check_same(config.as_dict() | {"generator": {"dim": 32}}, config, "exp/config.yaml")
     Traceback (most recent call last):
-    imlspike.training.config.ConfigError: exp/config.yaml: this training began with generator.dim=32, not ...
+    imlspike.data.yaml_file.ConfigError: exp/config.yaml: this training began with generator.dim=32, not ...
     """
     differences = list(_differences(before, now.as_dict()))
     if differences:

@@ -9,7 +9,8 @@ from imlspike.neurons import Neuron
 class FiringRates:
     """Context manager that measures how often each neuron layer of a network fires.
 
-    The rate is the mean number of spikes of a neuron over the most that it could fire: its levels, in each of the
+    The rate is the mean number of spikes of a neuron over the most that it could fire: its levels, in each of
+        the
     time steps of a stateful one.
 
     Args:

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Sequence
@@ -12,19 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import lightning
-import numpy
 import torch
-import torchaudio
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-import imlspike
 from imlspike.data.files import sole_training
-from imlspike.models.spiking_vocos import SpikingVocos
+from imlspike.data.origin import origin
+from imlspike.data.yaml_file import ConfigError, read_yaml
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.vocoder import spiking_vocos
 from imlspike.training.checkpoints import LAST, AtomicCheckpoints, Keeper, remove_leftovers
-from imlspike.training.config import ConfigError, VocoderConfig, check_same, read_yaml, write_config
+from imlspike.training.config import VocoderConfig, check_same, write_config
 from imlspike.training.data import VocoderData
 from imlspike.training.vocoder import VocoderTraining
 from imlspike.training.watch import Watch, log, log_to
@@ -40,7 +37,7 @@ def train(
 
     The experiment directory gets config.yaml (all settings; under `run` versions, git commit and command),
     train.log, log.csv, tensorboard/, checkpoints/last.ckpt and best.ckpt, and of the last validation
-    generator.yaml and generator.pth.
+    bundle.yaml and weights.safetensors (`imlspike.inference.Bundle`).
 
     A training that is interrupted, however hard, and goes on gives the same weights as one that isn't: on a
     CPU bit for bit, as long as torch itself computes the same.
@@ -79,23 +76,25 @@ def _train(
     """`train` in a directory that is there and locked; `begun` on the clock of `time.monotonic`."""
     remove_leftovers(exp_dir)
     _set_up_logs(exp_dir)
-    teacher = config.teacher and SpikingVocos.load(config.teacher)
+    teacher = config.teacher and spiking_vocos(Bundle.load(config.teacher, "vocoder"))
     torch.manual_seed(config.trainer.seed)  # with or without a teacher, the same first weights
     module = VocoderTraining(config, teacher)
     if checkpoint and _restore(module, checkpoint) >= config.trainer.steps:
         log.info(f"{checkpoint} is of the last step, {module.step}; nothing is left to train")
         return module
     data = VocoderData(config, module.generator.config)
-    origin = provenance(command)
-    _write_config(exp_dir / "config.yaml", config, origin)
+    about = origin(" ".join(command), "torchaudio", "lightning", "numpy")
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    _write_config(exp_dir / "config.yaml", config, about | {"started": started})
     for line in [
-        f"{origin['command']} ({origin['git']}, {origin['versions']})",
+        f"{about['command']} ({about['git']}, {about['versions']})",
         *describe(module, checkpoint),
         *data.describe(),
     ]:
         log.info(line)
     minutes = config.trainer.max_time_minutes
-    keeper = Keeper(exp_dir, None if minutes is None else begun + 60 * minutes)
+    deadline = None if minutes is None else begun + 60 * minutes
+    keeper = Keeper(exp_dir, about | {"seed": config.trainer.seed}, deadline)
     trainer = _trainer(config, exp_dir, [Watch(exp_dir), keeper])
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -131,33 +130,6 @@ def describe(module: VocoderTraining, checkpoint: Path | None = None) -> list[st
         f"{config.data.crop_samples / own['sampling_rate']:.3f} s each",
         f"goes on from {checkpoint}" if checkpoint else "starts from step 0",
     ]
-
-
-def provenance(command: Sequence[str] = ()) -> dict[str, Any]:
-    """How a training came about: versions, git commit, command, time.
-
-    >>> sorted(provenance(["imlspike", "train-vocoder"]))
-    ['command', 'git', 'started', 'versions']
-    """
-    versions = {
-        module.__name__: module.__version__ for module in (imlspike, torch, torchaudio, lightning, numpy)
-    }
-    return {
-        "command": " ".join(command),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "git": _git(),
-        "versions": {"python": platform.python_version()} | {k: str(v) for k, v in versions.items()},
-    }
-
-
-def _git() -> str | None:
-    """The commit of the source, "-dirty" behind it if files differ from it; None without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | None:

@@ -21,10 +21,11 @@ from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.labels import Phone, frames_until
 from imlspike.data.phonemes import symbols_of
 from imlspike.data.write_audio import write_audio
+from imlspike.inference import Bundle
+from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import beta_binomial_prior, monotonic_alignment
 from imlspike.models import SpikeVoice
-from imlspike.models.trained_voice import TrainedVoice
 
 from .vocoder_audio import RATE, voice
 
@@ -175,7 +176,8 @@ def test_utterances_without_labels_are_left_out_and_named(corpus, capsys):
 
 def test_the_voice_that_is_named_aligns(corpus, trained, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("imlspike.bin.score_alignment.load_voice", lambda path, model_file: trained)
+    monkeypatch.setattr(Bundle, "load", lambda *_, **__: None)
+    monkeypatch.setattr(TrainedVoice, "from_bundle", lambda _: trained)
     assert run(corpus, "--model", "exp/voice") == 0
     report = json.loads((corpus / "out/alignment.json").read_text())
     assert (report["aligner"], report["hop_length"], report["boundaries"]) == ("exp/voice", 256, 4)

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imlspike.analysis.cepstrum import BANDS, COEFFICIENTS, mel_powers, power_spectrum
-from imlspike.analysis.griffin_lim import griffin_lim
 from imlspike.analysis.vocoder_measures import (
     MEASURES,
     Sound,
@@ -26,6 +25,7 @@ from imlspike.analysis.vocoder_measures import (
     why_not,
 )
 from imlspike.data.audio import read_audio
+from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.models.vocoder_parts import LogMelFeatures
 
 from .vocoder_audio import RATE, noisy, voice

@@ -7,12 +7,13 @@ import torch
 
 from imlspike.analysis.operations import OperationCounter
 from imlspike.analysis.profiling import Heard
-from imlspike.analysis.spikes import least_current, rates_out_of_range
+from imlspike.analysis.spikes import rates_out_of_range
 from imlspike.analysis.vocoder_energy import spiking_vocos_energy
 from imlspike.analysis.vocoder_profile import profile_vocoder, vocoder_report
 from imlspike.bin.profile import main
 from imlspike.models import SpikingVocos
 from imlspike.neurons import LIF
+from tests.inference.small_vocoder import save
 
 from .vocoder_audio import voice, write_set
 
@@ -136,14 +137,14 @@ def test_layers_that_hardly_fire_or_always_do_are_named():
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_the_least_input_that_fires_is_where_firing_begins(steps, rest, decay_input):
     neuron = LIF(tau=3.0, v_reset=rest, decay_input=decay_input)
-    least = least_current(neuron, steps)
+    least = neuron.least_current(steps)
     assert neuron(torch.full((steps, 1), least * 1.001)).sum() == 1
     assert neuron(torch.full((steps, 1), least * 0.999)).sum() == 0
 
 
 def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    vocoder().save(tmp_path / "exp")
+    save(vocoder(), tmp_path / "exp")
     data = write_set(tmp_path, {"a": voice(0.1), "b": voice(0.2), "c": voice(0.001)})
     where = ["--exp", str(tmp_path / "exp"), "--data-dir", str(data), "--output-dir", str(tmp_path / "out")]
     assert main(where) == 0

@@ -15,6 +15,7 @@ from imlspike.bin.report_vocoder import main as report
 from imlspike.bin.score_vocoder import main as score
 from imlspike.data.files import atomic_write
 from imlspike.models import SpikingVocos
+from tests.inference.small_vocoder import save
 
 from .vocoder_audio import HOP, RATE, noisy, voice, write_set, write_system
 
@@ -32,7 +33,7 @@ def results(tmp_path_factory):
     waves = {name: voice(0.4 + 0.1 * i, seed=i) for i, name in enumerate(TEXTS)}
     data = write_set(folder, waves, texts=TEXTS)
     for name, neuron in (("ann", "none"), ("plif", "plif")):
-        SpikingVocos(**SIZES, neuron=neuron).save(folder / name)
+        save(SpikingVocos(**SIZES, neuron=neuron), folder / name)
         config = {"generator": SIZES | {"neuron": neuron}, "trainer": {"seed": 7}, "run": {"git": "abc"}}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
         with atomic_write(folder / name / "log.csv") as out:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from imlspike.analysis.profiling import write_profile
-from imlspike.analysis.spikes import NEURONS
 from imlspike.analysis.voice_profile import (
     MODULES,
     Sentence,
@@ -18,7 +17,7 @@ from imlspike.analysis.voice_profile import (
     speaking_speed,
     voice_report,
 )
-from imlspike.neurons import IMLS
+from imlspike.neurons import IMLS, Neuron
 from tests.models.small_spikevoice import MELS, small_voice
 
 FRAME_RATE, FRAMES_EACH = 50.0, 3
@@ -76,7 +75,7 @@ def connections(n, frames, dense=False):
 def test_where_all_neurons_fire_all_the_time_energy_is_counted_by_hand(lengths):
     model = tiny()
     for module in model.modules():
-        if isinstance(module, NEURONS):
+        if isinstance(module, Neuron):
             module.threshold = -1e9
     result = profile_voice(model, sentences(*lengths), FRAME_RATE)
     report = voice_report(result, model)
@@ -104,7 +103,7 @@ def test_where_all_neurons_fire_all_the_time_energy_is_counted_by_hand(lengths):
 def test_where_no_neuron_fires_no_map_costs_anything():
     model = tiny()
     for module in model.modules():
-        if isinstance(module, NEURONS):
+        if isinstance(module, Neuron):
             module.threshold = 1e9
     result = profile_voice(model, sentences(6), FRAME_RATE)
     report = voice_report(result, model)
@@ -146,7 +145,7 @@ def test_rates_are_those_of_hooks(options):
 
         return count
 
-    neurons = {name: m for name, m in model.named_modules() if isinstance(m, NEURONS)}
+    neurons = {name: m for name, m in model.named_modules() if isinstance(m, Neuron)}
     handles = [
         m.register_forward_hook(hook(name, m.levels if isinstance(m, IMLS) else 1))
         for name, m in neurons.items()

@@ -15,7 +15,7 @@ from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.inference.synthesis import Settings, speak_utterance
 from tests.inference.small_tts import HOP, RATE, write_voice
-from tests.inference.small_vocoder import small_model
+from tests.inference.small_vocoder import save, small_model
 
 SAID = {"u1": "c a b .", "u2": "w h o , c a m e !", "u3": "n o ."}
 
@@ -24,7 +24,7 @@ SAID = {"u1": "c a b .", "u2": "w h o , c a m e !", "u3": "n o ."}
 def model(tmp_path_factory):
     """A voice's experiment beside a vocoder's."""
     folder = tmp_path_factory.mktemp("exp")
-    small_model("imls").save(folder / "voc")
+    save(small_model("imls"), folder / "voc")
     return write_voice(folder / "voice")
 
 
@@ -181,7 +181,7 @@ def test_wrong_places_are_one_line(run, model, data, tmp_path, capsys):
         assert line.startswith("synthesize: error: ") and message in line
     assert not (tmp_path / "out.wav").exists() and not (tmp_path / "out").exists()
     assert synthesize.main(["a", str(tmp_path / "o.wav"), "--model", "exp/none"]) == 1
-    assert "exp/none: no such file or folder; expected a voice's" in capsys.readouterr().err
+    assert "exp/none: no such file or folder; expected a bundle" in capsys.readouterr().err
     for words, message in {
         ("a cab.",): "expected TEXT and OUT, or --data-dir and --output-dir",
         ("--data-dir", data): "--data-dir goes with --output-dir",

@@ -217,9 +217,11 @@ def test_options_of_joint_decoding_on_the_command_line(folder, tmp_path, opened)
     ("words", "message"),
     [
         (["--format", "both"], "needs --output-dir"),
-        (["--lm-weight", "0.3"], "--lm-weight is for --decoding joint"),
+        (["--lm-weight", "0.3"], "--lm-weight is for --decoding beam"),
         (["--beam-size", "x"], "invalid int value: 'x'"),
-        (["--decode-config", "a.yaml"], "for --decoding joint"),
+        (["--decode-config", "a.yaml"], "for --decoding beam"),
+        (["--device", "foo"], "--device: torch finds no 'foo'"),
+        (["--threads", "-1"], "not '-1'"),
         (["--batch-seconds", "0"], "invalid positive value: '0'"),
         (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
     ],

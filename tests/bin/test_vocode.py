@@ -7,14 +7,14 @@ import torch
 
 from imlspike import Vocoder
 from imlspike.bin import vocode
-from tests.inference.small_vocoder import small_model
+from tests.inference.small_vocoder import save, small_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """An experiment's folder: 8 kHz, 8 mels, hop 16."""
     folder = tmp_path_factory.mktemp("exp") / "small"
-    small_model("imls").save(folder)
+    save(small_model("imls"), folder)
     return folder
 
 
@@ -169,7 +169,7 @@ def test_wrong_places_are_one_line(folder, tmp_path, run, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("vocode: error: ") and message in line
     assert vocode.main([str(folder / "x/a.wav"), str(tmp_path / "o.wav"), "--model", "exp/none"]) == 1
-    assert "exp/none: no such file or folder; expected a vocoder's" in capsys.readouterr().err
+    assert "exp/none: no such file or folder; expected a bundle" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
     assert run(tmp_path / "none", tmp_path / "out") == 1
     assert "no audio or mel in this folder" in capsys.readouterr().err

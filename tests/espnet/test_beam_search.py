@@ -1,11 +1,14 @@
 """The beam search over many utterances against ESPnet's, one by one."""
 
+from functools import partial
+
 import pytest
 import torch
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.espnet.beam_search import BeamSearch, SearchOptions, read_options  # noqa: E402
+from imlspike.inference.beam_search import BeamSearch, SearchOptions, read_options  # noqa: E402
+from imlspike.inference.language_model import RNNLanguageModel  # noqa: E402
 
 VOCABULARY, CHANNELS = 16, 16
 EOS = VOCABULARY - 1
@@ -43,6 +46,14 @@ class Models:
         self.lm = talkative(lm(VOCABULARY, positions, **small), seed + 2)
         self.encoded = 2 * torch.randn(len(LENGTHS), int(LENGTHS.max()), CHANNELS, dtype=torch.float64)
 
+    def search(self, options: SearchOptions, lm=None) -> BeamSearch:
+        """Our search with these models; `lm` one of ESPnet's."""
+        from imlspike.espnet.scorers import decoder_scorer, lm_scorer
+
+        make_lm = lm and partial(lm_scorer, lm)
+        attention = partial(decoder_scorer, self.decoder)
+        return BeamSearch(self.ctc.log_softmax, EOS, options, attention, make_lm)
+
 
 def espnet(models, options: SearchOptions, lm=None):
     """What ESPnet's `Speech2Text` builds, as a function of one encoder output (T, C)."""
@@ -67,7 +78,7 @@ def espnet(models, options: SearchOptions, lm=None):
 @torch.no_grad()
 def compare(models, options: SearchOptions, lm=None):
     """Search in all utterances together, check against ESPnet's search in each, and return what was found."""
-    found = BeamSearch(models.decoder, models.ctc, EOS, options, lm)(models.encoded, LENGTHS)
+    found = models.search(options, lm)(models.encoded, LENGTHS)
     search = espnet(models, options, lm)
     for u, length in enumerate(LENGTHS):
         if -options.maxlenratio <= length:  # ESPnet breaks off at more tokens than frames
@@ -109,6 +120,22 @@ def test_it_is_espnets_search(classes, name, with_lm):
         compare(models, options, lm)
 
 
+@pytest.mark.parametrize("conf", [{}, {"rnn_type": "gru", "nhid": 9}, {"rnn_type": "rnn_relu"}], ids=str)
+@torch.no_grad()
+def test_the_recurrent_language_model_is_espnets(classes, conf):
+    """Ours, with the same weights, in CTC's beam search without ESPnet; theirs in ESPnet's search."""
+    from espnet2.lm.seq_rnn_lm import SequentialRNNLM
+
+    models, options = Models(classes, 9), SearchOptions(ctc_weight=1.0, beam_size=5, lm_weight=0.6)
+    theirs = talkative(SequentialRNNLM(VOCABULARY, unit=8, **conf), 3)
+    ours = RNNLanguageModel(VOCABULARY, unit=8, **conf).double()
+    ours.load_state_dict(theirs.state_dict())
+    found = BeamSearch(models.ctc.log_softmax, EOS, options, lm=ours.scorer)(models.encoded, LENGTHS)
+    search = espnet(models, options, theirs)
+    for u, length in enumerate(LENGTHS):
+        assert_same(found[u], search(models.encoded[u, :length]))
+
+
 @pytest.mark.parametrize("conf", [{"normalize_before": False}, {"concat_after": True}], ids=str)
 def test_other_decoders_of_espnet(classes, conf):
     """Norms behind the layers are cached as well; with other layers, the decoder's own `batch_score`"""
@@ -136,10 +163,10 @@ def test_batch_score_with_and_without_lengths(classes):
             return scores, [list(row) for row in zip(*cache, strict=True)]
 
     models, options, seen = Models(classes, 5), SearchOptions(beam_size=4, ctc_weight=0.3), []
-    expected = BeamSearch(models.decoder, models.ctc, EOS, options)(models.encoded, LENGTHS)
+    expected = models.search(options)(models.encoded, LENGTHS)
     for kind in (Plain, Padded):
         models.decoder.__class__ = kind
-        found = BeamSearch(models.decoder, models.ctc, EOS, options)(models.encoded, LENGTHS)
+        found = models.search(options)(models.encoded, LENGTHS)
         for ours, cached in zip(found, expected, strict=True):
             assert [h.tokens for h in ours] == [h.tokens for h in cached]
             assert [h.score for h in ours] == pytest.approx([h.score for h in cached])
@@ -161,10 +188,7 @@ def test_spiking_decoder(classes):
 def test_nothing_is_long_enough(classes):
     """Without a hypothesis of the least length there is none; a ratio is lowered until there is one."""
     models = Models(classes, 7)
-    arguments = models.decoder, models.ctc, EOS
-    assert BeamSearch(*arguments, SearchOptions(minlenratio=-40.0))(models.encoded, LENGTHS) == [[]] * len(
-        LENGTHS
-    )
+    assert models.search(SearchOptions(minlenratio=-40.0))(models.encoded, LENGTHS) == [[]] * len(LENGTHS)
     options = SearchOptions(beam_size=3, minlenratio=0.95, maxlenratio=0.8)
     assert all(compare(models, options))
 
@@ -174,7 +198,7 @@ def test_scores_that_are_no_numbers(classes):
     models = Models(classes, 8)
     models.decoder.output_layer.bias.data[:] = float("nan")
     with pytest.raises(FloatingPointError, match="isn't a number"):
-        BeamSearch(models.decoder, models.ctc, EOS, SearchOptions())(models.encoded, LENGTHS)
+        models.search(SearchOptions())(models.encoded, LENGTHS)
 
 
 @pytest.mark.parametrize(

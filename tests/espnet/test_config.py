@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from imlspike.bin.config import main
-from imlspike.espnet.config import ConfigError, read_yaml, resolve, write_config
+from imlspike.data.yaml_file import ConfigError, read_yaml, write_yaml
+from imlspike.espnet.config import resolve
 from tests.espnet.tiny import CONFIG
 
 TWIN = """
@@ -82,7 +83,7 @@ def test_wrong_settings(yamls, tmp_path):
 def test_numbers_survive_the_file(tmp_path):
     """What plain YAML readers, ESPnet's among them, would take for text is a number, there and back."""
     values = {"a": 1e-3, "b": 5e-324, "c": 1e22, "d": -2.5e-7, "e": 3, "f": "3", "g": None, "h": True}
-    write_config(values, tmp_path / "c.yaml")
+    write_yaml(tmp_path / "c.yaml", values)
     assert yaml.safe_load((tmp_path / "c.yaml").read_text()) == read_yaml(tmp_path / "c.yaml") == values
     (tmp_path / "d.yaml").write_text("a: 1e-3\nb: -2E5\nc: 1e\nd: 0x1e-3")
     assert read_yaml(tmp_path / "d.yaml") == {"a": 0.001, "b": -200000.0, "c": "1e", "d": "0x1e-3"}

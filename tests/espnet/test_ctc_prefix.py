@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.espnet.ctc_prefix import IMPOSSIBLE, CTCPrefix
+from imlspike.inference.ctc_prefix import IMPOSSIBLE, CTCPrefix
 
 EOS = 3  # blank 0, two tokens, <eos>: with it the sum over all paths has few terms
 

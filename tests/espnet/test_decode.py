@@ -5,7 +5,6 @@ import shutil
 from argparse import Namespace
 from itertools import groupby
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -14,12 +13,18 @@ import yaml
 from imlspike.bin.decode import main
 from imlspike.data.audio import AudioError
 from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.yaml_file import ConfigError
+from imlspike.espnet import register
+from imlspike.inference import Bundle
+from imlspike.inference.decoding import decode_dir, open_decoder
+from imlspike.inference.recognizer import Recognizer
 from tests.espnet.tiny import TEXTS
 
 
 @pytest.fixture(scope="module")
 def experiment(tiny_experiment, tmp_path_factory):
     """The tiny recogniser with random large CTC weights, so that it says more than blanks."""
+    register()
     states = torch.load(tiny_experiment / "valid.loss.ave.pth", weights_only=True)
     torch.manual_seed(1)
     states["ctc.ctc_lo.weight"].normal_(std=10)
@@ -32,9 +37,7 @@ def experiment(tiny_experiment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def decoder(experiment):
     """A greedy decoder of the talkative recogniser."""
-    from imlspike.espnet.decode import GreedyDecoder
-
-    return GreedyDecoder(experiment / "config.yaml", experiment / "valid.loss.ave.pth")
+    return open_decoder(Bundle.load(experiment))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +92,6 @@ def test_command_decodes_a_directory(tiny_data, experiment, decoder, waves, tmp_
 
 def test_bad_audio_is_named_and_nothing_is_written(decoder, tmp_path):
     """Audio at another rate is refused by name; the table of an earlier run stays as it was."""
-    from imlspike.espnet.decode import decode_dir
-
     soundfile.write(tmp_path / "a.wav", [0.1] * 8000, 8000)
     write_kaldi(tmp_path / "wav.scp", {"slow": str(tmp_path / "a.wav")})
     (tmp_path / "text").write_text("slow before\n")
@@ -102,7 +103,6 @@ def test_bad_audio_is_named_and_nothing_is_written(decoder, tmp_path):
 
 def test_output_that_is_not_finite_is_named(tiny_data, tmp_path):
     """Diverged weights don't become empty transcripts."""
-    from imlspike.espnet.decode import decode_dir
 
     def diverged(waveforms):
         raise FloatingPointError("the encoder's output isn't finite")
@@ -114,15 +114,14 @@ def test_output_that_is_not_finite_is_named(tiny_data, tmp_path):
 
 def test_model_file_that_does_not_fit(experiment, tmp_path):
     """A missing model file lists those there are; one of another model names what doesn't fit."""
-    from imlspike.espnet.decode import GreedyDecoder
-
-    with pytest.raises(ValueError, match="no such model file; in .* there is valid.loss.ave.pth"):
-        GreedyDecoder(experiment / "config.yaml", experiment / "best.pth")
+    with pytest.raises(ConfigError, match="best.pth.*valid.loss.ave.pth"):
+        Bundle.load(experiment, model_file="best.pth")
     states = torch.load(experiment / "valid.loss.ave.pth", weights_only=True)
     states.pop("ctc.ctc_lo.bias")
     torch.save(states, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="(?s)other.pth doesn't belong to .*ctc.ctc_lo.bias"):
-        GreedyDecoder(experiment / "config.yaml", tmp_path / "other.pth")
+    shutil.copy(experiment / "config.yaml", tmp_path)
+    with pytest.raises(ConfigError, match="(?s)ctc.bias"):
+        open_decoder(Bundle.load(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +162,10 @@ def test_exact_encoder_output(experiment, waves):
     """Encoder output in joint decoding is ESPnet's of each utterance alone, to the last bit."""
     from espnet2.tasks.asr import ASRTask
 
-    from imlspike.espnet.recognizer import load_recognizer
-
-    files = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
-    model, _ = ASRTask.build_model_from_file(*files)
+    model, _ = ASRTask.build_model_from_file(experiment / "config.yaml", experiment / "valid.loss.ave.pth")
     model.eval()
     with torch.no_grad():
-        encoded, lengths = load_recognizer(*files, exact=True).encode(waves)
+        encoded, lengths = Recognizer.from_bundle(Bundle.load(experiment), exact=True).encode(waves)
         for row, length, wave in zip(encoded, lengths, waves, strict=True):
             expected, _ = model.encode(wave[None], torch.tensor([len(wave)]))
             assert torch.equal(row[:length], expected[0])
@@ -190,58 +186,43 @@ def test_benchmark_of_decoding(tiny_data, experiment, tmp_path):
 
 def test_joint_decoder_says_none_for_what_is_too_short(experiment, waves):
     """Utterances too short for the subsampling are None, wherever they stand; the others stay as they are."""
-    from imlspike.espnet.decode import JointDecoder
-
-    joint = JointDecoder(experiment / "config.yaml", experiment / "valid.loss.ave.pth", beam_size=3)
+    joint = open_decoder(Bundle.load(experiment), "joint", beam_size=3)
     texts = joint(waves)
     short = torch.zeros(100)
     assert joint([short, *waves[:3], short, *waves[3:], short]) == [None, *texts[:3], None, *texts[3:], None]
 
 
 def test_a_folder_that_was_moved(experiment, waves, decoder, tmp_path):
-    """Statistics and tokens that aren't where config.yaml says are taken from beside it."""
-    from imlspike.espnet.decode import GreedyDecoder
-    from imlspike.espnet.recognizer import load_recognizer
-
+    """Tokens that aren't where config.yaml says are taken from beside it."""
     config = yaml.safe_load((experiment / "config.yaml").read_text())
     (tmp_path / "tokens.txt").write_text("\n".join(config["token_list"]) + "\n")
-    np.savez(tmp_path / "stats.npz", count=10, sum=np.zeros(20), sum_square=np.full(20, 10.0))
-    moved = {"token_list": "gone/tokens.txt", "normalize": "global_mvn"}
-    moved["normalize_conf"] = {"stats_file": "gone/stats.npz"}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | moved))
-    states = torch.load(experiment / "valid.loss.ave.pth", weights_only=True)
-    states |= {"normalize.mean": torch.zeros(20), "normalize.std": torch.ones(20)}
-    torch.save(states, tmp_path / "valid.loss.ave.pth")
-    opened = load_recognizer(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")
-    assert opened.model.token_list == config["token_list"]
-    (tmp_path / "stats.npz").unlink()
-    with pytest.raises(
-        ValueError, match="normalize_conf.stats_file is gone/stats.npz, .* nor is .*copy it there"
-    ):
-        GreedyDecoder(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")
-    shutil.copy(experiment / "config.yaml", tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"token_list": "gone/tokens.txt"}))
     shutil.copy(experiment / "valid.loss.ave.pth", tmp_path)
-    assert GreedyDecoder(tmp_path / "config.yaml", tmp_path / "valid.loss.ave.pth")(waves) == decoder(waves)
+    assert open_decoder(Bundle.load(tmp_path))(waves) == decoder(waves)
+    (tmp_path / "tokens.txt").unlink()
+    with pytest.raises(ConfigError, match="token_list is gone/tokens.txt"):
+        Bundle.load(tmp_path)
 
 
 def test_what_joint_decoding_refuses(experiment, language_model, tmp_path):
     """A language model without weight or the reverse, one of other tokens, a missing file: all named."""
-    from imlspike.espnet.decode import JointDecoder
 
-    ours = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
-    with pytest.raises(ValueError, match="lm_weight is 0.0, but a language model is given"):
-        JointDecoder(*ours, **language_model)
-    with pytest.raises(ValueError, match="lm_weight is 0.3, but no language model is given"):
-        JointDecoder(*ours, lm_weight=0.3)
+    def open_with(**options):
+        open_decoder(Bundle.load(experiment), "joint", **options)
+
+    folder = language_model["lm_config"].parent
+    with pytest.raises(ConfigError, match="lm_weight"):
+        open_with(lm=folder)
+    with pytest.raises(ConfigError, match="lm_weight"):
+        open_with(lm_weight=0.3)
+    with pytest.raises(ConfigError, match="none.pth"):
+        open_with(lm=folder, lm_weight=0.3, lm_file="none.pth")
     config = yaml.safe_load(language_model["lm_config"].read_text())
     config["token_list"][4], config["token_list"][5] = config["token_list"][5], config["token_list"][4]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match="a language model of other tokens"):
-        JointDecoder(
-            *ours, lm_config=tmp_path / "config.yaml", lm_file=language_model["lm_file"], lm_weight=0.3
-        )
-    with pytest.raises(ValueError, match="lm.pth: no such model file"):
-        JointDecoder(*ours, lm_config=language_model["lm_config"], lm_file=tmp_path / "lm.pth", lm_weight=0.3)
+    shutil.copy(language_model["lm_file"], tmp_path)
+    with pytest.raises(ConfigError, match="other tokens"):
+        open_with(lm=tmp_path, lm_weight=0.3)
 
 
 def test_options_of_the_other_mode(capsys):

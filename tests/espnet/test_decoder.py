@@ -8,8 +8,9 @@ import pytest
 import torch
 import yaml
 
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import DECODER_KEY, register
-from imlspike.espnet.config import ConfigError, resolve
+from imlspike.espnet.config import resolve
 from imlspike.models import IMLSpikeformerDecoder
 from tests.espnet.tiny import CONFIG, TOKENS, tone
 

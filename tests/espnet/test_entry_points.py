@@ -7,9 +7,12 @@ import pytest
 import torch
 import yaml
 
+from imlspike import Speech2Text
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.espnet import __main__ as stand_in
 from imlspike.espnet import register
+from imlspike.inference import Bundle
+from imlspike.inference.experiment import read_experiment
 from tests.espnet.tiny import TEXTS, finish, python, tone, train_args
 
 
@@ -62,6 +65,22 @@ def test_espnet_speech2text_decodes(tiny_experiment):
     text, tokens, _, _ = recognise(tone("ab").astype("float32"))[0]
     assert type(recognise.asr_model.encoder).__name__ == "SpikeformerEncoder"
     assert set(tokens) <= set(recognise.asr_model.token_list) and isinstance(text, str)
+
+
+def test_a_training_ends_with_its_bundle(tiny_experiment, tmp_path):
+    """The average of its best epochs, all arguments, where it comes from; a file that can be taken away."""
+    assert {"bundle.yaml", "weights.safetensors", "tokens.txt"} <= {p.name for p in tiny_experiment.iterdir()}
+    bundle, average = Bundle.load(tiny_experiment), read_experiment(tiny_experiment)
+    assert bundle.states.keys() == average.states.keys() and bundle.tokens == average.tokens
+    assert all(torch.equal(state, average.states[key]) for key, state in bundle.states.items())
+    conf = bundle.config["model"]
+    assert conf["encoder_conf"]["kappa"] == 0.45 and conf["decoder_conf"]["normalize_before"] is True
+    assert {"command", "git", "versions", "seed"} <= bundle.origin.keys()
+    first = Bundle.load(tiny_experiment, model_file="1epoch.pth")
+    assert first.origin == bundle.origin
+    bundle.save(tmp_path / "x.zip")
+    speech2text = Speech2Text.from_pretrained(tmp_path / "x.zip", "joint", beam_size=2)
+    assert isinstance(speech2text(tone("ab").astype("float32")), str)
 
 
 def test_spawned_workers_are_registered(tiny_data, tmp_path):

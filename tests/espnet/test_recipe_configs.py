@@ -10,8 +10,9 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from benchmarks.estimate import build  # noqa: E402
 from imlspike.data.keys import constructor_keys  # noqa: E402
-from imlspike.espnet.beam_search import read_options  # noqa: E402
-from imlspike.espnet.config import read_yaml, resolve  # noqa: E402
+from imlspike.data.yaml_file import read_yaml  # noqa: E402
+from imlspike.espnet.config import resolve  # noqa: E402
+from imlspike.inference.beam_search import read_options  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 YAMLS = [

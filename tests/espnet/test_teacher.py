@@ -6,8 +6,8 @@ import torch
 import yaml
 
 from imlspike.espnet import register
-from imlspike.inference import Text2Speech
-from imlspike.models.trained_voice import load_voice
+from imlspike.inference import Bundle, Text2Speech
+from imlspike.inference.voice import TrainedVoice
 from tests.inference.small_tts import HOP, RATE, write_voice
 
 TEXT = "a cab came, no one said."
@@ -42,7 +42,7 @@ def theirs(experiment):
 
 @pytest.fixture(scope="module")
 def ours(experiment):
-    voice = load_voice(experiment)
+    voice = TrainedVoice.from_bundle(Bundle.load(experiment))
     voice.model.double()
     return Text2Speech(voice)
 

@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from imlspike.data.files import read_kaldi
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import TTS_KEY, register, tts_inference, tts_train
-from imlspike.espnet.config import ConfigError, resolve
+from imlspike.espnet.config import resolve
 from imlspike.losses import learned_durations
 from imlspike.models.spikevoice import SpikeVoice
 from tests.espnet.tiny import TEXTS, tone, write_data
@@ -100,6 +101,7 @@ def test_training_leaves_an_experiment_whose_weights_are_the_core_models(data, e
     weights = {key[len(prefix) :]: w for key, w in checkpoint["model"].items() if key.startswith(prefix)}
     voice = SpikeVoice(len(config["token_list"]), 20, **SMALL)
     voice.load_state_dict(weights)
+    assert not (experiment / "bundle.yaml").exists()  # no vocoder of ours reads ESPnet's mel
     for name, (mean, deviation) in zip(("pitch", "energy"), voice.adaptor.statistics.tolist(), strict=True):
         sums = np.load(data / "stats" / "train" / f"{name}_stats.npz")
         wanted = sums["sum"].item() / sums["count"].item()

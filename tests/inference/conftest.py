@@ -10,7 +10,9 @@ import torch
 import yaml
 
 from imlspike.espnet import register
-from imlspike.espnet.decode import GreedyDecoder
+from imlspike.inference import Bundle
+from imlspike.inference.decoding import open_decoder
+from imlspike.inference.language_model import RNNLanguageModel
 from tests.espnet.tiny import CONFIG, TOKENS, tone
 
 MODEL = "valid.loss.ave.pth"
@@ -36,6 +38,19 @@ def write_experiment(folder: Path, stats_file: Path) -> None:
     torch.save(states, folder / MODEL)
 
 
+def write_lm(folder: Path) -> None:
+    """The experiment of a recurrent language model over the same tokens, lively."""
+    conf, states = {"unit": 8, "nlayers": 2}, {}
+    torch.manual_seed(3)
+    model = RNNLanguageModel(len(TOKENS), **conf)
+    states = {f"lm.{key}": torch.randn_like(state) for key, state in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"lm": "seq_rnn", "lm_conf": conf, "token_list": TOKENS}
+    config["best_model_criterion"] = [["valid", "loss", "min"]]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(states, folder / MODEL)
+
+
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory) -> Path:
     """A recipe's folder with one experiment, beside a language model and an experiment only begun."""
@@ -43,10 +58,7 @@ def recipe(tmp_path_factory) -> Path:
     for name in ("tiny", "lm", "begun"):
         (folder / "exp" / name).mkdir(parents=True)
     write_experiment(folder / "exp/tiny", folder / "exp/tiny/feats_stats.npz")
-    (folder / "exp/lm/config.yaml").write_text(
-        "lm: transformer\nbest_model_criterion: [[valid, loss, min]]\n"
-    )
-    (folder / "exp/lm" / MODEL).touch()
+    write_lm(folder / "exp/lm")
     shutil.copy(folder / "exp/tiny/config.yaml", folder / "exp/begun")
     return folder
 
@@ -66,7 +78,7 @@ def waves() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def expected(experiment, waves) -> list[str]:
     """What the decoder says to each utterance alone."""
-    decoder = GreedyDecoder(experiment / "config.yaml", experiment / MODEL)
+    decoder = open_decoder(Bundle.load(experiment))
     texts = [decoder([torch.from_numpy(wave)])[0] for wave in waves]
     assert len(set(texts)) > 1
     return texts

@@ -1,7 +1,10 @@
 """A vocoder small enough for tests, and lively: random weights with which every neuron and frame counts."""
 
+from pathlib import Path
+
 import torch
 
+from imlspike.inference.vocoder import vocoder_bundle
 from imlspike.models import SpikingVocos
 
 SIZES = {"sampling_rate": 8000, "n_fft": 64, "hop_length": 16, "n_mels": 8}
@@ -24,3 +27,8 @@ def small_model(neuron: str = "plif", dtype: torch.dtype = torch.float32, **conf
             block.pwconv1.weight.mul_(4)
         model.head.out.weight.normal_(std=0.2)
     return model.eval()
+
+
+def save(model: SpikingVocos, folder: Path) -> None:
+    """Write the model's bundle into a folder, as its training ends."""
+    vocoder_bundle(model, folder.name).save(folder)

@@ -1,5 +1,7 @@
-"""A packed voice or vocoder says what the experiment says; with half the bytes, nearly that."""
+"""`imlspike pack`: what is packed says what the experiment says; its card tells what it is."""
 
+import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -9,8 +11,8 @@ import yaml
 
 from imlspike.bin.pack import main
 from imlspike.data.kaldi import Utterance, write_data_dir
-from imlspike.inference import Text2Speech, Vocoder
-from imlspike.inference.packing import halved
+from imlspike.inference import Bundle, Speech2Text, Text2Speech, Vocoder
+from tests.inference.conftest import MODEL
 from tests.inference.small_tts import write_voice
 from tests.inference.small_vocoder import small_model
 
@@ -28,6 +30,7 @@ def voice(tmp_path):
 
 @pytest.fixture
 def vocoder(tmp_path):
+    """As an older imlspike left it."""
     folder, model = tmp_path / "exp/voc", small_model()
     folder.mkdir(parents=True)
     (folder / "generator.yaml").write_text(yaml.safe_dump(model.config))
@@ -77,9 +80,13 @@ def test_half_the_bytes_say_nearly_the_same(voice, vocoder, tmp_path):
     assert "rounded to fp16" in members(tmp_path / "voc1.zip")["README.md"].decode()
 
 
-def test_large_statistics_outlive_half_precision():
-    states = halved({"running_var": torch.tensor([1e6]), "weight": torch.ones(2, 2)})
-    assert states["running_var"].item() == 1e6 and states["weight"].dtype == torch.float16
+def test_statistics_and_features_outlive_half_precision(tmp_path):
+    states = {"running_var": torch.tensor([1e6]), "features.bands": torch.full((2, 2), 1 / 3)}
+    config = {"features": {}, "model": {}}
+    Bundle("vocoder", "x", config, states | {"w": torch.full((2, 2), 1 / 3)}).save(tmp_path, half=True)
+    opened = Bundle.load(tmp_path).states
+    assert all(torch.equal(opened[key], states[key]) for key in states)
+    assert opened["w"].dtype == torch.float32 and opened["w"][0, 0] == torch.tensor(1 / 3).half()
 
 
 def test_equal_files_make_an_equal_zip_and_the_data_are_told(vocoder, tmp_path):
@@ -97,10 +104,42 @@ def test_equal_files_make_an_equal_zip_and_the_data_are_told(vocoder, tmp_path):
 
 def test_what_cannot_be_packed_is_named(voice, vocoder, tmp_path, capsys):
     for arguments, message in (
-        ([tmp_path, "--output", "a.zip"], "no generator.yaml and no config.yaml"),
+        ([tmp_path / "none", "--output", "a.zip"], "no such file or folder"),
         ([vocoder, "--output", "a.tar"], "a.tar: expected a name that ends in .zip"),
         ([vocoder, "--output", "a.zip", "--lm", tmp_path], "voc is a vocoder: --lm"),
         ([voice, "--output", "a.zip", "--model", voice / "no.pth"], "no.pth: no such model"),
     ):
         assert main([str(word) for word in arguments]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_a_packed_recogniser_holds_all_and_its_card_tells(experiment, waves, expected, tmp_path):
+    """Moved and with a language model, it says the same; ESPnet's defaults are written out."""
+    exp, lm = (shutil.copytree(experiment.parent / name, tmp_path / "exp" / name) for name in ("tiny", "lm"))
+    counts = {"rate": 0.125, "ci95": [0.1, 0.2]}
+    score = {"cer": counts, "wer": counts | {"rate": 0.5}, "characters_include_space": True, "missing": []}
+    (exp / "decode_joint/test").mkdir(parents=True)
+    (exp / "decode_joint/test/score.json").write_text(json.dumps(score))
+    (exp / "train.yaml").write_text("encoder: iml_spikeformer\n")
+    (exp / "command").write_text("./run.sh --model quick\n")
+    (tmp_path / "decode.yaml").write_text("beam_size: 2\nctc_weight: 0.5\nlm_weight: 0.4\n")
+    archive = tmp_path / "quick.zip"
+    options = {"--output": archive, "--decode-config": tmp_path / "decode.yaml", "--license": "cc-by-4.0"}
+    options |= {"--lm": lm, "--model": exp / MODEL, "--primary": "wer", "--corpus": "one man"}
+    assert main([str(exp), *(str(word) for option in options.items() for word in option)]) == 0
+    shutil.rmtree(tmp_path / "exp")
+    assert Speech2Text.from_pretrained(archive)(waves) == expected
+    beam = Speech2Text.from_pretrained(archive, "beam")
+    assert (beam.decoder.search.options.beam_size, beam.decoder.search.options.lm_weight) == (2, 0.4)
+    assert beam(waves) != expected
+    bundle = Bundle.load(archive)
+    assert bundle.config["model"]["decoder_conf"]["normalize_before"] is True
+    assert bundle.origin == {"command": "./run.sh --model quick", "seed": 0, "corpus": "one man"}
+    card = members(archive)["README.md"].decode()
+    for text in (
+        "license: cc-by-4.0",
+        "(spiking) encoder, Transformer decoder",
+        "50.0 (10.0 to 20.0)",
+        "one man",
+    ):
+        assert text in card

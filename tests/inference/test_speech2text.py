@@ -1,5 +1,6 @@
 """Speech2Text on waveforms and files of any kind."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike import Speech2Text  # noqa: E402
 from imlspike.data.audio import AudioError  # noqa: E402
-from imlspike.espnet.decode import JointDecoder  # noqa: E402
-from tests.inference.conftest import MODEL  # noqa: E402
+from imlspike.data.yaml_file import ConfigError  # noqa: E402
+from imlspike.inference import Bundle  # noqa: E402
+from imlspike.inference.decoding import open_decoder  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_alone_in_a_list_and_in_small_batches_it_says_what_the_decoder_says(s2t,
 
 def test_joint_decoding_says_what_its_decoder_says(experiment, waves):
     s2t = Speech2Text.from_pretrained(experiment, decoding="joint", beam_size=2, ctc_weight=0.4)
-    decoder = JointDecoder(experiment / "config.yaml", experiment / MODEL, beam_size=2, ctc_weight=0.4)
+    decoder = open_decoder(Bundle.load(experiment), "joint", beam_size=2, ctc_weight=0.4)
     assert s2t(waves[:2]) == decoder([torch.from_numpy(wave) for wave in waves[:2]])
 
 
@@ -175,13 +177,38 @@ def test_an_endless_list_of_files_is_worked_off_as_it_comes(waves, tmp_path):
     assert heard[:3] == pytest.approx([1, 2, 3])
 
 
+# The language model
+
+
+def test_the_language_model_of_a_recipe(recipe, waves, tmp_path):
+    """The only one beside the experiment, once a weight is given; or the one that is named."""
+    options = {"decoding": "beam", "beam_size": 3}
+    alone = Speech2Text.from_pretrained(recipe, **options)(waves)
+    beside = Speech2Text.from_pretrained(recipe, **options, lm_weight=2.0)(waves)
+    named = Speech2Text.from_pretrained(recipe, **options, lm_weight=2.0, lm=recipe / "exp/lm")(waves)
+    assert beside == named != alone
+    shutil.copytree(recipe, tmp_path / "r")
+    shutil.copytree(tmp_path / "r/exp/lm", tmp_path / "r/exp/lm_other")
+    with pytest.raises(ConfigError, match="exp/lm, .*exp/lm_other"):
+        Speech2Text.from_pretrained(tmp_path / "r", **options, lm_weight=0.3)
+    for name in ("lm", "lm_other"):
+        shutil.rmtree(tmp_path / "r/exp" / name)
+    with pytest.raises(ConfigError, match="exp/tiny"):
+        Speech2Text.from_pretrained(tmp_path / "r", **options, lm_weight=0.3)
+    with pytest.raises(ConfigError, match="exp/begun"):
+        Speech2Text.from_pretrained(recipe, **options, lm_weight=0.3, lm=recipe / "exp/begun")
+    with pytest.raises(ConfigError, match="'lm'"):
+        Speech2Text.from_pretrained(recipe, lm=recipe / "exp/lm")
+
+
 # What can't be asked for
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"decoding": "beam"}, "'beam'; expected 'greedy' or 'joint'"),
+        ({"decoding": "beams"}, "did you mean 'beam'"),
+        ({"decoding": "beam", "ctc_weight": 0.5}, "ctc_weight"),
         ({"beam_size": 5}, "greedy decoding: unknown key 'beam_size'"),
         ({"decoding": "joint", "beamsize": 5}, "did you mean 'beam_size'?"),
     ],

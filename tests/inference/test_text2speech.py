@@ -10,11 +10,13 @@ import torch
 import yaml
 
 from imlspike import Text2Speech, Vocoder
-from imlspike.analysis.griffin_lim import griffin_lim
-from imlspike.models.trained_voice import load_voice
+from imlspike.data.yaml_file import ConfigError
+from imlspike.inference import Bundle
+from imlspike.inference.griffin_lim import griffin_lim
+from imlspike.inference.voice import TrainedVoice
 from imlspike.models.vocoder_parts import LogMelFeatures
 from tests.inference.small_tts import DEVIATION, HOP, MEAN, RATE, TOKENS, write_voice
-from tests.inference.small_vocoder import SIZES, small_model
+from tests.inference.small_vocoder import SIZES, save, small_model
 from tests.models.small_spikevoice import small_voice
 
 TEXT = "A cab came. Who came! No one, " + "no one, " * 11 + "I said!"
@@ -24,7 +26,7 @@ TEXT = "A cab came. Who came! No one, " + "no one, " * 11 + "I said!"
 def experiment(tmp_path_factory) -> Path:
     """A recipe's folder with one voice and a vocoder."""
     recipe = tmp_path_factory.mktemp("recipe")
-    small_model("imls").save(recipe / "voc")
+    save(small_model("imls"), recipe / "voc")
     return write_voice(recipe / "exp" / "small")
 
 
@@ -39,6 +41,10 @@ def several(tmp_path_factory) -> Text2Speech:
     """A voice with three numbers of speakers, two of them with names, and Griffin-Lim."""
     folder = tmp_path_factory.mktemp("several")
     return Text2Speech.from_pretrained(write_voice(folder, names=["ann", "bob"], speakers=3))
+
+
+def open_voice(folder: Path, model_file: str | None = None) -> TrainedVoice:
+    return TrainedVoice.from_bundle(Bundle.load(folder, "voice", model_file=model_file))
 
 
 def spelled(text: str) -> list[str]:
@@ -59,7 +65,7 @@ def test_it_speaks_the_models_mel_through_the_vocoder(experiment, speak):
 
     In fp64, where rounding moves no spike.
     """
-    voice, symbols = load_voice(experiment), spelled("a cab came.")
+    voice, symbols = open_voice(experiment), spelled("a cab came.")
     voice.model.double()
     exact = Text2Speech(voice, speak.vocoder)
     said = exact("A cab came.")
@@ -127,7 +133,8 @@ def test_griffin_lim_stands_in_for_a_vocoder(several):
     said = several("a cab.", speaker="ann")
     features = LogMelFeatures(**SIZES)
     wanted = griffin_lim(features, torch.from_numpy(said.mel.T.copy())[None])[0]
-    assert np.array_equal(said.audio, wanted.numpy()) and len(wanted) > 0
+    np.testing.assert_allclose(said.audio, wanted.numpy(), atol=1e-5 * float(wanted.abs().max()))
+    assert len(wanted) > 0
 
 
 def test_speakers_have_names_and_numbers(several):
@@ -185,12 +192,12 @@ def test_a_vocoder_of_another_mel_is_refused(experiment, tmp_path):
     with pytest.raises(ValueError, match=f"{wanted} vocoder, f_min is 0 .* 20 of the vocoder;"):
         Text2Speech.from_pretrained(experiment, other)
     Text2Speech.from_pretrained(experiment, Vocoder(SpikingVocos(**{**small, "f_max": RATE / 2})))
-    with pytest.raises(ValueError, match="none: no such file or folder; expected a vocoder"):
+    with pytest.raises(ValueError, match="none: no such file or folder; expected a bundle"):
         Text2Speech.from_pretrained(experiment, tmp_path / "none")
 
 
 def test_a_mel_that_is_not_finite_is_told(experiment):
-    voice = load_voice(experiment)
+    voice = open_voice(experiment)
     voice.model.mel.bias.data[0] = float("nan")
     with pytest.raises(FloatingPointError, match="u3: the voice's mel isn't finite"):
         Text2Speech(voice).speak(["a"], name="u3")
@@ -199,24 +206,30 @@ def test_a_mel_that_is_not_finite_is_told(experiment):
 # What is opened
 
 
-def test_a_recipes_folder_and_a_zip_are_opened(experiment, speak, tmp_path):
-    shutil.make_archive(str(tmp_path / "voice"), "zip", experiment)
-    for path in (experiment.parents[1], tmp_path / "voice.zip"):
+def test_a_recipes_folder_and_a_bundle_are_opened(experiment, speak, tmp_path):
+    Bundle.load(experiment).save(tmp_path / "voice.zip")
+    Bundle.load(experiment).save(tmp_path / "voice")
+    for path in (experiment.parents[1], tmp_path / "voice.zip", tmp_path / "voice"):
         assert np.array_equal(Text2Speech.from_pretrained(path)("cab.").mel, speak("cab.").mel)
 
 
 def test_the_model_is_the_average_or_the_one_named(experiment, tmp_path):
     folder = shutil.copytree(experiment, tmp_path / "exp")
-    (folder / "valid.loss.ave.pth").rename(folder / "valid.loss.best.pth")
-    assert load_voice(folder).model_file.name == "valid.loss.best.pth"
-    shutil.copy(folder / "valid.loss.best.pth", folder / "7epoch.pth")
-    assert load_voice(folder, "7epoch.pth").model_file.name == "7epoch.pth"
-    (folder / "voice.yaml").write_text("front_end: characters\nmodel_file: 7epoch.pth\n")
-    assert load_voice(folder).model_file.name == "7epoch.pth"
-    with pytest.raises(
-        ValueError, match="8epoch.pth: no such model; there is 7epoch.pth, valid.loss.best.pth"
-    ):
-        load_voice(folder, "8epoch.pth")
+    average, best = folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth"
+    states = torch.load(average)
+    for number, name in enumerate(("valid.loss.best.pth", "7epoch.pth"), start=1):
+        torch.save({key: state + number for key, state in states.items()}, folder / name)
+
+    def offset(model_file=None):
+        return float((Bundle.load(folder, model_file=model_file).states["normalize.mean"] - MEAN).mean())
+
+    assert (offset(), offset("7epoch.pth")) == pytest.approx((0, 2))
+    average.unlink()
+    assert offset() == pytest.approx(1)
+    with pytest.raises(ConfigError, match="8epoch.pth.*7epoch.pth, valid.loss.best.pth"):
+        offset("8epoch.pth")
+    best.unlink()
+    assert offset() == pytest.approx(2)
 
 
 def change(folder, **keys):
@@ -230,13 +243,13 @@ def change(folder, **keys):
         (lambda f: change(f, feats_extract="fbank"), "feats_extract is 'fbank', a mel that no vocoder"),
         (lambda f: change(f, feats_extract_conf={"fs": 8000}), "doesn't say n_fft, hop_length, n_mels"),
         (lambda f: change(f, normalize="utterance_mvn"), "normalize is 'utterance_mvn'; expected global_mvn"),
-        (lambda f: change(f, tts="fastspeech2"), "isn't of a trained SpikeVoice; expected a voice's"),
-        (lambda f: change(f, token_list=TOKENS[:-1]), "doesn't fit .*config.yaml"),
-        (lambda f: change(f, tts_conf={"dimm": 3}), "tts_conf: unknown key 'dimm'; did you mean 'dim'"),
-        (lambda f: (f / "valid.loss.ave.pth").unlink(), "isn't of a trained SpikeVoice"),
+        (lambda f: change(f, tts="fastspeech2"), "tts is 'fastspeech2'"),
+        (lambda f: change(f, token_list=TOKENS[:-1]), "weights don't fit"),
+        (lambda f: change(f, tts_conf={"dimm": 3}), "model: unknown key 'dimm'; did you mean 'dim'"),
+        (lambda f: (f / "valid.loss.ave.pth").unlink(), "no trained voice here"),
         (lambda f: (f / "valid.loss.ave.pth").write_bytes(b"half"), "ave.pth: not readable as a model"),
         (lambda f: (f / "voice.yaml").write_text("frontend: x"), "'frontend'; did you mean 'front_end'"),
-        (lambda f: (f / "voice.yaml").write_text("speakers: [a, b]"), "2 speakers, but the model has 0"),
+        (lambda f: (f / "voice.yaml").write_text("speakers: [a, b]"), "2 names, but the model has 0"),
         (lambda f: (f / "voice.yaml").write_text("- x"), "expected 'key: value' lines, found list"),
         (lambda f: (f / "config.yaml").unlink(), "no trained voice here"),
     ],
@@ -244,8 +257,8 @@ def change(folder, **keys):
 def test_a_damaged_experiment_is_told(experiment, tmp_path, damage, message):
     folder = shutil.copytree(experiment, tmp_path / "exp")
     damage(folder)
-    with pytest.raises(ValueError, match=message):
-        load_voice(folder)
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        open_voice(folder)
 
 
 def test_an_unknown_front_end_is_told(experiment, tmp_path):

@@ -1,9 +1,5 @@
 """Vocoder: chunked, streamed and whole are the same; what doesn't fit is refused by name."""
 
-import shutil
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -227,81 +223,3 @@ def test_output_that_is_not_finite_is_an_error_at_its_time():
 def test_a_senseless_chunk_is_refused(seconds):
     with pytest.raises(ValueError, match="chunk_seconds"):
         Vocoder(MODELS["none"], chunk_seconds=seconds)
-
-
-# Where it lies
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A recipe's folder with one trained vocoder, one only begun, and a recogniser."""
-    folder = tmp_path_factory.mktemp("trained")
-    small_model().save(folder / "exp/plif")
-    for name in ("begun", "asr"):
-        (folder / "exp" / name).mkdir()
-    shutil.copy(folder / "exp/plif/generator.yaml", folder / "exp/begun")
-    (folder / "exp/asr/config.yaml").write_text("ctc_conf: {}\n")
-    (folder / "exp/asr/valid.cer.ave.pth").touch()
-    return folder
-
-
-def test_it_opens_from_wherever_it_lies(trained, tmp_path, monkeypatch):
-    """Its folder, the recipe's, exp/, a zip, the hub (a stub): the same sound."""
-    mel = noise(8, 40)
-    expected = vocoder(small_model()).decode(mel)
-    shutil.make_archive(tmp_path / "a", "zip", trained / "exp/plif")
-    shutil.make_archive(tmp_path / "b", "zip", trained / "exp", "plif")
-    hub = SimpleNamespace(snapshot_download=lambda name, cache_dir: trained / "exp/plif")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.chdir(tmp_path)
-    places = [trained, trained / "exp", str(trained / "exp/plif"), tmp_path / "a.zip", "b.zip", "some/plif"]
-    for place in places:
-        made = Vocoder.from_pretrained(place, cache_dir=tmp_path / "cache", chunk_seconds=None)
-        assert made.decode(mel).equal(expected) and made.name == str(place)
-        assert not made.model.training
-
-
-def change(tmp_path, trained, file: str, content) -> None:
-    """A copy of the experiment in which a file is another."""
-    shutil.copytree(trained / "exp/plif", tmp_path / "exp")
-    old = (tmp_path / "exp" / file).read_bytes()
-    (tmp_path / "exp" / file).write_bytes(content(old))
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("generator.pth", lambda old: old[: len(old) // 2], "generator.pth is damaged; copy it again"),
-        ("generator.pth", lambda old: b"", "generator.pth is damaged; copy it again"),
-        ("generator.yaml", lambda old: old + b"stepps: 3\n", "did you mean 'steps'.*imlspike 0.*version"),
-        ("generator.yaml", lambda old: old.replace(b"dim: 12", b"dim: 14"), "size mismatch.*one training"),
-        ("generator.yaml", lambda old: old + b"a: [", "is no YAML"),
-        ("generator.yaml", lambda old: b"", "expected 'key: value' lines"),
-    ],
-)
-def test_a_damaged_experiment_says_what_is_wrong(trained, tmp_path, file, content, message):
-    change(tmp_path, trained, file, content)
-    with pytest.raises(ValueError, match=f"(?s){tmp_path}/exp.*{message}"):
-        Vocoder.from_pretrained(tmp_path / "exp")
-
-
-def test_what_is_no_vocoder_is_named(trained, tmp_path):
-    expected = "expected a vocoder's experiment"
-    with pytest.raises(ValueError, match=f"exp/tniy: no such file or folder; {expected}"):
-        Vocoder.from_pretrained("exp/tniy")
-    with pytest.raises(ValueError, match=rf"no trained vocoder here \(there is nothing\); {expected}"):
-        Vocoder.from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="exp/asr: no trained vocoder here .*a recogniser, .*transcribe"):
-        Vocoder.from_pretrained(trained / "exp/asr")
-    with pytest.raises(ValueError, match="generator.pth: no such file .*generator.yaml.*training writes it"):
-        Vocoder.from_pretrained(trained / "exp/begun")
-    for name in ("one", "two"):
-        shutil.copytree(trained / "exp/plif", tmp_path / "exp" / name)
-    with pytest.raises(ValueError, match="several vocoders, name one of them: .*exp/one, .*exp/two"):
-        Vocoder.from_pretrained(tmp_path)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there(trained):
-    with pytest.raises(ValueError, match="no GPU here"):
-        Vocoder.from_pretrained(trained, device="cuda")

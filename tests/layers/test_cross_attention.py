@@ -1,10 +1,13 @@
 """What cross-attention mixes, against sums written out, and what it keeps of a memory."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from imlspike.layers import Layout
 from imlspike.layers.cross_attention import SpikingCrossAttention
+from imlspike.neurons import IMLS
 
 
 def parts(attention, x, spikes):
@@ -22,7 +25,8 @@ def parts(attention, x, spikes):
     ("normalisation", "spiking_query"), [("softmax", False), ("softmax", True), ("linear", False)]
 )
 def test_the_formula(normalisation, spiking_query, amplitude):
-    attention = SpikingCrossAttention(8, 2, normalisation, spiking_query, amplitude=amplitude).double().eval()
+    neuron = partial(IMLS, amplitude=amplitude)
+    attention = SpikingCrossAttention(8, 2, normalisation, spiking_query, neuron=neuron).double().eval()
     if attention.sharpness is not None:
         attention.sharpness.data = torch.tensor([0.5, 2.0]).double()
     x, spikes = torch.randn(5, 8).double(), torch.randint(0, 7, (9, 8)).double()
@@ -46,7 +50,8 @@ def test_the_formula(normalisation, spiking_query, amplitude):
 @pytest.mark.parametrize("normalisation", ["softmax", "linear"])
 def test_a_sharp_query_finds_its_key(normalisation):
     """One key spikes where the query does, the others elsewhere: all of the weight goes to it."""
-    attention = SpikingCrossAttention(8, 1, normalisation, levels=6, threshold="fixed").eval()
+    neuron = partial(IMLS, levels=6, threshold="fixed")
+    attention = SpikingCrossAttention(8, 1, normalisation, neuron=neuron).eval()
     identity = torch.nn.Identity()
     attention.q = attention.k = attention.v = attention.o = attention.norm = attention.o_norm = identity
     spikes = 6.0 * torch.eye(8)
@@ -58,7 +63,7 @@ def test_a_sharp_query_finds_its_key(normalisation):
 
 
 def test_a_query_without_a_spike_gets_nothing_from_a_linear_attention():
-    attention = SpikingCrossAttention(4, 1, "linear", threshold="fixed").eval()
+    attention = SpikingCrossAttention(4, 1, "linear", neuron=partial(IMLS, threshold="fixed")).eval()
     attention.q = attention.k = attention.v = attention.o = attention.norm = attention.o_norm = (
         torch.nn.Identity()
     )

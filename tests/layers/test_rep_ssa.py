@@ -1,5 +1,7 @@
 """RepSSA and the spiking feed-forward: packed tokens, the three qk modes, the merged map of one of them."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -9,8 +11,8 @@ from imlspike.neurons import IMLS
 from imlspike.neurons.imls import THRESHOLDS
 
 
-def trained_ssa(**options):
-    ssa = RepSSA(8, hierarchical_decay(0, 2, 2), **options).double()
+def trained_ssa(qk="key", **neuron):
+    ssa = RepSSA(8, hierarchical_decay(0, 2, 2), qk, neuron=partial(IMLS, **neuron)).double()
     layout = Layout(torch.tensor([9, 5]), 9)
     for _ in range(2):
         ssa(2 * torch.randn(14, 8, dtype=torch.float64) + 1, layout)
@@ -31,7 +33,7 @@ def test_a_neuron_on_packed_tokens_sees_utterances(threshold):
 def test_alone_is_in_a_batch(qk, threshold):
     lengths = [7, 2, 5]
     ssa = trained_ssa(qk=qk, threshold=threshold)
-    feed_forward = SpikingFeedForward(8, 12, threshold=threshold).double().eval()
+    feed_forward = SpikingFeedForward(8, 12, neuron=partial(IMLS, threshold=threshold)).double().eval()
     x = torch.randn(14, 8, dtype=torch.float64)
     for module in (ssa, feed_forward):
         together = module(x, Layout(torch.tensor(lengths), 9))

@@ -1,6 +1,7 @@
 """Spiking subsampling: ESPnet's lengths, pieces equal to the whole, and no sight of padding."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from imlspike.layers import SpikingSubsampling, conv_output, subsampling
 from imlspike.layers.subsampling import STAGES
+from imlspike.neurons import IMLS
 from imlspike.neurons.imls import THRESHOLDS
 
 LAYERS = sorted(STAGES)
@@ -17,7 +19,10 @@ LEAST = {"conv2d": 7, "conv2d6": 11, "conv2d8": 15}
 
 def evaluated(*args, **options):
     """In fp64, so that rounding moves no spike; batch norms with statistics, so that none is the identity."""
-    layer = SpikingSubsampling(*args, **options).double()
+    own = ("levels", "threshold", "value", "amplitude")
+    neuron = {key: options.pop(key) for key in own if key in options}
+    maker = partial(IMLS.for_maps, **{"steps": neuron.pop("levels", 6), **neuron})
+    layer = SpikingSubsampling(*args, neuron=maker, **options).double()
     layer(torch.randn(2, 60, args[0], dtype=torch.float64) + 0.5, torch.tensor([60, 45]))
     return layer.eval()
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imlspike.analysis.operations import OperationCounter
-from imlspike.analysis.spikes import NEURONS, SpikeRecorder
+from imlspike.analysis.spikes import SpikeRecorder
 from imlspike.layers import Layout
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import PostNet, SpikeVoiceStack
-from imlspike.neurons import IMLS, LIF, PLIF
+from imlspike.neurons import IMLS, LIF, PLIF, Neuron
 from tests.models.small_spikevoice import MELS, SYMBOLS, VARIANTS, batch, small_voice, voice, with_speaker
 
 NAMES = st.sampled_from(sorted(VARIANTS))
@@ -122,11 +122,11 @@ def test_the_neurons_see_t_steps_or_one_pass(variant):
     model = voice(variant)
     shapes = {}
     for name, module in model.named_modules():
-        if isinstance(module, NEURONS):
+        if isinstance(module, Neuron):
             module.register_forward_hook(lambda m, args, out, name=name: shapes.update({name: args[0].shape}))
     data = batch([6, 4], padding=0)
     model(**data, **with_speaker(model, data))
-    neurons = {name: m for name, m in model.named_modules() if isinstance(m, NEURONS)}
+    neurons = {name: m for name, m in model.named_modules() if isinstance(m, Neuron)}
     assert shapes.keys() == neurons.keys()
     kind, steps = model.config["neuron"], model.config["steps"]
     expected = {"lif": LIF, "plif": PLIF, "imls": IMLS, "none": None}[kind]
@@ -290,7 +290,7 @@ def test_the_operation_counter_runs_on_it(variant):
         ({"attention": "stas"}, "attention.*did you mean 'stsa'"),
         ({"neuron": "none", "attention": "stsa"}, "must be 'ann'"),
         ({"neuron_conf": {"threshhold": 1}}, "did you mean 'threshold'"),
-        ({"neuron": "imls", "neuron_conf": {"threshold": "layer"}}, "token, fixed, learned"),
+        ({"neuron": "imls", "neuron_conf": {"threshold": "layer"}}, "threshold"),
         ({"neuron": "imls", "neuron_conf": {"levels": 3}}, "unknown key 'levels'"),
         ({"steps": 0}, "steps"),
         ({"heads": 3}, "3 and 16"),

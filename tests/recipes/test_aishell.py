@@ -88,6 +88,5 @@ def test_the_report_has_a_row_a_set_with_error_rate_speed_and_energy(run):
 def test_the_pack_holds_both_models_and_the_card(run):
     with zipfile.ZipFile(run.work / "exp/tiny/tiny_valid.acc.ave.zip") as archive:
         names, card = set(archive.namelist()), archive.read("README.md").decode()
-    assert {"config.yaml", "valid.acc.ave.pth", "tokens.txt", "feats_stats.npz", "decode.yaml"} <= names
-    assert {"lm/config.yaml", "lm/valid.loss.ave.pth", "lm/tokens.txt", "meta.yaml"} <= names
+    assert {"bundle.yaml", "weights.safetensors", "lm.safetensors", "tokens.txt"} <= names
     assert "178 hours of read Mandarin" in card and "| joint_lm" in card and "run.sh --workdir" in card

@@ -121,6 +121,8 @@ def test_all_models_train_to_the_end_and_differ_as_their_files_say(run):
         assert (exp / "valid.loss.ave.pth").exists() and f"{name}: epoch 2/2" in run.printed
         voice = yaml.safe_load((exp / "voice.yaml").read_text())
         assert voice == {"front_end": "russian", "model_file": "valid.loss.ave.pth"}
+        bundle = yaml.safe_load((exp / "bundle.yaml").read_text())
+        assert (bundle["kind"], bundle["front_end"]) == ("voice", "russian")
 
 
 def test_the_test_set_is_spoken_freely_and_as_it_was_and_scored(run):

@@ -80,8 +80,8 @@ def test_all_train_parts_are_used_as_they_lie_and_transcripts_are_kept(run):
 
 
 def test_eight_steps_and_no_ann_come_to_a_table(run):
-    config = yaml.safe_load((run.work / "exp/plif8/generator.yaml").read_text())
-    assert (config["steps"], config["sampling_rate"]) == (8, 24000)
+    config = yaml.safe_load((run.work / "exp/plif8/bundle.yaml").read_text())
+    assert (config["model"]["steps"], config["features"]["sampling_rate"]) == (8, 24000)
     assert not (run.work / "exp/ann").exists()
     scores = json.loads((run.work / "exp/scores/scores.json").read_text())
     assert list(scores["systems"]) == ["natural", "griffin_lim", "plif8"] and scores["utterances"] == 2

@@ -73,7 +73,7 @@ def test_all_models_train_to_the_end_the_spiking_one_taught_by_the_ann(run):
         assert config["teacher"] == (None if name == "ann" else "exp/ann")
         assert config["generator"]["neuron"] == ("none" if name == "ann" else "plif")
         assert f"  {name}: step 2, validation mel" in run.printed
-        assert (run.work / "exp" / name / "generator.pth").is_file()
+        assert (run.work / "exp" / name / "weights.safetensors").is_file()
 
 
 def test_audio_has_one_rate_and_what_is_too_short_is_left_out(run):

@@ -6,7 +6,8 @@ import yaml
 pytest.importorskip("jsonargparse")
 
 from imlspike.bin.train_vocoder import main  # noqa: E402
-from imlspike.training.config import ConfigError, check_same, read_config, write_config  # noqa: E402
+from imlspike.data.yaml_file import ConfigError  # noqa: E402
+from imlspike.training.config import check_same, read_config, write_config  # noqa: E402
 
 BASE = "--exp-dir exp --train-dir data/train data/more --valid-dir data/valid".split()
 MODEL = """
@@ -84,7 +85,7 @@ def test_each_difference_that_matters_is_told():
             "discriminators.mpd: unknown key 'period'; did you mean 'periods'",
         ),
         ("data: 3", "data is 3; expected a mapping"),
-        ("- a", "expected 'section: ...' lines, found list"),
+        ("- a", "expected 'key: value' lines, found list"),
         ("a: [", "not usable as YAML"),
     ],
 )

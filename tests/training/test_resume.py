@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("lightning")
 
 from imlspike.data.files import sole_training  # noqa: E402
-from imlspike.training.config import ConfigError  # noqa: E402
+from imlspike.data.yaml_file import ConfigError  # noqa: E402
 from imlspike.training.run import train  # noqa: E402
 from imlspike.training.watch import Watch  # noqa: E402
 from tests.training.tiny import config_for, same, write_tones  # noqa: E402
@@ -42,7 +42,7 @@ def test_a_training_that_ran_out_of_time_goes_on_exactly(straight, data_dir, tmp
     for step in (1, 2, 3):
         trained = train(hurried, tmp_path)
         assert (trained.step, trained.discriminator_steps) == (step, max(0, step - 2))
-        assert last(tmp_path)["vocoder"]["step"] == step and (tmp_path / "generator.pth").exists()
+        assert last(tmp_path)["vocoder"]["step"] == step and (tmp_path / "weights.safetensors").exists()
     before = trained.seconds
     finished = train(config_for(data_dir), tmp_path)
     assert finished.step == 6 and finished.seconds > before
@@ -88,7 +88,9 @@ def test_a_terminated_training_says_so_and_goes_on(straight, data_dir, tmp_path,
 
 def test_a_finished_training_is_left_alone(straight):
     config, exp, trained = straight
-    files = [exp / name for name in ("checkpoints/last.ckpt", "generator.pth", "config.yaml", "log.csv")]
+    files = [
+        exp / name for name in ("checkpoints/last.ckpt", "weights.safetensors", "config.yaml", "log.csv")
+    ]
     before = [file.read_bytes() for file in files]
     again = train(config, exp)
     assert same(again.state_dict(), trained.state_dict()) and again.step == 6

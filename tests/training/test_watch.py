@@ -10,8 +10,9 @@ import yaml
 pytest.importorskip("lightning")
 
 from imlspike.data.crops import Recordings  # noqa: E402
+from imlspike.inference import Bundle  # noqa: E402
+from imlspike.inference.vocoder import spiking_vocos  # noqa: E402
 from imlspike.losses import MelLoss  # noqa: E402
-from imlspike.models.spiking_vocos import SpikingVocos  # noqa: E402
 from imlspike.neurons import IMLS  # noqa: E402
 from imlspike.training.firing import FiringRates  # noqa: E402
 from imlspike.training.watch import COLUMNS, _cut  # noqa: E402
@@ -40,9 +41,9 @@ def test_the_log_tells_steps_losses_and_time(straight):
 
 
 def test_validation_measures_whole_recordings_and_the_saved_generator(straight):
-    """The distance and firing rates, worked out anew from generator.pth."""
+    """The distance and firing rates, worked out anew from its bundle."""
     config, exp, trained = straight
-    generator, recordings = SpikingVocos.load(exp), Recordings(config.valid_dirs, 8000)
+    generator, recordings = spiking_vocos(Bundle.load(exp)), Recordings(config.valid_dirs, 8000)
     loss, distances, spikes = MelLoss(8000, 128, 32, 12), [], {}
 
     def count(name):

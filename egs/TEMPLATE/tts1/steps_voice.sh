@@ -29,7 +29,7 @@ synthesize_once() {
     once "${out}/.done" "${key}" run_synthesis "${name}" "${mode}" "${out}"
 }
 
-vocoder_stamp() { if [ -d "${vocoder}" ]; then stamp "${vocoder}"/generator.pth; else echo "${vocoder}"; fi; }
+vocoder_stamp() { if [ -d "${vocoder}" ]; then stamp "${vocoder}"/weights.safetensors; else echo "${vocoder}"; fi; }
 
 run_synthesis() { # NAME MODE OUT
     local device=cpu given=()

@@ -54,7 +54,7 @@ follow_stats() {
 settle_earlier_training() {
     local exp=$1 key=$2 option=$3 started=$1/.done/started
     if [ "${resume}" = false ]; then
-        rm -rf "${exp}"/{*.pth,train*.log,tensorboard,images,att_ws}
+        rm -rf "${exp}"/{*.pth,bundle.yaml,weights.safetensors,train*.log,tensorboard,images,att_ws}
     elif [ "${resume}" = true ] && [ -f "${exp}/checkpoint.pth" ] && [ "$(cat "${started}")" != "${key}" ]; then
         die "${exp} holds a training with other settings or data (its settings: ${exp}/train.yaml). Give another" \
             "${option}, or begin again with --resume false, or go on from its checkpoint with --resume anyway"

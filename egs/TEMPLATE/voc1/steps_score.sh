@@ -2,8 +2,8 @@
 # Stages 5 to 8: what came out. See settings.sh for the variables.
 
 trained() { # NAME: its generator
-    [ -f "exp/$1/generator.pth" ] || die "exp/$1 holds no generator; train it first (stages 3 and 4)"
-    echo "exp/$1/generator.pth"
+    [ -f "exp/$1/weights.safetensors" ] || die "exp/$1 holds no generator; train it first (stages 3 and 4)"
+    echo "exp/$1/weights.safetensors"
 }
 
 synthesize() {

@@ -24,9 +24,9 @@ train() {
 train_key() {
     local set teacher=()
     mapfile -t teacher < <(teacher_of "$1")
-    [ "${#teacher[@]}" -eq 0 ] || [ -f "${teacher[0]}/generator.pth" ] ||
+    [ "${#teacher[@]}" -eq 0 ] || [ -f "${teacher[0]}/weights.safetensors" ] ||
         die "$1 is taught by ${teacher[0]}, which isn't trained; train it first (stage 3, --ann true)"
-    fingerprint $(model_args "$1") "$(stamp "${teacher[@]/%//generator.pth}")" \
+    fingerprint $(model_args "$1") "$(stamp "${teacher[@]/%//weights.safetensors}")" \
         $(for set in $(train_sets) "${valid_set}"; do echo "${limited}/${set}/wav.scp"; done)
 }
 
@@ -46,7 +46,7 @@ run_trainer() {
 settle_earlier_training() {
     local exp=$1 key=$2 started=$1/.done/started
     if [ "${resume}" = false ]; then
-        rm -rf "${exp}"/{checkpoints,tensorboard,config.yaml,generator.*,log.csv,*.log}
+        rm -rf "${exp}"/{checkpoints,tensorboard,config.yaml,bundle.yaml,weights.safetensors,log.csv,*.log}
     elif [ -d "${exp}/checkpoints" ] && [ "$(cat "${started}")" != "${key}" ]; then
         [ "${resume}" = anyway ] || die "${exp} holds a training with other settings, data or another teacher (its" \
             "settings: ${exp}/config.yaml). Use another --workdir, or begin again with --resume false, or go on" \

@@ -1,17 +1,17 @@
-"""Joint CTC/attention beam search over many utterances at once."""
+"""Beam search with CTC, a language model and an attention decoder, over many utterances at once."""
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
-from imlspike.data.keys import unknown_key
-from imlspike.espnet.config import ConfigError, read_yaml
-from imlspike.espnet.ctc_prefix import NEVER, CTCPrefix
+from imlspike.data.keys import construct
+from imlspike.data.yaml_file import read_yaml
+from imlspike.inference.ctc_prefix import NEVER, CTCPrefix
 
 PRE_BEAM = 1.5  # CTC scores this many times the beam's tokens: those that the other scorers like best
 END_STEPS, END_MARGIN = 3, -10.0  # of Watanabe et al. 2017, Eq. (50): M and D_end
@@ -70,17 +70,32 @@ def read_options(path: str | os.PathLike | None) -> SearchOptions:
     >>> read_options(path).ctc_weight
     0.3
     """
-    if path is None:
-        return SearchOptions()
-    options: Mapping = read_yaml(path)
-    known = {field.name for field in fields(SearchOptions)}
-    for key in options:
-        if key not in known:
-            raise ConfigError(f"{os.fspath(path)}: {unknown_key(str(key), known)}")
-    try:
-        return SearchOptions(**options)
-    except ValueError as error:
-        raise ConfigError(f"{os.fspath(path)}: {error}") from None
+    return construct(SearchOptions, {} if path is None else read_yaml(path), os.fspath(path or "defaults"))
+
+
+class Scorer(Protocol):
+    """What scores the next token of U utterances with W hypotheses each, all of the same length."""
+
+    def score(self, prefixes: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N)."""
+
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
+        """Go on: slot w of an utterance continues its former slot `parents[., w]`, long (U', W).
+
+        Args:
+            utterances: which of them go on, long (U',); None: all.
+        """
+
+
+# Makes a scorer for the encoder's output (U, T, C), padded, its lengths (U,), and W.
+MakeScorer = Callable[[torch.Tensor, torch.Tensor, int], Scorer]
+
+
+def rows_of(parents: torch.Tensor, utterances: torch.Tensor | None) -> torch.Tensor:
+    """Row numbers (U' W,) among U W rows of the slots `parents` (U', W) of `utterances`; see `Scorer`."""
+    if utterances is None:
+        utterances = torch.arange(len(parents), device=parents.device)
+    return (utterances[:, None] * parents.size(1) + parents).flatten()
 
 
 class Hypothesis(NamedTuple):
@@ -103,15 +118,29 @@ class BeamSearch:
     second <eos> to it).
 
     Args:
-        decoder: ESPnet's attention decoder (anything with `batch_score`); not used if ctc_weight is 1.
-        ctc: ESPnet's `CTC` module; not used if ctc_weight is 0.
+        log_probs: from the encoder's output (U, T, C) to CTC's log probabilities (U, T, V); not used if
+            ctc_weight is 0.
         eos: the number of <sos/eos>.
         options: see `SearchOptions`.
-        lm: ESPnet's language model with `batch_score`.
+        attention: makes the scorer of the attention decoder; not used if ctc_weight is 1.
+        lm: makes the scorer of the language model; not used if lm_weight is 0.
     """
 
-    def __init__(self, decoder, ctc, eos: int, options: SearchOptions, lm=None):
-        self.decoder, self.ctc, self.eos, self.options, self.lm = decoder, ctc, eos, options, lm
+    def __init__(
+        self,
+        log_probs: Callable[[torch.Tensor], torch.Tensor],
+        eos: int,
+        options: SearchOptions,
+        attention: MakeScorer | None = None,
+        lm: MakeScorer | None = None,
+    ):
+        self.log_probs, self.eos, self.options, self.attention, self.lm = (
+            log_probs,
+            eos,
+            options,
+            attention,
+            lm,
+        )
 
     @torch.no_grad()
     def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Hypothesis]]:
@@ -170,19 +199,16 @@ class _Running:
     """The hypotheses of U utterances that go on: W slots each, of which some may be empty (score -inf)."""
 
     def __init__(self, search: BeamSearch, encoded: torch.Tensor, lengths: torch.Tensor):
-        from imlspike.espnet.scorers import decoder_scorer, lm_scorer
-
         self.options, beam = search.options, search.options.beam_size
         weight = self.options.ctc_weight
         self.full = []  # scorers of all tokens, and their weights
         if weight < 1:
-            self.full.append((decoder_scorer(search.decoder, encoded, lengths, beam), 1 - weight))
+            self.full.append((search.attention(encoded, lengths, beam), 1 - weight))
         if search.lm is not None and self.options.lm_weight:
-            self.full.append((lm_scorer(search.lm, encoded, lengths, beam), self.options.lm_weight))
+            self.full.append((search.lm(encoded, lengths, beam), self.options.lm_weight))
         self.ctc = None
         if weight > 0:
-            log_probs = search.ctc.log_softmax(encoded)
-            self.ctc = CTCPrefix(log_probs, lengths, beam, eos=search.eos)
+            self.ctc = CTCPrefix(search.log_probs(encoded), lengths, beam, eos=search.eos)
         self.prefixes = torch.full((len(encoded), beam, 1), search.eos, device=encoded.device)
         self.score = encoded.new_full((len(encoded), beam), NEVER)
         self.score[:, 0] = 0.0

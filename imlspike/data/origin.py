@@ -1,0 +1,45 @@
+"""Where a trained model comes from: command, state of the source, versions."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import imlspike
+
+
+def origin(command: str, *packages: str) -> dict[str, Any]:
+    """How something came about just now.
+
+    Args:
+        command: the command line.
+        packages: whose versions are told beside those of imlspike, Python and torch.
+
+    >>> list(origin("imlspike pack", "no-such-package")["versions"])
+    ['imlspike', 'python', 'torch']
+    """
+    versions = {"imlspike": imlspike.__version__, "python": platform.python_version()}
+    versions["torch"] = str(torch.__version__)  # with the platform that it was built for
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"command": command, "git": git_state(Path(imlspike.__file__).parent), "versions": versions}
+
+
+def git_state(folder: str | os.PathLike) -> str:
+    """The commit of the source in `folder`, "(dirty)" if tracked files changed; "unknown" outside git."""
+    try:
+        run = dict(cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], **run
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + (" (dirty)" if changed else "")

@@ -1,0 +1,138 @@
+"""ESPnet's own parts of a recognizer's bundle: encoders of ANN twins, attention decoders, language models."""
+
+import functools
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from typing import Any
+
+import torch
+
+from imlspike.data.keys import construct, unknown_key
+from imlspike.data.yaml_file import ConfigError
+from imlspike.espnet import register
+from imlspike.inference.beam_search import MakeScorer
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.experiment import SPIKING, effective
+from imlspike.inference.recognizer import Recognizer
+
+
+def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int, bool]:
+    """An encoder of ESPnet's, the frames that it needs for one token, whether it may be given padded batches.
+
+    (The convolutions of a Conformer, for one, see the padding.)
+
+    Args:
+        name: its key in ESPnet's ASR task.
+        arguments: of its constructor.
+        source: is named in errors.
+
+    Raises:
+        ConfigError: for a name or an argument that ESPnet doesn't know.
+        ImportError: without ESPnet.
+    """
+    encoder = construct(_class("encoder", name, source), arguments, source)
+    from espnet.nets.pytorch_backend.transformer.subsampling import check_short_utt
+
+    least = max(1, check_short_utt(getattr(encoder, "embed", None), 0)[1])
+    return encoder, least, name == "transformer"
+
+
+def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
+    """What makes the scorer of a recognizer's attention decoder, which becomes `recognizer.decoder`.
+
+    Raises:
+        ConfigError: if the bundle has none that can search.
+        ImportError: without ESPnet.
+    """
+    open_attention(bundle, recognizer)
+    if not hasattr(recognizer.decoder, "batch_score"):
+        raise ConfigError(f"{bundle.source}: no attention decoder that can search; set ctc_weight: 1")
+    from imlspike.espnet.scorers import decoder_scorer
+
+    return functools.partial(decoder_scorer, recognizer.decoder)
+
+
+def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
+    """Give a recognizer its attention decoder, if the bundle has one; folded if its encoder is.
+
+    Raises:
+        ConfigError, ImportError: as `build_encoder`.
+    """
+    conf = bundle.config["model"]
+    if "decoder" not in conf:
+        return
+    sizes = {"vocab_size": len(bundle.tokens), "encoder_output_size": recognizer.encoder.output_size()}
+    where = bundle.where("model")
+    decoder = construct(
+        _class("decoder", conf["decoder"], where), sizes | (conf["decoder_conf"] or {}), where
+    )
+    recognizer.decoder = bundle.fill(decoder, bundle.part("decoder."))
+    if not recognizer.exact and hasattr(decoder, "reparameterize"):
+        decoder.reparameterize()
+
+
+def lm_scorer_of(
+    bundle: Bundle, name: str, arguments: dict[str, Any], states: dict[str, torch.Tensor], source: str
+) -> MakeScorer:
+    """What makes the scorer of an ESPnet language model of this name, arguments and weights.
+
+    Raises:
+        ConfigError, ImportError: as `build_encoder`.
+    """
+    lm = bundle.fill(construct(_class("lm", name, source), arguments, source), states)
+    from imlspike.espnet.scorers import lm_scorer
+
+    return functools.partial(lm_scorer, lm)
+
+
+def complete(bundle: Bundle) -> None:
+    """Write out the defaults of ESPnet's parts in a recognizer's bundle, so that none of them can change.
+
+    Raises:
+        ConfigError, ImportError: as `build_encoder`.
+    """
+    model, where = bundle.config["model"], bundle.where("model")
+    for part in ("encoder", "decoder"):
+        if model.get(part) not in (None, SPIKING):
+            known = _plain(effective(_class(part, model[part], where), {}))
+            model[f"{part}_conf"] = known | (model[f"{part}_conf"] or {})
+    if lm := bundle.config.get("lm"):
+        lm["lm_conf"] = _plain(effective(_class("lm", lm["lm"], where), {})) | lm["lm_conf"]
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those that YAML can say."""
+    return {
+        key: value for key, value in arguments.items() if isinstance(value, str | int | float | list | None)
+    }
+
+
+def _class(part: str, name: str, source: str) -> type:
+    with quiet():
+        register()
+        if part == "lm":
+            from espnet2.tasks.lm import lm_choices as choices
+        else:
+            from espnet2.tasks import asr
+
+            choices = getattr(asr, f"{part}_choices")
+    if str(name).lower() not in choices.classes:
+        raise ConfigError(f"{source}: {unknown_key(str(name), choices.classes)}")
+    cls = choices.get_class(name)
+    return cls
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what ESPnet's import prints and warns of from the user, who can't do anything about it."""
+    level = logging.root.level
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        logging.root.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.root.setLevel(level)

@@ -1,0 +1,227 @@
+"""Decoding a recognizer, many utterances at once: waveforms to texts, and a whole Kaldi data directory."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from math import fsum  # the same in any order
+from pathlib import Path
+from typing import Literal
+
+import soundfile
+import torch
+
+from imlspike.data.audio import AudioError, OnMismatch, read_audio
+from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.keys import construct, unknown_key
+from imlspike.data.yaml_file import ConfigError
+from imlspike.inference.beam_search import BeamSearch, MakeScorer, SearchOptions
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.experiment import language_model, language_model_beside
+from imlspike.inference.language_model import RNNLanguageModel
+from imlspike.inference.recognizer import Recognizer, TooShort
+
+Progress = Callable[[float, float, float], None]
+
+
+@dataclass
+class Decoded:
+    """What a decoding did: transcripts, which utterances were too short (empty transcript), and times."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    too_short: list[str] = field(default_factory=list)
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of decoding for a second of audio."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+
+class Decoder:
+    """Waveforms in, texts out.
+
+    Args:
+        recognizer: that is decoded.
+        search: from the encoder's output and its lengths to hypotheses, best first; None: the best CTC token
+            of every frame, repeated ones merged, blanks left out (Graves et al. 2006, best path decoding).
+
+    Attributes:
+        sampling_rate: that waveforms must have, in Hz.
+    """
+
+    def __init__(self, recognizer: Recognizer, search: BeamSearch | None = None):
+        self.recognizer, self.search = recognizer, search
+        self.sampling_rate = recognizer.sampling_rate
+
+    @torch.no_grad()
+    def __call__(self, waveforms: list[torch.Tensor]) -> list[str | None]:
+        """Transcribe waveforms of shape (samples,), full scale 1; None for one too short for the recognizer.
+
+        Raises:
+            FloatingPointError: if the encoder's output isn't finite.
+        """
+        try:
+            encoded, lengths = self.recognizer.encode(waveforms)
+        except TooShort:
+            if len(waveforms) == 1:
+                return [None]
+            half = len(waveforms) // 2
+            return self(waveforms[:half]) + self(waveforms[half:])
+        return [self.recognizer.tokens.text(numbers) for numbers in self._numbers(encoded, lengths)]
+
+    def _numbers(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        if self.search is not None:  # no tokens if no hypothesis is long enough for `minlenratio`
+            return [found[0].tokens if found else [] for found in self.search(encoded, lengths)]
+        rows = zip(self.recognizer.ctc(encoded).argmax(-1), lengths.tolist(), strict=True)
+        return [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
+
+
+def open_decoder(
+    bundle: Bundle,
+    decoding: Literal["greedy", "beam", "joint"] = "greedy",
+    lm: str | os.PathLike | None = None,
+    lm_file: str | None = None,
+    exact: bool | None = None,
+    **options,
+) -> Decoder:
+    """The decoder of a recognizer's bundle.
+
+    Args:
+        bundle: of a recognizer.
+        decoding: "greedy" (CTC's best path: fast); "beam" (CTC prefixes and the language model); "joint" (the
+            attention decoder, too, for which ESPnet must be installed unless `ctc_weight` is 1).
+        lm: the experiment of a language model; default, where `lm_weight` isn't 0: the one in the bundle or
+            beside the experiment.
+        lm_file: of its folder, another model than the average of its best epochs.
+        exact: see `Recognizer.from_bundle`; default: unless greedy, for the search takes most of the time.
+        **options: of "beam" and "joint", see `SearchOptions`; default: those that the bundle says suit it.
+
+    Raises:
+        ConfigError: for options that this way of decoding doesn't take or that are out of range, a model
+            without the CTC or the attention decoder that they ask for, a language model of other tokens or
+            none.
+        ImportError: without ESPnet, where it's needed.
+    """
+    known = {} if decoding == "greedy" else {"lm", *(field.name for field in fields(SearchOptions))}
+    for option in {**options, **({"lm": lm} if lm else {})}:
+        if option not in known:
+            raise ConfigError(f"options of {decoding} decoding: {unknown_key(option, known)}")
+    recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
+    if recognizer.ctc is None and (decoding != "joint" or options.get("ctc_weight", 0.5) > 0):
+        raise ConfigError(f"{bundle.source}: trained without CTC; decode it joint with ctc_weight: 0")
+    if decoding == "greedy":
+        return Decoder(recognizer)
+    suited = dict(bundle.config.get("search") or {})
+    if not (lm or "lm" in bundle.config):
+        suited.pop("lm_weight", None)
+    given = suited | ({"ctc_weight": 1.0} if decoding == "beam" else {}) | options
+    settings = construct(SearchOptions, given, f"options of {decoding} decoding")
+    attention = None
+    if settings.ctc_weight < 1:
+        if decoding == "beam":
+            raise ConfigError(
+                f"ctc_weight is {settings.ctc_weight}: beam is CTC's alone, take decoding joint"
+            )
+        from imlspike.espnet.parts import attention_scorer
+
+        attention = attention_scorer(bundle, recognizer)
+    make_lm = _lm_scorer(bundle, lm, lm_file) if settings.lm_weight else None
+    if lm and not settings.lm_weight:
+        raise ConfigError("lm_weight is 0, but a language model is given; it takes both or neither")
+    search = BeamSearch(recognizer.log_probs, recognizer.tokens.eos, settings, attention, make_lm)
+    return Decoder(recognizer, search)
+
+
+def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | None) -> MakeScorer:
+    """What makes the language model's scorer."""
+    about, states, tokens = bundle.config.get("lm"), bundle.lm_states, bundle.tokens
+    if folder is not None or not about:
+        place = Path(folder) if folder is not None else language_model_beside(Path(bundle.source))
+        about, states, tokens = language_model(place, file)
+    if tokens != bundle.tokens:
+        raise ConfigError(f"{place}: a language model of other tokens than the recognizer's")
+    where = bundle.where("lm") if folder is None else os.fspath(folder)
+    arguments = {"vocab_size": len(tokens)} | about["lm_conf"]
+    if about["lm"] != "seq_rnn":
+        from imlspike.espnet.parts import lm_scorer_of
+
+        return lm_scorer_of(bundle, about["lm"], arguments, states, where)
+    return bundle.fill(construct(RNNLanguageModel, arguments, where), states).scorer
+
+
+def decode_dir(
+    decoder: Callable[[list[torch.Tensor]], list[str | None]],
+    data_dir: str | os.PathLike,
+    output: str | os.PathLike,
+    sampling_rate: int = 16000,
+    batch_seconds: float = 120.0,
+    on_mismatch: OnMismatch = "error",
+    progress: Progress | None = None,
+) -> Decoded:
+    """Decode every utterance of `data_dir`/wav.scp and write the Kaldi table `output`, atomically.
+
+    Args:
+        decoder: a `Decoder`, or any function from waveforms to texts.
+        data_dir: Kaldi directory; only its `wav.scp` is read.
+        output: the table of transcripts; its folder is made.
+        sampling_rate: that the decoder expects, in Hz.
+        batch_seconds: audio in a batch, padding counted.
+        on_mismatch: see `imlspike.data.audio.read_audio`.
+        progress: called as progress(done, total, spent) after each batch, in seconds: of audio, and of work.
+
+    Raises:
+        AudioError, ValueError, FloatingPointError: naming the utterances; nothing is written.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> soundfile.write(folder / "a.wav", [0.0] * 1600, 16000)
+    >>> _ = (folder / "wav.scp").write_text(f"a {folder}/a.wav\\n")
+    >>> decode_dir(lambda waves: [f"{len(wave)} samples" for wave in waves], folder, folder / "text").texts
+    {'a': '1600 samples'}
+    """
+    wavs = read_kaldi(Path(data_dir) / "wav.scp")
+    if not wavs:
+        raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
+    seconds = {utterance: _duration(utterance, wav) for utterance, wav in wavs.items()}
+    result = Decoded(audio_seconds=fsum(seconds.values()))
+    begin = time.monotonic()
+    for batch in batches(seconds, batch_seconds):
+        waves = [torch.from_numpy(read_audio(wavs[u], sampling_rate, u, on_mismatch)) for u in batch]
+        try:
+            texts = decoder(waves)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{', '.join(batch)}: {error}") from None
+        result.too_short += [u for u, text in zip(batch, texts, strict=True) if text is None]
+        result.texts |= {u: text or "" for u, text in zip(batch, texts, strict=True)}
+        result.seconds = time.monotonic() - begin
+        if progress:
+            progress(fsum(seconds[u] for u in result.texts), result.audio_seconds, result.seconds)
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    write_kaldi(output, result.texts)
+    return result
+
+
+def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:
+    """Group utterances, longest first, so that count x longest stays within `limit` (one may exceed it).
+
+    >>> list(batches({"a": 1, "b": 5, "c": 4, "d": 2}, 10))
+    [['b', 'c'], ['d', 'a']]
+    """
+    batch: list[str] = []
+    for utterance in sorted(seconds, key=lambda u: (-seconds[u], u)):
+        if batch and (len(batch) + 1) * seconds[batch[0]] > limit:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch
+
+
+def _duration(utterance: str, wav: str) -> float:
+    """Seconds that the file's header tells."""
+    try:
+        return soundfile.info(wav).duration
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{utterance} ({wav}): {error}; each line of wav.scp needs an audio file") from None

@@ -1,0 +1,294 @@
+"""What ESPnet's trainer leaves behind, as a bundle in memory. ESPnet isn't needed for it.
+
+Also opened: a folder that was unzipped from what espnet2.bin.pack wrote, or an older imlspike.
+"""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imlspike.data.keys import unknown_key
+from imlspike.data.yaml_file import ConfigError, read_yaml
+from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
+from imlspike.inference.vocoder import vocoder_bundle
+from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
+
+SPIKING = "iml_spikeformer"
+MEL = dict(
+    sampling_rate="fs", n_fft="n_fft", hop_length="hop_length", n_mels="n_mels", f_min="fmin", f_max="fmax"
+)
+IN_VOICE_YAML = ("front_end", "model_file", "speakers")
+OF_THE_LOSS = ("loss_weights", "prior_scale")  # keys of tts_conf that the model doesn't take
+PARTS = {"encoder.": "encoder.", "decoder.": "decoder.", "ctc.ctc_lo.": "ctc.", "normalize.": "features."}
+PARTS |= {"frontend.logmel.melmat": "features.bands"}
+NOT_NEEDED = ("specaug.", "joint_network.", "criterion_att.")
+
+
+def read_experiment(folder: str | os.PathLike, model_file: str | None = None) -> Bundle:
+    """The bundle of an experiment.
+
+    Args:
+        folder: with config.yaml and model files of ESPnet's ASR or TTS task (of a voice also voice.yaml: its
+            front end and the names of its speakers), or with generator.yaml and generator.pth.
+        model_file: a file in it; default: the average for the first `best_model_criterion`, or its best epoch
+            where only that was kept, or the only model file.
+
+    Raises:
+        ConfigError: if there is none, or it's of a kind that a bundle can't hold.
+    """
+    folder = Path(folder)
+    if (folder / "generator.yaml").is_file() and not (folder / CONFIG).is_file():
+        return _vocoder(folder)
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder}: no config.yaml; {EXPECTED}")
+    config = read_yaml(folder / "config.yaml")
+    kind = "recognizer" if "ctc_conf" in config else "voice" if "tts" in config else None
+    if kind is None:
+        raise ConfigError(f"{folder}: model files are ESPnet's, and this is no recognizer or voice of its")
+    bundle = (_recognizer if kind == "recognizer" else _voice)(folder, config, model_file)
+    bundle.source = os.fspath(folder)
+    bundle.origin = _origin(folder, config)
+    return bundle
+
+
+def language_model(
+    folder: Path, model_file: str | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
+    """`lm` and `lm_conf` of a language model's experiment, its weights and its tokens.
+
+    Raises:
+        ConfigError: if it isn't one.
+    """
+    if not _is_lm(folder):
+        raise ConfigError(f"{folder}: expected the experiment of a language model, as exp/lm")
+    config = read_yaml(folder / "config.yaml")
+    states = _load(find_model_file(folder, config, model_file))
+    about = {"lm": config["lm"], "lm_conf": config.get("lm_conf") or {}}
+    own = {key.removeprefix("lm."): state for key, state in states.items()}
+    return about, own, tuple(_tokens(folder, config))
+
+
+def language_model_beside(experiment: Path) -> Path:
+    """The folder of the only trained language model beside a recipe's experiment, `exp/lm*`.
+
+    Raises:
+        ConfigError: if there is none or several, saying which.
+    """
+    found = []
+    for folder in sorted(experiment.resolve().parent.glob("lm*")):
+        if _is_lm(folder) and _average(read_yaml(folder / "config.yaml"), folder)[0].is_file():
+            found.append(folder)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(map(str, found))
+        raise ConfigError(f"{experiment}: several language models lie beside it, name one of them: {several}")
+    raise ConfigError(
+        f"{experiment}: no language model is in its bundle or lies beside it (as {experiment.parent}/lm, "
+        "trained to the end); decode without lm_weight, or name one"
+    )
+
+
+def effective(cls: type, conf: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a constructor: those of `conf`, and the defaults of the others.
+
+    >>> class Model:
+    ...     def __init__(self, size, kernels=(3, 5), bias=True): ...
+    >>> effective(Model, {"bias": False})
+    {'kernels': [3, 5], 'bias': False}
+    """
+    defaults = {
+        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    return defaults | conf
+
+
+def _vocoder(folder: Path) -> Bundle:
+    model = SpikingVocos.from_config(read_yaml(folder / "generator.yaml"), f"{folder}/generator.yaml")
+    try:
+        model.load_state_dict(_load(folder / "generator.pth"))
+    except RuntimeError as error:
+        raise ConfigError(f"{folder}/generator.pth doesn't fit generator.yaml: {error}") from None
+    config = folder / "config.yaml"
+    run = read_yaml(config).get("run") if config.is_file() else None
+    return vocoder_bundle(model, folder.name, run)
+
+
+def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) -> Bundle:
+    source = f"{folder}/config.yaml"
+    for key in ("preencoder", "postencoder"):
+        if config.get(key):
+            raise ConfigError(f"{source}: {key} is {config[key]!r}; a bundle's recognizer has none")
+    model = {}
+    for part, cls in (("encoder", IMLSpikeformerEncoder), ("decoder", IMLSpikeformerDecoder)):
+        name, conf = config.get(part), config.get(f"{part}_conf") or {}
+        if part == "decoder" and name == "transducer":  # CTC is decoded without it
+            name = None
+        if name is not None:
+            model |= {part: name, f"{part}_conf": effective(cls, conf) if name == SPIKING else conf}
+    states = {}
+    for key, state in _load(find_model_file(folder, config, model_file)).items():
+        old, new = next(((o, n) for o, n in PARTS.items() if key.startswith(o)), ("", None))
+        if new is None and not key.startswith(NOT_NEEDED):
+            raise ConfigError(f"{source}: the model has {key!r}, which a bundle's recognizer hasn't")
+        if new is not None and (new != "decoder." or "decoder" in model):
+            states[new + key.removeprefix(old)] = state
+    features = _recognizer_features(config, source)
+    if features["normalize"] == "global":
+        flags = config.get("normalize_conf") or {}
+        for name, flag, neutral in (("mean", "norm_means", 0.0), ("std", "norm_vars", 1.0)):
+            state = states[f"features.{name}"].float()
+            states[f"features.{name}"] = state if flags.get(flag, True) else torch.full_like(state, neutral)
+    parts = {"features": features, "model": model, "token_type": config.get("token_type", "bpe")}
+    files = {"bpe.model": _beside(folder, config, "bpemodel").read_bytes()} if config.get("bpemodel") else {}
+    return Bundle("recognizer", folder.name, parts, states, tuple(_tokens(folder, config)), files=files)
+
+
+def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
+    """The arguments of `imlspike.inference.recognizer.SpeechFeatures`."""
+    if config.get("input_size") is not None or config.get("frontend", "default") != "default":
+        what = "features" if config.get("input_size") else f"the frontend {config['frontend']!r}"
+        raise ConfigError(f"{source}: a recognizer of {what}; expected one of waveforms, frontend: default")
+    conf = dict(config.get("frontend_conf") or {})
+    special = conf.pop("frontend_conf", None) or {}
+    if special.get("use_wpe") or special.get("use_beamformer") or not conf.pop("onesided", True):
+        raise ConfigError(f"{source}: frontend_conf has parts for several microphones, or onesided: false")
+    rate = conf.pop("fs", 16000)
+    if isinstance(rate, str):  # as in "16k"
+        rate = round(float(rate.lower().removesuffix("k")) * (1000 if rate.lower().endswith("k") else 1))
+    for key in ("fmin", "fmax", "htk"):  # said by the bands, which are among the weights
+        conf.pop(key, None)
+    features = {"sampling_rate": rate, "n_fft": 512, "win_length": None, "hop_length": 128, "window": "hann"}
+    features |= {"center": True, "normalized": False, "n_mels": 80} | conf
+    features["win_length"] = features["win_length"] or features["n_fft"]
+    kinds = {None: "none", "global_mvn": "global", "utterance_mvn": "utterance"}
+    flags = config.get("normalize_conf") or {}
+    if config.get("normalize") not in kinds or (config["normalize"] == "utterance_mvn" and flags):
+        raise ConfigError(f"{source}: normalize is {config['normalize']!r} {flags}, which a bundle can't say")
+    return features | {
+        "normalize": kinds[config.get("normalize")],
+        "peak": config.get("speech_volume_normalize"),
+    }
+
+
+def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bundle:
+    source, about = f"{folder}/config.yaml", {}
+    if config.get("tts") != "spikevoice":
+        raise ConfigError(f"{source}: tts is {config.get('tts')!r}; expected spikevoice")
+    if (folder / "voice.yaml").is_file():
+        about = read_yaml(folder / "voice.yaml")
+    for key in about:
+        if key not in IN_VOICE_YAML:
+            raise ConfigError(f"{folder}/voice.yaml: {unknown_key(key, IN_VOICE_YAML)}")
+    features, tokens = _voice_features(config, source), _tokens(folder, config)
+    sizes = {"vocab_size": len(tokens), "n_mels": features["n_mels"]}
+    conf = {key: value for key, value in (config.get("tts_conf") or {}).items() if key not in OF_THE_LOSS}
+    model = effective(SpikeVoice, conf)
+    model.pop("n_mels")  # it stands among the features
+    prefix, states = "tts.spikevoice.", {}
+    loaded = _load(find_model_file(folder, config, model_file or about.get("model_file")))
+    for key, state in loaded.items():
+        if key.startswith(prefix):
+            states[f"model.{key.removeprefix(prefix)}"] = state
+    flags = config.get("normalize_conf") or {}
+    for name, flag, neutral in (("mean", "norm_means", 0.0), ("std", "norm_vars", 1.0)):
+        known = config.get("normalize") == "global_mvn" and flags.get(flag, True)
+        key, size = f"normalize.{name}", sizes["n_mels"]
+        states[key] = loaded[key].float() if known else torch.full((size,), neutral)
+    parts = {"features": features, "model": model, "token_type": config.get("token_type", "phn")}
+    parts |= {key: about[key] for key in ("front_end", "speakers") if about.get(key)}
+    extractors = [f"{name}_extract{end}" for name in ("pitch", "energy") for end in ("", "_conf")]
+    parts["recording"] = {key: config[key] for key in extractors if config.get(key)}
+    parts["recording"]["prior_scale"] = (config.get("tts_conf") or {}).get("prior_scale", 1.0)
+    return Bundle("voice", folder.name, parts, states, tuple(tokens))
+
+
+def _voice_features(config: dict[str, Any], source: str) -> dict[str, Any]:
+    """The arguments of `imlspike.layers.log_mel.LogMel`."""
+    kind, conf = config.get("feats_extract"), config.get("feats_extract_conf") or {}
+    if kind != "log_mel":
+        raise ConfigError(
+            f"{source}: feats_extract is {kind!r}, a mel that no vocoder of this project reads; train with "
+            "feats_extract: log_mel"
+        )
+    if config.get("normalize") not in ("global_mvn", None):
+        raise ConfigError(f"{source}: normalize is {config['normalize']!r}; expected global_mvn or null")
+    conf = {"fmin": 0.0, "fmax": None} | conf
+    missing = [name for name in MEL.values() if name not in conf]
+    if missing:
+        raise ConfigError(f"{source}: feats_extract_conf doesn't say {', '.join(missing)}")
+    return {name: conf[key] for name, key in MEL.items()}
+
+
+def _average(config: dict[str, Any], folder: Path) -> list[Path]:
+    """The average of the best epochs for the first criterion that a configuration names, and the best."""
+    phase, key, _ = (config.get("best_model_criterion") or [["valid", "loss", "min"]])[0]
+    return [folder / f"{phase}.{key}.{which}.pth" for which in ("ave", "best")]
+
+
+def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
+    """The model file that is asked for, or the average of an experiment's best epochs, or what stands for it.
+
+    Args:
+        folder: the experiment; config: the content of its config.yaml.
+        wanted: the file's name.
+
+    Raises:
+        ConfigError: if it isn't there, naming those that are.
+    """
+    names = [folder / wanted] if wanted else _average(config, folder)
+    files = sorted(folder.glob("*.pth"))
+    for file in names:
+        if file.is_file():
+            return file
+    if len(files) == 1 and not wanted:  # unzipped from a pack
+        return files[0]
+    there = ", ".join(file.name for file in files) or "no .pth file"
+    raise ConfigError(f"{names[0]}: no such model; there is {there}. Train to the end, or name one of these")
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, whatever the unpickler stumbles over
+        raise ConfigError(f"{file}: not readable as a model ({error}); copy it again") from None
+
+
+def _beside(folder: Path, config: dict[str, Any], key: str) -> Path:
+    """A file that config.yaml names; the one of that name beside it, where it was moved."""
+    for place in (Path(config[key]), folder / Path(config[key]).name):
+        if place.is_file():
+            return place
+    raise ConfigError(f"{folder}/config.yaml: {key} is {config[key]}, which isn't there; copy it beside it")
+
+
+def _tokens(folder: Path, config: dict[str, Any]) -> list[str]:
+    """The token list, which config.yaml holds or names."""
+    tokens = config.get("token_list")
+    if isinstance(tokens, str):
+        tokens = _beside(folder, config, "token_list").read_text(encoding="utf-8").split("\n")
+        tokens = [token.rstrip() for token in tokens if token]
+    if not tokens:
+        raise ConfigError(f"{folder}/config.yaml: no token_list")
+    return tokens
+
+
+def _is_lm(folder: Path) -> bool:
+    """Whether a folder is an experiment of ESPnet's LM task."""
+    config = folder / "config.yaml"
+    return config.is_file() and any(line.startswith("lm:") for line in config.open(encoding="utf-8"))
+
+
+def _origin(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a training; what its own end wrote down is best."""
+    if (folder / CONFIG).is_file():
+        return read_yaml(folder / CONFIG).get("origin", {})
+    command = folder / "command"
+    origin = {"command": command.read_text(encoding="utf-8").strip()} if command.is_file() else {}
+    return origin | ({"seed": config["seed"]} if config.get("seed") is not None else {})

@@ -1,0 +1,250 @@
+"""Recognizer: features, encoder and CTC head of a trained recognizer, from waveforms to log-probabilities."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from imlspike.data.keys import construct
+from imlspike.data.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
+from imlspike.data.yaml_file import ConfigError
+from imlspike.inference.bundle import Bundle
+from imlspike.models import IMLSpikeformerEncoder
+
+LEAST_MEL = 1e-10
+SPIKING = "iml_spikeformer"
+
+
+class TooShort(ValueError):
+    """A waveform that holds no frame, or fewer frames than the encoder needs for a token."""
+
+
+class SpeechFeatures(nn.Module):
+    """The log-mel spectrogram of ESPnet's `DefaultFrontend`, normalized.
+
+    The natural logarithm of mel bands of power spectra, bands below 1e-10 raised to it; from it the mean is
+    subtracted, and what is left divided by the standard deviation.
+
+    Args:
+        sampling_rate: Hz.
+        n_fft, win_length, hop_length: samples.
+        window: of torch's windows, as "hann".
+        center, normalized: of `torch.stft`.
+        n_mels: bands F.
+        normalize: "global": by `mean` and `std`, (F,); "utterance": by the mean of the utterance's frames;
+            "none".
+        peak: waveforms are scaled to this greatest magnitude before; None: not.
+
+    The bands, (n_fft / 2 + 1, F), and `mean` and `std` are among the weights: as the encoder was trained.
+
+    Forward: one waveform (S,), full scale 1 -> (L, F), L = S // hop_length + 1.
+
+    Raises:
+        TooShort: not more than n_fft / 2 samples, which can't be mirrored at the ends.
+
+    >>> SpeechFeatures(16000, 512, 400, 160, n_mels=80, normalize="none")(torch.zeros(1600)).shape
+    torch.Size([11, 80])
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        window: str = "hann",
+        center: bool = True,
+        normalized: bool = False,
+        n_mels: int = 80,
+        normalize: str = "global",
+        peak: float | None = None,
+    ):
+        super().__init__()
+        if normalize not in ("global", "utterance", "none"):
+            raise ValueError(f"normalize must be global, utterance or none, not {normalize!r}")
+        self.sampling_rate, self.n_mels, self.normalize, self.peak = sampling_rate, n_mels, normalize, peak
+        self.stft = dict(n_fft=n_fft, hop_length=hop_length, win_length=win_length, center=center)
+        self.stft |= dict(normalized=normalized, return_complex=True)
+        self.least_samples = n_fft // 2 + 1 if center else n_fft
+        self.register_buffer("bands", torch.zeros(n_fft // 2 + 1, n_mels))
+        self.register_buffer("window", getattr(torch, f"{window}_window")(win_length), persistent=False)
+        if normalize == "global":
+            self.register_buffer("mean", torch.zeros(n_mels))
+            self.register_buffer("std", torch.ones(n_mels))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """See the class."""
+        if len(waveform) < self.least_samples:
+            raise TooShort(f"{len(waveform)} samples; features need at least {self.least_samples}")
+        if self.peak is not None and waveform.any():
+            waveform = waveform * (self.peak / waveform.abs().max())
+        spectrum = torch.stft(waveform[None].to(self.window), window=self.window, **self.stft)[0].T
+        mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=LEAST_MEL).log()
+        if self.normalize == "global":
+            return (mel - self.mean) / self.std
+        return mel - mel.sum(0) / len(mel) if self.normalize == "utterance" else mel
+
+
+class Recognizer(nn.Module):
+    """A CTC recognizer of waveforms.
+
+    Args:
+        features: of the waveforms.
+        encoder: called with features (B, L, F) and lengths (B,); gives (B, N, C), lengths (B,) and more.
+        ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
+        tokens: that the V numbers stand for.
+        least_frames: that the encoder needs for one token.
+        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone.
+
+    Attributes:
+        decoder: the attention decoder, where it was opened; None.
+        exact: see `from_bundle`.
+
+    Forward: waveforms, each (S,), full scale 1 -> log-probabilities (B, N, V), padded, and lengths (B,).
+    """
+
+    def __init__(
+        self,
+        features: SpeechFeatures,
+        encoder: nn.Module,
+        ctc: nn.Linear | None,
+        tokens: "Tokens",
+        least_frames: int = 1,
+        batched: bool = True,
+    ):
+        super().__init__()
+        self.features, self.encoder, self.ctc, self.decoder = features, encoder, ctc, None
+        self.tokens, self.least_frames, self.batched, self.exact = tokens, least_frames, batched, False
+        self.sampling_rate: int = features.sampling_rate
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, exact: bool = False) -> "Recognizer":
+        """The recognizer of a bundle, in evaluation mode, on the bundle's device; without its decoder.
+
+        Args:
+            bundle: of a recognizer.
+            exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
+                encoder's branches and batch norms are folded, and utterances go through it together. Both
+                change only the rounding; but where that turns a spike over, the output of a spiking encoder
+                differs visibly, and so did 4 of 51 transcripts of a test set.
+
+        Raises:
+            ConfigError: for unknown arguments, or weights that don't fit.
+            ImportError: for an encoder of ESPnet's where ESPnet isn't installed.
+        """
+        conf, tokens = bundle.config["model"], Tokens.from_bundle(bundle)
+        features = construct(SpeechFeatures, bundle.config["features"], bundle.where("features"))
+        arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
+        if conf.get("encoder") == SPIKING:
+            encoder = construct(IMLSpikeformerEncoder, arguments, bundle.where("model"))
+            limits = encoder.embed.least_frames(), True
+        else:
+            from imlspike.espnet.parts import build_encoder
+
+            encoder, *limits = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
+        ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
+        own = {key: state for key, state in bundle.states.items() if not key.startswith("decoder.")}
+        model = cls(features, encoder, ctc, tokens, *limits)
+        bundle.fill(model, own)
+        model.exact = exact
+        if not exact and hasattr(encoder, "reparameterize"):
+            encoder.reparameterize()
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.features.window.device
+
+    def encode(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The encoder's output for waveforms (S,), full scale 1: (B, N, C), padded, and lengths (B,).
+
+        Raises:
+            TooShort: if one is too short.
+            FloatingPointError: if the output isn't finite.
+        """
+        # The Fourier transform mirrors an utterance at its ends, which padding would hide from it: features
+        # are computed of each alone, so that its transcript doesn't depend on its batch.
+        features = [self.features(waveform.to(self.device)) for waveform in waveforms]
+        shortest = min(map(len, features))
+        if shortest < self.least_frames:
+            raise TooShort(f"{shortest} frames; the encoder needs at least {self.least_frames}")
+        alone, rows = not self.batched or (self.exact and self.device.type == "cpu"), []
+        for batch in [[feature] for feature in features] if alone else [features]:
+            lengths = torch.tensor([len(feature) for feature in batch], device=self.device)
+            encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths)
+            if isinstance(encoded, tuple):  # with intermediate CTC
+                encoded = encoded[0]
+            rows += [row[:length] for row, length in zip(encoded, lengths.tolist(), strict=True)]
+        if not torch.isfinite(torch.cat(rows)).all():
+            raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        return pad_sequence(rows, batch_first=True), lengths
+
+    def log_probs(self, encoded: Tensor) -> Tensor:
+        """Log-probabilities (B, N, V) of the encoder's output (B, N, C)."""
+        return self.ctc(encoded).log_softmax(-1)
+
+    def forward(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        encoded, lengths = self.encode(waveforms)
+        return self.log_probs(encoded), lengths
+
+
+class Tokens:
+    """What the numbers that a recognizer puts out stand for: texts to numbers and back.
+
+    Args:
+        names: the token list; <blank> has the number 0.
+        kind: "char" (<space> stands for a blank), "bpe" or "word".
+        bpe_model: of "bpe", the content of sentencepiece's model.
+
+    >>> tokens = Tokens(["<blank>", "<unk>", "<space>", "a", "b", "<sos/eos>"], "char")
+    >>> tokens.numbers("a bc"), tokens.text([5, 4, 2, 3, 0])
+    ([3, 2, 4, 1], 'b a')
+    """
+
+    def __init__(self, names: Iterable[str], kind: str, bpe_model: bytes | None = None):
+        self.names, self.kind = list(names), kind
+        self.blank, self.eos = self.names.index(BLANK), self.names.index(SOS_EOS)
+        if kind not in ("char", "word", "bpe"):
+            raise ValueError(f"token_type must be char, word or bpe, not {kind!r}")
+        self.pieces = None
+        if kind == "bpe":
+            import sentencepiece
+
+            if bpe_model is None:
+                raise ValueError("token_type is bpe, but there is no bpe.model")
+            self.pieces = sentencepiece.SentencePieceProcessor(model_proto=bpe_model)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> "Tokens":
+        """Those of a bundle; raises ConfigError where they don't make a list."""
+        try:
+            return cls(bundle.tokens, bundle.config["token_type"], bundle.files.get("bpe.model"))
+        except ValueError as error:
+            raise ConfigError(f"{bundle.source}: tokens: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def numbers(self, text: str) -> list[int]:
+        """The tokens of a text; <unk> for what isn't in the list."""
+        known = {name: number for number, name in enumerate(self.names)}
+        if self.pieces is not None:
+            names = self.pieces.encode_as_pieces(text)
+        else:
+            names = char_tokens(text) if self.kind == "char" else text.split()
+        return [known.get(name, known.get(UNKNOWN, self.blank)) for name in names]
+
+    def text(self, numbers: Iterable[int]) -> str:
+        """The text of token numbers, without blanks and <sos/eos> and without white space at its ends."""
+        names = [self.names[number] for number in numbers if number not in (self.blank, self.eos)]
+        if self.pieces is not None:
+            text = self.pieces.decode_pieces(names)
+        elif self.kind == "word":
+            text = " ".join(names)
+        else:
+            text = "".join(" " if name == SPACE else name for name in names)
+        return " ".join(text.split())
