@@ -1,4 +1,4 @@
-"""What layers, counters, energy tables and exporters know of a neuron; and the registry of names for YAML files."""
+"""What layers, counters and exporters know of a neuron; and the registry of names for configurations."""
 
 from collections.abc import Callable
 
@@ -10,20 +10,19 @@ NEURONS: dict[str, type["Neuron"]] = {}
 
 
 class Neuron(nn.Module):
-    """The protocol: a neuron is a module that turns currents into spikes, and says of which kind these are.
+    """The protocol: a module that turns currents into spikes, and says of which kind these are.
 
-    A new neuron is a subclass with the decorator `register`, in any file that is imported: nothing else in the
-    project asks for its class. It defines `forward`, sets `levels` and `stateful`, and, if what it sends isn't
-    whole spikes worth 1, `encode`.
+    A new neuron is a subclass with the decorator `register`, in any file that is imported: nothing else asks
+    for its class. It defines `forward`, those attributes that differ, and `encode` if what it sends isn't
+    whole spikes worth 1.
 
     Attributes:
         levels: most spikes that an element fires at once; 1: binary; None: no spikes (an ANN's activation).
-        stateful: it carries a potential over T time steps: its input is (T, ...), and each call starts at rest.
-            Otherwise it takes any shape in one pass.
-        unit: a spike is worth 1: what flows on is the counts themselves. Otherwise it is counts times what
-            `encode` says a spike is worth.
-        over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with the
-            mask, not packed tokens.
+        stateful: it carries a potential over T time steps: its input is (T, ...), and each call starts at
+            rest. Otherwise it takes any shape in one pass.
+        unit: what flows on is the counts; otherwise, counts times what `encode` says that a spike is worth.
+        over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with
+            the mask, not packed tokens.
 
     >>> @register("half_wave")
     ... class HalfWave(Neuron):
@@ -44,25 +43,23 @@ class Neuron(nn.Module):
         return self.levels == 1
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What flows on, in the shape and dtype of x.
+        """What flows on, in the shape and dtype of the current x; that is (T, ...) for a stateful neuron.
 
-        Args:
-            x: current; (T, ...) for a stateful neuron.
-            mask: (B, N), True = a real token; only a neuron that is `over_utterance` looks at it.
+        The mask (B, N), True = a real token, is for a neuron that is `over_utterance`.
         """
         raise NotImplementedError
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Spike counts (whole numbers in x's shape and dtype) and what a spike is worth; forward = product."""
+        """Spike counts (whole numbers in x's shape and dtype), and what a spike is worth; no gradient."""
         with torch.no_grad():
             return self.forward(x, mask), x.new_ones(())  # without hooks, which may be what asks
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
-        """Additions and multiplications of the neurons themselves for what `encode` gave, as a chip does them.
+        """Additions and multiplications of the neurons themselves on a chip, for what `encode` gave.
 
-        A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a comparison, and a subtraction
-        for each spike. Otherwise integrate-and-fire over `levels` steps (see `unfold`): the first sum, a
-        comparison for each level, a subtraction for each spike.
+        A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike.
+        Otherwise integrate-and-fire over `levels` steps (see `unfold`): the first sum, a comparison for each
+        level, a subtraction for each spike.
         """
         elements, spikes = counts.numel(), int(counts.sum(dtype=torch.float64))
         if self.stateful:
@@ -81,11 +78,7 @@ class Neuron(nn.Module):
 
 
 def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
-    """Make a neuron a choice of every configuration (`neuron: name`).
-
-    Raises:
-        ValueError: the name is another neuron's.
-    """
+    """Make a neuron a choice of every configuration (`neuron: name`); ValueError if another has the name."""
 
     def add(cls: type[Neuron]) -> type[Neuron]:
         if NEURONS.get(name, cls).__qualname__ != cls.__qualname__:
@@ -97,16 +90,11 @@ def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
 
 
 class RateCoded(Neuron):
-    """A stateful neuron where a layer has no time axis: the spikes that it fires in T steps on a constant current.
+    """A stateful neuron where a layer has no time axis: its spikes in T steps on a constant current.
 
-    So an IMLS neuron is the one-pass form of integrate-and-fire neurons, and any stateful neuron can stand in an
-    IML-Spikeformer.
+    So any stateful neuron can stand in an IML-Spikeformer, whose IMLS fires in one pass.
 
-    Args:
-        neuron: stateful and binary.
-        steps: T.
-
-    Forward: (...) -> spikes of T steps, whole numbers 0..T.
+    Takes a stateful and binary neuron, and T: (...) -> spikes of T steps, whole numbers 0..T.
 
     >>> from imlspike.neurons import LIF
     >>> RateCoded(LIF(tau=2.0), steps=4)(torch.tensor([0.5, 1.2, 3.0]))
@@ -118,7 +106,6 @@ class RateCoded(Neuron):
         self.neuron, self.levels = neuron, steps
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See the class."""
         return self.neuron(x.expand(self.levels, *x.shape)).sum(0)
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
@@ -141,13 +128,8 @@ class ReLU(Neuron):
     levels = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """See the class."""
         return x.relu()
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Refused.
-
-        Raises:
-            TypeError: always.
-        """
+        """Refused with a TypeError."""
         raise TypeError("relu fires no spikes; ask its `levels` (None) first")

@@ -1,8 +1,8 @@
 """IMLS: the input-aware multi-level spiking neuron, and its unfolding into binary spikes.
 
-IML-Spikeformer (arXiv 2507.07396) simulates several time steps of spiking in one: a neuron fires a whole number of
-spikes at once, against a threshold that depends on its input. The paper's equations could not be obtained; the
-formulation below is this project's own (see the README).
+IML-Spikeformer (arXiv 2507.07396) simulates several time steps of spiking in one: a neuron fires a whole
+number of spikes at once, against a threshold that depends on its input. The paper's equations could not be
+obtained; the formulation below is this project's own (see the README).
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from imlspike import ops
 from imlspike.neurons.base import Neuron, register
-from imlspike.ops.reference import widen
+from imlspike.ops.reference import wide, widen
 
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
 AMPLITUDES = ("theta", "unit")
@@ -29,8 +29,8 @@ class IMLS(Neuron):
         \partial y / \partial x &= 1[0 \le x \le (T + 1/2)\,\theta]   \quad\text{(straight-through)}
 
     With ``amplitude="unit"`` the neuron sends s itself and keeps theta to itself: :math:`y = s`,
-    :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole numbers
-    only, and the level of a token drops out, as in a layer norm.
+    :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole
+    numbers only, and the level of a token drops out, as in a layer norm.
 
     In plain torch, as `imlspike.ops.reference` has it::
 
@@ -38,44 +38,35 @@ class IMLS(Neuron):
         s = torch.floor(x / theta + 1/2).clamp(0, levels)
         y = theta * s
 
-    The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then exact in
-    fp32, which is why the binary spikes of `unfold` sum to s without exception.
+    The threshold is rounded to eight significant bits (a bfloat16): every multiple (k - 1/2) theta is then
+    exact in fp32, which is why the binary spikes of `unfold` sum to s without exception.
 
     Args:
         levels: T, the largest count; ``levels=1`` is a binary neuron.
-        threshold: what theta is taken over. ``token``: one per token, the mean over its channels; no token sees
-            another, nor padding. ``channel``: one per utterance and channel, the mean over its tokens. ``layer``: one
-            per utterance, the mean over tokens and channels. ``fixed``: the constant `value`. ``learned``: a trained
-            scalar that starts at `value`.
+        threshold: what theta is taken over. ``token``: a token's channels; it sees no other, nor padding.
+            ``channel``: the tokens of an utterance, for each channel. ``layer``: an utterance's tokens and
+            channels. ``fixed``: the constant `value`. ``learned``: a trained scalar that starts at `value`.
         kappa: factor on the mean magnitude.
         value: the threshold of ``fixed``, the first threshold of ``learned``.
         eps: least threshold.
-        detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). With ``detach=False``
+        detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). Otherwise
             dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         amplitude: what a spike is worth: ``theta`` or ``unit``.
         token_dim: the axis of tokens.
         channel_dims: the axes of channels; all other axes are batch.
 
     Raises:
-        ValueError: on an unknown `threshold` or `amplitude`, `levels` < 1, or `kappa`, `value`, `eps` not positive.
+        ValueError: an unknown `threshold` or `amplitude`, or a number that is not positive.
 
-    >>> neuron = IMLS(levels=6, threshold="fixed", value=1.0)
-    >>> neuron(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
+    >>> IMLS(levels=6, threshold="fixed", value=1.0)(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
     tensor([[0., 0., 1., 3., 6.]])
     """
 
     def __init__(
-        self,
-        levels: int = 6,
-        threshold: str = "token",
-        kappa: float = 0.45,
-        value: float = 1.0,
-        eps: float = 1e-5,
-        detach: bool = True,
-        amplitude: str = "theta",
-        token_dim: int = -2,
+        self, levels: int = 6, threshold: str = "token", kappa: float = 0.45, value: float = 1.0,
+        eps: float = 1e-5, detach: bool = True, amplitude: str = "theta", token_dim: int = -2,
         channel_dims: tuple[int, ...] = (-1,),
-    ):
+    ):  # fmt: skip
         super().__init__()
         if threshold not in THRESHOLDS:
             raise ValueError(f"threshold must be one of {', '.join(THRESHOLDS)}, got {threshold!r}")
@@ -97,30 +88,27 @@ class IMLS(Neuron):
         return ops.imls(x, self.theta(x, mask), self.levels, not self.unit)[0]
 
     def theta(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The threshold of each element of `x`, in a shape that broadcasts against it.
+        """The threshold of each element of `x`: positive, fp32 (fp64 for an fp64 `x`), broadcastable to it.
 
         Args:
             x: (..., N, C), or as `token_dim` and `channel_dims` say.
-            mask: (B, N), True = a real token, False = padding; left out of ``channel`` and ``layer`` statistics. B is
-                axis 0 of `x`.
-
-        Returns:
-            positive thresholds, fp32 (fp64 for an fp64 `x`).
+            mask: (B, N), B being axis 0 of `x`; True = a real token, False = padding, which ``channel`` and
+                ``layer`` statistics leave out.
         """
-        wide = widen(x)
         if self.threshold == "fixed":
-            theta = torch.full((), max(self.value, self.eps), dtype=wide.dtype, device=x.device)
+            theta = torch.full((), max(self.value, self.eps), dtype=wide(x), device=x.device)
         elif self.threshold == "learned":
-            theta = self.log_value.to(wide.dtype).exp().clamp(min=self.eps)
+            theta = self.log_value.to(wide(x)).exp().clamp(min=self.eps)
         else:
-            mean = self._mean_magnitude(wide.detach() if self.detach else wide, mask)
+            mean = self._mean_magnitude(widen(x.detach() if self.detach else x).abs(), mask)
             theta = (self.kappa * mean).clamp(min=self.eps)
         return ops.eight_bits(theta)
 
     def _mean_magnitude(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.threshold != "channel":
+            x = x.mean(self.channel_dims, keepdim=True)
         if self.threshold == "token":
-            return x.abs().mean(self.channel_dims, keepdim=True)
-        x = x.abs() if self.threshold == "channel" else x.abs().mean(self.channel_dims, keepdim=True)
+            return x
         tokens: Tensor | int = x.shape[self.token_dim]
         if mask is not None:
             shape = [1] * x.dim()
@@ -128,16 +116,13 @@ class IMLS(Neuron):
             mask = mask.reshape(shape)
             x, tokens = x.masked_fill(~mask, 0), mask.sum(self.token_dim, keepdim=True).clamp(min=1)
         # Summed over time in fp64 (which MPS lacks), so that the amount of padding can't move the last bit.
-        wide = x.dtype if x.device.type == "mps" else torch.float64
-        return (x.sum(self.token_dim, keepdim=True, dtype=wide) / tokens).to(x.dtype)
+        exact = x.dtype if x.device.type == "mps" else torch.float64
+        return (x.sum(self.token_dim, keepdim=True, dtype=exact) / tokens).to(x.dtype)
 
     def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The counts s, whole numbers 0..T in x's shape and dtype, and the thresholds theta; no gradient.
 
-        What a spike is worth to the layers behind is theta, or 1 for the amplitude ``unit``.
-
-        >>> counts, theta = IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
-        >>> counts, theta
+        >>> IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
         (tensor([[2., 0., 5., 0.]]), tensor([[1.2500]]))
         """
         with torch.no_grad():
@@ -159,8 +144,7 @@ class IMLS(Neuron):
 
     @classmethod
     def for_maps(cls, steps: int, **conf) -> "IMLS":
-        """Theta does not factor out of a sum over frames unless these share it: a ``token`` statistic becomes the
-        utterance's (``layer``)."""
+        """With ``layer`` for ``token``: theta factors out of a sum over frames only where these share it."""
         if conf.get("threshold", "token") == "token":
             conf["threshold"] = "layer"
         return cls.for_steps(steps, **{**conf, "token_dim": 1, "channel_dims": (2, 3)})
@@ -173,17 +157,10 @@ class IMLS(Neuron):
 def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
     """The binary spikes that a neuromorphic chip fires in `levels` time steps for one multi-level spike.
 
-    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires b = 1[v >=
-    theta], v -= theta b. The potential is kept relative to the threshold (v - theta), in which form each subtraction
-    is exact, so that the spikes sum to the counts of `IMLS.encode` exactly, for fp32, fp64, bf16 and fp16 inputs.
-
-    Args:
-        x: input of the neuron, any shape.
-        theta: thresholds as `IMLS.encode` returns them, broadcastable to `x`.
-        levels: T, the number of time steps.
-
-    Returns:
-        (levels, *x.shape), zeros and ones in x's dtype.
+    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires
+    b = 1[v >= theta], v -= theta b. The potential is kept relative to the threshold (v - theta), where
+    each subtraction is exact, so that the spikes sum to the counts of `IMLS.encode` exactly, in every dtype.
+    Input x (...) and thresholds theta as `IMLS.encode` has them -> zeros and ones (levels, ...) in x's dtype.
 
     >>> unfold(torch.tensor([0.4, 0.5, 2.6]), torch.tensor(1.0), levels=3)
     tensor([[0., 1., 1.],

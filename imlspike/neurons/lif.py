@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from imlspike import ops
 from imlspike.neurons.base import Neuron, register
-from imlspike.ops.reference import widen
+from imlspike.ops.reference import wide, widen
 from imlspike.ops.surrogate import SHARPNESS, check_surrogate, spike
 
 
@@ -19,16 +19,16 @@ class LIF(Neuron):
         H_t &= V_{t-1} + (X_t - (V_{t-1} - V_{re})) / \tau  \quad\text{(input decays)} \\
         H_t &= V_{t-1} - (V_{t-1} - V_{re}) / \tau + X_t    \quad\text{(it does not)} \\
         S_t &= 1[H_t \ge V_{th}] \\
-        V_t &= V_{re} S_t + H_t (1 - S_t) \text{ (hard reset)} \quad\text{or}\quad H_t - V_{th} S_t \text{ (soft)}
+        V_t &= V_{re} S_t + H_t (1 - S_t) \text{ (hard reset)} \ \text{or}\ H_t - V_{th} S_t \text{ (soft)}
 
     `step` is that in torch, differentiable by autograd; the T steps of `forward` and `run` are one operator
-    (`imlspike.ops.lif`) with the same spikes and gradients. The defaults are those of Spiking Vocos; SpikeVoice
-    detaches the reset too. Calling the module starts every sequence at rest, so no state survives a call; `run` and
-    `step` take the state and hand it back. The module has no buffers.
+    (`imlspike.ops.lif`) with the same spikes and gradients. The defaults are those of Spiking Vocos;
+    SpikeVoice detaches the reset too. Each call of the module starts at rest and leaves no state; `run` and
+    `step` take the state and hand it back.
 
     Args:
-        tau: time constant in steps, at least 1 (1 forgets everything). ``math.inf`` (no leak: the integrate-and-fire
-            neuron) needs ``decay_input=False``.
+        tau: time constant in steps, at least 1 (1 forgets everything). ``math.inf`` (no leak: the
+            integrate-and-fire neuron) needs ``decay_input=False``.
         threshold: V_th, above the resting potential.
         reset: "hard" (to ``v_reset``) or "soft" (subtract the threshold).
         v_reset: V_re, resting potential and target of the hard reset; 0 with the soft one.
@@ -40,24 +40,17 @@ class LIF(Neuron):
     Raises:
         ValueError: an argument out of range, or an unknown surrogate (the error names the nearest one).
 
-    >>> neuron = LIF(tau=2.0)
-    >>> neuron(torch.tensor([[1.0], [1.5], [1.0]])).flatten().tolist()      # (T, ...) -> (T, ...)
+    >>> LIF(tau=2.0)(torch.tensor([[1.0], [1.5], [1.0]])).flatten().tolist()      # (T, ...) -> (T, ...)
     [0.0, 1.0, 0.0]
     """
 
     levels, stateful = 1, True
 
     def __init__(
-        self,
-        tau: float = 2.0,
-        threshold: float = 1.0,
-        reset: str = "hard",
-        v_reset: float = 0.0,
-        decay_input: bool = True,
-        detach_reset: bool = False,
-        surrogate: str = "sigmoid",
+        self, tau: float = 2.0, threshold: float = 1.0, reset: str = "hard", v_reset: float = 0.0,
+        decay_input: bool = True, detach_reset: bool = False, surrogate: str = "sigmoid",
         alpha: float | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if reset not in ("hard", "soft"):
             raise ValueError(f"reset must be 'hard' or 'soft', not {reset!r}")
@@ -67,23 +60,18 @@ class LIF(Neuron):
             raise ValueError(f"threshold must be finite and above v_reset ({v_reset}), not {threshold}")
         if not tau >= 1 or (decay_input and tau == math.inf):
             raise ValueError(f"tau must be at least 1, and finite when the input decays with it, not {tau}")
+        check_surrogate(surrogate, alpha)
         self.threshold, self.reset, self.v_reset = float(threshold), reset, float(v_reset)
         self.decay_input, self.detach_reset = decay_input, detach_reset
-        check_surrogate(surrogate, alpha)
         self.surrogate, self.alpha = surrogate, SHARPNESS[surrogate] if alpha is None else float(alpha)
         self._init_tau(float(tau))
 
     def _init_tau(self, tau: float) -> None:
-        self._tau = tau
-
-    @property
-    def tau(self) -> float:
-        """Time constant in steps."""
-        return self._tau
+        self.tau = tau
 
     def leak(self, x: Tensor) -> Tensor:
         """1 / tau without dimensions, where x is, at least fp32."""
-        return torch.full((), 1 / self._tau, dtype=widen(x).dtype, device=x.device)
+        return torch.full((), 1 / self.tau, dtype=wide(x), device=x.device)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Input (T, ...) to spikes (T, ...) of the same dtype, from rest."""
@@ -92,27 +80,24 @@ class LIF(Neuron):
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Input (T, ...) and state V (...) to spikes (T, ...) and the state after the last step.
 
-        A sequence cut anywhere and resumed from the state gives what it gives in one piece:
+        The state is at least fp32. A sequence cut anywhere and resumed gives what it gives in one piece:
 
         >>> neuron, x = LIF(), torch.tensor([[1.0], [1.5], [1.0], [2.0]])
         >>> first, state = neuron.run(x[:1])
-        >>> rest, state = neuron.run(x[1:], state)
-        >>> torch.equal(torch.cat([first, rest]), neuron(x))
+        >>> torch.equal(torch.cat([first, neuron.run(x[1:], state)[0]]), neuron(x))
         True
 
-        Raises:
-            ValueError: x has no time axis, is not floating point, or the state does not fit it.
+        ValueError: x has no time axis, is not floating point, or the state does not fit it.
         """
         if x.dim() == 0 or not x.is_floating_point():
-            raise ValueError(
-                f"expected a floating-point input (T, ...), got {x.dtype} of shape {tuple(x.shape)}"
-            )
-        if state is not None and (state.shape != x.shape[1:] or state.dtype != x.dtype):
-            raise ValueError(
-                f"the state must have the shape and dtype of one time step, {tuple(x.shape[1:])} {x.dtype}, "
-                f"not {tuple(state.shape)} {state.dtype}"
-            )
-        u = x.new_zeros(x.shape[1:]) if state is None else state - self.v_reset
+            raise ValueError(f"expected a floating-point (T, ...), got {x.dtype} of shape {tuple(x.shape)}")
+        if state is None:
+            u = x.new_zeros(x.shape[1:], dtype=wide(x))
+        elif state.shape == x.shape[1:] and state.dtype == wide(x):
+            u = state - self.v_reset
+        else:
+            given, wanted = (tuple(state.shape), state.dtype), (tuple(x.shape[1:]), wide(x))
+            raise ValueError(f"the state must have shape and dtype {wanted}, not {given}")
         above = (self.threshold - self.v_reset, self.decay_input, self.reset == "soft", self.detach_reset)
         spikes, u = ops.lif(x, u, self.leak(x), *above, self.surrogate, self.alpha)
         return spikes, u + self.v_reset
@@ -124,16 +109,15 @@ class LIF(Neuron):
         >>> s.tolist(), v.tolist()
         ([0.0, 1.0], [0.5, 0.0])
         """
-        u = torch.zeros_like(x) if state is None else state - self.v_reset  # above rest
-        leak, threshold = self.leak(x), self.threshold - self.v_reset
-        h = u + leak * (x - u) if self.decay_input else (1 - leak) * u + x
+        current, leak, threshold = widen(x), self.leak(x), self.threshold - self.v_reset
+        u = torch.zeros_like(current) if state is None else state - self.v_reset  # above rest
+        h = u + leak * (current - u) if self.decay_input else (1 - leak) * u + current
         s = spike(h - threshold, self.surrogate, self.alpha)
         fired = s.detach() if self.detach_reset else s
-        u = h - fired * (threshold if self.reset == "soft" else h)
-        return s.to(x.dtype), (u + self.v_reset).to(x.dtype)
+        return s.to(x.dtype), h - fired * (threshold if self.reset == "soft" else h) + self.v_reset
 
     def least_current(self, steps: int) -> float:
-        """The smallest constant input that makes it fire within T steps from rest; none smaller ever does.
+        """The smallest constant input x that makes it fire within T steps from rest.
 
         Without a spike the potential is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to reach V_th.
 
@@ -147,19 +131,16 @@ class LIF(Neuron):
         return (self.threshold - self.v_reset) / reached
 
     def extra_repr(self) -> str:
-        reset = "soft" if self.reset == "soft" else f"hard to {self.v_reset:g}"
-        return (
-            f"tau={self.tau:g}, threshold={self.threshold:g}, reset={reset}, decay_input={self.decay_input}, "
-            f"detach_reset={self.detach_reset}, surrogate={self.surrogate}, alpha={self.alpha:g}"
-        )
+        shown = ("tau", "threshold", "reset", "v_reset", "decay_input", "detach_reset", "surrogate", "alpha")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
 @register("plif")
 class PLIF(LIF):
     """LIF with one learnable time constant per layer (Fang et al. 2021; Spiking Vocos, equations 1 to 3).
 
-    1 / tau = sigmoid(w) with the parameter ``w``, so tau stays above 1 whatever the optimizer does. The arguments are
-    those of :class:`LIF`; ``tau`` is the initial value, above 1 and finite.
+    1 / tau = sigmoid(w) with the parameter ``w``, so tau stays above 1 whatever the optimizer does. The
+    arguments are those of :class:`LIF`; ``tau`` is the initial value, above 1 and finite.
 
     >>> neuron = PLIF(tau=4.0)
     >>> round(neuron.tau, 6), [name for name, _ in neuron.named_parameters()]
@@ -178,4 +159,4 @@ class PLIF(LIF):
 
     def leak(self, x: Tensor) -> Tensor:
         """sigmoid(w)."""
-        return torch.sigmoid(self.w.to(widen(x).dtype))
+        return torch.sigmoid(self.w.to(wide(x)))

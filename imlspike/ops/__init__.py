@@ -1,4 +1,4 @@
-"""The few operators that are compiled: neurons, each with its definition in `reference`. Depends on torch only."""
+"""The compiled operators: neurons, each with its definition in `reference`. They need torch only."""
 
 from imlspike.ops.operators import COMPILED, eight_bits, imls, lif
 from imlspike.ops.surrogate import SHARPNESS, SURROGATES, derivative

@@ -1,8 +1,8 @@
 """The neurons as torch.library operators `imlspike::imls`, `::lif` and `::eight_bits`.
 
-Each has four parts: the definition (`reference`), which runs where nothing faster is at hand; a C++ kernel for CPUs
-(csrc/neurons.cpp, built with the package); a Triton kernel for GPUs (`triton_kernels`); and what compilers and
-exporters need: shapes without numbers (register_fake) and the gradient (register_autograd).
+Each has four parts: the definition (`reference`), which runs where nothing faster is at hand; a C++ kernel
+for CPUs (csrc/neurons.cpp, built with the package); a Triton kernel for GPUs (`triton_kernels`); and what
+compilers and exporters need: shapes without numbers (register_fake) and the gradient (register_autograd).
 """
 
 import warnings
@@ -30,31 +30,26 @@ OPERATORS = {  # name: signature, and results without numbers
         "(Tensor grad, Tensor gate, Tensor theta, bool scaled) -> Tensor",
         lambda grad, *_: grad.new_empty(grad.shape),
     ),
-    "lif": (f"({LIF}) -> (Tensor, Tensor)", lambda x, u, *_: (x.new_empty(x.shape), x.new_empty(u.shape))),
+    "lif": (f"({LIF}) -> (Tensor, Tensor)", lambda x, u, *_: (x.new_empty(x.shape), u.new_empty(u.shape))),
     "lif_backward": (
         f"(Tensor grad_spikes, Tensor grad_u, {LIF}) -> (Tensor, Tensor, Tensor)",
-        lambda s, v, x, u, leak, *_: (x.new_empty(x.shape), x.new_empty(u.shape), leak.new_empty(())),
+        lambda s, v, x, u, leak, *_: (x.new_empty(x.shape), u.new_empty(u.shape), leak.new_empty(())),
     ),
 }
 LIBRARY = torch.library.Library("imlspike", "DEF")
-
-
-def _on_cuda(name: str):
-    return lambda *args: getattr(import_module("imlspike.ops.triton_kernels"), name)(*args)
-
-
+TRITON = "imlspike.ops.triton_kernels"
 for _name, (_signature, _fake) in OPERATORS.items():
     LIBRARY.define(_name + _signature)
     LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
     torch.library.register_fake(f"imlspike::{_name}", _fake)
-    if _name != "eight_bits" and find_spec("triton"):
-        LIBRARY.impl(_name, _on_cuda(_name), "CUDA")
+    if _name in ("imls", "lif", "lif_backward") and find_spec("triton"):
+        LIBRARY.impl(_name, lambda *a, name=_name: getattr(import_module(TRITON), name)(*a), "CUDA")
 
 eight_bits, imls, lif = (torch.ops.imlspike.eight_bits, torch.ops.imlspike.imls, torch.ops.imlspike.lif)
 
 
 def _load_extension() -> bool:
-    """Load the CPU kernels, if the package was built with them, for this torch; else the definitions run."""
+    """Load the CPU kernels if the package was built with them, for this torch; else the definitions run."""
     for place in (Path(__file__).with_name(f"_C{suffix}") for suffix in EXTENSION_SUFFIXES):
         try:
             if place.is_file():
@@ -62,10 +57,9 @@ def _load_extension() -> bool:
                 return True
         except OSError as error:
             warnings.warn(
-                f"{place} was built for another torch ({error}); the neurons run more slowly. Build it again: "
-                "pip install --no-build-isolation --no-deps -e . (or ./run.sh setup)",
-                stacklevel=2,
-            )
+                f"{place} was built for another torch ({error}); neurons run more slowly. Build it again: "
+                "pip install --no-build-isolation --no-deps -e . (or ./run.sh setup)", stacklevel=2
+            )  # fmt: skip
     return False
 
 
@@ -80,31 +74,15 @@ def _keep_imls(ctx, inputs, output):
 
 def _imls_gradient(ctx, grad: Tensor, _):
     gate, theta, x = ctx.saved_tensors
+    # Where gradients of the gradient are asked for: the definition, which torch can differentiate.
+    form = reference.imls_backward if torch.is_grad_enabled() else torch.ops.imlspike.imls_backward
     of_theta = None
     if x is not None:  # d(theta s)/dtheta = s - x/theta inside the gate, s outside; ds/dtheta = -x/theta^2, 0
         slope = torch.where(gate, -x / theta, 0)
-        if ctx.scaled:  # without a slope of its own: s follows x/theta
-            slope = (imls(x, theta, ctx.levels, False)[0] + slope).detach()
-        of_theta = _sum_to(grad * slope if ctx.scaled else grad * slope / theta, theta)
-    return torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled), of_theta, None, None
-
-
-def _sum_to(grad: Tensor, theta: Tensor) -> Tensor:
-    return grad.sum_to_size(theta.shape).to(theta.dtype)
-
-
-def _keep_imls_backward(ctx, inputs, output):
-    grad, gate, theta, ctx.scaled = inputs
-    ctx.save_for_backward(gate, theta, grad if ctx.needs_input_grad[2] and not ctx.scaled else None)
-
-
-def _imls_second_gradient(ctx, grad: Tensor):
-    """It is linear in the gradient; where spikes are worth 1 it falls with theta."""
-    gate, theta, first = ctx.saved_tensors
-    of_theta = None
-    if first is not None:
-        of_theta = _sum_to(torch.where(gate, -grad * first / theta.square(), 0), theta)
-    return torch.ops.imlspike.imls_backward(grad, gate, theta, ctx.scaled), None, of_theta, None
+        # The former has no slope of its own: s follows x/theta.
+        slope = (imls(x, theta, ctx.levels, False)[0] + slope).detach() if ctx.scaled else slope / theta
+        of_theta = (grad * slope).sum_to_size(theta.shape).to(theta.dtype)
+    return form(grad, gate, theta, ctx.scaled), of_theta, None, None
 
 
 def _keep_lif(ctx, inputs, output):
@@ -123,8 +101,5 @@ def _no_second_gradient(ctx, *_):
 
 torch.library.register_autograd("imlspike::eight_bits", lambda ctx, grad: grad)  # straight through
 torch.library.register_autograd("imlspike::imls", _imls_gradient, setup_context=_keep_imls)
-torch.library.register_autograd(
-    "imlspike::imls_backward", _imls_second_gradient, setup_context=_keep_imls_backward
-)
 torch.library.register_autograd("imlspike::lif", _lif_gradient, setup_context=_keep_lif)
 torch.library.register_autograd("imlspike::lif_backward", _no_second_gradient)

@@ -1,8 +1,8 @@
 """Surrogate gradients: what the backward pass uses in place of the derivative of the Heaviside step.
 
-A spiking neuron fires where its membrane potential reaches the threshold, ``s = 1[x >= 0]`` with ``x`` the distance
-to the threshold. The derivative of that is zero almost everywhere, so training replaces it with a bump ``g'(x)``
-(Neftci, Mostafa and Zenke, IEEE Signal Process. Mag. 36, 2019). ``a`` is the sharpness ``alpha``:
+A spiking neuron fires where its potential reaches the threshold, ``s = 1[x >= 0]`` with ``x`` the distance to
+it. The derivative of that is zero almost everywhere, so training replaces it with a bump ``g'(x)`` of
+sharpness ``alpha``, here ``a`` (Neftci, Mostafa and Zenke, IEEE Signal Process. Mag. 36, 2019):
 
 ================== ==================================== ========= ======================================
 name               g'(x)                                default a area; source
@@ -30,28 +30,18 @@ FORMS = {
     "fast_sigmoid": lambda x, a: 1 / (1 + a * x.abs()).square(),
     "straight_through": lambda x, a: torch.ones_like(x),
 }
-SHARPNESS = {
-    "sigmoid": 4.0, "atan": 2.0, "triangle": 1.0, "rectangle": 1.0, "fast_sigmoid": 25.0, "straight_through": 1.0,
-}  # fmt: skip
+SHARPNESS = dict(zip(FORMS, (4.0, 2.0, 1.0, 1.0, 25.0, 1.0), strict=True))
 SURROGATES = tuple(FORMS)
 """The names of the surrogate gradients; the compiled forms know them by their place in this order."""
 
 
 def derivative(x: Tensor, name: str, alpha: float) -> Tensor:
-    """g'(x) for the distance x to the threshold; any shape, same dtype and device.
-
-    >>> derivative(torch.tensor([0.0, 1.0]), "atan", 2.0)
-    tensor([1.0000, 0.0920])
-    """
+    """g'(x) for the distance x to the threshold; any shape, same dtype and device."""
     return FORMS[name](x, alpha)
 
 
 def check_surrogate(name: str, alpha: float | None) -> None:
-    """Refuse an unknown name, or a sharpness that is not above zero.
-
-    Raises:
-        ValueError: naming the nearest surrogate, or the alpha.
-    """
+    """Raise ValueError for an unknown name (naming the nearest), or a sharpness that isn't above zero."""
     if name not in FORMS:
         near = difflib.get_close_matches(str(name), FORMS, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -74,18 +64,10 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(x: Tensor, surrogate: str = "sigmoid", alpha: float | None = None) -> Tensor:
-    """Heaviside step ``1[x >= 0]`` whose backward pass is `derivative(x)`: what a neuron of one's own fires by.
+    """Heaviside step ``1[x >= 0]`` whose backward pass is `derivative`: by what a neuron of one's own fires.
 
-    Args:
-        x: membrane potential minus threshold, any shape, floating point.
-        surrogate: one of :data:`SURROGATES`.
-        alpha: its sharpness, above zero; the table's default when left out.
-
-    Returns:
-        Spikes 0 or 1 of the shape and dtype of ``x``. A potential exactly at the threshold fires.
-
-    Raises:
-        ValueError: as `check_surrogate`.
+    x is the potential minus the threshold, at which it fires too; any shape, floating point. The table's
+    sharpness is taken where `alpha` is left out. ValueError: as `check_surrogate`.
 
     >>> spike(torch.tensor([-0.1, 0.0, 2.0]))
     tensor([0., 1., 1.])

@@ -1,8 +1,8 @@
 """The neurons' operators on a GPU (Triton); `imlspike.ops.reference` is their definition.
 
-With TRITON_INTERPRET=1 in the environment they run on a CPU, which is how they are tested where there is no GPU.
-Nothing here waits for the device. Products and sums are not fused, so that spikes are those of the definition;
-constants are compiled in, because Triton would pass them in single precision.
+With TRITON_INTERPRET=1 in the environment they run on a CPU, which is how they are tested where there is no
+GPU. Nothing here waits for the device. Products and sums are not fused, so that spikes are those of the
+definition; constants are compiled in, because Triton would pass them in single precision.
 """
 
 import torch
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from imlspike.ops.reference import BELOW_HALF, widen
+from imlspike.ops.reference import BELOW_HALF, wide
 from imlspike.ops.surrogate import SURROGATES
 
 BLOCK = 1024
@@ -35,20 +35,6 @@ def _imls(x, theta, y, gate, n, run, levels, HALF: tl.constexpr, SCALED: tl.cons
 
 
 @triton.jit
-def _imls_backward(grad, gate, theta, out, n, run, SCALED: tl.constexpr, BLOCK: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    real = at < n
-    unit = tl.load(theta + at // run, real, 1.0)
-    passed = tl.load(grad + at, real, 0.0).to(unit.dtype) * tl.load(gate + at, real, 0).to(unit.dtype)
-    tl.store(out + at, (passed if SCALED else _divide(passed, unit)).to(out.dtype.element_ty), real)
-
-
-@triton.jit
-def _integrate(current, u, rate, DECAY: tl.constexpr):
-    return u + rate * (current - u) if DECAY else (1 - rate) * u + current
-
-
-@triton.jit
 def _reset(h, THRESHOLD: tl.constexpr, SOFT: tl.constexpr):
     s = (h >= THRESHOLD).to(h.dtype)
     return h - THRESHOLD * s if SOFT else h - h * s
@@ -61,12 +47,13 @@ def _lif(
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     real, rate = at < n, tl.load(leak)
-    state = tl.load(u + at, real, 0.0).to(rate.dtype)
+    state = tl.load(u + at, real, 0.0)
     for t in range(T):
-        h = _integrate(tl.load(x + t * stride + at, real, 0.0).to(rate.dtype), state, rate, DECAY)
+        current = tl.load(x + t * stride + at, real, 0.0).to(rate.dtype)
+        h = state + rate * (current - state) if DECAY else (1 - rate) * state + current
         tl.store(spikes + t * n + at, (h >= THRESHOLD).to(h.dtype).to(spikes.dtype.element_ty), real)
         state = _reset(h, THRESHOLD, SOFT)
-    tl.store(last + at, state.to(last.dtype.element_ty), real)
+    tl.store(last + at, state, real)
 
 
 @triton.jit
@@ -98,13 +85,14 @@ def _lif_backward(
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     real, rate = at < n, tl.load(leak)
-    first = tl.load(u + at, real, 0.0).to(rate.dtype)
+    first = tl.load(u + at, real, 0.0)
     state = first
     for t in range(T):
-        h = _integrate(tl.load(x + t * stride + at, real, 0.0).to(rate.dtype), state, rate, DECAY)
+        current = tl.load(x + t * stride + at, real, 0.0).to(rate.dtype)
+        h = state + rate * (current - state) if DECAY else (1 - rate) * state + current
         tl.store(potentials + t * n + at, h, real)
         state = _reset(h, THRESHOLD, SOFT)
-    g = tl.load(grad_u + at, real, 0.0).to(rate.dtype)
+    g = tl.load(grad_u + at, real, 0.0)
     total = 0 * first
     for back in range(T):
         t = T - 1 - back
@@ -119,7 +107,7 @@ def _lif_backward(
         total += tl.where(real, of_h * (current - before if DECAY else -before), 0.0)
         tl.store(to_x + t * n + at, (rate * of_h if DECAY else of_h).to(to_x.dtype.element_ty), real)
         g = (1 - rate) * of_h
-    tl.store(to_u + at, g.to(to_u.dtype.element_ty), real)
+    tl.store(to_u + at, g, real)
     tl.store(of_leak + tl.program_id(0), tl.sum(total))
 
 
@@ -127,45 +115,27 @@ def _grid(n: int) -> tuple[int]:
     return (max(1, triton.cdiv(n, BLOCK)),)
 
 
-def _thresholds(x: Tensor, theta: Tensor) -> tuple[Tensor, int]:
-    """theta in memory order, and how many elements, one after the other, share one; as csrc/neurons.cpp has it."""
-    dim, theta = x.dim(), theta.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    if theta.numel() == 1:
-        return theta, max(1, x.numel())
-    while theta.dim() == x.dim() and theta.shape[dim - 1] == 1:
-        dim -= 1
-    if theta.dim() == x.dim() and theta.shape[:dim] == x.shape[:dim]:
-        return theta.contiguous(), x.shape[dim:].numel()
-    return theta.expand_as(x).contiguous(), 1
-
-
 def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, Tensor]:
-    """See `imlspike.ops.reference.imls`."""
-    x, (theta, run) = x.contiguous(), _thresholds(x, theta)
-    y, gate, n, half = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool), x.numel(), BELOW_HALF[theta.dtype]
+    """See `imlspike.ops.reference.imls`. A run: elements one after the other that share a threshold."""
+    x, theta, dim = x.contiguous(), theta.to(wide(x)), x.dim()
+    while theta.dim() == x.dim() and dim > 0 and theta.shape[dim - 1] == 1:
+        dim -= 1
+    run = x.shape[dim:].numel() if theta.numel() > 1 else x.numel()
+    if theta.numel() != 1 and theta.shape[:dim] != x.shape[:dim]:
+        theta, run = theta.expand_as(x), 1
+    y, gate, n = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool), x.numel()
+    theta, run, half = theta.contiguous(), max(run, 1), BELOW_HALF[theta.dtype]
     _imls[_grid(n)](x, theta, y, gate, n, run, levels, half, scaled, BLOCK, **UNFUSED)
     return y, gate
 
 
-def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Tensor:
-    """See `imlspike.ops.reference.imls_backward`."""
-    grad, (theta, run) = grad.contiguous(), _thresholds(grad, theta)
-    out, n = torch.empty_like(grad), grad.numel()
-    _imls_backward[_grid(n)](grad, gate.contiguous(), theta, out, n, run, scaled, BLOCK)
-    return out
-
-
-def _by_step(x: Tensor, leak: Tensor) -> tuple[Tensor, Tensor]:
-    """x with neurons side by side in memory (the steps may lie over each other), and the leak in wide precision."""
-    return x if x[:1].is_contiguous() else x.contiguous(), leak.to(widen(x[:0]).dtype)
-
-
 def lif(x, u, leak, threshold, decay_input, soft_reset, *_) -> tuple[Tensor, Tensor]:
     """See `imlspike.ops.reference.lif`."""
-    (x, leak), n, spikes, last = _by_step(x, leak), u.numel(), x.new_empty(x.shape), x.new_empty(u.shape)
+    x, leak = x if x[:1].is_contiguous() else x.contiguous(), leak.to(wide(x))  # steps may overlap
+    n, spikes, last = u.numel(), x.new_empty(x.shape), u.new_empty(u.shape)
     _lif[_grid(n)](
-        x, u.contiguous(), leak, spikes, last, n, x.stride(0), len(x), threshold, decay_input, soft_reset, BLOCK,
-        **UNFUSED,
+        x, u.contiguous(), leak, spikes, last, n, x.stride(0), len(x), threshold, decay_input, soft_reset,
+        BLOCK, **UNFUSED,
     )  # fmt: skip
     return spikes, last
 
@@ -174,11 +144,12 @@ def lif_backward(
     grad_spikes, grad_u, x, u, leak, threshold, decay_input, soft_reset, detach_reset, surrogate, alpha
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `imlspike.ops.reference.lif_backward`."""
-    (x, rate), n, to_x, to_u = _by_step(x, leak), u.numel(), x.new_empty(x.shape), x.new_empty(u.shape)
+    x, rate = x if x[:1].is_contiguous() else x.contiguous(), leak.to(wide(x))
+    n, to_x, to_u = u.numel(), x.new_empty(x.shape), u.new_empty(u.shape)
     potentials, of_leak = rate.new_empty(x.shape), rate.new_empty(_grid(n))
     _lif_backward[_grid(n)](
-        grad_spikes.contiguous(), grad_u.contiguous(), x, u.contiguous(), rate, potentials, to_x, to_u, of_leak,
-        n, x.stride(0), len(x), threshold, decay_input, soft_reset, detach_reset,
+        grad_spikes.contiguous(), grad_u.contiguous(), x, u.contiguous(), rate, potentials, to_x, to_u,
+        of_leak, n, x.stride(0), len(x), threshold, decay_input, soft_reset, detach_reset,
         SURROGATES.index(surrogate), alpha, BLOCK,
     )  # fmt: skip
     return to_x, to_u, of_leak.sum().to(leak.dtype)

@@ -1,4 +1,4 @@
-"""What a compiled form of the operators must share with its definition, over shapes, dtypes, tails and strides.
+"""What a compiled form of the operators must share with its definition: shapes, dtypes, tails, strides.
 
 Run as a program it checks the Triton kernels in Triton's interpreter, on a CPU.
 """
@@ -10,7 +10,7 @@ import torch
 from imlspike.ops import SHARPNESS, SURROGATES, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-SHAPES = [  # of x and theta: a threshold per token, utterance, utterance and channel, element, channel, for all
+SHAPES = [  # of x and theta: a threshold per token, utterance, channel, element, or one for all
     ((7, 33), (7, 1)),
     ((40, 130), (40, 1)),
     ((3, 5, 4, 6), (3, 1, 1, 1)),
@@ -62,7 +62,7 @@ def imls(ops, dtype, device="cpu", last_bit=False):
             got, want = ops.imls(each, theta, levels, scaled), reference.imls(x, theta, levels, scaled)
             equal(got[0], want[0], last_bit)
             equal(got[1], want[1])
-        got = ops.imls_backward(grad, want[1], theta, scaled)
+        got = torch.ops.imlspike.imls_backward(grad, want[1], theta, scaled)
         equal(got, reference.imls_backward(grad, want[1], theta, scaled), last_bit)
 
 
@@ -77,12 +77,14 @@ def lif(ops, dtype, device="cpu", last_bit=False, sizes=((0, 5), (4, 0), (1, 1),
     for steps, size in sizes:
         settings = itertools.product((True, False), (True, False), (True, False), SURROGATES)
         for decay_input, soft, detach, surrogate in settings:
-            x, u, of_spikes, of_u = normal(steps, size) * 2 + 0.5, normal(size), normal(steps, size), normal(size)
+            x, of_spikes = normal(steps, size) * 2 + 0.5, normal(steps, size)
+            u, of_u = normal(2, size).to(leak.dtype)
             if surrogate == "atan":  # one current, seen at every step
                 x = normal(size).expand(steps, size)
             elif surrogate == "triangle":
-                x, u = normal(size, steps).T, normal(2, size).T[:, 1]
-            rest = (leak, 0.8 if detach else 1.25, decay_input, soft, detach, surrogate, 0.9 * SHARPNESS[surrogate])
+                x, u = normal(size, steps).T, normal(size, 2).to(leak.dtype)[:, 1]
+            alpha, threshold = 0.9 * SHARPNESS[surrogate], 0.8 if detach else 1.25
+            rest = (leak, threshold, decay_input, soft, detach, surrogate, alpha)
             for got, want in zip(ops.lif(x, u, *rest), reference.lif(x, u, *rest), strict=True):
                 equal(got, want, last_bit)
             rest = (of_spikes, of_u, x, u, *rest)

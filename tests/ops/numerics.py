@@ -1,6 +1,6 @@
 """Spikes and gradients of the operators for one set of inputs, by this processor's loops or without any.
 
-    python numerics.py INPUTS RESULTS [uncompiled]
+Run it as `python numerics.py INPUTS RESULTS [uncompiled]`.
 """
 
 import importlib.machinery
@@ -11,6 +11,7 @@ import torch
 
 def results(inputs):
     from imlspike import ops
+    from imlspike.ops.reference import wide
 
     x, theta, u, weights, leak = inputs
     found = []
@@ -20,7 +21,8 @@ def results(inputs):
             y = ops.imls(leaf, theta, 6, scaled)[0]
             found.append((y.detach(), *torch.autograd.grad((y * weights).sum(), leaf)))
         for soft in (True, False):
-            leaves = [x.to(dtype).requires_grad_(), u.to(dtype).requires_grad_(), leak.clone().requires_grad_()]
+            leaves = [x.to(dtype), u.to(wide(x.to(dtype))), leak.clone()]
+            leaves = [leaf.requires_grad_() for leaf in leaves]
             y, after = ops.lif(*leaves, 0.8, True, soft, False, "sigmoid", 4.0)
             grads = torch.autograd.grad((y * weights).sum() + after.sum(), leaves)
             found.append((torch.cat([y, after[None]]).detach(), *grads))

@@ -2,7 +2,6 @@
 // one (-ffp-contract=off), so the results of the forward passes are those of the definition to the bit, whatever the
 // processor can do.
 #include <ATen/ATen.h>
-#include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>
@@ -10,22 +9,23 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
-#include <string>
-#include <vector>
+#include <numeric>
 
 namespace {
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define FOR_AVX2 __attribute__((target("avx2,f16c")))
 #define FOR_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,f16c,prefer-vector-width=512")))
-#define DISPATCHED 1
 #else
 #define FOR_AVX2
 #define FOR_AVX512
-#define DISPATCHED 0
 #endif
 #define INLINE __attribute__((always_inline))
+#define FLOATS(x, ...) AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "imlspike", __VA_ARGS__)
+
+using at::Tensor;
+constexpr int64_t ELEMENTS_PER_THREAD = 1 << 15; // fewer aren't worth a second thread
+constexpr int64_t BLOCK = 512;                   // neurons that are taken through all T steps while they are in the cache
 
 // A loop is compiled three times and chosen as torch chooses its own (ATEN_CPU_CAPABILITY lowers the choice).
 template <class F> FOR_AVX512 void on_avx512(const F &body, int64_t begin, int64_t end) { body(begin, end); }
@@ -33,43 +33,36 @@ template <class F> FOR_AVX2 void on_avx2(const F &body, int64_t begin, int64_t e
 template <class F> void on_any(const F &body, int64_t begin, int64_t end) { body(begin, end); }
 
 template <class F> void parallel(int64_t count, int64_t grain, const F &body) {
-    static const std::string can = DISPATCHED ? at::get_cpu_capability() : "DEFAULT";
+    static const std::string can = at::get_cpu_capability();
     at::parallel_for(0, count, std::max<int64_t>(grain, 1), [&](int64_t begin, int64_t end) {
-        if (can == "AVX512") on_avx512(body, begin, end);
-        else if (can == "AVX2") on_avx2(body, begin, end);
-        else on_any(body, begin, end);
+        (can == "AVX512" ? on_avx512<F> : can == "AVX2" ? on_avx2<F> : on_any<F>)(body, begin, end);
     });
 }
 
-constexpr int64_t ELEMENTS_PER_THREAD = 1 << 15; // fewer aren't worth a second thread
-constexpr int64_t BLOCK = 512;                   // neurons that are taken through all T steps while they are in the cache
-
 // How many elements, one after the other, share a threshold; 1 where they don't come in runs.
-int64_t run_of(const at::Tensor &x, const at::Tensor &theta) {
-    if (theta.numel() == 1) return x.numel();
+int64_t run_of(const Tensor &x, const Tensor &theta) {
+    if (theta.numel() == 1) return std::max<int64_t>(x.numel(), 1);
     int64_t run = 1, dim = theta.dim() == x.dim() ? x.dim() : 0;
     while (dim > 0 && theta.size(dim - 1) == 1) run *= x.size(--dim);
-    return theta.dim() == x.dim() && theta.sizes().slice(0, dim) == x.sizes().slice(0, dim) ? run : 1;
+    return theta.dim() == x.dim() && theta.sizes().slice(0, dim) == x.sizes().slice(0, dim) ? std::max<int64_t>(run, 1) : 1;
 }
 
 // Calls body(first element, threshold, how many) for the runs of x, in threads.
-template <class W, class F> void by_run(const at::Tensor &x, const at::Tensor &threshold, const F &body) {
+template <class W, class F> void by_run(const Tensor &x, const Tensor &threshold, const F &body) {
     const int64_t run = run_of(x, threshold);
     const auto theta = (run == 1 ? threshold.expand_as(x) : threshold).to(c10::CppTypeToScalarType<W>::value).contiguous();
     const W *units = theta.template const_data_ptr<W>();
     parallel(x.numel(), ELEMENTS_PER_THREAD, [=](int64_t begin, int64_t end) INLINE {
-        int64_t at = begin, stop;
-        for (int64_t row = begin / std::max<int64_t>(run, 1); at < end; row++, at = stop) {
+        for (int64_t at = begin, row = begin / run, stop; at < end; row++, at = stop) {
             stop = std::min(end, (row + 1) * run);
             body(at, units[row], stop - at);
         }
     });
 }
 
-template <class T, class W>
+template <class T, class W> // a function, so that compilers believe in __restrict
 INLINE inline void fire(const T *__restrict x, W theta, int64_t n, W levels, bool scaled, T *__restrict y, bool *__restrict gate) {
-    const W half = W(0.5) - std::numeric_limits<W>::epsilon() / 4, worth = scaled ? theta : W(1);
-    const W top = (levels + W(0.5)) * theta;
+    const W half = W(0.5) - std::numeric_limits<W>::epsilon() / 4, worth = scaled ? theta : W(1), top = (levels + W(0.5)) * theta;
     for (int64_t i = 0; i < n; i++) {
         const W wide = W(x[i]);
         W s = std::floor(wide / theta + half);
@@ -79,63 +72,49 @@ INLINE inline void fire(const T *__restrict x, W theta, int64_t n, W levels, boo
     }
 }
 
-std::tuple<at::Tensor, at::Tensor> imls(const at::Tensor &input, const at::Tensor &theta, int64_t levels, bool scaled) {
+std::tuple<Tensor, Tensor> imls(const Tensor &input, const Tensor &theta, int64_t levels, bool scaled) {
     const auto x = input.contiguous();
     auto y = at::empty_like(x), gate = at::empty_like(x, x.options().dtype(at::kBool));
-    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "imlspike::imls", [&] {
+    FLOATS(x, [&] {
         using W = at::opmath_type<scalar_t>;
-        const auto *from = x.const_data_ptr<scalar_t>();
-        auto *to = y.data_ptr<scalar_t>();
-        auto *open = gate.data_ptr<bool>();
-        by_run<W>(x, theta, [=](int64_t at, W unit, int64_t n) INLINE {
-            fire(from + at, unit, n, W(levels), scaled, to + at, open + at);
+        by_run<W>(x, theta, [=, in = x.const_data_ptr<scalar_t>(), out = y.mutable_data_ptr<scalar_t>(),
+                             open = gate.mutable_data_ptr<bool>()](int64_t at, W unit, int64_t n) INLINE {
+            fire(in + at, unit, n, W(levels), scaled, out + at, open + at);
         });
     });
     return {y, gate};
 }
 
-at::Tensor imls_backward(const at::Tensor &of_y, const at::Tensor &open_gate, const at::Tensor &theta, bool scaled) {
+Tensor imls_backward(const Tensor &of_y, const Tensor &open_gate, const Tensor &theta, bool scaled) {
     const auto grad = of_y.contiguous(), gate = open_gate.contiguous();
     auto grad_x = at::empty_like(grad);
-    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, grad.scalar_type(), "imlspike::imls_backward", [&] {
+    FLOATS(grad, [&] {
         using W = at::opmath_type<scalar_t>;
-        const auto *from = grad.const_data_ptr<scalar_t>();
-        const auto *open = reinterpret_cast<const uint8_t *>(gate.const_data_ptr<bool>());
-        auto *to = grad_x.data_ptr<scalar_t>();
-        by_run<W>(grad, theta, [=](int64_t at, W unit, int64_t n) INLINE {
-            const scalar_t *__restrict in = from + at;
+        by_run<W>(grad, theta, [=, in = grad.const_data_ptr<scalar_t>(), out = grad_x.mutable_data_ptr<scalar_t>(),
+                                open = static_cast<const uint8_t *>(gate.const_data_ptr())](int64_t at, W unit, int64_t n) INLINE {
+            const scalar_t *__restrict from = in + at;
             const uint8_t *__restrict gates = open + at;
-            scalar_t *__restrict out = to + at;
-            if (scaled) for (int64_t i = 0; i < n; i++) out[i] = scalar_t(W(in[i]) * W(gates[i]));
-            else for (int64_t i = 0; i < n; i++) out[i] = scalar_t(W(in[i]) * W(gates[i]) / unit);
+            scalar_t *__restrict to = out + at;
+            if (scaled) for (int64_t i = 0; i < n; i++) to[i] = scalar_t(W(from[i]) * W(gates[i]));
+            else for (int64_t i = 0; i < n; i++) to[i] = scalar_t(W(from[i]) * W(gates[i]) / unit);
         });
     });
     return grad_x;
 }
 
 template <class W> struct Neuron {
-    W leak, keep, threshold, alpha; // 1 / tau, 1 - 1 / tau; above rest; sharpness of the surrogate
-    bool decay_input, soft_reset, detach_reset;
-    int surrogate;
+    W leak, threshold; // 1 / tau; above rest
+    bool decay_input, soft_reset;
+
+    INLINE W integrate(W x, W u) const { return decay_input ? u + leak * (x - u) : (W(1) - leak) * u + x; }
+    INLINE W reset(W h) const { return h - (soft_reset ? threshold : h) * (h >= threshold ? W(1) : W(0)); }
 };
 
-enum { SIGMOID, ATAN, TRIANGLE, RECTANGLE, FAST_SIGMOID, STRAIGHT_THROUGH };
-
 int number_of(const std::string &surrogate) { // as imlspike/ops/surrogate.py names them
-    const std::vector<std::string> names{"sigmoid", "atan", "triangle", "rectangle", "fast_sigmoid", "straight_through"};
-    const auto place = std::find(names.begin(), names.end(), surrogate);
-    TORCH_CHECK_VALUE(place != names.end(), "unknown surrogate gradient '", surrogate, "'");
-    return place - names.begin();
-}
-
-// The potential before the reset.
-template <class W> INLINE inline W integrate(W x, W u, const Neuron<W> &p) {
-    return p.decay_input ? u + p.leak * (x - u) : p.keep * u + x;
-}
-// The potential after it.
-template <class W> INLINE inline W reset(W h, const Neuron<W> &p) {
-    const W s = h >= p.threshold ? W(1) : W(0);
-    return p.soft_reset ? h - p.threshold * s : h - h * s;
+    const char *names[] = {"sigmoid", "atan", "triangle", "rectangle", "fast_sigmoid", "straight_through"};
+    const auto place = std::find(std::begin(names), std::end(names), surrogate) - std::begin(names);
+    TORCH_CHECK_VALUE(place < 6, "unknown surrogate gradient '", surrogate, "'");
+    return place;
 }
 
 // exp(x) to 3e-7 of its value: 2^k e^r with |r| < 0.35, a polynomial for e^r (Cephes).
@@ -152,131 +131,108 @@ INLINE inline float exponential(float x) {
     return y * power;
 }
 INLINE inline double exponential(double x) { return std::exp(x); }
-
 template <class W> INLINE inline W square(W x) { return x * x; }
 template <class W> INLINE inline W bell(W y) { return y * (W(1) - y); }
 
-// The surrogate derivative, in place, of n distances v to the threshold.
+// The surrogate derivative, in place, of n distances v to the threshold; `number_of` has the order.
 template <class W> INLINE inline void slopes(W *x, int64_t n, int surrogate, W a) {
-#define EACH(NAME, ...) \
-    case NAME: \
+#define EACH(NUMBER, ...) \
+    case NUMBER: \
         for (int64_t i = 0; i < n; i++) { [[maybe_unused]] const W v = x[i]; x[i] = __VA_ARGS__; } \
         break;
     switch (surrogate) {
-        EACH(SIGMOID, a * bell(W(1) / (W(1) + exponential(-a * v))))
-        EACH(ATAN, a / 2 / (W(1) + square(a * W(1.5707963267948966) * v)))
-        EACH(TRIANGLE, a * std::max(W(0), W(1) - a * std::abs(v)))
-        EACH(RECTANGLE, std::abs(v) < W(0.5) / a ? a : W(0))
-        EACH(FAST_SIGMOID, W(1) / square(W(1) + a * std::abs(v)))
-        EACH(STRAIGHT_THROUGH, W(1))
+        EACH(0, a * bell(W(1) / (W(1) + exponential(-a * v))))
+        EACH(1, a / 2 / (W(1) + square(a * W(1.5707963267948966) * v)))
+        EACH(2, a * std::max(W(0), W(1) - a * std::abs(v)))
+        EACH(3, std::abs(v) < W(0.5) / a ? a : W(0))
+        EACH(4, W(1) / square(W(1) + a * std::abs(v)))
+        EACH(5, W(1))
     }
-#undef EACH
 }
 
 // x (T, ...) with its neurons side by side in memory; the steps may lie over each other (an expanded current).
-at::Tensor by_step(const at::Tensor &x) {
-    return x.slice(0, 0, 1).is_contiguous() ? x : x.contiguous();
-}
+Tensor by_step(const Tensor &x) { return x.slice(0, 0, 1).is_contiguous() ? x : x.contiguous(); }
 
-std::tuple<at::Tensor, at::Tensor> lif(const at::Tensor &input, const at::Tensor &u, const at::Tensor &leak,
-                                       double threshold, bool decay_input, bool soft_reset, bool detach_reset,
-                                       const std::string &surrogate, double alpha) {
-    const auto x = by_step(input);
-    auto spikes = at::empty(x.sizes(), x.options()), after = at::empty(u.sizes(), x.options());
+std::tuple<Tensor, Tensor> lif(const Tensor &input, const Tensor &state, const Tensor &leak, double threshold,
+                               bool decay_input, bool soft_reset, bool, const std::string &, double) {
+    const auto x = by_step(input), before = state.contiguous();
+    auto spikes = at::empty(x.sizes(), x.options()), after = at::empty_like(before);
     const int64_t steps = x.size(0), neurons = after.numel(), stride = x.stride(0);
-    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "imlspike::lif", [&] {
+    FLOATS(x, [&] {
         using W = at::opmath_type<scalar_t>;
-        const W rate = leak.item<W>();
-        const Neuron<W> p{rate, W(1) - rate, W(threshold), W(alpha), decay_input, soft_reset, detach_reset, 0};
-        const auto before = u.to(x.scalar_type()).contiguous();
-        const auto *current = x.const_data_ptr<scalar_t>(), *first = before.template const_data_ptr<scalar_t>();
-        auto *fired = spikes.data_ptr<scalar_t>(), *last = after.data_ptr<scalar_t>();
-        const auto body = [=](int64_t begin, int64_t end) INLINE {
-            W h[BLOCK], state[BLOCK];
-            for (int64_t block = begin; block < end; block++) {
-                const int64_t at = block * BLOCK, n = std::min(BLOCK, neurons - at);
-                for (int64_t i = 0; i < n; i++) state[i] = W(first[at + i]);
+        const Neuron<W> p{leak.item<W>(), W(threshold), decay_input, soft_reset};
+        parallel((neurons + BLOCK - 1) / BLOCK, ELEMENTS_PER_THREAD / (BLOCK * steps + 1),
+                 [=, currents = x.const_data_ptr<scalar_t>(), first = before.const_data_ptr<W>(),
+                  fired = spikes.mutable_data_ptr<scalar_t>(), last = after.mutable_data_ptr<W>()](int64_t begin, int64_t end) INLINE {
+            W h[BLOCK], u[BLOCK];
+            for (int64_t at = begin * BLOCK; at < std::min(end * BLOCK, neurons); at += BLOCK) {
+                const int64_t n = std::min(BLOCK, neurons - at);
+                std::copy_n(first + at, n, u);
                 for (int64_t t = 0; t < steps; t++) {
-                    const scalar_t *__restrict from = current + t * stride + at;
+                    const scalar_t *__restrict from = currents + t * stride + at;
                     scalar_t *__restrict to = fired + t * neurons + at;
-                    for (int64_t i = 0; i < n; i++) h[i] = integrate(W(from[i]), state[i], p);
+                    for (int64_t i = 0; i < n; i++) h[i] = p.integrate(W(from[i]), u[i]);
                     for (int64_t i = 0; i < n; i++) to[i] = scalar_t(h[i] >= p.threshold ? W(1) : W(0));
-                    for (int64_t i = 0; i < n; i++) state[i] = reset(h[i], p);
+                    for (int64_t i = 0; i < n; i++) u[i] = p.reset(h[i]);
                 }
-                for (int64_t i = 0; i < n; i++) last[at + i] = scalar_t(state[i]);
+                std::copy_n(u, n, last + at);
             }
-        };
-        parallel((neurons + BLOCK - 1) / BLOCK, ELEMENTS_PER_THREAD / (BLOCK * steps + 1), body);
+        });
     });
     return {spikes, after};
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor>
-lif_backward(const at::Tensor &of_spikes, const at::Tensor &of_last, const at::Tensor &input, const at::Tensor &u,
-             const at::Tensor &leak, double threshold, bool decay_input, bool soft_reset, bool detach_reset,
-             const std::string &surrogate, double alpha) {
-    const auto x = by_step(input);
-    const auto grad = of_spikes.to(x.scalar_type()).contiguous(), grad_last = of_last.to(x.scalar_type()).contiguous();
-    auto grad_x = at::empty(x.sizes(), x.options()), grad_u = at::empty(u.sizes(), x.options());
-    const int64_t steps = x.size(0), neurons = grad_u.numel(), stride = x.stride(0);
-    const int64_t blocks = (neurons + BLOCK - 1) / BLOCK;
+std::tuple<Tensor, Tensor, Tensor> lif_backward(const Tensor &grad_spikes, const Tensor &grad_last, const Tensor &input,
+                                                const Tensor &state, const Tensor &leak, double threshold, bool decay_input,
+                                                bool soft_reset, bool detach_reset, const std::string &surrogate, double alpha) {
+    const auto x = by_step(input), before = state.contiguous(), of_spikes = grad_spikes.contiguous(), of_last = grad_last.contiguous();
+    auto grad_x = at::empty(x.sizes(), x.options()), grad_u = at::empty_like(before);
+    const int64_t steps = x.size(0), neurons = grad_u.numel(), stride = x.stride(0), blocks = (neurons + BLOCK - 1) / BLOCK;
     std::vector<double> of_leak(blocks, 0.0); // added up in one order, however many threads there are
-    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "imlspike::lif_backward", [&] {
+    FLOATS(x, [&] {
         using W = at::opmath_type<scalar_t>;
-        const W rate = leak.item<W>();
-        const Neuron<W> p{rate,       W(1) - rate,  W(threshold),        W(alpha), decay_input,
-                          soft_reset, detach_reset, number_of(surrogate)};
+        const Neuron<W> p{leak.item<W>(), W(threshold), decay_input, soft_reset};
         const W soft = soft_reset ? W(1) : W(0), hard = W(1) - soft, attached = detach_reset ? W(0) : W(1);
-        const W decays = decay_input ? W(1) : W(0), scale = decay_input ? rate : W(1);
+        const W decays = decay_input ? W(1) : W(0), scale = decay_input ? p.leak : W(1), keep = W(1) - p.leak;
         const W by_threshold = soft * attached * p.threshold, by_h = hard * attached; // of the reset's slope in d_t
-        const auto before = u.to(x.scalar_type()).contiguous();
-        const auto *current = x.const_data_ptr<scalar_t>(), *first = before.template const_data_ptr<scalar_t>();
-        const auto *of_spike = grad.const_data_ptr<scalar_t>(), *of_state = grad_last.const_data_ptr<scalar_t>();
-        auto *to_x = grad_x.data_ptr<scalar_t>(), *to_u = grad_u.data_ptr<scalar_t>();
-        double *sums = of_leak.data();
-        const auto body = [=](int64_t begin, int64_t end) INLINE {
-            std::vector<W> potentials((steps + 1) * BLOCK);
-            W d[BLOCK], g[BLOCK], of_rate[BLOCK];
-            for (int64_t block = begin; block < end; block++) {
-                const int64_t at = block * BLOCK, n = std::min(BLOCK, neurons - at);
-                W *h = potentials.data(); // row t + 1: H_t; row 0: a potential that no reset changes, u_0
-                for (int64_t i = 0; i < n; i++) h[i] = W(first[at + i]);
+        const int number = number_of(surrogate);
+        parallel(blocks, ELEMENTS_PER_THREAD / (BLOCK * steps + 1),
+                 [=, currents = x.const_data_ptr<scalar_t>(), of_spike = of_spikes.const_data_ptr<scalar_t>(),
+                  first = before.const_data_ptr<W>(), of_state = of_last.const_data_ptr<W>(),
+                  to_x = grad_x.mutable_data_ptr<scalar_t>(), to_u = grad_u.mutable_data_ptr<W>(),
+                  sums = of_leak.data()](int64_t begin, int64_t end) INLINE {
+            std::vector<W> trajectory((2 * steps + 1) * BLOCK); // u before each step and after the last, and H of each
+            W d[BLOCK], g[BLOCK], of_rate[BLOCK], *us = trajectory.data(), *hs = us + (steps + 1) * BLOCK;
+            for (int64_t block = begin, at = begin * BLOCK; block < end; block++, at += BLOCK) {
+                const int64_t n = std::min(BLOCK, neurons - at);
+                std::copy_n(first + at, n, us);
                 for (int64_t t = 0; t < steps; t++) {
-                    const scalar_t *__restrict from = current + t * stride + at;
-                    const W *__restrict left = h + t * BLOCK;
-                    W *__restrict next = h + (t + 1) * BLOCK;
-                    if (t == 0) for (int64_t i = 0; i < n; i++) next[i] = integrate(W(from[i]), left[i], p);
-                    else for (int64_t i = 0; i < n; i++) next[i] = integrate(W(from[i]), reset(left[i], p), p);
+                    const scalar_t *__restrict from = currents + t * stride + at;
+                    W *__restrict u = us + t * BLOCK, *__restrict h = hs + t * BLOCK, *__restrict next = u + BLOCK;
+                    for (int64_t i = 0; i < n; i++) h[i] = p.integrate(W(from[i]), u[i]), next[i] = p.reset(h[i]);
                 }
-                for (int64_t i = 0; i < n; i++) g[i] = W(of_state[at + i]), of_rate[i] = W(0);
+                std::copy_n(of_state + at, n, g);
+                std::fill_n(of_rate, n, W(0));
                 for (int64_t t = steps - 1; t >= 0; t--) {
-                    const W *__restrict left = h + t * BLOCK, *__restrict now = h + (t + 1) * BLOCK;
-                    const scalar_t *__restrict from = current + t * stride + at;
-                    const scalar_t *__restrict q = of_spike + t * neurons + at;
+                    const W *__restrict u = us + t * BLOCK, *__restrict h = hs + t * BLOCK;
+                    const scalar_t *__restrict from = currents + t * stride + at, *__restrict q = of_spike + t * neurons + at;
                     scalar_t *__restrict to = to_x + t * neurons + at;
-                    for (int64_t i = 0; i < n; i++) d[i] = now[i] - p.threshold;
-                    slopes(d, n, p.surrogate, p.alpha);
-                    const W first_step = t == 0 ? W(0) : W(1);
+                    for (int64_t i = 0; i < n; i++) d[i] = h[i] - p.threshold;
+                    slopes(d, n, number, W(alpha));
                     for (int64_t i = 0; i < n; i++) {
-                        const W m = W(1) - hard * (now[i] >= p.threshold ? W(1) : W(0)) - (by_threshold + by_h * now[i]) * d[i];
+                        const W m = W(1) - hard * (h[i] >= p.threshold ? W(1) : W(0)) - (by_threshold + by_h * h[i]) * d[i];
                         const W of_h = W(q[i]) * d[i] + g[i] * m;
-                        const W fired = left[i] >= p.threshold ? first_step : W(0);
-                        of_rate[i] += of_h * (decays * W(from[i]) - (left[i] - (soft * p.threshold + hard * left[i]) * fired));
+                        of_rate[i] += of_h * (decays * W(from[i]) - u[i]);
                         to[i] = scalar_t(scale * of_h);
-                        g[i] = p.keep * of_h;
+                        g[i] = keep * of_h;
                     }
                 }
-                double sum = 0.0;
-                for (int64_t i = 0; i < n; i++) sum += double(of_rate[i]);
-                sums[block] = sum;
-                for (int64_t i = 0; i < n; i++) to_u[at + i] = scalar_t(g[i]);
+                sums[block] = std::accumulate(of_rate, of_rate + n, 0.0);
+                std::copy_n(g, n, to_u + at);
             }
-        };
-        parallel(blocks, ELEMENTS_PER_THREAD / (BLOCK * steps + 1), body);
+        });
     });
-    double total = 0.0;
-    for (const double part : of_leak) total += part;
-    return {grad_x, grad_u, at::full({}, total, leak.options())};
+    return {grad_x, grad_u, at::full({}, std::accumulate(of_leak.begin(), of_leak.end(), 0.0), leak.options())};
 }
 
 } // namespace
