@@ -13,8 +13,8 @@ import imlspike
 PACKAGE = Path(imlspike.__file__).parent
 
 # What each part of imlspike may import of the others: only what stands left of it in
-# ops <- neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users ask for
-# them, inference opens ESPnet's parts, too.
+# ops <- neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users
+# ask for them, inference opens ESPnet's parts, too.
 BELOW_MODELS = {"ops", "neurons", "layers"}
 BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data"}
 USES = {"training", "analysis", "export", "espnet"}

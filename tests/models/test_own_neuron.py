@@ -11,7 +11,8 @@ from imlspike.analysis.spikes import SpikeRecorder, spiking_neurons
 from imlspike.models import IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
 from imlspike.neurons import NEURONS, Neuron, register, spike
 
-SIZES = dict(output_size=16, attention_heads=2, linear_units=24, num_blocks=1, conv_kernel=3, input_channels=4)
+SIZES = dict(output_size=16, attention_heads=2, linear_units=24, num_blocks=1)
+SIZES |= dict(conv_kernel=3, input_channels=4)
 
 
 class ResonateAndFire(Neuron):
@@ -99,7 +100,8 @@ def test_it_exports(system):
 
 def test_relu_makes_each_system_its_own_twin():
     spiking, twin = IMLSpikeformerEncoder(20, **SIZES), IMLSpikeformerEncoder(20, **SIZES, neuron="relu")
-    assert {n: p.shape for n, p in spiking.named_parameters()} == {n: p.shape for n, p in twin.named_parameters()}
+    shapes = [{name: p.shape for name, p in each.named_parameters()} for each in (spiking, twin)]
+    assert shapes[0] == shapes[1]
     assert not spiking_neurons(twin) and len(spiking_neurons(spiking)) > 8
     twin(torch.randn(2, 60, 20))[0].square().mean().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in twin.parameters())
