@@ -19,10 +19,8 @@ from imlspike.inference.experiment import SPIKING, effective
 from imlspike.inference.recognizer import Recognizer
 
 
-def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int, bool]:
-    """An encoder of ESPnet's, the frames that it needs for one token, whether it may be given padded batches.
-
-    (The convolutions of a Conformer, for one, see the padding.)
+def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int]:
+    """An encoder of ESPnet's, and the frames that it needs for one token.
 
     Args:
         name: its key in ESPnet's ASR task.
@@ -36,8 +34,7 @@ def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[to
     encoder = construct(_class("encoder", name, source), arguments, source)
     from espnet.nets.pytorch_backend.transformer.subsampling import check_short_utt
 
-    least = max(1, check_short_utt(getattr(encoder, "embed", None), 0)[1])
-    return encoder, least, name == "transformer"
+    return encoder, max(1, check_short_utt(getattr(encoder, "embed", None), 0)[1])
 
 
 def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:

@@ -58,7 +58,7 @@ class Bundle:
         lm_states: of the language model.
         files: name to content, of `FILES`.
         origin: where it came from: command, git, versions, seed, corpus, as far as known.
-        source: the path or name that it was opened by, for messages.
+        source: the path or name that it was opened by, for messages; folder: where it lies, unless in a zip.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -78,6 +78,7 @@ class Bundle:
     files: dict[str, bytes] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
     source: str = "bundle"
+    folder: Path | None = None
 
     @classmethod
     def load(
@@ -122,6 +123,7 @@ class Bundle:
 
                 bundle = read_experiment(place, model_file)
                 bundle.source = named
+            bundle.folder = place
         if kind is not None and bundle.kind != kind:
             _refuse_kind(named, bundle.kind, kind)
         for states in (bundle.states, bundle.lm_states):

@@ -138,7 +138,7 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
     """What makes the language model's scorer."""
     about, states, tokens = bundle.config.get("lm"), bundle.lm_states, bundle.tokens
     if folder is not None or not about:
-        place = Path(folder) if folder is not None else language_model_beside(Path(bundle.source))
+        place = Path(folder) if folder is not None else language_model_beside(bundle)
         about, states, tokens = language_model(place, file)
     if tokens != bundle.tokens:
         raise ConfigError(f"{place}: a language model of other tokens than the recognizer's")

@@ -72,24 +72,24 @@ def language_model(
     return about, own, tuple(_tokens(folder, config))
 
 
-def language_model_beside(experiment: Path) -> Path:
+def language_model_beside(bundle: Bundle) -> Path:
     """The folder of the only trained language model beside a recipe's experiment, `exp/lm*`.
 
     Raises:
         ConfigError: if there is none or several, saying which.
     """
-    found = []
-    for folder in sorted(experiment.resolve().parent.glob("lm*")):
-        if _is_lm(folder) and _average(read_yaml(folder / "config.yaml"), folder)[0].is_file():
-            found.append(folder)
+    beside = sorted(bundle.folder.resolve().parent.glob("lm*")) if bundle.folder else []
+    candidates = [folder for folder in beside if _is_lm(folder)]
+    found = [f for f in candidates if _average(read_yaml(f / "config.yaml"), f)[0].is_file()]
     if len(found) == 1:
         return found[0]
+    named = bundle.folder or bundle.source
     if found:
         several = ", ".join(map(str, found))
-        raise ConfigError(f"{experiment}: several language models lie beside it, name one of them: {several}")
+        raise ConfigError(f"{named}: several language models lie beside it, name one of them: {several}")
     raise ConfigError(
-        f"{experiment}: no language model is in its bundle or lies beside it (as {experiment.parent}/lm, "
-        "trained to the end); decode without lm_weight, or name one"
+        f"{named}: no language model is in its bundle or lies beside it (as exp/lm, trained to the end); "
+        "decode without lm_weight, or name one"
     )
 
 

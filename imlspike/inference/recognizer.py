@@ -95,7 +95,8 @@ class Recognizer(nn.Module):
         ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
         tokens: that the V numbers stand for.
         least_frames: that the encoder needs for one token.
-        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone.
+        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone. Those of
+            ESPnet don't: their subsampling lets the last token see padding.
 
     Attributes:
         decoder: the attention decoder, where it was opened; None.
@@ -138,14 +139,14 @@ class Recognizer(nn.Module):
         arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
         if conf.get("encoder") == SPIKING:
             encoder = construct(IMLSpikeformerEncoder, arguments, bundle.where("model"))
-            limits = encoder.embed.least_frames(), True
+            least = encoder.embed.least_frames()
         else:
             from imlspike.espnet.parts import build_encoder
 
-            encoder, *limits = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
+            encoder, least = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
         ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
         own = {key: state for key, state in bundle.states.items() if not key.startswith("decoder.")}
-        model = cls(features, encoder, ctc, tokens, *limits)
+        model = cls(features, encoder, ctc, tokens, least, batched=conf.get("encoder") == SPIKING)
         bundle.fill(model, own)
         model.exact = exact
         if not exact and hasattr(encoder, "reparameterize"):
