@@ -166,7 +166,7 @@ class SpikeRecorder:
                 before.spikes + int(counts.sum(dtype=torch.float64)),
                 before.firing + int((counts > 0).sum()),
                 before.saturated + int((counts >= levels).sum()),
-                max(before.largest_input, float((args or tuple(kwargs.values()))[0].max())),
+                max(before.largest_input, float((args or tuple(kwargs.values()))[0].detach().max())),
             )
             if self.keep:
                 self.rasters[name] = counts.to("cpu", torch.uint8)
