@@ -95,8 +95,8 @@ class Recognizer(nn.Module):
         ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
         tokens: that the V numbers stand for.
         least_frames: that the encoder needs for one token.
-        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone. Those of
-            ESPnet don't: their subsampling lets the last token see padding.
+        batched: whether the encoder makes of an utterance in a padded batch what it makes of it alone.
+            ESPnet's don't, whose subsampling lets the last token see padding.
 
     Attributes:
         decoder: the attention decoder, where it was opened; None.
