@@ -1,5 +1,7 @@
 """Compiled models are the models: no graph break, equal outputs and gradients, with padding and without."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch._dynamo
@@ -7,7 +9,6 @@ import torch._dynamo
 from imlspike.layers import DecayAttention, Layout, RepSSA, SpikingFeedForward, hierarchical_decay
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.models.spikeformer import SpikeformerBlock
-from tests.models.plain_neurons import with_plain_neurons
 from tests.models.small import batch as features
 from tests.models.small_vocos import small_mel, small_vocos
 
@@ -49,7 +50,6 @@ def test_attention():
 @pytest.mark.parametrize(("backend", "lengths"), [("aot_eager", None), ("aot_eager", [9, 6]), INDUCTOR])
 def test_a_block(backend, lengths):
     block = SpikeformerBlock(RepSSA(8, torch.tensor([0.5, 0.9])), SpikingFeedForward(8, 12))
-    with_plain_neurons(block)
 
     def run(x, lengths):
         layout = Layout(lengths, 9, 2)
@@ -66,7 +66,7 @@ OPTIONS = {"conv_kernel": 3, "direction": "split", "positions": "sinusoidal"}
 def test_the_encoder(training, options):
     """One compiled program, called without lengths, with full ones, and with others."""
     torch.manual_seed(0)
-    encoder = with_plain_neurons(IMLSpikeformerEncoder(20, 8, 2, 12, 1, 0.0, 0.0, **options)).train(training)
+    encoder = IMLSpikeformerEncoder(20, 8, 2, 12, 1, 0.0, 0.0, **options).train(training)
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
     for args in ((features([60, 60], torch.float32)[0],), features([60, 41], torch.float32)):
         agree(encoder, compiled, args, list(encoder.parameters()))
@@ -80,7 +80,7 @@ def test_the_encoder(training, options):
 
 def test_an_encoder_of_any_length():
     """Without a word from anybody the second length makes a program for all."""
-    encoder = with_plain_neurons(IMLSpikeformerEncoder(20, 8, 2, 12, 1)).eval()
+    encoder = IMLSpikeformerEncoder(20, 8, 2, 12, 1).eval()
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         for frames in (60, 90, 300, 2500):
@@ -91,6 +91,17 @@ def test_an_encoder_of_any_length():
 
 @pytest.mark.parametrize("variant", ["learned shift", "ann"])
 def test_the_vocoder(variant):
-    model = with_plain_neurons(small_vocos(variant, dtype=torch.float32)).train()
+    model = small_vocos(variant, dtype=torch.float32).train()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     agree(model, compiled, (small_mel(dtype=torch.float32),), list(model.parameters()))
+
+
+def test_compiled_blocks_are_an_option(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    sizes = (20, 8, 2, 12, 1, 0.0, 0.0)
+    plain, compiled = IMLSpikeformerEncoder(*sizes), IMLSpikeformerEncoder(*sizes, compile=True)
+    compiled.load_state_dict(plain.state_dict())
+    for batch in (features([60, 41], torch.float32), features([90, 70], torch.float32)):
+        want, got = plain(*batch)[0], compiled(*batch)[0]
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0

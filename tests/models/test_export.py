@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.export import Dim, export
 
-from tests.models.plain_neurons import with_plain_neurons
 from tests.models.small import FEATURES, VARIANTS, small_encoder
 from tests.models.small_spikevoice import SYMBOLS, small_voice
 from tests.models.small_spikevoice import VARIANTS as VOICES
@@ -38,7 +37,7 @@ class Recogniser(nn.Module):
 )
 def test_a_recogniser(variant, folded):
     encoder = small_encoder(dtype=torch.float32, **{**VARIANTS[variant], "num_blocks": 1})
-    model = Recogniser(with_plain_neurons(encoder.reparameterize() if folded else encoder))
+    model = Recogniser(encoder.reparameterize() if folded else encoder)
     inputs = [torch.randn(1, frames, FEATURES) for frames in (15, 61, 300, 2500)]
     check(model, torch.randn(1, 60, FEATURES), 1, inputs)
 
@@ -57,13 +56,13 @@ class Speaker(nn.Module):
 @pytest.mark.parametrize("variant", ["lif", "imls sequential", "ann"])
 def test_a_voice(variant):
     """How many frames it speaks is data."""
-    model = Speaker(with_plain_neurons(small_voice(dtype=torch.float32, **VOICES[variant])))
+    model = Speaker(small_voice(dtype=torch.float32, **VOICES[variant]))
     inputs = [torch.randint(SYMBOLS, (1, symbols)) for symbols in (2, 13, 40)]
     check(model, torch.randint(SYMBOLS, (1, 12)), 1, inputs)
 
 
 @pytest.mark.parametrize("variant", ["paper", "learned shift", "ann"])
 def test_a_vocoder(variant):
-    model = with_plain_neurons(small_vocos(variant, dtype=torch.float32))
+    model = small_vocos(variant, dtype=torch.float32)
     inputs = [small_mel(frames, 1, torch.float32) for frames in (2, 21, 300)]
     check(model, small_mel(20, 1, torch.float32), 2, inputs, atol=1e-4)

@@ -7,7 +7,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imlspike.layers.log_mel import LogMel
-from tests.models.plain_neurons import with_plain_neurons
 from tests.models.small import batch as features
 from tests.models.small import small_encoder
 from tests.models.small_decoder import batch as transcripts
@@ -19,25 +18,25 @@ from tests.models.small_vocos import small_mel, small_vocos
 
 
 def encoder(**options):
-    model = with_plain_neurons(small_encoder(dtype=torch.float32, **options))
+    model = small_encoder(dtype=torch.float32, **options)
     return model, lambda model: model(*features([60, 41], torch.float32))[0]
 
 
 def decoder():
-    model = with_plain_neurons(small_decoder(dtype=torch.float32))
+    model = small_decoder(dtype=torch.float32)
     hs, *rest = transcripts([12, 9], [5, 3], torch.float32)
     return model, lambda model: model(hs.to(next(model.parameters()).dtype), *rest)[0]
 
 
 def voice(variant):
-    model, data = with_plain_neurons(small_voice(dtype=torch.float32, **VOICES[variant])), utterances([9, 6])
+    model, data = small_voice(dtype=torch.float32, **VOICES[variant]), utterances([9, 6])
     given = {name: data[name] for name in ("text", "text_lengths", "durations")}
     return model, lambda model: model(**given).mel_post
 
 
 def vocoder(variant):
     mel = small_mel(dtype=torch.float32)
-    return with_plain_neurons(small_vocos(variant, dtype=torch.float32)), lambda model: model(mel)
+    return small_vocos(variant, dtype=torch.float32), lambda model: model(mel)
 
 
 MODELS = {
