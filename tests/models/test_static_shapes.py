@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from tests.layers.test_layout import ReadsData
-from tests.models.plain_neurons import with_plain_neurons
 from tests.models.small import FEATURES, small_encoder
 from tests.models.small_decoder import CHANNELS, VOCABULARY, small_decoder
 from tests.models.small_vocos import small_mel, small_vocos
@@ -32,7 +31,7 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_nothing_depends_on_data(name):
     make, run = STEPS[name]
-    model = with_plain_neurons(make()).train()
+    model = make().train()
     with ReadsData():
         run(model).square().sum().backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
