@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from imlspike.data.fit import SUBSAMPLING, VOICE, fit_data_dir
-from imlspike.data.tokens import load_tokenizer
+from imlspike.text.tokens import load_tokenizer
 
 SHOWN = 20  # of those left out; excluded.tsv has them all
 

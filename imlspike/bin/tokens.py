@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
-from imlspike.data.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
+from imlspike.text.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
 
 
 def main(argv: list[str] | None = None) -> int:

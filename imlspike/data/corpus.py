@@ -1,4 +1,4 @@
-"""What preparing any corpus comes down to: audio and transcripts joined, and what is left out told."""
+"""From a corpus's audio files and transcripts to checked Kaldi data directories."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -6,87 +6,129 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imlspike.data.audio import AudioError, audio_format
-from imlspike.data.kaldi import Utterance
+from imlspike.data.audio import AudioError, AudioFormat, audio_format
+from imlspike.data.files import write_kaldi
+from imlspike.data.kaldi import Utterance, write_data_dir
 
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
 """set -> (utterances kept, utterance -> reason for those left out)"""
+Report = Callable[[int, int], None]
+"""Called with (done, total) to report progress."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one utterance as a corpus gives it.
+
+    Attributes:
+        id: the utterance, which is also the name of its audio file without suffix.
+        set: the data directory it belongs to.
+        pinyin: syllables with tones, of a Mandarin corpus that has them.
+        fault: why the utterance has to be left out, or "".
+    """
+
+    id: str
+    set: str
+    text: str
+    speaker: str
+    pinyin: str = ""
+    fault: str = ""
 
 
 @dataclass
-class Found:
-    """What a corpus holds of one set: audio files and transcripts by utterance; either may lack the other."""
+class Audio:
+    """The audio files of a corpus by utterance, and what their headers say or why they can't be read."""
 
-    audio: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    headers: dict[str, AudioFormat | str] = field(default_factory=dict)
 
-    def add_audio(self, files: Iterable[Path]) -> None:
-        """Add audio files, each named by its utterance.
+    def add(
+        self, files: Iterable[Path], progress: Report = lambda done, total: None, threads: int = 8
+    ) -> None:
+        """Add files and read their headers, many at once: it is the disk that takes the time.
 
         Raises:
             ValueError: naming both files, if an utterance has two.
         """
+        new = []
         for file in files:
-            other = self.audio.setdefault(file.stem, file)
+            other = self.files.setdefault(file.stem, file)
             if other != file:
                 raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
+            new.append(file)
+        with ThreadPoolExecutor(threads) as pool:
+            for done, (file, header) in enumerate(zip(new, pool.map(_header, new), strict=True), start=1):
+                self.headers[file.stem] = header
+                progress(done, len(new))
+
+    @property
+    def unreadable(self) -> set[Path]:
+        """The files whose header can't be read."""
+        return {file for name, file in self.files.items() if isinstance(self.headers[name], str)}
+
+
+def _header(file: Path) -> AudioFormat | str:
+    try:
+        return audio_format(file, file.stem)
+    except AudioError as error:
+        return str(error)
 
 
 def join(
-    found: Mapping[str, Found],
-    speaker_of: Callable[[str, Path], str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    threads: int = 8,
-    sampling_rate: int = 16000,
+    transcripts: Iterable[Transcript],
+    audio: Audio,
+    sampling_rate: int,
+    set_of: Callable[[str, Path], str],
+    sets: Iterable[str] = (),
 ) -> Prepared:
-    """Join audio and transcripts of each set to utterances.
+    """Join audio and transcripts to utterances, and say why others are left out.
 
-    The header of every file is read (many at once: it is the disk that takes the time). Left out, each with
-    its reason, are audio without transcript, a transcript without audio, an empty transcript, and audio that
-    is missing, empty, truncated (as far as the header tells; `imlspike format` reads every sample), or not
-    mono at `sampling_rate`.
+    Left out are audio without transcript, a transcript without audio, an empty transcript, and audio that is
+    empty, truncated (as far as its header tells; `imlspike format` reads every sample), or not mono at
+    `sampling_rate`.
 
     Args:
-        speaker_of: (utterance, file) -> speaker.
-        progress: called with (done, total) utterances.
-        threads: headers read at once.
         sampling_rate: Hz.
+        set_of: (utterance, file) -> data directory of audio without transcript.
+        sets: those that have to be there, in this order.
+
+    Raises:
+        ValueError: if an utterance has two transcripts.
     """
+    result: Prepared = {name: ([], {}) for name in sets}
+    seen = set()
+    for said in transcripts:
+        if said.id in seen:
+            raise ValueError(f"{said.id!r} has two transcripts; remove one")
+        seen.add(said.id)
+        kept, excluded = result.setdefault(said.set, ([], {}))
+        if reason := said.fault or _fault(said, audio, sampling_rate):
+            excluded[said.id] = reason
+        else:
+            file, header = audio.files[said.id], audio.headers[said.id]
+            kept.append(Utterance(said.id, str(file), said.text, said.speaker, header.seconds))
+    for name in sorted(audio.files.keys() - seen):
+        header = audio.headers[name]
+        reason = header if isinstance(header, str) else "audio without transcript"
+        result.setdefault(set_of(name, audio.files[name]), ([], {}))[1][name] = reason
+    return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
 
-    def outcome(name: str, here: Found) -> Utterance | str:
-        if name not in here.texts:
-            return "audio without transcript"
-        if name not in here.audio:
-            return "transcript without audio"
-        if not here.texts[name]:
-            return "empty transcript"
-        file = here.audio[name]
-        try:
-            form = audio_format(file, name)
-        except AudioError as error:
-            return str(error)
-        if (form.sampling_rate, form.channels) != (sampling_rate, 1):
-            expected = f"{sampling_rate} Hz mono"
-            return f"{file}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {expected}"
-        if not form.seconds:
-            return f"{file}: its header tells of no samples; copy it again, or leave it out"
-        return Utterance(name, str(file), here.texts[name], speaker_of(name, file), form.seconds)
 
-    result: Prepared = {}
-    names = {part: sorted(here.audio.keys() | here.texts.keys()) for part, here in found.items()}
-    total, done = sum(map(len, names.values())), 0
-    with ThreadPoolExecutor(threads) as pool:
-        for part, here in found.items():
-            kept, excluded = result.setdefault(part, ([], {}))
-            outcomes = pool.map(outcome, names[part], [here] * len(names[part]))
-            for name, utterance in zip(names[part], outcomes, strict=True):
-                if isinstance(utterance, Utterance):
-                    kept.append(utterance)
-                else:
-                    excluded[name] = utterance
-                done += 1
-                progress(done, total)
-    return result
+def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
+    """Why an utterance can't be used."""
+    if said.id not in audio.files:
+        return "transcript without audio"
+    header, file = audio.headers[said.id], audio.files[said.id]
+    if isinstance(header, str):
+        return header
+    if not said.text.strip():
+        return "empty transcript"
+    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
+        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
+        return f"{file}: {found}; expected {sampling_rate} Hz mono"
+    if not header.seconds:
+        return f"{file}: its header tells of no samples; copy it again, or leave it out"
+    return None
 
 
 def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
@@ -112,3 +154,12 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
     for name, (kept, _) in result.items():
         if not kept:
             raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
+
+
+def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
+    """Write the data directory of each set; with `pinyin` also a table of this name."""
+    for name, (kept, excluded) in result.items():
+        folder = Path(output_dir) / name
+        write_data_dir(folder, kept, excluded)
+        if pinyin:
+            write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})

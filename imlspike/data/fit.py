@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.tokens import Tokenize
+from imlspike.text.tokens import Tokenize
 
 # ESPnet's input layers as (kernel, stride) along time, without padding. The layers know them too, but data
 # imports no network.
@@ -64,7 +64,7 @@ def too_short_or_long(
     """Utterances that can't be trained on, each with the reason.
 
     Args:
-        tokenize: text -> tokens, from `imlspike.data.tokens.load_tokenizer`.
+        tokenize: text -> tokens, from `imlspike.text.tokens.load_tokenizer`.
         input_layer: the encoder's subsampling; `VOICE`: frames are those of the mel, and each token takes
             one or more; None: only durations are looked at.
         min_seconds, max_seconds: limits of duration, both allowed themselves.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imlspike.data.files import read_kaldi
-from imlspike.data.phonemes.common import PUNCTUATION
+from imlspike.text.punctuation import PUNCTUATION
 
 PAUSE = "pau"
 # What aligners call a pause (MFA: nothing, sil, sp; Festival: pau; Baker: sil, sp1), in small letters; and
@@ -180,7 +180,7 @@ def punctuated(phones: Sequence[Phone]) -> list[str]:
 
     A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what
     comes before the first phone isn't written. So a voice that is trained on these symbols (`symbol_ends` has
-    their times) also reads what `imlspike.data.phonemes` writes, if its phones have the labels' names.
+    their times) also reads what `imlspike.text.phonemes` writes, if its phones have the labels' names.
 
     Raises:
         ValueError: nothing but pauses.

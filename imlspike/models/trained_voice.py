@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from imlspike.data.keys import unknown_key
-from imlspike.data.phonemes import to_numbers
+from imlspike.text.phonemes import to_numbers
 from imlspike.data.place import find_one, open_place
 from imlspike.models.spikevoice import SpikeVoice
 
@@ -37,7 +37,7 @@ class TrainedVoice:
         symbols: that its numbers stand for.
         features: of the mel that it speaks, as `imlspike.layers.log_mel.LogMel` takes them.
         mean, deviation: (M,) of the log-mel in the training data: the model speaks (mel - mean) / deviation.
-        front_end: of `imlspike.data.phonemes.FRONT_ENDS`; None: not known.
+        front_end: of `imlspike.text.phonemes.FRONT_ENDS`; None: not known.
         speakers: their names, in the order of their numbers; empty for one voice, or where they aren't known.
         name: of the model, for messages.
         config: what it was trained with (ESPnet's config.yaml).

@@ -19,7 +19,7 @@ from imlspike.bin.score_alignment import main
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.labels import Phone, frames_until
-from imlspike.data.phonemes import symbols_of
+from imlspike.text.phonemes import symbols_of
 from imlspike.data.write_audio import write_audio
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import beta_binomial_prior, monotonic_alignment

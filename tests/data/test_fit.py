@@ -13,8 +13,8 @@ from imlspike.data.fit import (
     too_short_or_long,
 )
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.tokens import char_tokens
 from imlspike.models import IMLSpikeformerEncoder
+from imlspike.text.tokens import char_tokens
 
 LAYERS = list(SUBSAMPLING)
 

@@ -24,9 +24,9 @@ from imlspike.data.labels import (
     read_labels,
     symbol_ends,
 )
-from imlspike.data.phonemes import symbols_of
-from imlspike.data.tokens import write_tokens
 from imlspike.data.write_audio import write_audio
+from imlspike.text.phonemes import symbols_of
+from imlspike.text.tokens import write_tokens
 
 LONG = """File type = "ooTextFile"
 Object class = "TextGrid"

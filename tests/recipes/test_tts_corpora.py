@@ -11,8 +11,8 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.data.phonemes import front_end, symbols_of  # noqa: E402
-from imlspike.data.tokens import read_tokens  # noqa: E402
+from imlspike.text.phonemes import front_end, symbols_of  # noqa: E402
+from imlspike.text.tokens import read_tokens  # noqa: E402
 from imlspike.espnet.config import resolve  # noqa: E402
 from imlspike.espnet.tts import SpikeVoiceTTS  # noqa: E402
 from imlspike.models import SpikingVocos  # noqa: E402

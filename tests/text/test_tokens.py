@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from imlspike.bin.tokens import main
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.tokens import (
+from imlspike.text.tokens import (
     char_tokens,
     load_tokenizer,
     read_tokens,

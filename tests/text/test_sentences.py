@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imlspike.data.sentences import split_sentences
+from imlspike.text.sentences import split_sentences
 
 WORDS = st.sampled_from(
     ["a", "word", "Bigger", "слово", "好", ".", "!", "?", "...", ",", " ", "\n\n", "\n", '"']

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from imlspike.data.phonemes.common import MARKS, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import MARKS, mark, not_empty, plain_text, unspeakable
 
 
 def characters(text: str, name: str = "text") -> list[str]:

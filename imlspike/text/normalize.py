@@ -1,11 +1,12 @@
-"""Text normalisation: from a corpus's transcript to the characters a recogniser is trained on."""
+"""Text normalization: from a corpus's transcript to the characters a recognizer is trained on."""
 
 import re
 import unicodedata
 
 _RUSSIAN = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюя ")
-_TO_BLANK, _TO_NOTHING = "!\"(),.:;?«»„“”…-‐‑–—", "+'’\u0301"
+_TO_BLANK, _TO_NOTHING = '!"(),.:;?«»„“”…-‐‑–—', "+'’\u0301"
 _PUNCTUATION = str.maketrans(dict.fromkeys(_TO_BLANK, " ") | dict.fromkeys(_TO_NOTHING, ""))
+_FULL_WIDTH = {0xFF21 + i: chr(65 + i) for i in range(26)} | {0xFF41 + i: chr(97 + i) for i in range(26)}
 
 
 def normalize_russian(text: str, name: str = "text") -> str:
@@ -36,3 +37,14 @@ def normalize_russian(text: str, name: str = "text") -> str:
                 "expected Russian letters. Spell it out"
             )
     return plain
+
+
+def normalize_mandarin(text: str) -> str:
+    """AiShell's transcript as characters: no blanks between words, letters plain and upper-case.
+
+    Full-width letters become ASCII, as in lhotse's recipe (which knows the five that occur).
+
+    >>> normalize_mandarin("这 件 ｔ 恤 卡拉ok")
+    '这件T恤卡拉OK'
+    """
+    return "".join(text.translate(_FULL_WIDTH).upper().split())

@@ -1,8 +1,10 @@
 """Mandarin: initials and finals with tones, from characters (by pypinyin) or from pinyin."""
 
 import re
+import unicodedata
+from collections.abc import Sequence
 
-from imlspike.data.phonemes.common import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
 
 # Longest first, as they are looked for.
 INITIALS = tuple("zh ch sh b p m f d t n l g k h j q x r z c s y w".split())
@@ -13,6 +15,7 @@ FINALS = tuple(
 TONES = "12345"
 SYMBOLS = PUNCTUATION + INITIALS + tuple(final + tone for final in FINALS for tone in TONES)
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff〇]+")
+_GIVEN = re.compile("[a-zêü:]+[0-6]?")  # a syllable as corpora write it
 _SYLLABLE = re.compile("([a-zêü:]+)([0-5]?)")
 _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
 
@@ -99,3 +102,51 @@ def split_syllable(syllable: str, name: str = "text") -> list[str]:
     if initial in ("j", "q", "x", "y"):
         final = _AFTER_JQXY.get(final, final)
     return ([initial] if initial else []) + [final + tone]
+
+
+def check_syllables(syllables: Sequence[str]) -> None:
+    """See that each is lower-case letters and a tone, as `ni3`; letters that are spelled out aren't (`IY1`).
+
+    Raises:
+        ValueError: naming the first that isn't.
+
+    >>> check_syllables(["ni3", "IY1"])
+    Traceback (most recent call last):
+    ValueError: 'IY1' in its pinyin is no syllable with a tone, as ni3
+    """
+    for syllable in syllables:
+        if not _GIVEN.fullmatch(syllable):
+            raise ValueError(f"{syllable!r} in its pinyin is no syllable with a tone, as ni3")
+
+
+def with_punctuation(text: str, syllables: Sequence[str]) -> str:
+    """The syllables of a text with its punctuation between them, each a word of its own.
+
+    Each Chinese character is one syllable, but 儿 may be the r at the end of the one before (nar3: 哪儿).
+
+    Raises:
+        ValueError: for a character that is neither Chinese nor punctuation, for more or fewer syllables than
+            the text has, or for what `check_syllables` refuses.
+
+    >>> with_punctuation("在哪儿，儿子？", ["zai4", "nar3", "er2", "zi5"])
+    'zai4 nar3 ， er2 zi5 ？'
+    """
+    check_syllables(syllables)
+    words: list[str] = []
+    left, may_end_in_r = list(syllables), False
+    for character in text:
+        if character == "儿" and may_end_in_r:
+            may_end_in_r = False
+        elif _HAN.match(character):
+            if not left:
+                raise ValueError(f"more characters in {text!r} than its {len(syllables)} syllables of pinyin")
+            words.append(left.pop(0))
+            may_end_in_r = bool(re.fullmatch("(?!er).*r[0-6]?", words[-1]))
+        elif unicodedata.category(character)[0] == "P":
+            words.append(character)
+            may_end_in_r = False
+        elif not character.isspace():
+            raise ValueError(f"character {character!r} in {text!r} is neither Chinese nor punctuation")
+    if left:
+        raise ValueError(f"fewer characters in {text!r} than its {len(syllables)} syllables of pinyin")
+    return " ".join(words)

@@ -2,7 +2,7 @@
 
 import re
 
-from imlspike.data.phonemes.common import PUNCTUATION, plain_text, speak
+from imlspike.text.punctuation import PUNCTUATION, plain_text, speak
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.

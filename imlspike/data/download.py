@@ -1,19 +1,130 @@
-"""Fetch a Debian package's files without root and without touching the system's package lists."""
+"""Downloads: corpora by lhotse, held against their published checksums, and packages from a Debian mirror."""
 
+import hashlib
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
+import zlib
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+OPENSLR = "https://www.openslr.org/resources"
 _HELPER = "/usr/lib/apt/apt-helper"  # part of apt; unlike `apt-get download` it resumes a partial file
 
 
 class DownloadError(RuntimeError):
-    """A package that couldn't be fetched; one line that says why and what to do."""
+    """A corpus or package that couldn't be fetched; one line that says why and what to do."""
+
+
+def fetch(
+    recipe: str, target_dir: str | os.PathLike, archives: Mapping[str, tuple[str | None, str]], **options
+) -> Path:
+    """Fetch a corpus by lhotse's `download_<recipe>` into `target_dir` and unpack it there.
+
+    lhotse goes on with a partial file and marks a folder as `.completed`. An archive with another checksum than
+    published is removed with what came out of it; one that is right is removed too, for its space.
+
+    Args:
+        archives: archive -> (MD5, or None where none is published, the folder that it unpacks to).
+        options: of lhotse's function, as base_url.
+
+    Returns: lhotse's corpus folder.
+
+    Raises:
+        ImportError: without lhotse (extra asr).
+        DownloadError: the server can't be reached, breaks off or sends something else; or a folder is there
+            already that no download has finished, which lhotse would remove.
+    """
+    try:
+        download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
+    except ImportError as error:
+        raise ImportError(
+            f"{error}: downloads are lhotse's; pip install 'imlspike[asr]', or --corpus-dir"
+        ) from None
+    target_dir = Path(target_dir).resolve()
+    for archive, (_, name) in archives.items():
+        folder = target_dir / name
+        done = (folder / ".completed").exists() or (target_dir / ".completed").exists()
+        if folder.exists() and not done and not (target_dir / archive).exists():
+            raise DownloadError(
+                f"{folder} is there already; name it with --corpus-dir, or remove it to fetch anew"
+            )
+    try:
+        corpus = download(target_dir, **options)
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DownloadError(
+            f"{', '.join(archives)}: not fetched ({error}); run again to go on where it stopped, try a mirror with "
+            "--base-url, or get the corpus elsewhere and pass --corpus-dir"
+        ) from None
+    _check(target_dir, archives)
+    return Path(corpus)
+
+
+def _check(target_dir: Path, archives: Mapping[str, tuple[str | None, str]]) -> None:
+    """Hold archives against their MD5."""
+    for archive, (md5, folder) in archives.items():
+        path = target_dir / archive
+        if not path.exists():
+            continue
+        if md5:
+            print(f"{archive}: comparing the checksum", file=sys.stderr, flush=True)
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "md5").hexdigest()
+            if found != md5:
+                path.unlink()
+                shutil.rmtree(target_dir / folder)
+                raise DownloadError(f"{path}: MD5 {found}, published is {md5}; it was removed, run again")
+        path.unlink()
+
+
+def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Path]:
+    """Unpack AISHELL's `wav/S0002.tar.gz`, each whole or not at all, for speakers that have no folder yet.
+
+    Args:
+        wav_dir: folder of the archives.
+        target: where `<set>/<speaker>/*.wav` go.
+
+    Returns: the files below `target`.
+
+    Raises:
+        ValueError: naming the archive, if it is damaged or can't be unpacked there.
+    """
+    there = {
+        folder.name for place in (wav_dir, target) for name in sets for folder in (place / name).glob("*/")
+    }
+    for archive in sorted(wav_dir.glob("*.tar.gz")):
+        if archive.name[:-7] in there:
+            continue
+        print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
+        unfinished = target / f".{archive.name}.partial"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(parents=True)
+            with tarfile.open(archive) as tar:
+                tar.extractall(unfinished, filter="data")
+            folders = [folder for name in sets for folder in (unfinished / name).glob("*/")]
+            if not folders:
+                raise ValueError(f"{archive}: expected {'/, '.join(sets)}/ in it; fetch it again")
+            for folder in folders:
+                place = target / folder.relative_to(unfinished)
+                place.parent.mkdir(exist_ok=True)
+                folder.rename(place)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(f"{archive}: damaged ({error}); copy or fetch it again") from None
+        except OSError as error:
+            raise ValueError(
+                f"{archive} can't be unpacked to {target} ({error.strerror or error}); name a folder that can be "
+                "written, with --unpack-dir"
+            ) from None
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return {file for name in sets for file in (target / name).glob("*/[!.]*.wav")}
 
 
 def download_package(package: str, target_dir: str | os.PathLike, megabytes: int) -> Path:
