@@ -19,8 +19,6 @@ TIER = "phones"
 _PRAAT = (".textgrid", ".interval")
 SUFFIXES = (".lab", *_PRAAT)
 _FESTIVAL = re.compile(r"\s*([0-9.]+)\s+\S+\s+(\S+)\s*")
-# Of a TextGrid, strings, flags and numbers that stand alone count; all else is for human readers.
-_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(<\w+>)|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)')
 
 
 class Phone(NamedTuple):
@@ -69,7 +67,7 @@ def read_labels(path: str | os.PathLike, tier: str = TIER) -> list[Phone]:
 
     Raises:
         ValueError: naming the file (and line), for another form, a time that runs back, a tier that isn't
-            there, or no phones.
+            there, or no phones; or for a TextGrid without praatio (extra phonemes).
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.lab"
@@ -116,12 +114,16 @@ def _read_festival(path: Path) -> list[Phone]:
 
 
 def _read_textgrid(path: Path, tier: str) -> list[Phone]:
-    raw = path.read_bytes()
     try:
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        tiers = _interval_tiers(text)
-    except ValueError as error:
+        from praatio import textgrid
+        from praatio.utilities.errors import PraatioException
+    except ImportError:
+        raise ValueError(f"{path}: a TextGrid is read by praatio; pip install 'imlspike[phonemes]'") from None
+    try:
+        grid = textgrid.openTextgrid(os.fspath(path), includeEmptyIntervals=True, duplicateNamesMode="rename")
+    except (PraatioException, ValueError, LookupError) as error:
         raise ValueError(f"{path}: not a TextGrid ({error}); save it by Praat or MFA again") from None
+    tiers = {each.name: each for each in grid.tiers if isinstance(each, textgrid.IntervalTier)}
     named = [name for name in tiers if name.lower() == tier.lower()]
     named = named or [name for name in tiers if name.lower().endswith(tier.lower())]
     if len(tiers) == 1:
@@ -129,50 +131,10 @@ def _read_textgrid(path: Path, tier: str) -> list[Phone]:
     if len(named) != 1:
         there = ", ".join(map(repr, tiers)) or "none"
         raise ValueError(f"{path}: no single tier of intervals {tier!r}; name one (--tier), there is {there}")
-    phones = tiers[named[0]]
-    for before, phone in zip([None, *phones], phones, strict=False):
-        if phone.end < phone.start or (before and abs(phone.start - before.end) > 1e-3):
-            raise ValueError(f"{path}: {phone.name!r} at {phone.start} s doesn't follow the interval before")
-    if not phones:
-        raise ValueError(f"{path}: tier {named[0]!r} is empty")
+    phones = [Phone(label.strip() or PAUSE, start, end) for start, end, label in tiers[named[0]].entries]
+    if not phones or phones[-1].end < grid.maxTimestamp - 1e-3:  # praatio reads a file that was cut as far as it goes
+        raise ValueError(f"{path}: tier {named[0]!r} ends before {grid.maxTimestamp:.3f} s; save it again")
     return phones
-
-
-def _interval_tiers(text: str) -> dict[str, list[Phone]]:
-    """Name to intervals; tiers of points are passed over."""
-    tokens = iter([match.groups() for match in _TOKEN.finditer(text)])
-
-    def token(place: int, what: str) -> str:
-        found = next(tokens, None)
-        if found is None:
-            raise ValueError("it ends too early")
-        if found[place] is None:
-            raise ValueError(f"a {what} is missing")
-        return found[place]
-
-    def string() -> str:
-        return token(0, "text").replace('""', '"')
-
-    def number() -> float:
-        return float(token(2, "number"))
-
-    if not string().startswith("ooTextFile") or string() != "TextGrid":
-        raise ValueError("no 'ooTextFile' and 'TextGrid' at its head")
-    number(), number()
-    if token(1, "flag") != "<exists>":
-        raise ValueError("it says that it has no tiers")
-    tiers: dict[str, list[Phone]] = {}
-    for _ in range(int(number())):
-        kind, name = string(), string()
-        number(), number()
-        entries = int(number())
-        if kind == "IntervalTier":
-            intervals = ((number(), number(), string().strip()) for _ in range(entries))
-            tiers[name] = [Phone(what or PAUSE, start, end) for start, end, what in intervals]
-        else:
-            for _ in range(entries):
-                number(), string()
-    return tiers
 
 
 def punctuated(phones: Sequence[Phone]) -> list[str]:
