@@ -9,7 +9,7 @@ import yaml
 
 pytest.importorskip("lightning")
 
-from imlspike.data.crops import Recordings  # noqa: E402
+from imlspike.data.vocoder_dataset import Recordings  # noqa: E402
 from imlspike.losses import MelLoss  # noqa: E402
 from imlspike.models.spiking_vocos import SpikingVocos  # noqa: E402
 from imlspike.neurons import IMLS  # noqa: E402

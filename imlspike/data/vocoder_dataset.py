@@ -106,26 +106,22 @@ class Recordings:
                 progress(index + 1, len(self))
         if wrong:
             rest = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            raise AudioError(
-                f"{len(wrong)} of {len(self)} recordings can't be used; mend them or take them out of "
-                "wav.scp:\n" + "\n".join(wrong[:SHOWN]) + rest
-            )
+            head = f"{len(wrong)} of {len(self)} recordings can't be used; mend them or take them out of wav.scp:"
+            raise AudioError("\n".join([head, *wrong[:SHOWN]]) + rest)
         return seen
 
     def _header(self, index: int) -> int:
         """Samples at the wanted rate that the header promises."""
         who = f"{self.names[index]} ({self.paths[index]})"
         form = audio_format(self.paths[index], self.names[index])
-        if form.seconds is None:
-            raise AudioError(f"{who}: its header has no length; write it again as WAV or FLAC")
+        if not form.seconds:
+            raise AudioError(f"{who}: its header tells no length; write it again as WAV or FLAC, or leave it out")
         if not self.resample and (form.sampling_rate, form.channels) != (self.sampling_rate, 1):
             raise AudioError(
                 f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s), but the vocoder wants "
                 f"{self.sampling_rate} Hz mono; convert the data, or allow it with data.resample=true"
             )
         frames = round(form.seconds * form.sampling_rate)
-        if frames == 0:
-            raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
         return -(-frames * self.sampling_rate // form.sampling_rate)
 
     def _read_whole(self, index: int) -> np.ndarray:
@@ -278,27 +274,16 @@ def _wavs(data_dirs: Sequence[str | os.PathLike]) -> dict[str, str]:
     """Utterance to file, of all directories, sorted by utterance."""
     found: dict[str, str] = {}
     for data_dir in map(Path, data_dirs):
-        if not (data_dir / "wav.scp").exists():
-            raise ValueError(f"{data_dir}: no wav.scp; expected a Kaldi data directory")
-        if (data_dir / "segments").exists():
-            raise ValueError(
-                f"{data_dir}/segments: one file per utterance is expected; cut the recordings first"
-            )
+        if not (data_dir / "wav.scp").exists() or (data_dir / "segments").exists():
+            raise ValueError(f"{data_dir}: expected a Kaldi directory with wav.scp and without segments")
         wavs = read_kaldi(data_dir / "wav.scp")
         if twice := sorted(found.keys() & wavs.keys()):
-            raise ValueError(
-                f"{data_dir}: utterance {twice[0]!r} stands in another data directory too; rename it"
-            )
-        for name, wav in wavs.items():
-            if wav.endswith("|"):
-                raise ValueError(
-                    f"{data_dir}/wav.scp: {name!r} is a command, not a file; write its output to a file first"
-                )
+            raise ValueError(f"{data_dir}: utterance {twice[0]!r} stands in another directory too; rename it")
+        if commands := [name for name, wav in wavs.items() if wav.endswith("|")]:
+            raise ValueError(f"{data_dir}/wav.scp: {commands[0]!r} is a command; write its output to a file first")
         found |= wavs
     if not found:
-        raise ValueError(
-            f"no recordings in {', '.join(map(str, data_dirs)) or 'no directory'}; prepare the data"
-        )
+        raise ValueError(f"no recordings in {', '.join(map(str, data_dirs)) or 'no directory'}; prepare the data")
     return dict(sorted(found.items()))
 
 

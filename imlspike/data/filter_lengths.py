@@ -92,7 +92,7 @@ def too_short_or_long(
     return reasons
 
 
-def fit_data_dir(
+def filter_data_dir(
     data_dir: str | os.PathLike, output_dir: str | os.PathLike, tokenize: Tokenize, **limits
 ) -> tuple[list[Utterance], dict[str, str]]:
     """Copy a data directory without the utterances `too_short_or_long` names (see there for `limits`).
