@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asterisk
-from imlspike.data.corpora import CORPORA, download, prepare, prepare_manifests
-from imlspike.data.corpus import Prepared
+from imlspike.data.corpora import CORPORA
+from imlspike.data.corpus import Prepared, download, prepare, prepare_manifests
 from imlspike.data.download import OPENSLR, DownloadError
 from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
 from imlspike.data.progress import Progress
@@ -91,8 +91,9 @@ def _functions(args: argparse.Namespace):
         return download_msu_ru_nsh, partial(prepare_msu_ru_nsh, as_written=args.as_written, progress=told)
     own = {key: getattr(args, key) for key in ("parts", "unpack_dir") if hasattr(args, key)}
     parts, base_url = getattr(args, "parts", None), getattr(args, "base_url", None)
-    fetch = partial(download, args.corpus, parts=parts, base_url=base_url)
-    return fetch, partial(prepare, args.corpus, progress=told, **own)
+    corpus = CORPORA[args.corpus]
+    fetch = partial(download, args.corpus, corpus, parts=parts, base_url=base_url)
+    return fetch, partial(prepare, args.corpus, corpus, progress=told, **own)
 
 
 def _print_table(result: Prepared) -> None:

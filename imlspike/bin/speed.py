@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from imlspike.data.progress import Progress
 from imlspike.data.format import perturb_speed
+from imlspike.data.progress import Progress
 
 
 def main(argv: list[str] | None = None) -> int:

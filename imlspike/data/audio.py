@@ -30,8 +30,8 @@ def read_audio(
     """Read one mono waveform as float32 `(samples,)` with full scale at 1.
 
     Args:
-        path: what libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...); with the package `av` (extra `audio`) also
-            what ffmpeg reads (m4a, AAC, WebM, G.722, video files), and MP3 by ffmpeg.
+        path: what libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...); with the package `av` (extra `audio`)
+            also what ffmpeg reads (m4a, AAC, WebM, G.722, video files), and MP3 by ffmpeg.
         sampling_rate: the rate wanted, in Hz.
         name: the utterance to name in errors, where it differs from the file.
         on_mismatch: what to do with another sampling rate or several channels: "error" refuses the file,
@@ -62,18 +62,11 @@ def stream_audio(
     """The waveform of `read_audio` in blocks, without ever holding the whole file.
 
     Args:
-        path, sampling_rate, name, on_mismatch: as for `read_audio`.
         block_seconds: about how long a block is; the waveform doesn't depend on it (up to rounding, where it
-            is resampled).
+            is resampled). The others: as for `read_audio`.
 
     Raises:
         AudioError, ValueError: as `read_audio`, some of them only when that place of the file is reached.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
-    >>> soundfile.write(path, np.zeros(40000), 16000)
-    >>> [block.shape for block in stream_audio(path, block_seconds=1)]
-    [(16000,), (16000,), (8000,)]
     """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
@@ -91,18 +84,8 @@ def stream_audio(
 def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
     """Read the header of an audio file, and refuse what can be seen to be wrong from it.
 
-    Args:
-        path: the file.
-        name: the utterance to name in errors, where it differs from the file.
-
     Raises:
-        AudioError: for a file that is missing, empty, not audio, or a truncated WAV.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
-    >>> soundfile.write(path, np.zeros((4410, 2)), 44100)
-    >>> audio_format(path)
-    AudioFormat(sampling_rate=44100, channels=2, seconds=0.1)
+        AudioError: for a file that is missing, empty, not audio, or a truncated WAV; names it and `name`.
     """
     path, who = Path(path), f"{name} ({path})" if name else str(path)
     if not path.is_file():
@@ -125,8 +108,8 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
 def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
     """The file opened by libsndfile, or what ffmpeg tells of a file that is to be read by ffmpeg.
 
-    MP3 is ffmpeg's where `av` is installed: libsndfile reads only a part of one of varying bitrate without the
-    header that notes its length.
+    MP3 is ffmpeg's where `av` is installed: of one of varying bitrate without the header that notes its
+    length, libsndfile reads only a part.
     """
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return container_audio.audio_format(path, who)

@@ -78,7 +78,8 @@ def decode(path: Path, who: str) -> Iterator[np.ndarray]:
         if promised and _keeps_length(path, container.format.name):
             if samples / stream.rate < promised - CUT_SHORT:
                 raise AudioError(
-                    f"{who}: truncated, {samples / stream.rate:.2f} of {promised:.2f} s can be read; copy it again"
+                    f"{who}: truncated, {samples / stream.rate:.2f} of {promised:.2f} s can be read; copy it "
+                    "again"
                 )
 
 

@@ -1,204 +1,23 @@
-"""Corpora that lhotse downloads: AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech; and its manifests.
+"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech: where their files lie, how texts are read.
 
-The transcripts are read here, not by lhotse's recipes: those stop at a file that can't be opened, drop what lacks
-its half (AISHELL's transcripts without a word), and lose AISHELL-3's pinyin. Tests hold both readings against
-each other.
+lhotse's recipes download them. They don't read them here: they stop at a file that can't be opened, drop what
+lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
 """
 
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from imlspike.data.corpus import Audio, Prepared, Report, Transcript, check_left_out, join, write
-from imlspike.data.download import fetch, unpack_speakers
+from imlspike.data.corpus import Corpus, Transcript
 from imlspike.data.files import read_kaldi
 from imlspike.text.mandarin import check_syllables, with_punctuation
 from imlspike.text.normalize import normalize_mandarin
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Where a corpus's files lie, how its transcripts are read, and its sets.
-
-    Attributes:
-        folders: names that the corpus's own folder goes by.
-        layout: paths that it must hold, as glob patterns.
-        audio: glob pattern of the audio files in it (or in each of its parts).
-        sampling_rate: Hz.
-        transcripts: folder -> all transcripts in it; or of one part: (folder of the part, set) ->.
-        set_of: utterance, file -> data directory.
-        archives: archive -> (its published MD5 or None, the folder it unpacks to), for the download.
-        parts: how many utterances each has, of a corpus that is given out in parts.
-        combined: sets made of several parts' sets.
-    """
-
-    folders: tuple[str, ...]
-    layout: tuple[str, ...]
-    audio: str
-    sampling_rate: int
-    transcripts: Callable[..., Iterator[Transcript]]
-    set_of: Callable[[str, Path], str]
-    archives: Mapping[str, tuple[str | None, str]]
-    sets: tuple[str, ...] = ("train", "valid", "test")
-    parts: Mapping[str, int] = field(default_factory=dict)
-    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def find(self, corpus_dir: Path) -> Path:
-        """The corpus's own folder: `corpus_dir`, or one in it.
-
-        Raises:
-            ValueError: there is none; says what was expected.
-        """
-        for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
-            there = (any(folder.glob(pattern)) for pattern in self.layout)
-            if any((folder / part).is_dir() for part in self.parts) if self.parts else all(there):
-                return folder
-        hint = ""
-        if packed := [name for name in self.archives if (corpus_dir / name).is_file()]:
-            hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it"
-        expected = " and ".join(f"{self.folders[0]}/{pattern}" for pattern in self.layout)
-        raise ValueError(f"{corpus_dir}: expected {expected}{hint}")
-
-    def there(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
-        """The parts wanted (all if None); those that are absent are an error if named, else told on stderr."""
-        there = [part for part in wanted or self.parts if (top / part).is_dir()]
-        if absent := [part for part in wanted or self.parts if part not in there]:
-            told = f"{top}: not there: {', '.join(absent)}"
-            if wanted:
-                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there)}")
-            print(told, file=sys.stderr)
-        return there
-
-
-def download(
-    name: str, target_dir: str | os.PathLike, parts: Sequence[str] | None = None, base_url: str | None = None
-) -> Path:
-    """Fetch a corpus with lhotse and unpack it below `target_dir`; what a download has finished stays as it is.
-
-    Args:
-        name: one of `CORPORA`.
-        parts: of a corpus in parts; all if not given.
-        base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
-
-    Returns: the corpus's folder, for `prepare`.
-
-    Raises:
-        ImportError, imlspike.data.download.DownloadError: see `imlspike.data.download.fetch`.
-    """
-    corpus, options = CORPORA[name], {"base_url": base_url} if base_url else {}
-    if not corpus.parts:
-        return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
-    for part in parts or corpus.parts:
-        archive = f"{part}.tar.gz"
-        top = fetch(name, target_dir, {archive: corpus.archives[archive]}, dataset_parts=[part], **options)
-    return top
-
-
-def prepare(
-    name: str,
-    corpus_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    max_left_out: float = 0.05,
-    progress: Report = lambda done, total: None,
-    parts: Sequence[str] | None = None,
-    unpack_dir: str | os.PathLike | None = None,
-) -> Prepared:
-    """Write a Kaldi directory for each set of a corpus below `output_dir`.
-
-    What is left out stands with its reason in `excluded.tsv` (see `imlspike.data.corpus.join`). Of a corpus in
-    parts each part is a set (`train_clean_100`), and the combined sets are made where all their parts are there;
-    a part that is absent or hasn't as many utterances as published is named on stderr.
-
-    Args:
-        name: one of `CORPORA`.
-        corpus_dir: the corpus's own folder or the one above it.
-        max_left_out: the share of utterances that may be left out.
-        progress: called with (done, total) audio files.
-        parts: those wanted, which all have to be there; whatever is there if not given.
-        unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
-
-    Raises:
-        ValueError: if the folder isn't the corpus, a transcript has another form, an utterance stands twice, or
-            more than `max_left_out` of the utterances are left out.
-    """
-    corpus = CORPORA[name]
-    top = corpus.find(Path(corpus_dir).resolve())
-    parts = corpus.there(top, parts)
-    places = [top / part for part in parts] or [top]
-    files = {file for place in places for file in place.glob(corpus.audio) if file.name[0] != "."}
-    if name == "aishell":
-        files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
-    audio = Audio()
-    audio.add(sorted(files), progress)
-    if parts:
-        sets = tuple(part.replace("-", "_") for part in parts)
-        said = [
-            t for part, set_ in zip(parts, sets, strict=True) for t in corpus.transcripts(top / part, set_)
-        ]
-    else:
-        sets, said = corpus.sets, list(corpus.transcripts(top))
-    result = join(said, audio, corpus.sampling_rate, corpus.set_of, sets)
-    check_left_out(result, top, max_left_out)
-    for part, set_ in zip(parts, sets, strict=False):
-        if (found := sum(map(len, result[set_]))) != corpus.parts[part]:
-            print(
-                f"{part}: {found} utterances, {name} has {corpus.parts[part]}; an excerpt?", file=sys.stderr
-            )
-    for combined, members in corpus.combined.items():
-        if result.keys() >= set(members):
-            kept = [utterance for member in members for utterance in result[member][0]]
-            result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
-    if name == "aishell3":
-        _tell_new_speakers(result)
-    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
-    return result
-
-
-def prepare_manifests(
-    recordings: str | os.PathLike,
-    supervisions: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    name: str = "train",
-    max_left_out: float = 0.05,
-    progress: Report = lambda done, total: None,
-) -> Prepared:
-    """Write the Kaldi directory `output_dir/name` of lhotse's manifests, of any of its corpora, with all checks.
-
-    Args:
-        recordings, supervisions: files as lhotse writes them; each recording is one mono file with one
-            supervision, and all have the same sampling rate.
-
-    Raises:
-        ImportError: without lhotse (extra asr).
-        ValueError: for recordings of several rates, or more than `max_left_out` of the utterances left out.
-    """
-    from lhotse import load_manifest
-
-    recorded = load_manifest(recordings)
-    rates = sorted({recording.sampling_rate for recording in recorded})
-    if len(rates) != 1:
-        raise ValueError(f"{os.fspath(recordings)}: sampling rates {rates}; expected a single one")
-    audio = Audio()
-    audio.add((Path(recording.sources[0].source) for recording in recorded), progress)
-    said = (
-        Transcript(
-            Path(recorded[s.recording_id].sources[0].source).stem, name, s.text or "", s.speaker or s.id
-        )
-        for s in load_manifest(supervisions)
-    )
-    result = join(said, audio, rates[0], lambda utterance, file: name, [name])
-    check_left_out(result, recordings, max_left_out)
-    write(output_dir, result)
-    return result
-
-
 def by_number(pattern: str, example: str) -> Callable[..., str]:
-    """Our split where a corpus has none: an utterance's number, which is the pattern's group, makes it test if it
-    is a multiple of 50, valid if it is 25 more than one, else train. What a copy lacks moves nothing else.
+    """Our split where a corpus has none: an utterance's number (the pattern's group) makes it test if it is a
+    multiple of 50, valid if it is 25 more than one, else train. What a copy lacks moves nothing else.
 
     >>> [by_number(r"a(\\d+)", "a1")(name) for name in ("a100", "a125", "a1")]
     ['test', 'valid', 'train']
@@ -275,8 +94,10 @@ def _ljspeech(top: Path) -> Iterator[Transcript]:
 
 
 def _baker(top: Path) -> Iterator[Transcript]:
-    """Two lines an utterance: `000001<TAB>卡尔普#2陪外孙#1玩滑梯#4。`, then `<TAB>ka2 er2 pu3 ...`; the prosody marks
-    #1 to #5 go, punctuation stays."""
+    """Two lines an utterance: `000001<TAB>卡尔普#2陪外孙#1玩滑梯#4。`, then `<TAB>ka2 er2 pu3 ...`.
+
+    The prosody marks #1 to #5 go, punctuation stays.
+    """
     path = top / "ProsodyLabeling/000001-010000.txt"
     lines = [(n, line.strip()) for n, line in enumerate(_read(path).split("\n"), start=1) if line.strip()]
     for (number, line), (_, syllables) in zip(lines[::2], [*lines[1::2], (0, "")], strict=False):
@@ -327,15 +148,6 @@ def _read(file: Path) -> str:
         raise ValueError(f"{file}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
 
 
-def _tell_new_speakers(result: Prepared) -> None:
-    """Name on stderr the sets with speakers that train lacks: a model's table of speakers won't have them."""
-    speakers = {name: {utterance.speaker for utterance in kept} for name, (kept, _) in result.items()}
-    for name in ("valid", "test"):
-        if new := speakers[name] - speakers["train"]:
-            told = f"{name}: {len(new)} of its {len(speakers[name])} speakers aren't in train"
-            print(f"{told}, as {min(new)}", file=sys.stderr)
-
-
 def _in_parts(folder: str, md5s: Sequence[str], utterances: Sequence[int], **more) -> Corpus:
     """LibriSpeech or LibriTTS, with what openslr.org publishes of each part."""
     parts = (
@@ -383,7 +195,7 @@ CORPORA = {
         transcripts=_librispeech,
         combined={"dev": ("dev_clean", "dev_other")},
     ),
-    "libritts": _in_parts(  # 586 h of read English by sentences, 2,456 speakers (Zen et al. 2019; openslr.org/60)
+    "libritts": _in_parts(  # 586 h of read English, 2,456 speakers (Zen et al. 2019; openslr.org/60)
         "LibriTTS",
         (
             "4a8c202b78fe1bc0c47916a98f3a2ea8",

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from imlspike.data.progress import Progress
+
 OPENSLR = "https://www.openslr.org/resources"
 _HELPER = "/usr/lib/apt/apt-helper"  # part of apt; unlike `apt-get download` it resumes a partial file
 
@@ -27,8 +29,8 @@ def fetch(
 ) -> Path:
     """Fetch a corpus by lhotse's `download_<recipe>` into `target_dir` and unpack it there.
 
-    lhotse goes on with a partial file and marks a folder as `.completed`. An archive with another checksum than
-    published is removed with what came out of it; one that is right is removed too, for its space.
+    lhotse goes on with a partial file and marks a folder as `.completed`. An archive with another checksum
+    than published is removed with what came out of it; one that is right is removed too, for its space.
 
     Args:
         archives: archive -> (MD5, or None where none is published, the folder that it unpacks to).
@@ -59,8 +61,8 @@ def fetch(
         corpus = download(target_dir, **options)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise DownloadError(
-            f"{', '.join(archives)}: not fetched ({error}); run again to go on where it stopped, try a mirror with "
-            "--base-url, or get the corpus elsewhere and pass --corpus-dir"
+            f"{', '.join(archives)}: not fetched ({error}); run again to go on where it stopped, try a "
+            "mirror with --base-url, or get the corpus elsewhere and pass --corpus-dir"
         ) from None
     _check(target_dir, archives)
     return Path(corpus)
@@ -119,8 +121,8 @@ def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Pat
             raise ValueError(f"{archive}: damaged ({error}); copy or fetch it again") from None
         except OSError as error:
             raise ValueError(
-                f"{archive} can't be unpacked to {target} ({error.strerror or error}); name a folder that can be "
-                "written, with --unpack-dir"
+                f"{archive} can't be unpacked to {target} ({error.strerror or error}); name a folder that "
+                "can be written, with --unpack-dir"
             ) from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -128,10 +130,10 @@ def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Pat
 
 
 def download_package(package: str, target_dir: str | os.PathLike, megabytes: int) -> Path:
-    """Fetch a package with the system's apt sources and unpack it, all below `target_dir`.
+    """Fetch a Debian package with the system's apt sources and unpack it below `target_dir`, without root.
 
     apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
-    isn't fetched again: a second call returns at once, an interrupted download goes on where it stopped.
+    isn't fetched again; an interrupted download goes on where it stopped.
 
     Args:
         megabytes: disk space that lists, package and unpacked files need together.
@@ -142,7 +144,7 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
         DownloadError: if apt or dpkg-deb is absent, the disk is too small, or the package can't be had.
     """
     target_dir = Path(target_dir).resolve()
-    unpacked = target_dir / package
+    unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"
     if unpacked.is_dir():
         return unpacked
     for tool in ("apt-get", "dpkg-deb", _HELPER):
@@ -152,25 +154,33 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     free = shutil.disk_usage(target_dir).free // 1_000_000
     if free < megabytes:
         raise DownloadError(f"{target_dir}: {free} of {megabytes} MB free; choose another --download-dir")
-    archive = _fetch(package, target_dir / "apt")
-    print(f"unpacking {archive.name} ({archive.stat().st_size // 1_000_000} MB)", file=sys.stderr, flush=True)
-    unfinished = target_dir / f".{package}.partial"
+    archive = _fetch_package(package, target_dir / "apt")
+    print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
     shutil.rmtree(unfinished, ignore_errors=True)
     done = subprocess.run(["dpkg-deb", "-x", archive, unfinished], capture_output=True, text=True)
     if done.returncode:
         archive.unlink()
-        why = _reason(done.stderr)
-        raise DownloadError(f"{archive.name} can't be unpacked ({why}); run again to fetch it anew")
+        raise DownloadError(
+            f"{archive.name} can't be unpacked ({_reason(done.stderr)}); run again to fetch it anew"
+        )
     unfinished.rename(unpacked)
     shutil.rmtree(target_dir / "apt")
     return unpacked
 
 
-def _fetch(package: str, apt_dir: Path) -> Path:
+def _fetch_package(package: str, apt_dir: Path) -> Path:
     """The package's archive in `apt_dir`, with the checksum that apt's signed lists promise."""
-    options = _private_apt(apt_dir)
-    print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (apt_dir / folder).mkdir(parents=True, exist_ok=True)
+    own = (
+        f"Dir::State={apt_dir}/state",
+        f"Dir::State::lists={apt_dir}/state/lists",
+        f"Dir::Cache={apt_dir}/cache",
+    )
+    settings = (*own, "APT::Sandbox::User=", "Acquire::Languages=none", "Acquire::Retries=1")
+    options = [word for setting in settings for word in ("-o", setting)]
     run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir / "cache")
+    print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
     update = run(["apt-get", *options, "update"])
     found = run(["apt-get", *options, "download", "--print-uris", package])
     match = re.search(r"^'(\S+)' (\S+) (\d+) (\S+:\S+)$", found.stdout, re.MULTILINE)
@@ -178,47 +188,21 @@ def _fetch(package: str, apt_dir: Path) -> Path:
         why = _reason(update.stderr or found.stderr)
         raise DownloadError(f"apt can't find {package} ({why}); is there a network? Else pass --corpus-dir")
     uri, name, size, checksum = match.groups()
-    archive = apt_dir / name
+    archive, told = apt_dir / name, Progress(f"{name}, MB")
     with open(apt_dir / "download.log", "w+", encoding="utf-8") as log:
         command = [_HELPER, *options, "download-file", uri, archive, checksum]
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=apt_dir)
-        _show_progress(process, archive, int(size))
+        while process.poll() is None:
+            time.sleep(0.2)
+            have = (
+                archive.stat().st_size if archive.is_file() else 0
+            )  # apt fetches straight to the final name
+            told(min(have, int(size) - 1) // 1_000_000, int(size) // 1_000_000 + 1)
         log.seek(0)
         why = _reason(log.read())
     if process.returncode:
         raise DownloadError(f"{name} wasn't fetched ({why}); run again to go on, or use --corpus-dir")
     return archive
-
-
-def _private_apt(apt_dir: Path) -> list[str]:
-    """Options that give apt lists, cache and state of its own below `apt_dir`, used as the present user."""
-    for folder in ("state/lists/partial", "cache/archives/partial"):
-        (apt_dir / folder).mkdir(parents=True, exist_ok=True)
-    return [
-        *("-o", f"Dir::State={apt_dir}/state"),
-        *("-o", f"Dir::State::lists={apt_dir}/state/lists"),
-        *("-o", f"Dir::Cache={apt_dir}/cache"),
-        *("-o", "APT::Sandbox::User="),
-        *("-o", "Acquire::Languages=none"),
-        *("-o", "Acquire::Retries=1"),
-    ]
-
-
-def _show_progress(process: subprocess.Popen, archive: Path, size: int) -> None:
-    """Print megabytes and time left until `process` ends."""
-    start, first = time.monotonic(), None
-    while True:
-        try:
-            process.wait(timeout=5)
-            return
-        except subprocess.TimeoutExpired:
-            # apt fetches straight to the final name
-            have = archive.stat().st_size if archive.is_file() else 0
-            first = have if first is None else first
-            speed = (have - first) / (time.monotonic() - start)
-            left = f", about {(size - have) / speed:.0f} s left" if speed > 0 else ""
-            done = f"{have / 1e6:.0f} of {size / 1e6:.0f} MB"
-            print(f"{archive.name}: {done}{left}", file=sys.stderr, flush=True)
 
 
 def _reason(text: str) -> str:

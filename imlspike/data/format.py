@@ -1,4 +1,4 @@
-"""Audio of one kind for training: 16-bit FLAC or WAV, mono, at one sampling rate; and copies at other speeds."""
+"""Audio of one kind for training: 16-bit FLAC or WAV, mono, at one sampling rate; copies at other speeds."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -43,8 +43,8 @@ def format_data_dir(
     Args:
         audio_dir: where the files go; `output_dir/audio` if not given.
         keep_fitting: point at sources that are of this kind already (LibriSpeech's FLAC) where they lie.
-        max_left_out: the share of utterances whose audio may be broken or silent; they are left out and listed
-            in `excluded.tsv`, below what was left out before.
+        max_left_out: the share of utterances whose audio may be broken or silent; they are listed in
+            `excluded.tsv`, below what was left out before.
         nj: processes.
         progress: called with (done, total) utterances.
 
@@ -73,8 +73,8 @@ def perturb_speed(
     """Write a data directory that holds `data_dir` once at each speed (Ko et al., Interspeech 2015).
 
     At factor f an utterance and its speaker get the prefix `sp<f>-` (a voice at another speed is another
-    speaker), and the recording goes to `output_dir/wav/<speaker>/`, as in `format_data_dir`. Factor 1 points at
-    the original. `excluded.tsv` is taken along.
+    speaker), and the recording goes to `output_dir/wav/<speaker>/`, as in `format_data_dir`. Factor 1 points
+    at the original. `excluded.tsv` is taken along.
 
     Args:
         factors: the speeds, each once; 1 keeps the originals in.
@@ -149,7 +149,9 @@ def _convert(
             on_mismatch = "error" if factor else "convert"
             samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
             if not np.abs(samples).max() > SILENCE:
-                raise AudioError(f"{utterance.id} ({source}): nothing but silence; record it again, or leave it out")
+                raise AudioError(
+                    f"{utterance.id} ({source}): nothing but silence; record it again, or leave it out"
+                )
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
             if keep_fitting and _fits(source, suffix, sampling_rate):

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from imlspike.data.corpus import Audio, Prepared, Report, Transcript, check_left_out, join, write
+from imlspike.data.corpus import Prepared, Report, Transcript, check_left_out, join, read_headers, write
 from imlspike.data.download import download_package
 from imlspike.text.normalize import normalize_russian
 
@@ -70,8 +70,8 @@ def prepare_msu_ru_nsh(
 ) -> Prepared:
     """Write Kaldi directories `train`, `valid` and `test` below `output_dir`.
 
-    What is left out stands with its reason in `excluded.tsv`: see `imlspike.data.corpus.join`; also a sentence
-    with a character that is not Russian.
+    What is left out stands with its reason in `excluded.tsv`: see `imlspike.data.corpus.join`; also a
+    sentence with a character that is not Russian.
 
     Args:
         corpus_dir: the folder with `wav/` and `etc/txt.done.data`.
@@ -89,8 +89,7 @@ def prepare_msu_ru_nsh(
     if not transcripts.is_file() or not (corpus_dir / "wav").is_dir():
         raise ValueError(f"{corpus_dir}: expected etc/txt.done.data and wav/, as in Debian's {_PACKAGE}")
     said = [_transcript(name, text, as_written) for name, text in read_transcripts(transcripts).items()]
-    audio = Audio()
-    audio.add(sorted((corpus_dir / "wav").glob("*.wav")), progress)
+    audio = read_headers((corpus_dir / "wav").glob("*.wav"), progress)
     result = join(said, audio, SAMPLING_RATE, split_of, ("train", "valid", "test"))
     seen: dict[str, tuple[str, str]] = {}
     for split, (kept, _) in result.items():

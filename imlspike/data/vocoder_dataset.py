@@ -43,16 +43,6 @@ class Recordings:
     Raises:
         AudioError: naming all files that are missing, broken, or of another rate (the first ten by name).
         ValueError: for a directory without recordings, an utterance in two of them, or one with `segments`.
-
-    >>> import tempfile
-    >>> data = Path(tempfile.mkdtemp())
-    >>> soundfile.write(data / "a.wav", np.linspace(-0.5, 0.5, 1600), 16000)
-    >>> _ = (data / "wav.scp").write_text(f"utt_a {data}/a.wav\\n")
-    >>> recordings = Recordings([data], sampling_rate=16000)
-    >>> len(recordings), recordings.names[0], recordings.seconds
-    (1, 'utt_a', 0.1)
-    >>> recordings.read(0, start=800, samples=2)
-    array([0.00030518, 0.00091553], dtype=float32)
     """
 
     def __init__(
@@ -106,7 +96,7 @@ class Recordings:
                 progress(index + 1, len(self))
         if wrong:
             rest = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            head = f"{len(wrong)} of {len(self)} recordings can't be used; mend them or take them out of wav.scp:"
+            head = f"{len(wrong)} of {len(self)} recordings can't be used; mend them, or leave them out:"
             raise AudioError("\n".join([head, *wrong[:SHOWN]]) + rest)
         return seen
 
@@ -115,7 +105,9 @@ class Recordings:
         who = f"{self.names[index]} ({self.paths[index]})"
         form = audio_format(self.paths[index], self.names[index])
         if not form.seconds:
-            raise AudioError(f"{who}: its header tells no length; write it again as WAV or FLAC, or leave it out")
+            raise AudioError(
+                f"{who}: its header tells no length; write it again as WAV or FLAC, or leave it out"
+            )
         if not self.resample and (form.sampling_rate, form.channels) != (self.sampling_rate, 1):
             raise AudioError(
                 f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s), but the vocoder wants "
@@ -155,14 +147,6 @@ class RandomCrops(Dataset):
 
     Raises:
         ValueError: if all recordings are dropped, or for an argument out of range.
-
-    >>> import tempfile
-    >>> data = Path(tempfile.mkdtemp())
-    >>> soundfile.write(data / "a.wav", np.linspace(-0.5, 0.5, 1600), 16000)
-    >>> _ = (data / "wav.scp").write_text(f"utt_a {data}/a.wav\\n")
-    >>> crops = RandomCrops(Recordings([data], 16000), samples=400)
-    >>> crops[10**6].shape, torch.equal(crops[10**6], crops[10**6]), torch.equal(crops[0], crops[1])
-    (torch.Size([400]), True, False)
     """
 
     def __init__(
@@ -214,14 +198,6 @@ class WholeRecordings(Dataset):
         number: how many at most; None: all.
 
     Item i: its number among the recordings, and float32 (S,).
-
-    >>> import tempfile
-    >>> data = Path(tempfile.mkdtemp())
-    >>> soundfile.write(data / "a.wav", np.zeros(1600), 16000)
-    >>> _ = (data / "wav.scp").write_text("".join(f"utt_{n} {data}/a.wav\\n" for n in range(8)))
-    >>> few = WholeRecordings(Recordings([data], 16000), number=4)
-    >>> [few[place][0] for place in range(len(few))], few[0][1].shape
-    ([0, 2, 4, 6], torch.Size([1600]))
     """
 
     def __init__(self, recordings: Recordings, number: int | None = None):
@@ -280,10 +256,14 @@ def _wavs(data_dirs: Sequence[str | os.PathLike]) -> dict[str, str]:
         if twice := sorted(found.keys() & wavs.keys()):
             raise ValueError(f"{data_dir}: utterance {twice[0]!r} stands in another directory too; rename it")
         if commands := [name for name, wav in wavs.items() if wav.endswith("|")]:
-            raise ValueError(f"{data_dir}/wav.scp: {commands[0]!r} is a command; write its output to a file first")
+            raise ValueError(
+                f"{data_dir}/wav.scp: {commands[0]!r} is a command; write its output to a file first"
+            )
         found |= wavs
     if not found:
-        raise ValueError(f"no recordings in {', '.join(map(str, data_dirs)) or 'no directory'}; prepare the data")
+        raise ValueError(
+            f"no recordings in {', '.join(map(str, data_dirs)) or 'no directory'}; prepare the data"
+        )
     return dict(sorted(found.items()))
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imlspike.text.phonemes import front_end
-from imlspike.text.sentences import LONGEST, split_sentences
-from imlspike.text.tokens import SPACE
 from imlspike.inference.common import as_float, check_device
 from imlspike.inference.griffin_lim import GriffinLim
 from imlspike.inference.vocoder import Vocoder
 from imlspike.layers.log_mel import LogMel
 from imlspike.models.trained_voice import FEATURES, TrainedVoice, load_voice
 from imlspike.models.variance_adaptor import Controls
+from imlspike.text.phonemes import front_end
+from imlspike.text.sentences import LONGEST, split_sentences
+from imlspike.text.tokens import SPACE
 
 PAUSE = 0.1
 

@@ -12,9 +12,9 @@ import yaml
 from torch import Tensor
 
 from imlspike.data.keys import unknown_key
-from imlspike.text.phonemes import to_numbers
 from imlspike.data.place import find_one, open_place
 from imlspike.models.spikevoice import SpikeVoice
+from imlspike.text.phonemes import to_numbers
 
 EXPECTED = (
     "expected a voice's experiment (a folder with config.yaml and a model file, as exp/NAME), a folder or "

@@ -14,9 +14,6 @@ def characters(text: str, name: str = "text") -> list[str]:
 
     >>> characters("Über’s – Ja!")
     ['ü', 'b', 'e', 'r', "'", 's', ' ', '-', ' ', 'j', 'a', '!']
-    >>> characters("5 men", "a1")
-    Traceback (most recent call last):
-    ValueError: a1: character '5' (U+0035) in '5 men'; expected letters or punctuation. Spell it out
     """
     plain, symbols, place = plain_text(text).lower(), [], 0
     while place < len(plain):
@@ -30,12 +27,5 @@ def characters(text: str, name: str = "text") -> list[str]:
 
 
 def labels(text: str, name: str = "text") -> list[str]:
-    """A text that is symbols already, with blanks between, as `imlspike durations --symbols-dir` writes it.
-
-    Raises:
-        ValueError: nothing to speak; the utterance is named.
-
-    >>> labels("pau k ay pau")
-    ['pau', 'k', 'ay', 'pau']
-    """
+    """Split a text that is symbols already, as `imlspike durations --symbols-dir` writes it."""
     return not_empty(text.split(), name, text)

@@ -14,13 +14,14 @@ CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".spl
 SYMBOLS = PUNCTUATION + CONSONANTS + tuple(vowel + stress for vowel in VOWELS for stress in "012")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
 _ENDINGS = (("'s", "S"), ("s'", "S"), ("s", "S"), ("es", "S"), ("'", ""), ("ed", "D"), ("ing", "IH0 NG"))
-# espeak-ng's American English as the dictionary's phones; what it writes as a flap is a t far more often than a d.
+# espeak-ng's American English as the dictionary's phones; a flap is a t more often than a d.
 _ARPABET = dict(
     pair.split("=")
     for pair in (
-        "ɪ=IH ᵻ=AH i=IY iː=IY ɛ=EH e=EH eɪ=EY æ=AE a=AA ɑ=AA ɑː=AA ɔ=AO ɔː=AO o=OW oː=AO oʊ=OW ʊ=UH u=UW uː=UW "
-        "ʌ=AH ə=AH ɐ=AH ɜː=ER ɜːɹ=ER ɚ=ER ɚɹ=ER aɪ=AY aʊ=AW ɔɪ=OY n̩=AH_N l̩=AH_L b=B d=D f=F h=HH j=Y k=K l=L m=M "
-        "n=N p=P s=S t=T v=V w=W z=Z ɡ=G ŋ=NG ɹ=R r=R ɾ=T ʃ=SH ʒ=ZH tʃ=CH dʒ=JH θ=TH ð=DH ʔ=T x=K ɬ=L"
+        "ɪ=IH ᵻ=AH i=IY iː=IY ɛ=EH e=EH eɪ=EY æ=AE a=AA ɑ=AA ɑː=AA ɔ=AO ɔː=AO o=OW oː=AO oʊ=OW ʊ=UH u=UW "
+        "uː=UW ʌ=AH ə=AH ɐ=AH ɜː=ER ɜːɹ=ER ɚ=ER ɚɹ=ER aɪ=AY aʊ=AW ɔɪ=OY n̩=AH_N l̩=AH_L b=B d=D f=F h=HH "
+        "j=Y k=K l=L m=M n=N p=P s=S t=T v=V w=W z=Z ɡ=G ŋ=NG ɹ=R r=R ɾ=T ʃ=SH ʒ=ZH tʃ=CH dʒ=JH θ=TH ð=DH "
+        "ʔ=T x=K ɬ=L"
     ).split()
 )
 _IPA = re.compile("([ˈˌ]?)(" + "|".join(sorted(map(re.escape, _ARPABET), key=len, reverse=True)) + ")")

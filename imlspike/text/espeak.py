@@ -1,4 +1,4 @@
-"""espeak-ng's phones of a hundred languages, through phonemizer and the library in espeakng-loader's wheel."""
+"""espeak-ng's phones of a hundred languages, through phonemizer and the library in espeakng-loader."""
 
 import re
 import unicodedata
@@ -33,12 +33,13 @@ def espeak_backend(language: str):
 
 
 def espeak(language: str) -> Callable[[str, str], list[str]]:
-    """The front end of a language, as `ru`, `nl`, `cs` or `en-us`: phones (IPA), a stressed vowel with its mark
-    (ˈe), and punctuation marks. Numbers are spoken.
+    """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
+
+    It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers are spoken.
 
     Raises:
-        ImportError, ValueError: see `espeak_backend`; ValueError also for a character that is no letter, digit
-            or punctuation, and for a text with nothing to speak, naming the utterance.
+        ImportError, ValueError: see `espeak_backend`; from the front end also ValueError for a character that
+            is no letter, digit or punctuation, or a text with nothing to speak, naming the utterance.
     """
     return partial(_speak, espeak_backend(language))
 

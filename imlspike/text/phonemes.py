@@ -67,22 +67,9 @@ def to_numbers(sentence: Iterable[str], symbols: Iterable[str], name: str = "tex
 
     >>> to_numbers(["b", "a"], ["a", "b"])
     [1, 0]
-    >>> to_numbers(["b", "x"], ["a", "b"], "ru_0001")
-    Traceback (most recent call last):
-    ValueError: ru_0001: symbol 'x' (the 2nd) is not of the 2 that the model knows
     """
     places = {symbol: place for place, symbol in enumerate(symbols)}
-    numbers = []
-    for symbol in sentence:
-        if symbol not in places:
-            place = _ordinal(len(numbers) + 1)
-            raise ValueError(
-                f"{name}: symbol {symbol!r} (the {place}) is not of the {len(places)} that the model knows"
-            )
-        numbers.append(places[symbol])
-    return numbers
-
-
-def _ordinal(number: int) -> str:
-    tail = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{tail}"
+    sentence = list(sentence)
+    if unknown := [symbol for symbol in sentence if symbol not in places]:
+        raise ValueError(f"{name}: symbol {unknown[0]!r} is not of the {len(places)} that the model knows")
+    return [places[symbol] for symbol in sentence]

@@ -34,20 +34,12 @@ def plain_text(text: str) -> str:
 
 
 def mark(match: str) -> str:
-    """The symbol of a punctuation mark: two full stops or more are an ellipsis.
-
-    >>> mark(".."), mark("?")
-    ('...', '?')
-    """
+    """The symbol of a punctuation mark: two full stops or more are an ellipsis."""
     return "..." if match.startswith("..") else match
 
 
 def unspeakable(name: str, character: str, text: str, expected: str) -> ValueError:
-    """The error for a character that a front end can't speak.
-
-    >>> print(unspeakable("a1", "5", "5 men", "English letters"))
-    a1: character '5' (U+0035) in '5 men'; expected English letters or punctuation. Spell it out
-    """
+    """The error for a character that a front end can't speak."""
     return ValueError(
         f"{name}: character {character!r} (U+{ord(character):04X}) in {text!r}; expected {expected} or "
         "punctuation. Spell it out"
@@ -94,14 +86,7 @@ def _inside_a_word(text: str, place: int) -> bool:
 
 
 def not_empty(symbols: list[str], name: str, text: str) -> list[str]:
-    """`symbols`, unless nothing but punctuation is left to speak.
-
-    Raises:
-        ValueError: naming the utterance.
-
-    >>> not_empty(["a", "."], "a1", "a.")
-    ['a', '.']
-    """
+    """Return `symbols`; ValueError, naming the utterance, if nothing but punctuation is left to speak."""
     if all(symbol in PUNCTUATION or symbol == " " for symbol in symbols):
         raise ValueError(f"{name}: nothing to speak in {text!r}")
     return symbols

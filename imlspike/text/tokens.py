@@ -17,21 +17,12 @@ Tokenize = Callable[[str], list[str]]
 
 
 def char_tokens(text: str) -> list[str]:
-    """The characters of `text`, a blank being `<space>`: ESPnet's token_type char.
-
-    >>> char_tokens("a b")
-    ['a', '<space>', 'b']
-    """
+    """The characters of `text`, a blank being `<space>`: ESPnet's token_type char."""
     return [SPACE if character == " " else character for character in text]
 
 
 def write_char_tokens(texts: Iterable[str], output_dir: str | os.PathLike) -> Path:
-    """Write `tokens.txt`: `<blank>`, `<unk>`, the characters of `texts` by falling count, `<sos/eos>`.
-
-    >>> import tempfile
-    >>> write_char_tokens(["ab b"], tempfile.mkdtemp()).read_text().split()
-    ['<blank>', '<unk>', 'b', '<space>', 'a', '<sos/eos>']
-    """
+    """Write `tokens.txt`: `<blank>`, `<unk>`, the characters of `texts` by falling count, `<sos/eos>`."""
     counts = Counter(token for text in texts for token in char_tokens(text))
     ordered = sorted(counts, key=lambda token: (-counts[token], token))
     return write_tokens(ordered, Path(output_dir) / "tokens.txt")
@@ -69,12 +60,7 @@ def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: 
 
 
 def write_tokens(tokens: Iterable[str], path: str | os.PathLike) -> Path:
-    """Write a token list: `<blank>`, `<unk>`, the tokens, `<sos/eos>`; returns the path.
-
-    >>> import tempfile
-    >>> write_tokens(["a", ","], Path(tempfile.mkdtemp()) / "tokens.txt").read_text().split()
-    ['<blank>', '<unk>', 'a', ',', '<sos/eos>']
-    """
+    """Write a token list: `<blank>`, `<unk>`, the tokens, `<sos/eos>`; returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as out:

@@ -24,8 +24,8 @@ class VocoderData(LightningDataModule):
         train, valid: the datasets.
 
     Raises:
-        ValueError, AudioError: as `imlspike.data.vocoder_dataset` does; for pieces that are no whole number of hops, or
-            validation recordings too short to take a spectrogram of.
+        ValueError, AudioError: as `imlspike.data.vocoder_dataset` does; for pieces that are no whole number
+            of hops, or validation recordings too short to take a spectrogram of.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation recordings than processes

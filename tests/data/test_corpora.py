@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from imlspike.bin.prepare import main
-from imlspike.data.corpora import CORPORA, _aishell_set, prepare
+from imlspike.data.corpora import CORPORA, _aishell_set
 from imlspike.data.corpus import check_left_out
+from imlspike.data.corpus import prepare as prepare_corpus
 from imlspike.data.files import read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded
 from imlspike.text.mandarin import pinyin as spoken_as
@@ -38,6 +39,10 @@ LHOTSE = {
     "baker": ("baker_zh", "BZNSYP", {}),
     "aishell3": ("aishell3", "", {}),
 }
+
+
+def prepare(name, *args, **options):
+    return prepare_corpus(name, CORPORA[name], *args, **options)
 
 
 @pytest.fixture(params=MAKE)

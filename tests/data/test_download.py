@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("lhotse.utils", reason="lhotse isn't installed (extra: asr)")
 
 from imlspike.bin.prepare import main  # noqa: E402
-from imlspike.data.corpora import CORPORA, download  # noqa: E402
+from imlspike.data.corpora import CORPORA  # noqa: E402
+from imlspike.data.corpus import download  # noqa: E402
 from imlspike.data.download import DownloadError  # noqa: E402
 from imlspike.data.kaldi import read_data_dir  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
@@ -93,9 +94,9 @@ def test_aishell_is_fetched_checked_unpacked_and_prepared_once(served, tmp_path,
 def test_a_broken_connection_is_taken_up_where_it_stopped(librispeech, tmp_path, monkeypatch):
     monkeypatch.setattr(Server, "limit", 10000)
     with pytest.raises(DownloadError, match=r"dev-clean\.tar\.gz"):
-        download("librispeech", tmp_path / "downloads", ["dev-clean"], librispeech)
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
     monkeypatch.setattr(Server, "limit", None)
-    top = download("librispeech", tmp_path / "downloads", ["dev-clean"], librispeech)
+    top = download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
     assert len(list(top.rglob("*.flac"))) == 2
     assert [start for _, start in Server.requests] == ["bytes=0-", "bytes=10000-"]
 
@@ -103,7 +104,7 @@ def test_a_broken_connection_is_taken_up_where_it_stopped(librispeech, tmp_path,
 def test_a_wrong_checksum_removes_archive_and_folder(librispeech, tmp_path, monkeypatch):
     monkeypatch.setitem(CORPORA["librispeech"].archives, "dev-clean.tar.gz", ("00", "LibriSpeech/dev-clean"))
     with pytest.raises(DownloadError, match="MD5"):
-        download("librispeech", tmp_path / "downloads", ["dev-clean"], librispeech)
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
     assert not [path for path in (tmp_path / "downloads").rglob("*") if "dev-clean" in path.name]
 
 
@@ -112,7 +113,7 @@ def test_a_folder_that_no_download_made_is_not_replaced(librispeech, tmp_path):
     own.parent.mkdir(parents=True)
     own.write_text("x")
     with pytest.raises(DownloadError, match="--corpus-dir"):
-        download("librispeech", tmp_path / "downloads", ["dev-clean"], librispeech)
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
     assert own.exists() and not Server.requests
 
 

@@ -125,4 +125,3 @@ def test_the_real_corpus(tmp_path):
     }
     assert not any(excluded for _, excluded in result.values())
     assert round(sum(u.seconds for kept, _ in result.values() for u in kept) / 60, 1) == 99.5
-

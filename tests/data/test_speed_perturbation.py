@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from imlspike.bin.speed import main
 from imlspike.data import parallel
 from imlspike.data.audio import read_audio
-from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.format import change_speed, perturb_speed
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from tests.data.conftest import tone
 
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 
 from imlspike.data.audio import AudioError
-from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
 from imlspike.data.files import write_kaldi
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
 
 RATE = 8000
 
