@@ -15,14 +15,15 @@ PACKAGE = Path(imlspike.__file__).parent
 # What each part of imlspike may import of the others: only what stands left of it in
 # neurons <- layers <- models <- {training, analysis, export, espnet} <- inference <- bin.
 BELOW_MODELS = {"neurons", "layers"}
-BELOW_USES = BELOW_MODELS | {"models", "losses", "data"}
+BELOW_USES = BELOW_MODELS | {"models", "losses", "data", "text"}
 USES = {"training", "analysis", "export", "espnet"}
 MAY_IMPORT = {
     "neurons": set(),
     "layers": {"neurons"},
-    "models": BELOW_MODELS | {"data"},
+    "models": BELOW_MODELS | {"data", "text"},
     "losses": BELOW_MODELS | {"data"},
-    "data": set(),
+    "text": {"data"},
+    "data": {"text"},
     **dict.fromkeys(USES, BELOW_USES),
     "inference": BELOW_USES | USES,
     "bin": BELOW_USES | USES | {"inference"},

@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     print(f"{path}: {len(tokens)} tokens ({args.type})")
     for data_dir in [args.train, *args.check]:
         utterances = read_data_dir(data_dir)
-        reasons = uncovered(utterances, tokens, tokenize)
+        reasons = uncovered({u.id: u.text for u in utterances}, tokens, tokenize)
         if reasons and (args.on_unknown == "error" or (args.on_unknown == "keep" and data_dir == args.train)):
             utt, reason = next(iter(reasons.items()))
             raise ValueError(

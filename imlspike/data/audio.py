@@ -119,7 +119,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
         if not container_audio.available():
             raise AudioError(
                 f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. For "
-                "m4a, AAC, WebM, G.722 and video: pip install 'imlspike[audio]'"
+                "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
             ) from None
     else:
         if sound.format != "MP3" or not container_audio.available():

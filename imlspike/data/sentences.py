@@ -1,1 +1,3 @@
-from imlspike.text.sentences import *  # noqa: D100, F403 - moved
+"""Moved to `imlspike.text.sentences`."""
+
+from imlspike.text.sentences import *  # noqa: F403

@@ -1,1 +1,3 @@
-from imlspike.text.tokens import *  # noqa: D100, F403 - moved
+"""Moved to `imlspike.text.tokens`."""
+
+from imlspike.text.tokens import *  # noqa: F403

@@ -3,13 +3,12 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import sentencepiece
 
 from imlspike.data.files import atomic_write
-from imlspike.data.kaldi import Utterance
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
@@ -89,17 +88,14 @@ def load_tokenizer(bpe_model: str | os.PathLike | None = None) -> Tokenize:
     return sentencepiece.SentencePieceProcessor(model_file=os.fspath(bpe_model)).encode_as_pieces
 
 
-def uncovered(utterances: Iterable[Utterance], tokens: Iterable[str], tokenize: Tokenize) -> dict[str, str]:
+def uncovered(texts: Mapping[str, str], tokens: Iterable[str], tokenize: Tokenize) -> dict[str, str]:
     """Utterances with a token outside the list, each with the reason: they would train towards `<unk>`.
 
-    >>> utterance = Utterance("ru_1", "1.wav", "aж", "nsh", 1.0)
-    >>> uncovered([utterance], ["<blank>", "<unk>", "a", "<sos/eos>"], char_tokens)
+    >>> uncovered({"ru_1": "aж"}, ["<blank>", "<unk>", "a", "<sos/eos>"], char_tokens)
     {'ru_1': "not in the token list: 'ж'"}
     """
     known, reasons = set(tokens) - {BLANK, UNKNOWN, SOS_EOS}, {}
-    for utterance in utterances:
-        unknown = [token for token in tokenize(utterance.text) if token not in known]
-        if unknown:
-            shown = ", ".join(repr(token) for token in dict.fromkeys(unknown))
-            reasons[utterance.id] = f"not in the token list: {shown}"
+    for name, text in texts.items():
+        if unknown := [token for token in tokenize(text) if token not in known]:
+            reasons[name] = f"not in the token list: {', '.join(map(repr, dict.fromkeys(unknown)))}"
     return reasons

@@ -38,8 +38,7 @@ def test_characters_by_falling_count_between_the_special_tokens(tmp_path):
 def test_the_characters_of_a_text_cover_it(tmp_path_factory, texts):
     tokens = read_tokens(write_char_tokens(texts, tmp_path_factory.mktemp("tokens")))
     assert set(tokens[2:-1]) == {token for text in texts for token in char_tokens(text)}
-    utterances = [Utterance(str(n), "", text, "", 0.0) for n, text in enumerate(texts)]
-    assert uncovered(utterances, tokens, char_tokens) == {}
+    assert uncovered(dict(enumerate(texts)), tokens, char_tokens) == {}
 
 
 def test_pieces_join_to_the_text_and_cover_it(tmp_path):
@@ -106,5 +105,4 @@ def test_a_character_outside_the_list_names_the_utterance(tmp_path, capsys, kind
 
 
 def test_a_special_token_in_a_text_is_not_covered():
-    utterance = Utterance("ru_1", "", "<unk>", "nsh", 1.0)
-    assert "ru_1" in uncovered([utterance], ["<blank>", "<unk>", "a", "<sos/eos>"], lambda text: [text])
+    assert "ru_1" in uncovered({"ru_1": "<unk>"}, ["<blank>", "<unk>", "a", "<sos/eos>"], lambda text: [text])

@@ -1,1 +1,3 @@
-from imlspike.text.phonemes import *  # noqa: D104, F403 - moved
+"""Moved to `imlspike.text.phonemes`."""
+
+from imlspike.text.phonemes import *  # noqa: F403
