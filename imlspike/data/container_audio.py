@@ -92,7 +92,9 @@ def _open(path: Path, who: str):
     try:
         container = av.open(str(path), format="g722" if path.suffix.lower() == ".g722" else None)
     except av.FFmpegError as error:
-        raise AudioError(f"{who}: not readable as audio, by ffmpeg either ({error.strerror}); write it again") from None
+        raise AudioError(
+            f"{who}: not readable as audio, by ffmpeg either ({error.strerror}); write it again"
+        ) from None
     if not container.streams.audio:
         container.close()
         raise AudioError(f"{who}: holds no audio, only {len(container.streams)} stream(s) of other kinds")

@@ -76,8 +76,11 @@ def _check(target_dir: Path, archives: Mapping[str, tuple[str | None, str]]) -> 
             continue
         if md5:
             print(f"{archive}: comparing the checksum", file=sys.stderr, flush=True)
+            digest = hashlib.md5(usedforsecurity=False)
             with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "md5").hexdigest()
+                while block := file.read(2**20):
+                    digest.update(block)
+            found = digest.hexdigest()
             if found != md5:
                 path.unlink()
                 shutil.rmtree(target_dir / folder)
