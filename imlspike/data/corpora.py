@@ -179,15 +179,10 @@ CORPORA = {
     ),
     "librispeech": _in_parts(  # 960 h of read English to train on (Panayotov et al. 2015; openslr.org/12)
         "LibriSpeech",
-        (
-            "2a93770f6d5c6c964bc36631d331a522",
-            "c0e676e450a7ff2f54aeade5171606fa",
-            "d1a0fd59409feb2c614ce4d30c387708",
-            "42e2234ba48799c1f50f24a7926300a1",
-            "c8d0bcc9cca99d4f8b62fcc847357931",
-            "32fa31d27d2e1cad72775fee3f4849a9",
-            "fb5a50374b501bb3bac4815ee91d3135",
-        ),
+        "2a93770f6d5c6c964bc36631d331a522 c0e676e450a7ff2f54aeade5171606fa "
+        "d1a0fd59409feb2c614ce4d30c387708 42e2234ba48799c1f50f24a7926300a1 "
+        "c8d0bcc9cca99d4f8b62fcc847357931 32fa31d27d2e1cad72775fee3f4849a9 "
+        "fb5a50374b501bb3bac4815ee91d3135".split(),
         (28539, 104014, 148688, 2703, 2864, 2620, 2939),
         layout=("dev-clean/84/121123/84-121123.trans.txt", "dev-clean/84/121123/84-121123-0000.flac"),
         audio="*/*/*.flac",
@@ -197,15 +192,10 @@ CORPORA = {
     ),
     "libritts": _in_parts(  # 586 h of read English, 2,456 speakers (Zen et al. 2019; openslr.org/60)
         "LibriTTS",
-        (
-            "4a8c202b78fe1bc0c47916a98f3a2ea8",
-            "a84ef10ddade5fd25df69596a2767b2d",
-            "7b181dd5ace343a5f38427999684aa6f",
-            "0c3076c1e5245bb3f0af7d82087ee207",
-            "815555d8d75995782ac3ccd7f047213d",
-            "7bed3bdb047c4c197f1ad3bc412db59f",
-            "ae3258249472a13b5abef2a816f733e4",
-        ),
+        "4a8c202b78fe1bc0c47916a98f3a2ea8 a84ef10ddade5fd25df69596a2767b2d "
+        "7b181dd5ace343a5f38427999684aa6f 0c3076c1e5245bb3f0af7d82087ee207 "
+        "815555d8d75995782ac3ccd7f047213d 7bed3bdb047c4c197f1ad3bc412db59f "
+        "ae3258249472a13b5abef2a816f733e4".split(),
         (33236, 116500, 205044, 5736, 4613, 4837, 5120),
         layout=(
             "dev-clean/84/121123/84_121123_000007_000000.wav",

@@ -1,11 +1,11 @@
-"""Which utterances a CTC encoder or a voice can be trained on: of a fitting length, and long enough for their
-transcript (after subsampling)."""
+"""Utterances that can be trained on: neither too short nor too long, and long enough for their transcript."""
 
 import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
+from imlspike.data.keys import check_choice
 from imlspike.text.tokens import Tokenize
 
 # ESPnet's input layers as (kernel, stride) along time, without padding. The layers know them too, but data
@@ -19,36 +19,24 @@ VOICE = "voice"  # in place of an input layer: every symbol is spoken for at lea
 
 
 def feature_frames(samples: int, hop: int = 160) -> int:
-    """Frames of ESPnet's centred short-time Fourier transform.
-
-    >>> feature_frames(16000)
-    101
-    """
+    """Return the frames of ESPnet's centered short-time Fourier transform."""
     return samples // hop + 1
 
 
 def encoder_frames(frames: int, input_layer: str = "conv2d") -> int:
-    """Frames that ESPnet's subsampling `input_layer` leaves of `frames`; 0 if too few for its kernels.
+    """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels.
 
     Raises:
         ValueError: for an unknown input layer.
-
-    >>> [encoder_frames(101, layer) for layer in SUBSAMPLING]
-    [24, 16, 11]
     """
-    if input_layer not in SUBSAMPLING:
-        raise ValueError(f"input_layer is {input_layer!r}; expected one of {', '.join(SUBSAMPLING)}")
+    check_choice("input_layer", input_layer, SUBSAMPLING)
     for kernel, stride in SUBSAMPLING[input_layer]:
         frames = max(0, (frames - kernel) // stride + 1)
     return frames
 
 
 def ctc_frames(tokens: Sequence) -> int:
-    """The fewest frames on which CTC's loss is finite: one a token, and a blank between equal neighbours.
-
-    >>> ctc_frames("hello")
-    6
-    """
+    """Return the fewest frames of a finite CTC loss: one a token, a blank between equal neighbors."""
     return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 

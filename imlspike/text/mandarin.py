@@ -88,10 +88,7 @@ def split_syllable(syllable: str, name: str = "text") -> list[str]:
     match = _SYLLABLE.fullmatch(syllable.lower())
     if not match:
         raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")
-    letters, tone = (
-        match[1].replace("u:", "v").replace("ü", "v"),
-        match[2] if match[2] not in ("", "0") else "5",
-    )
+    letters, tone = match[1].replace("u:", "v").replace("ü", "v"), match[2].replace("0", "") or "5"
     initial = next((i for i in INITIALS if letters.startswith(i) and letters[len(i) :] in FINALS), "")
     final = letters[len(initial) :]
     if final not in FINALS and letters.endswith("r"):
@@ -105,15 +102,7 @@ def split_syllable(syllable: str, name: str = "text") -> list[str]:
 
 
 def check_syllables(syllables: Sequence[str]) -> None:
-    """See that each is lower-case letters and a tone, as `ni3`; letters that are spelled out aren't (`IY1`).
-
-    Raises:
-        ValueError: naming the first that isn't.
-
-    >>> check_syllables(["ni3", "IY1"])
-    Traceback (most recent call last):
-    ValueError: 'IY1' in its pinyin is no syllable with a tone, as ni3
-    """
+    """Raise ValueError unless each is lower-case letters and a tone (`ni3`; not `IY1`, a spelled letter)."""
     for syllable in syllables:
         if not _GIVEN.fullmatch(syllable):
             raise ValueError(f"{syllable!r} in its pinyin is no syllable with a tone, as ni3")

@@ -27,7 +27,7 @@ def russian(text: str, name: str = "text") -> list[str]:
     Stress is where a `+` before the vowel or a U+0301 after it marks it, on ё, and on the only vowel of a
     word. Where none of these is given no rule can tell it, and the vowels stay as they
     are written; with a stress, o and a become a or ay, and e and я ae. Consonants are softened, voiced and
-    unvoiced by their neighbours, within words. -ого, -его at the end are spoken with v, чт as in что, -тся as
+    unvoiced by their neighbors, within words. -ого, -его at the end are spoken with v, чт as in что, -тся as
     c. Exceptions beyond that are not known: a corpus's own labels (`imlspike.data.labels`) are better. With
     few stresses marked, 69 % of the phones of msu_ru_nsh's sentences are those of its labels.
 

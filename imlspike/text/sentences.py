@@ -20,7 +20,7 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
     A sentence ends at `.`, `!`, `?`, `…` and their like with a blank behind them (Chinese marks need none),
     if what follows doesn't go on in small letters, and at a blank line. One that is too long is cut behind a
     lesser mark, between words, or where there are neither between characters. What has no letter is left
-    with its neighbour. Abbreviations aren't known: "Mr. Smith" is two sentences.
+    with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
 
     Args:
         text: any.
