@@ -310,17 +310,18 @@ def prepare_manifests(
     """
     from lhotse import load_manifest
 
-    recorded = load_manifest(recordings)
-    rates = sorted({recording.sampling_rate for recording in recorded})
+    recorded = {recording.id: recording for recording in load_manifest(recordings)}
+    rates = sorted({recording.sampling_rate for recording in recorded.values()})
     if len(rates) != 1:
         raise ValueError(f"{os.fspath(recordings)}: sampling rates {rates}; expected a single one")
-    audio = read_headers((Path(recording.sources[0].source) for recording in recorded), progress)
-    said = (
-        Transcript(
-            Path(recorded[s.recording_id].sources[0].source).stem, name, s.text or "", s.speaker or s.id
-        )
-        for s in load_manifest(supervisions)
-    )
+    files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
+    audio, said = read_headers(files.values(), progress), []
+    for part in load_manifest(supervisions):
+        whole, fault = recorded.get(part.recording_id), ""
+        if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
+            fault = "only a part of its recording; cut the recordings first"
+        utterance = files[whole.id].stem if whole else part.id
+        said.append(Transcript(utterance, name, part.text or "", part.speaker or utterance, fault=fault))
     result = join(said, audio, rates[0], lambda utterance, file: name, [name])
     check_left_out(result, recordings, max_left_out)
     write(output_dir, result)

@@ -281,6 +281,9 @@ def test_any_corpus_of_lhotses_is_prepared_from_its_manifests(tmp_path):
     prepare("aishell", corpus, tmp_path / "ours", max_left_out=0.2)
     assert theirs == read_data_dir(tmp_path / "ours/train")
     assert len(read_excluded(tmp_path / "data/train")) == 1
+    cut = [s.trim(end=0.05) for s in manifests["train"]["supervisions"]]
+    lhotse.SupervisionSet.from_segments(cut).to_file(tmp_path / "cut.jsonl.gz")
+    assert main([*argv[:-1], str(tmp_path / "cut.jsonl.gz"), "--max-left-out", "1"]) == 1
 
 
 def test_the_share_that_may_be_left_out_is_allowed_itself_and_an_empty_set_is_named():
