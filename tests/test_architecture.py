@@ -16,15 +16,16 @@ PACKAGE = Path(imlspike.__file__).parent
 # ops <- neurons <- layers <- models <- inference <- {training, analysis, export, espnet} <- bin. When users
 # ask for them, inference opens ESPnet's parts, too.
 BELOW_MODELS = {"ops", "neurons", "layers"}
-BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data"}
+BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data", "text"}
 USES = {"training", "analysis", "export", "espnet"}
 MAY_IMPORT = {
     "ops": set(),
     "neurons": {"ops"},
     "layers": {"ops", "neurons"},
-    "models": BELOW_MODELS | {"data"},
+    "models": BELOW_MODELS | {"data", "text"},
     "losses": BELOW_MODELS | {"data"},
-    "data": set(),
+    "text": {"data"},
+    "data": {"text"},
     **dict.fromkeys(USES, BELOW_INFERENCE | {"inference"}),
     "inference": BELOW_INFERENCE | {"espnet"},
     "bin": BELOW_INFERENCE | USES | {"inference"},

@@ -14,10 +14,10 @@ import torch
 
 from imlspike.analysis.results import aligned
 from imlspike.data.labels import Phone, boundary_times, is_pause
-from imlspike.data.phonemes.russian import STRESSED, UNSTRESSED
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import learned_durations
+from imlspike.text.russian import STRESSED, UNSTRESSED
 
 WITHIN = (20, 40, 80)  # ms
 _ARPABET = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()

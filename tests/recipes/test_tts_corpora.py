@@ -11,11 +11,11 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.data.phonemes import front_end, symbols_of  # noqa: E402
-from imlspike.data.tokens import read_tokens  # noqa: E402
 from imlspike.espnet.config import resolve  # noqa: E402
 from imlspike.espnet.tts import SpikeVoiceTTS  # noqa: E402
 from imlspike.models import SpikingVocos  # noqa: E402
+from imlspike.text.phonemes import front_end, symbols_of  # noqa: E402
+from imlspike.text.tokens import read_tokens  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.running import EGS, finish, start, table  # noqa: E402
 from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech  # noqa: E402
@@ -28,7 +28,6 @@ MAKE = {
     "libritts": lambda root: make_libritts(root, {"train-clean-100": 24}),
     "aishell3": make_aishell3,
 }
-RULES = ("--front_end", "english_rules")  # the miniatures' words are in no dictionary
 RATES = {"ljspeech": 22050, "baker": 22050, "libritts": 24000, "aishell3": 22050}
 
 
@@ -45,8 +44,8 @@ def stages(corpus: str, root: Path, *options: str) -> tuple[Path, str]:
 
 
 def test_ljspeech_speaks_its_normalised_text_with_its_punctuation(tmp_path):
-    work, _ = stages("ljspeech", tmp_path, *RULES)
-    check(work, "ljspeech", "english_rules", "text")
+    work, _ = stages("ljspeech", tmp_path)
+    check(work, "ljspeech", "english", "text")
     assert "," in table(work / "dump/phn/train/text")["LJ001-0001"].split()
 
 
@@ -71,8 +70,8 @@ def test_aishell3_speaks_with_the_voices_of_its_training_set_only(tmp_path):
 
 
 def test_libritts_holds_out_sentences_of_each_reader(tmp_path):
-    work, _ = stages("libritts", tmp_path, "--hold_out_every", "4", *RULES)
-    check(work, "libritts", "english_rules", "text")
+    work, _ = stages("libritts", tmp_path, "--hold_out_every", "4")
+    check(work, "libritts", "english", "text")
     sets = {name: table(work / f"data/{name}/utt2spk") for name in ("train", "valid", "test")}
     assert all(set(speakers.values()) == {"84", "85"} for speakers in sets.values())
     assert [len(speakers) for speakers in sets.values()] == [12, 6, 6]

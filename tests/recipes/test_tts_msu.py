@@ -15,7 +15,7 @@ import yaml
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike.data.labels import read_durations  # noqa: E402
-from imlspike.data.phonemes import front_end  # noqa: E402
+from imlspike.text.phonemes import front_end  # noqa: E402
 from tests.recipes import running  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
 from tests.recipes.running import EGS, HERE, finish, table  # noqa: E402
