@@ -71,5 +71,8 @@ def to_numbers(sentence: Iterable[str], symbols: Iterable[str], name: str = "tex
     places = {symbol: place for place, symbol in enumerate(symbols)}
     sentence = list(sentence)
     if unknown := [symbol for symbol in sentence if symbol not in places]:
-        raise ValueError(f"{name}: symbol {unknown[0]!r} is not of the {len(places)} that the model knows")
+        where = sentence.index(unknown[0]) + 1
+        raise ValueError(
+            f"{name}: symbol {unknown[0]!r} (number {where}) is not of the {len(places)} that the model knows"
+        )
     return [places[symbol] for symbol in sentence]
