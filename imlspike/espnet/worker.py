@@ -4,10 +4,14 @@ import argparse
 import logging
 import resource
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from espnet2.main_funcs import collect_stats
+from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
@@ -39,6 +43,8 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     with ExitStack() as during:
         during.enter_context(atomic_torch_save())
         during.enter_context(bf16_on_cpu(args.use_amp and args.ngpu == 0))
+        if args.collect_stats:
+            during.enter_context(sums_in_fp64())
         if not args.collect_stats and not args.dry_run and _is_first(args):
             during.enter_context(sole_training(Path(args.output_dir)))
             if args.resume:
@@ -47,6 +53,35 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     logging.info(f"peak resident memory: {peak:.0f} MB")
+
+
+@contextmanager
+def sums_in_fp64() -> Iterator[None]:
+    """Within the block, ESPnet's statistics are summed in fp64: fp32 sums depend on the order of utterances and
+    on how many processes share them, so that the same data in another folder gave other weights.
+
+    Features that are written for training stay fp32.
+    """
+
+    def collect(model, *args, **kwargs):
+        if model is not None:
+            features = model.collect_feats
+            model.collect_feats = lambda **batch: {
+                key: value.double() if value.is_floating_point() else value
+                for key, value in features(**batch).items()
+            }
+        return original(model, *args, **kwargs)
+
+    class Writer(collect_stats.NpyScpWriter):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value.astype(np.float32) if value.dtype == np.float64 else value)
+
+    original, writer = abs_task.collect_stats, collect_stats.NpyScpWriter
+    abs_task.collect_stats, collect_stats.NpyScpWriter = collect, Writer
+    try:
+        yield
+    finally:
+        abs_task.collect_stats, collect_stats.NpyScpWriter = original, writer
 
 
 def _is_first(args: argparse.Namespace) -> bool:

@@ -34,12 +34,15 @@ def test_symbols_are_the_front_ends_and_all_else_is_kept(tmp_path):
     assert read_tokens(tmp_path / "tokens.txt")[2:-1] == symbols_of("russian")
 
 
-def test_every_utterance_that_cannot_be_spoken_is_listed_and_nothing_is_written(tmp_path, capsys):
-    folder = data_dir(tmp_path / "in", TEXTS | {"b1": "5 домов", "b2": "Wolga"})
+def test_what_cannot_be_spoken_is_left_out_listed_and_refused_where_it_is_too_much(tmp_path, capsys):
+    folder = data_dir(tmp_path / "in", TEXTS | {"b1": "5 домов", "b2": "Wolga"}, {"a3": "broken"})
     status, out = run(folder)
-    told = capsys.readouterr().err
-    assert status == 1 and not out.exists()
-    assert "2 utterance(s)" in told and "b1: character '5'" in told and "b2: character 'w'" in told
+    assert status == 1 and not out.exists() and "--max-left-out" in capsys.readouterr().err
+    status, out = run(folder, "--max-left-out", 0.5)
+    assert status == 0 and read_kaldi(out / "text").keys() == TEXTS.keys()
+    reasons = read_excluded(out)
+    assert reasons.keys() == {"a3", "b1", "b2"} and "'5'" in reasons["b1"] and "'w'" in reasons["b2"]
+    assert "left out b1" in capsys.readouterr().out
 
 
 def test_symbols_that_the_training_set_lacks_are_named_with_the_utterance(tmp_path, capsys):
@@ -47,7 +50,7 @@ def test_symbols_that_the_training_set_lacks_are_named_with_the_utterance(tmp_pa
     assert run(train, "--write-tokens", tmp_path / "tokens.txt", front="characters")[0] == 0
     assert read_kaldi(tmp_path / "out" / "text") == {"a": "a b <space> c"}
     assert run(test, "--tokens", tmp_path / "tokens.txt", front="characters")[0] == 1
-    assert "t: not among the symbols" in (told := capsys.readouterr().err) and "'d', '!'" in told
+    assert "t: not among" in (told := capsys.readouterr().err) and "'d', '!'" in told
 
 
 def test_symbols_never_heard_are_told(tmp_path, capsys):

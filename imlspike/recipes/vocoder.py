@@ -1,0 +1,202 @@
+"""A vocoder from a corpus to a table of results: the ANN (Vocos), which teaches, and spiking models.
+
+Models are overrides of one configuration.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.recipes.data import (
+    CorpusOptions,
+    corpus,
+    data,
+    format_audio,
+    limit,
+    link_audio,
+    models,
+    prepare,
+    spread,
+    unique,
+)  # fmt: skip
+from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.processes import ProgramError, RecipeError, program
+from imlspike.recipes.progress import Log, log, logs
+from imlspike.recipes.runner import Recipe
+from imlspike.recipes.training import lack_of_memory
+
+SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
+FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+
+
+@dataclass
+class Vocoder(CorpusOptions):
+    """Options of a vocoder's recipe."""
+
+    # Data
+    test_set: str = option("test", "set that is synthesised and scored")
+    extra_train: list = option("", "more to train on: asterisk_en, _es, _fr, _it, _ru (fetched), or sets in data/")
+    min_wav_duration: float = option(0.3, "shortest recording to train on, in seconds")
+    max_wav_duration: float = option(60.0, "longest recording to train on, in seconds")
+    test_utts: int = option(0, "recordings of the test set to score, spread over it; 0: all")
+    # Models
+    config: str = option("", "YAML of a training, the base of all models")
+    overrides: str = option("", "folder with a YAML for each model; its ann.yaml is the ANN")
+    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train, each an override of that name")
+    ann: bool = option(True, "train the ANN too")
+    steps: int = option(0, "steps of each training; 0: the YAML's")
+    # Results
+    asr_model: str = option("", "a trained recogniser (an experiment of asr1, a zip) for the character error rate")
+    score_args: list = option("", "further options of 'imlspike score-vocoder', as '--crepe tiny --measures pesq mcd'")
+    profile_utts: int = option(20, "recordings of the test set on which spikes and energy are counted", least=1)
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        super().check()
+        if wrong := [word for word in self.train_args if "." not in word.partition("=")[0]]:
+            told = "write section.key=value, as optimizer.lr=0.0003"
+            raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
+        self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
+        self.names = models(self)
+        self.train_sets = unique(self.train_set, *self.extra_train)
+        self.sets = unique(*self.train_sets, self.valid_set, self.test_set)
+        self.configs = {name: read_config(name, self.trainer_words(name)) for name in self.names}
+        first, *others = self.names
+        for name in others:
+            for key in FEATURES:
+                ours, theirs = (self.configs[one]["generator"][key] for one in (name, first))
+                if ours != theirs:
+                    told = "one table needs the same features for all; run them apart, with a --workdir each"
+                    raise OptionError(f"{name} has {key}={ours}, {first} {theirs}: {told}")
+        self.rate = self.configs[first]["generator"]["sampling_rate"]
+
+    def trainer_words(self, name: str) -> list[str]:
+        """The arguments of the trainer that make this model."""
+        words = ["--config", self.config, "--config", f"{self.overrides}/{name}.yaml", *self.train_args]
+        words += [f"trainer.steps={self.steps}"] if self.steps else []
+        gpu = ["trainer.accelerator=gpu", f"trainer.devices={self.ngpu}"]
+        return words + (gpu if self.ngpu else ["trainer.accelerator=cpu"])
+
+    def teacher(self, name: str) -> list[str]:
+        """The generator that teaches a model, if one does."""
+        folder = self.configs[name]["teacher"]
+        return [f"{folder}/generator.pth"] if folder else []
+
+
+def read_config(name: str, words: list[str]) -> dict:
+    """A training's settings, every key checked; of the generator with those that are left to their defaults."""
+    from imlspike.models.spiking_vocos import SpikingVocos
+    from imlspike.training.config import ConfigError
+    from imlspike.training.config import read_config as read
+
+    try:
+        config, _ = read([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
+        return config.as_dict() | {"generator": dict(SpikingVocos.from_config(config.generator).config)}
+    except (ConfigError, ValueError) as error:
+        raise OptionError(f"{name}: {error}") from None
+
+
+recipe = Recipe("vocoder", Vocoder)
+stage = recipe.stage
+
+
+def names(o: Vocoder) -> list[tuple]:
+    return [(name,) for name in o.names]
+
+
+stage(1, "data preparation", inputs=corpus, settings="corpus corpus_dir prepare_args max_left_out",
+      outputs=lambda o: data(*(f"data/{name}" for name in unique(o.train_set, o.valid_set, o.test_set))))(prepare)  # fmt: skip
+
+
+@stage(1, "more to train on", each=lambda o: [(name,) for name in o.extra_train],
+       outputs=lambda o, name: data(f"data/{name}"),
+       when=lambda o: "" if o.extra_train else "not asked for (--extra_train asterisk_en)")  # fmt: skip
+def prepare_extra(o: Vocoder, name: str) -> None:
+    if name.startswith("asterisk_"):
+        words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
+        program(o, "prepare", "asterisk", *words)
+    elif not Path("data", name, "utt2dur").is_file():
+        told = "What isn't asterisk_<language> has to be a data directory, as 'imlspike prepare' writes it"
+        raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
+
+
+@stage(2, "audio of one rate", each=lambda o: [(name,) for name in o.sets], settings="rate",
+       inputs=lambda o, name: data(f"data/{name}"), outputs=lambda o, name: data(f"{SOUND}/{name}"))  # fmt: skip
+def format_set(o: Vocoder, name: str) -> None:
+    format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
+
+
+@stage(2, "removal of what is too long or too short", each=lambda o: [(name,) for name in unique(*o.train_sets, o.valid_set)],
+       settings="min_wav_duration max_wav_duration rate",
+       inputs=lambda o, name: data(f"{SOUND}/{name}"), outputs=lambda o, name: data(f"{LIMITED}/{name}"))  # fmt: skip
+def limit_durations(o: Vocoder, name: str) -> None:
+    limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", "--sampling-rate", o.rate)
+
+
+@stage(2, "choice of what is scored", settings="test_utts", inputs=lambda o: data(f"{SOUND}/{o.test_set}"),
+       outputs=lambda o: data(TESTED))  # fmt: skip
+def choose_test(o: Vocoder) -> None:
+    shutil.rmtree(TESTED, ignore_errors=True)
+    spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
+    link_audio(TESTED, f"{TESTED}/audio")
+
+
+def training(number: int, title: str, each, **given):
+    """A step that trains; first the ANN, which may teach the others."""
+    return stage(number, title, each=each, jobs=lambda o: o.at_once, follow=logs("train.log"),
+        inputs=lambda o, name: [*data(*(f"{LIMITED}/{one}" for one in (*o.train_sets, o.valid_set))), *o.teacher(name)],
+        settings=lambda o, name: {key: value for key, value in o.configs[name].items() if not key.endswith("_dirs")},
+        outputs=lambda o, name: [f"exp/{name}/generator.pth", f"exp/{name}/generator.yaml"],
+        checkpoint=lambda o, name: [f"exp/{name}/checkpoints", "checkpoints", "tensorboard", "config.yaml", "generator.*",
+                                    "log.csv", "*.log"], **given)  # fmt: skip
+
+
+@training(3, "training of the ANN", lambda o: [("ann",)], when=lambda o: "" if o.ann else "not asked for (--ann true)")
+def train_ann(o: Vocoder, name: str) -> None:
+    train(o, name)
+
+
+@training(4, "training of the spiking models", lambda o: [(name,) for name in o.models])
+def train(o: Vocoder, name: str) -> None:
+    words = [*o.trainer_words(name), "--exp-dir", f"exp/{name}", "--train-dir"]
+    words += [*(f"{LIMITED}/{one}" for one in o.train_sets), "--valid-dir", f"{LIMITED}/{o.valid_set}"]
+    words += ["--resume", "anyway"] if o.resume == "anyway" else []
+    try:
+        program(o, "train_vocoder", *words, log=f"exp/{name}/console.log")
+    except ProgramError as error:
+        half = f"data.batch_size={o.configs[name]['data']['batch_size'] // 2}"
+        raise RecipeError(f"{lack_of_memory(error, f'exp/{name}', half)}{error}") from None
+
+
+@stage(5, "copy-synthesis", each=names, jobs=lambda o: o.nj, follow=logs("synthesis.log"),
+       inputs=lambda o, name: [f"exp/{name}/generator.pth", *data(TESTED)],
+       outputs=lambda o, name: [f"exp/{name}/synthesis"])  # fmt: skip
+def synthesize(o: Vocoder, name: str) -> None:
+    shutil.rmtree(f"exp/{name}/synthesis", ignore_errors=True)
+    words = [f"{TESTED}/audio", f"exp/{name}/synthesis", "--model", f"exp/{name}", "--threads", o.threads]
+    program(o, "vocode", *words, "--device", o.device, log=f"exp/{name}/synthesis.log")
+
+
+@stage(6, "scoring", jobs=lambda o: 1, settings="names score_args asr_model", outputs=lambda o: ["exp/scores/scores.json"],
+       inputs=lambda o: [*(f"exp/{name}/generator.pth" for name in o.names), *(f"exp/{name}/synthesis" for name in o.names), *data(TESTED)],
+       follow=lambda o, items: [Log("scores", "exp/scores/log")])  # fmt: skip
+def score(o: Vocoder) -> None:
+    words = ["--data-dir", TESTED, "--systems", *(f"{name}=exp/{name}/synthesis" for name in o.names)]
+    words += ["--model", f"exp/{o.names[0]}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
+    program(o, "score_vocoder", *words, *(["--asr-model", o.asr_model] if o.asr_model else []), log="exp/scores/log")
+    log("  exp/scores/scores.md")
+
+
+@stage(7, "spikes and energy", each=names, jobs=lambda o: o.nj, settings="profile_utts", follow=logs("profile/log"),
+       inputs=lambda o, name: [f"exp/{name}/generator.pth", *data(TESTED)],
+       outputs=lambda o, name: [f"exp/{name}/profile/energy.json"])  # fmt: skip
+def profile(o: Vocoder, name: str) -> None:
+    out = f"exp/{name}/profile"
+    spread(TESTED, o.profile_utts, f"{out}/data")
+    program(o, "profile", "--exp", f"exp/{name}", "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
+
+
+@stage(8, "report", always=True, inputs=lambda o: ["exp/scores/scores.json"], outputs=lambda o: ["exp/RESULTS.md"])
+def report(o: Vocoder) -> None:
+    words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
+    program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")
