@@ -57,7 +57,7 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
 
 @contextmanager
 def sums_in_fp64() -> Iterator[None]:
-    """Within the block, ESPnet's statistics are summed in fp64: fp32 sums depend on the order of utterances and
+    """Within the block, sum ESPnet's statistics in fp64: fp32 sums depend on the order of utterances and
     on how many processes share them, so that the same data in another folder gave other weights.
 
     Features that are written for training stay fp32.

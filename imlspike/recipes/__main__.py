@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     here, name = os.getcwd(), os.path.basename(script)
     recipe = import_module(f"imlspike.recipes.{task}").recipe
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     children.ending = False
     start_clock()
     try:
@@ -64,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         children.end()
         os.chdir(here)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 
