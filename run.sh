@@ -181,7 +181,7 @@ setup() { # leaves py and env set and the environment on PATH
 recipes() {
     local file
     for file in egs/*/*/run.sh; do
-        [[ ! -f $file || $file == egs/TEMPLATE/* ]] || echo "${file%/run.sh}"
+        [[ ! -f $file ]] || echo "${file%/run.sh}"
     done
 }
 

@@ -30,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     here, name = os.getcwd(), os.path.basename(script)
     recipe = import_module(f"imlspike.recipes.{task}").recipe
     before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    children.ending = False
     start_clock()
     try:
         others = [] if recipe.options.passes_on else None
@@ -62,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         children.end()
+        children.ending = False
         os.chdir(here)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ Data, tokens and statistics are made once for all. Options that aren't known her
 
 import contextlib
 import io
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Ablation(Options):
         self.recipe = existing(self.recipe, "--recipe")
         self.config = existing(self.config, "--config")
         self.budget = self.budget and existing(self.budget, "--budget")
+        self.results = self.results and os.path.abspath(self.results)
         self.asked = ["--list", self.list, "--seeds", self.seeds, "--recipe", self.recipe, "--root", ROOT]
         with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as error:
             try:

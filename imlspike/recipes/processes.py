@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -71,13 +71,15 @@ class _Children:
     def end(self) -> None:
         """Ask all groups to end, and kill after ten seconds what has not; nothing more is started."""
         self.ending = True
-        self._signal(signal.SIGTERM)
-        timer = threading.Timer(10, self._signal, [signal.SIGKILL])
-        timer.daemon = True
-        timer.start()
+        if groups := list(self.groups):
+            self._signal(groups, signal.SIGTERM)
+            timer = threading.Timer(10, lambda: self._signal(self.groups.intersection(groups), signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
 
-    def _signal(self, number: int) -> None:
-        for group in list(self.groups):
+    @staticmethod
+    def _signal(groups: Iterable[int], number: int) -> None:
+        for group in groups:
             try:
                 os.killpg(group, number)
             except ProcessLookupError:

@@ -162,8 +162,12 @@ def each_set(o: Tts) -> list[tuple]:
     return [(name,) for name in o.sets]
 
 
-stage(1, "data preparation", inputs=corpus, settings="corpus corpus_dir prepare_args max_left_out",
-      outputs=lambda o: data(*(f"data/{name}" for name in ([o.hold_out_from] if o.hold_out_from else o.sets))))(prepare)  # fmt: skip
+def prepared(o: Tts) -> list[str]:
+    sets = [o.hold_out_from] if o.hold_out_from else o.sets
+    return unique(*data(*(f"data/{name}" for name in sets)), *(f"data/{name}/{o.text_table}" for name in sets))
+
+
+stage(1, "data preparation", inputs=corpus, settings="corpus corpus_dir prepare_args max_left_out", outputs=prepared)(prepare)
 
 
 @stage(1, "sets cut out of one", settings="hold_out_every", inputs=lambda o: data(f"data/{o.hold_out_from}"),

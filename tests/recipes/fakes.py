@@ -11,6 +11,8 @@ from imlspike.recipes import __main__, asr, processes, training
 
 EGS = Path(__file__).parents[2] / "egs"
 HERE = Path(__file__).parent
+LEFT = {"profile": "energy.json", "pack": "", "report": "", "report_voice": "", "score_voice": "scores.json"}
+LEFT |= {"score_alignment": "alignment.json", "synthesize": "synthesis.yaml"}
 
 
 class Programs:
@@ -36,9 +38,10 @@ class Programs:
             lines = Path(value["--data-dir"], "wav.scp").read_text().splitlines()
             Path(value["--output"]).write_text("".join(f"{line.split()[0]} text\n" for line in lines))
             Path(value["--output"] + ".json").write_text('{"audio_seconds": 4.0, "seconds": 1.0}')
-        elif name in ("profile", "pack", "report"):
+        elif name in LEFT:
             value = dict(zip(given, given[1:], strict=False))
-            out = Path(value.get("--output") or Path(value["--output-dir"], "energy.json"))
+            out = Path(value.get("--output") or Path(value.get("--output-dir", ""), LEFT[name]))
+            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("{}")
         elif import_module(words[2]).main(given):
             raise processes.ProgramError(f"{name} failed")
@@ -59,8 +62,14 @@ class Programs:
             for kind in ("speech", "text"):
                 (out / f"{kind}_shape").write_text("".join(f"{key} {len(key)}\n" for key in keys))
             (out / "batch_keys").write_text("speech\ntext\n")
-            (out / "stats_keys").write_text("feats\n")
-            np.savez(out / "feats_stats.npz", count=len(keys), sum=sum(map(len, keys)), sum_square=0)
+            kinds = ("feats", "pitch", "energy") if config.get("write_collected_feats") else ("feats",)
+            (out / "stats_keys").write_text("\n".join(kinds) + "\n")
+            for kind in kinds:
+                np.savez(out / f"{kind}_stats.npz", count=len(keys), sum=sum(map(len, keys)), sum_square=0)
+                if len(kinds) > 1:
+                    (out / "collect_feats" / f"data_{kind}").mkdir(parents=True)
+                    lines = "".join(f"{key} {out}/collect_feats/data_{kind}/{key}.npy\n" for key in keys)
+                    (out / "collect_feats" / f"{kind}.scp").write_text(lines)
 
     def modules(self) -> list[str]:
         """What was called, in order."""
