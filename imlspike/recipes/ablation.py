@@ -16,7 +16,7 @@ from imlspike.espnet.config import read_yaml
 from imlspike.recipes.options import ROOT, OptionError, Options, existing, option
 from imlspike.recipes.processes import RecipeError, call, program, verb
 from imlspike.recipes.progress import Log, duration, log
-from imlspike.recipes.runner import Recipe
+from imlspike.recipes.runner import Needs, Recipe
 from imlspike.recipes.training import average
 
 OWN = "experiments asr_config asr_override asr_tag seed twin".split()
@@ -74,15 +74,16 @@ def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
     call(command, log_file, o.environment)
 
 
-@stage(1, "data, tokens and statistics of all runs", always=True)
-def prepare(o: Ablation) -> None:
+@stage(1, "data, tokens and statistics of all runs")
+def prepare(o: Ablation):
+    yield Needs(always=True)
     specs = " ".join(spec for _, spec in o.runs.values())
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, "runs", always=True, each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj,
-       follow=lambda o, items: [Log(name, f"exp/{name}/train.log") for (name,) in items])  # fmt: skip
-def one_run(o: Ablation, name: str) -> None:
+@stage(2, "runs", each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
+def one_run(o: Ablation, name: str):
+    yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
     begin, fresh, (seed, spec) = time.monotonic(), not Path(f"exp/{name}/.done/train.json").is_file(), o.runs[name]
     if fresh:
         Path(f"exp/{name}").mkdir(parents=True, exist_ok=True)
@@ -108,8 +109,9 @@ def git_state() -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout or "unknown\n"
 
 
-@stage(3, "table", always=True)
-def table(o: Ablation) -> None:
+@stage(3, "table")
+def table(o: Ablation):
+    yield Needs(always=True)
     make_table(o)
     if o.failed:
         raise RecipeError(f"failed: {' '.join(o.failed)} (their logs: {LOGS})")

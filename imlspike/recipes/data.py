@@ -2,13 +2,15 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.recipes.options import OptionError, Options, existing, option
 from imlspike.recipes.processes import program, verb
-from imlspike.recipes.progress import log
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Needs
 
 TABLES = ("wav.scp", "text", "utt2spk", "utt2dur")
 
@@ -82,28 +84,40 @@ def count(table: str) -> int:
     return Path(table).read_bytes().count(b"\n")
 
 
-def corpus(o: CorpusOptions) -> list[str]:
-    """What preparation reads: the folder on this machine, if there is one."""
-    return [o.corpus_dir] if o.corpus_dir else []
-
-
-def prepare(o: CorpusOptions) -> None:
-    """Data directories of the corpus below data/."""
+def prepare_corpus(o: CorpusOptions, sets: list[str], *tables: str) -> Iterator[Needs]:
+    """A step: data directories of the corpus below data/, with further tables."""
+    made = [*data(*(f"data/{name}" for name in sets)), *(f"data/{name}/{table}" for name in sets for table in tables)]
+    settings = o.pick("corpus corpus_dir prepare_args max_left_out")
+    yield Needs([o.corpus_dir] if o.corpus_dir else [], unique(*made), settings)
     source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
     share = ["--max-left-out", o.max_left_out]
     program(o, "prepare", o.corpus, *source, "--output-dir", "data", *share, *o.prepare_args)
 
 
-def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> None:
-    """A data directory whose audio has one format and rate."""
+def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> Iterator[Needs]:
+    """A step: a data directory whose audio has one format and rate."""
+    yield Needs(data(source), data(target), o.pick("max_left_out") | {"format": form, "rate": rate})
     words = ["--audio-format", form, "--sampling-rate", rate, "--max-left-out", o.max_left_out, "--nj", o.nj]
     program(o, "format", source, "--output-dir", target, *words)
 
 
-def limit(o: CorpusOptions, source: str, target: str, *words: object, input_layer: str = "none") -> None:
-    """A data directory without what is too long or too short."""
-    limits = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration]
-    verb("fit", source, "--output-dir", target, "--input-layer", input_layer, *limits, *words)
+def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **given: int) -> Iterator[Needs]:
+    """A step: a data directory without what is too long or too short."""
+    settings = o.pick("min_wav_duration max_wav_duration")
+    yield Needs(data(source), data(target), settings | given)
+    words = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration, "--input-layer", layer]
+    words += [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    verb("fit", source, "--output-dir", target, *words)
+
+
+def count_spikes(o, exp: str, source: str, inputs: list, model: list, settings=None) -> Iterator[Needs]:
+    """A step: spikes, operations and energy on some utterances of a set."""
+    out = f"{exp}/profile"
+    progress = Log(Path(exp).name, f"{out}/log")
+    settings = o.pick("profile_utts") | (settings or {})
+    yield Needs([*inputs, *data(source)], [f"{out}/energy.json"], settings, follow=progress)
+    spread(source, o.profile_utts, f"{out}/data")
+    program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
 
 
 def spread(source: str, most: int, target: str) -> None:

@@ -52,6 +52,10 @@ class Options:
             OptionError: naming the option and the way out.
         """
 
+    def pick(self, names: str) -> dict[str, Any]:
+        """The options of these names, for the settings of a step."""
+        return {name: getattr(self, name) for name in names.split()}
+
     @property
     def environment(self) -> dict[str, str]:
         """For programs: this project's source, threads, and a memory allocator that keeps what it has: glibc

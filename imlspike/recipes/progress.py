@@ -114,20 +114,17 @@ class Log:
         return f"{self.name}: epoch {self.epoch}/{self.epochs} batch {self.batch}{batches}{loss}"
 
 
-def logs(file: str) -> Callable:
-    """For a step whose items are models: the log of this name in each one's experiment."""
-    return lambda o, items: [Log(name, f"exp/{name}/{file}") for (name,) in items]
-
-
 class Count:
     """How far a count is, with an estimate of the rest that falls while the count stands still."""
 
-    def __init__(self, what: str, total: float, count: Callable[[], float], clock=time.monotonic):
-        self.what, self.total, self.count, self.clock = what, total, count, clock
+    def __init__(self, what: str, total: Callable[[], float], count: Callable[[], float], clock=time.monotonic):
+        self.what, self.count_all, self.count, self.clock = what, total, count, clock
         self.begin, self.first, self.last, self.at, self.told = clock(), None, None, clock(), clock()
 
     def news(self) -> list[str]:
         now, count = self.clock(), self.count()
+        if self.first is None:
+            self.total = self.count_all()
         if self.first is None or count < self.first:
             self.first = self.last = count
         if count > self.last:

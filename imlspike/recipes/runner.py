@@ -1,11 +1,12 @@
 """The stage runner: which step of a recipe has to be done, why, and doing it.
 
-A recipe is a list of steps, each a function of the options with a decorator that names its stage, its inputs
-and its outputs:
+A recipe is a list of steps, each a function of the options. It first yields what it needs and makes, then
+does the work:
 
-    @recipe.stage(5, "tokens", inputs=lambda o: ["data/train/text"], outputs=lambda o: ["dump/tokens.txt"],
-                  settings="nbpe")
-    def make_tokens(o): ...
+    @recipe.stage(5, "tokens")
+    def make_tokens(o):
+        yield Needs(["data/train/text"], makes=["dump/tokens.txt"], settings=o.pick("nbpe"))
+        ...
 
 A step that has ended well leaves `.done/<function>.json` beside its first output, with checksums of its
 inputs' contents and its settings. It is done again when one of these differs or an output is missing, and
@@ -19,53 +20,63 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from imlspike.data.files import atomic_write
 from imlspike.recipes.options import OptionError, Options
 from imlspike.recipes.processes import RecipeError
-from imlspike.recipes.progress import follow, log
+from imlspike.recipes.progress import Count, Log, follow, log
 
-Paths = Callable[..., Iterable[str]]
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step depends on.
+
+    Attributes:
+        inputs: files, and folders of which the listing counts.
+        makes: files; may be patterns, which are not looked for after the work.
+        settings: nested dicts are compared key by key.
+        checkpoint: a file from which an interrupted item goes on, and patterns beside it of what to remove to
+            begin again: a step with it heeds --resume.
+        follow: tells of progress.
+        always: done each time, quick work such as a report.
+    """
+
+    inputs: Sequence[str] = ()
+    makes: Sequence[str] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Sequence[str] = ()
+    follow: Log | Count | None = None
+    always: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
-    """A function of a recipe and what it depends on; callables get the options, then the item's parts.
+    """A function of a recipe.
 
     Attributes:
         number, title: of its stage.
-        run: does the work, in the recipe's folder.
-        each: the items, tuples; one empty one where the step is done once.
-        inputs, outputs: files (of inputs also folders, of which the listing counts). Outputs may be patterns:
-            those are not looked for after the work.
-        settings: names of options, or a function that gives a dict; nested dicts are compared key by key.
+        run: yields `Needs`, then does the work, in the recipe's folder.
+        each: the items, tuples of further arguments; one empty one where the step is done once.
         when: why the step is left out; empty where it isn't.
         jobs: how many items are done side by side; None: one after the other, in this process.
-        follow: gives what tells of progress, from the options and the list of items.
-        checkpoint: a file from which an interrupted item goes on, and patterns of what to remove to begin
-            again: a step with it heeds --resume.
-        always: done each time, quick work such as a report.
     """
 
     number: int
     title: str
-    run: Callable
+    run: Callable[..., Iterator]
     each: Callable[[Any], Iterable[tuple]]
-    inputs: Paths
-    outputs: Paths
-    settings: str | Callable[..., dict]
     when: Callable[[Any], str]
     jobs: Callable[[Any], int] | None
-    follow: Callable | None
-    checkpoint: Callable | None
-    always: bool
+
+    def items(self, options: Options) -> list["Item"]:
+        return [Item(self, options, parts) for parts in self.each(options)]
 
 
 class Recipe:
@@ -74,59 +85,45 @@ class Recipe:
     def __init__(self, name: str, options: type[Options]):
         self.name, self.options, self.steps = name, options, []
 
-    def stage(
-        self, number: int, title: str, *, each=lambda o: [()], inputs: Paths = lambda o, *item: [],
-        outputs: Paths = lambda o, *item: [], settings="", when=lambda o: "", jobs=None, follow=None,
-        checkpoint=None, always: bool = False,
-    ) -> Callable[[Callable], Callable]:  # fmt: skip
+    def stage(self, number: int, title: str, each=lambda o: [()], when=lambda o: "", jobs=None) -> Callable:
         """Declare a step; see `Step`."""
 
-        def add(run: Callable) -> Callable:
-            given = (each, inputs, outputs, settings, when, jobs, follow, checkpoint, always)
-            self.steps.append(Step(number, title, run, *given))
-            return run
+        def add(run: Callable) -> Step:
+            self.steps.append(Step(number, title, run, each, when, jobs))
+            return self.steps[-1]
 
         return add
 
-    def step(self, name: str) -> Step:
-        """The step whose function has this name."""
-        return next(step for step in self.steps if step.run.__name__ == name)
 
-
-@dataclass
 class Item:
     """A step for one item: what it depends on, and where its record is."""
 
-    step: Step
-    options: Options
-    parts: tuple
-
-    def __post_init__(self):
-        self.inputs = list(map(str, self.step.inputs(self.options, *self.parts)))
-        self.outputs = list(map(str, self.step.outputs(self.options, *self.parts)))
-        self.name = " ".join(map(str, self.parts)) or self.step.title
+    def __init__(self, step: Step, options: Options, parts: tuple):
+        self.step, self.options, self.work = step, options, step.run(options, *parts)
+        self.needs: Needs = next(self.work)
+        self.name = " ".join(map(str, parts)) or step.title
 
     @property
     def record(self) -> Path:
-        return Path(self.outputs[0]).parent / ".done" / f"{self.step.run.__name__}.json"
+        return Path(self.needs.makes[0]).parent / ".done" / f"{self.step.run.__name__}.json"
+
+    def missing(self) -> list[str]:
+        """Outputs that aren't there."""
+        return [path for path in self.needs.makes if "*" not in path and not os.path.exists(path)]
 
     def signature(self) -> dict[str, Any]:
-        settings = self.step.settings
-        if isinstance(settings, str):
-            settings = {name: getattr(self.options, name) for name in settings.split()}
-        else:
-            settings = settings(self.options, *self.parts)
-        return json.loads(json.dumps({"settings": settings, "inputs": {path: digest(path) for path in self.inputs}}))
+        inputs = {path: digest(path) for path in self.needs.inputs}
+        return json.loads(json.dumps({"settings": self.needs.settings, "inputs": inputs}))
 
     def reason(self) -> str:
         """Why it has to be done; empty where it is done."""
-        if self.step.always:
+        if self.needs.always:
             return "quick, done each time"
-        if self.step.checkpoint and self.options.resume == "false":
+        if self.needs.checkpoint and self.options.resume == "false":
             return "to begin again (--resume false)"
         if not self.record.is_file():
             return "not done before"
-        if missing := [path for path in self.outputs if not _pattern(path) and not os.path.exists(path)]:
+        if missing := self.missing():
             return f"{missing[0]} is missing"
         return "; ".join(difference(json.loads(self.record.read_text()), self.signature()))
 
@@ -136,8 +133,8 @@ class Item:
         Raises:
             RecipeError: another call is at it, or an earlier training had other settings.
         """
-        if self.step.always:
-            return self.step.run(self.options, *self.parts)
+        if self.needs.always:
+            return next(self.work, None)
         with _sole(self.record.with_suffix(".lock"), self.record.parents[1]):
             why = self.reason()
             if not why:
@@ -148,8 +145,8 @@ class Item:
             self._settle_earlier()
             signature = self.signature()
             self.record.unlink(missing_ok=True)
-            self.step.run(self.options, *self.parts)
-            if missing := [path for path in self.outputs if not _pattern(path) and not os.path.exists(path)]:
+            next(self.work, None)
+            if missing := self.missing():
                 raise RecipeError(f"stage {self.step.number} ({self.name}) ended without {missing[0]}")
             self.record.parent.mkdir(exist_ok=True)  # the work may have made the folder anew
             with atomic_write(self.record) as out:
@@ -157,9 +154,9 @@ class Item:
 
     def _settle_earlier(self) -> None:
         """See to it that a checkpoint of other settings is never taken up in silence."""
-        if not self.step.checkpoint:
+        if not self.needs.checkpoint:
             return
-        checkpoint, *patterns = self.step.checkpoint(self.options, *self.parts)
+        checkpoint, *patterns = self.needs.checkpoint
         folder, started, signature = Path(checkpoint).parent, self.record.with_suffix(".begun"), self.signature()
         with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
             pass
@@ -227,10 +224,6 @@ def _content(path: str, size: int, time_ns: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _pattern(path: str) -> bool:
-    return "*" in path
-
-
 class Run:
     """The stages of a recipe that the options ask for."""
 
@@ -263,24 +256,23 @@ class Run:
             if why_not := step.when(self.options):
                 rows.append((step, None, why_not))
                 continue
-            for item in (Item(step, self.options, parts) for parts in step.each(self.options)):
-                for path in item.inputs:
+            for item in step.items(self.options):
+                for path in item.needs.inputs:
                     if not os.path.exists(path) and not any(fnmatch.fnmatch(path, one) for one in outputs):
                         raise RecipeError(f"stage {step.number} ({step.title}) needs {path}{self._maker(path)}")
                 why = item.reason()
-                if not why and (made := [path for path in item.inputs if path in anew]):
+                if not why and (made := [path for path in item.needs.inputs if path in anew]):
                     why = f"if stage {anew[made[0]]} changes {made[0]}"
                 rows.append((step, item, why))
-                outputs += item.outputs
-                anew |= dict.fromkeys(item.outputs, step.number) if why else {}
+                outputs += item.needs.makes
+                anew |= dict.fromkeys(item.needs.makes, step.number) if why else {}
         return rows
 
     def _maker(self, path: str) -> str:
-        for step in self.recipe.steps:
-            if not step.when(self.options):
-                for parts in step.each(self.options):
-                    if any(fnmatch.fnmatch(path, str(one)) for one in step.outputs(self.options, *parts)):
-                        return f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
+        for step in (step for step in self.recipe.steps if not step.when(self.options)):
+            for item in step.items(self.options):
+                if any(fnmatch.fnmatch(path, one) for one in item.needs.makes):
+                    return f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
         return ", which isn't there"
 
     def tell(self) -> None:
@@ -314,10 +306,9 @@ class Run:
                 raise RecipeError(f"{error}\n{where} nothing twice.") from error
 
     def _do(self, step: Step) -> None:
-        items = [Item(step, self.options, parts) for parts in step.each(self.options)]
+        items = step.items(self.options)
         with ExitStack() as during:
-            if step.follow:
-                during.enter_context(follow(step.follow(self.options, [item.parts for item in items])))
+            during.enter_context(follow([item.needs.follow for item in items if item.needs.follow]))
             if step.jobs is None:
                 for item in items:
                     item.do()

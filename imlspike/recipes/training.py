@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imlspike.data.files import atomic_write
-from imlspike.espnet.config import write_config
+from imlspike.espnet.config import ConfigError, resolve, write_config
 from imlspike.recipes.data import CorpusOptions, count
-from imlspike.recipes.options import ROOT, OptionError, option
+from imlspike.recipes.options import ROOT, OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, call
-from imlspike.recipes.progress import log
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Needs
 
 TRAINER = "imlspike.espnet.{}_train"  # asr, lm, tts
 _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl"}
-# Removed to begin a training again.
-LEFTOVERS = ("*.pth", "train*.log", "tensorboard", "images", "att_ws")
-
-
 @dataclass
 class EspnetOptions(CorpusOptions):
     """Options of recipes that ESPnet trains: those of `CorpusOptions`, and where jobs run.
@@ -73,6 +70,50 @@ def average(config: dict, given: str = "") -> str:
     """The model file that counts: the one `given`, or the average for the first criterion of a training's YAML."""
     phase, key, _ = config.get("best_model_criterion", [["train", "loss", "min"]])[0]
     return given or f"{phase}.{key}.ave.pth"
+
+
+def configure(task: str, models: list[tuple[str, str, list[str]]], settings: list[str], shared: str) -> dict[str, dict]:
+    """The configuration of each model, every key checked, from its name, YAML and overrides.
+
+    Raises:
+        OptionError: for a wrong file or key, or if models differ in keys that begin with `shared`, by which
+            they share statistics.
+    """
+    configs = {}
+    for name, base, overrides in models:
+        files = [existing(base, f"configuration of {name}"), *(existing(f, f"override of {name}") for f in overrides)]
+        try:
+            configs[name] = resolve(files[0], files[1:], settings, task)
+        except ConfigError as error:
+            raise OptionError(str(error)) from None
+    first, *others = configs
+    for name in others:
+        if select(configs[name], shared) != select(configs[first], shared):
+            raise OptionError(f"{first} and {name} differ in {shared}: they can't share statistics, run them apart")
+    return configs
+
+
+def select(config: dict, heads: str) -> dict:
+    """The keys that begin with one of these words."""
+    return {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
+
+
+def training(exp: str, config: dict, inputs: list[str], settings: dict) -> Needs:
+    """What a training in `exp` needs and makes."""
+    made = [f"{exp}/config.yaml", f"{exp}/{average(config)}", f"{exp}/*.pth"]
+    restart = [f"{exp}/checkpoint.pth", "*.pth", "train*.log", "tensorboard", "images", "att_ws"]
+    return Needs(inputs, made, settings, restart, follow=Log(Path(exp).name, f"{exp}/train.log"))
+
+
+def describe(o: EspnetOptions, exp: str, config: dict) -> None:
+    """For the report and the model card: the command, and the model's settings without those of the data."""
+    Path(exp, "command").write_text(o.command + "\n", encoding="utf-8")
+    write_config(config, f"{exp}/train.yaml")
+
+
+def espnet(o: EspnetOptions, module: str, *words: object, log: str) -> None:
+    """Run one of ESPnet's programs that needs this project's models."""
+    call([o.python, "-m", "imlspike.espnet", "-m", module, *words], log, o.environment)
 
 
 def data_of(tables: dict[str, list]) -> dict[str, list]:

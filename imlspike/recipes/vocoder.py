@@ -9,20 +9,20 @@ from pathlib import Path
 
 from imlspike.recipes.data import (
     CorpusOptions,
-    corpus,
+    count_spikes,
     data,
     format_audio,
     limit,
     link_audio,
     models,
-    prepare,
+    prepare_corpus,
     spread,
     unique,
 )  # fmt: skip
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, program
-from imlspike.recipes.progress import Log, log, logs
-from imlspike.recipes.runner import Recipe
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Needs, Recipe
 from imlspike.recipes.training import lack_of_memory
 
 SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
@@ -104,14 +104,18 @@ def names(o: Vocoder) -> list[tuple]:
     return [(name,) for name in o.names]
 
 
-stage(1, "data preparation", inputs=corpus, settings="corpus corpus_dir prepare_args max_left_out",
-      outputs=lambda o: data(*(f"data/{name}" for name in unique(o.train_set, o.valid_set, o.test_set))))(prepare)  # fmt: skip
+def no_more(o: Vocoder) -> str:
+    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
-@stage(1, "more to train on", each=lambda o: [(name,) for name in o.extra_train],
-       outputs=lambda o, name: data(f"data/{name}"),
-       when=lambda o: "" if o.extra_train else "not asked for (--extra_train asterisk_en)")  # fmt: skip
-def prepare_extra(o: Vocoder, name: str) -> None:
+@stage(1, "data preparation")
+def prepare(o: Vocoder):
+    yield from prepare_corpus(o, unique(o.train_set, o.valid_set, o.test_set))
+
+
+@stage(1, "more to train on", each=lambda o: [(name,) for name in o.extra_train], when=no_more)
+def prepare_extra(o: Vocoder, name: str):
+    yield Needs(makes=data(f"data/{name}"))
     if name.startswith("asterisk_"):
         words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
         program(o, "prepare", "asterisk", *words)
@@ -120,83 +124,89 @@ def prepare_extra(o: Vocoder, name: str) -> None:
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
 
 
-@stage(2, "audio of one rate", each=lambda o: [(name,) for name in o.sets], settings="rate",
-       inputs=lambda o, name: data(f"data/{name}"), outputs=lambda o, name: data(f"{SOUND}/{name}"))  # fmt: skip
-def format_set(o: Vocoder, name: str) -> None:
-    format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
+@stage(2, "audio of one rate", each=lambda o: [(name,) for name in o.sets])
+def format_set(o: Vocoder, name: str):
+    yield from format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-@stage(2, "removal of what is too long or too short", each=lambda o: [(name,) for name in unique(*o.train_sets, o.valid_set)],
-       settings="min_wav_duration max_wav_duration rate",
-       inputs=lambda o, name: data(f"{SOUND}/{name}"), outputs=lambda o, name: data(f"{LIMITED}/{name}"))  # fmt: skip
-def limit_durations(o: Vocoder, name: str) -> None:
-    limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", "--sampling-rate", o.rate)
+def trained_sets(o: Vocoder) -> list[tuple]:
+    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
 
 
-@stage(2, "choice of what is scored", settings="test_utts", inputs=lambda o: data(f"{SOUND}/{o.test_set}"),
-       outputs=lambda o: data(TESTED))  # fmt: skip
-def choose_test(o: Vocoder) -> None:
+@stage(2, "removal of what is too long or too short", each=trained_sets)
+def limit_durations(o: Vocoder, name: str):
+    yield from limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
+
+
+@stage(2, "choice of what is scored")
+def choose_test(o: Vocoder):
+    yield Needs(data(f"{SOUND}/{o.test_set}"), data(TESTED), o.pick("test_utts"))
     shutil.rmtree(TESTED, ignore_errors=True)
     spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
     link_audio(TESTED, f"{TESTED}/audio")
 
 
-def training(number: int, title: str, each, **given):
-    """A step that trains; first the ANN, which may teach the others."""
-    return stage(number, title, each=each, jobs=lambda o: o.at_once, follow=logs("train.log"),
-        inputs=lambda o, name: [*data(*(f"{LIMITED}/{one}" for one in (*o.train_sets, o.valid_set))), *o.teacher(name)],
-        settings=lambda o, name: {key: value for key, value in o.configs[name].items() if not key.endswith("_dirs")},
-        outputs=lambda o, name: [f"exp/{name}/generator.pth", f"exp/{name}/generator.yaml"],
-        checkpoint=lambda o, name: [f"exp/{name}/checkpoints", "checkpoints", "tensorboard", "config.yaml", "generator.*",
-                                    "log.csv", "*.log"], **given)  # fmt: skip
+def no_ann(o: Vocoder) -> str:
+    return "" if o.ann else "not asked for (--ann true)"
 
 
-@training(3, "training of the ANN", lambda o: [("ann",)], when=lambda o: "" if o.ann else "not asked for (--ann true)")
-def train_ann(o: Vocoder, name: str) -> None:
-    train(o, name)
+@stage(3, "training of the ANN", each=lambda o: [("ann",)], jobs=lambda o: 1, when=no_ann)
+def train_ann(o: Vocoder, name: str):
+    yield from train_one(o, name)
 
 
-@training(4, "training of the spiking models", lambda o: [(name,) for name in o.models])
-def train(o: Vocoder, name: str) -> None:
-    words = [*o.trainer_words(name), "--exp-dir", f"exp/{name}", "--train-dir"]
-    words += [*(f"{LIMITED}/{one}" for one in o.train_sets), "--valid-dir", f"{LIMITED}/{o.valid_set}"]
+@stage(4, "training of the spiking models", each=lambda o: [(name,) for name in o.models], jobs=lambda o: o.at_once)
+def train(o: Vocoder, name: str):
+    yield from train_one(o, name)
+
+
+def train_one(o: Vocoder, name: str):
+    """A step: the ANN comes first, for it may teach the others."""
+    exp, config = f"exp/{name}", o.configs[name]
+    inputs = [*data(*(f"{LIMITED}/{one}" for one, in trained_sets(o))), *o.teacher(name)]
+    settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
+    restart = [f"{exp}/checkpoints", "checkpoints", "tensorboard", "config.yaml", "generator.*", "log.csv", "*.log"]
+    made, progress = [f"{exp}/generator.pth", f"{exp}/generator.yaml"], Log(name, f"{exp}/train.log")
+    yield Needs(inputs, made, settings, restart, progress)
+    words = [*o.trainer_words(name), "--exp-dir", exp, "--train-dir", *(f"{LIMITED}/{one}" for one in o.train_sets)]
+    words += ["--valid-dir", f"{LIMITED}/{o.valid_set}"]
     words += ["--resume", "anyway"] if o.resume == "anyway" else []
     try:
-        program(o, "train_vocoder", *words, log=f"exp/{name}/console.log")
+        program(o, "train_vocoder", *words, log=f"{exp}/console.log")
     except ProgramError as error:
-        half = f"data.batch_size={o.configs[name]['data']['batch_size'] // 2}"
-        raise RecipeError(f"{lack_of_memory(error, f'exp/{name}', half)}{error}") from None
+        half = f"data.batch_size={config['data']['batch_size'] // 2}"
+        raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
 
 
-@stage(5, "copy-synthesis", each=names, jobs=lambda o: o.nj, follow=logs("synthesis.log"),
-       inputs=lambda o, name: [f"exp/{name}/generator.pth", *data(TESTED)],
-       outputs=lambda o, name: [f"exp/{name}/synthesis"])  # fmt: skip
-def synthesize(o: Vocoder, name: str) -> None:
-    shutil.rmtree(f"exp/{name}/synthesis", ignore_errors=True)
-    words = [f"{TESTED}/audio", f"exp/{name}/synthesis", "--model", f"exp/{name}", "--threads", o.threads]
-    program(o, "vocode", *words, "--device", o.device, log=f"exp/{name}/synthesis.log")
+@stage(5, "copy-synthesis", each=names, jobs=lambda o: o.nj)
+def synthesize(o: Vocoder, name: str):
+    exp, made = f"exp/{name}", f"exp/{name}/synthesis"
+    yield Needs([f"{exp}/generator.pth", *data(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log"))
+    shutil.rmtree(made, ignore_errors=True)
+    words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
+    program(o, "vocode", *words, log=f"{exp}/synthesis.log")
 
 
-@stage(6, "scoring", jobs=lambda o: 1, settings="names score_args asr_model", outputs=lambda o: ["exp/scores/scores.json"],
-       inputs=lambda o: [*(f"exp/{name}/generator.pth" for name in o.names), *(f"exp/{name}/synthesis" for name in o.names), *data(TESTED)],
-       follow=lambda o, items: [Log("scores", "exp/scores/log")])  # fmt: skip
-def score(o: Vocoder) -> None:
-    words = ["--data-dir", TESTED, "--systems", *(f"{name}=exp/{name}/synthesis" for name in o.names)]
+@stage(6, "scoring", jobs=lambda o: 1)
+def score(o: Vocoder):
+    folders = {name: f"exp/{name}/synthesis" for name in o.names}
+    inputs = [*(f"exp/{name}/generator.pth" for name in o.names), *folders.values(), *data(TESTED)]
+    settings = o.pick("names score_args asr_model")
+    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
+    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
     words += ["--model", f"exp/{o.names[0]}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
-    program(o, "score_vocoder", *words, *(["--asr-model", o.asr_model] if o.asr_model else []), log="exp/scores/log")
+    words += ["--asr-model", o.asr_model] if o.asr_model else []
+    program(o, "score_vocoder", *words, log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
-@stage(7, "spikes and energy", each=names, jobs=lambda o: o.nj, settings="profile_utts", follow=logs("profile/log"),
-       inputs=lambda o, name: [f"exp/{name}/generator.pth", *data(TESTED)],
-       outputs=lambda o, name: [f"exp/{name}/profile/energy.json"])  # fmt: skip
-def profile(o: Vocoder, name: str) -> None:
-    out = f"exp/{name}/profile"
-    spread(TESTED, o.profile_utts, f"{out}/data")
-    program(o, "profile", "--exp", f"exp/{name}", "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
+@stage(7, "spikes and energy", each=names, jobs=lambda o: o.nj)
+def profile(o: Vocoder, name: str):
+    yield from count_spikes(o, f"exp/{name}", TESTED, [f"exp/{name}/generator.pth"], ["--exp", f"exp/{name}"])
 
 
-@stage(8, "report", always=True, inputs=lambda o: ["exp/scores/scores.json"], outputs=lambda o: ["exp/RESULTS.md"])
-def report(o: Vocoder) -> None:
+@stage(8, "report")
+def report(o: Vocoder):
+    yield Needs(["exp/scores/scores.json"], always=True)
     words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
     program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")

@@ -55,7 +55,7 @@ def test_what_was_there_before_is_passed_over_and_a_new_file_read_from_its_start
 
 def test_an_estimate_never_rises_while_nothing_is_done():
     clock, done = [0.0], [0]
-    count = Count("utterances", 9, lambda: done[0], clock=lambda: clock[0])
+    count = Count("utterances", lambda: 9, lambda: done[0], clock=lambda: clock[0])
     count.news()
     told = []
     for clock[0], done[0] in ((20, 1), (40, 2), (60, 2), (80, 2), (300, 2)):

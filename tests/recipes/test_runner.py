@@ -9,7 +9,7 @@ import pytest
 
 from imlspike.recipes.options import OptionError, Options, option
 from imlspike.recipes.processes import RecipeError
-from imlspike.recipes.runner import Recipe, Run
+from imlspike.recipes.runner import Needs, Recipe, Run
 
 recipe = Recipe("toy", None)
 calls = []
@@ -27,36 +27,40 @@ class Toy(Options):
 recipe.options = Toy
 
 
-@recipe.stage(1, "data", settings="size", inputs=lambda o: ["source"], outputs=lambda o: ["data/text"])
+@recipe.stage(1, "data")
 def prepare(o):
+    yield Needs(["source"], ["data/text"], o.pick("size"))
     calls.append("prepare")
     write("data/text", Path("source").read_text())
 
 
 @recipe.stage(2, "left out", when=lambda o: "not asked for")
 def left_out(o):
+    yield Needs()
     calls.append("left out")
 
 
-@recipe.stage(3, "training", each=lambda o: [(n,) for n in o.names], jobs=lambda o: o.nj, inputs=lambda o, n: ["data/text"],
-              settings=lambda o, n: {"model": {"size": o.size}}, outputs=lambda o, n: [f"exp/{n}/model", f"exp/{n}/*.pth"],
-              checkpoint=lambda o, n: [f"exp/{n}/checkpoint", "checkpoint", "*.pth"])  # fmt: skip
+@recipe.stage(3, "training", each=lambda o: [(name,) for name in o.names], jobs=lambda o: o.nj)
 def train(o, name):
     global running, most
+    exp = f"exp/{name}"
+    settings, restart = {"model": {"size": o.size}}, [f"{exp}/checkpoint", "checkpoint", "*.pth"]
+    yield Needs(["data/text"], [f"{exp}/model", f"{exp}/*.pth"], settings, restart)
     with lock:
         running, most = running + 1, max(most, running + 1)
-    calls.append(f"train {name}{' on' if Path(f'exp/{name}/checkpoint').exists() else ''}")
-    write(f"exp/{name}/checkpoint", "1")
+    calls.append(f"train {name}{' on' if Path(f'{exp}/checkpoint').exists() else ''}")
+    write(f"{exp}/checkpoint", "1")
     threading.Event().wait(0.05)
     with lock:
         running -= 1
     if name == o.fails:
         raise RecipeError(f"{name} is odd")
-    write(f"exp/{name}/model", str(o.size))
+    write(f"{exp}/model", str(o.size))
 
 
-@recipe.stage(4, "report", always=True, inputs=lambda o: [f"exp/{n}/model" for n in o.names])
+@recipe.stage(4, "report")
 def report(o):
+    yield Needs([f"exp/{name}/model" for name in o.names], always=True)
     calls.append("report")
 
 
@@ -184,9 +188,12 @@ def test_two_calls_never_work_in_one_folder(name):
     assert calls == ["train b"]
 
 
-def test_a_step_that_leaves_an_output_out_is_refused(monkeypatch):
-    monkeypatch.setattr("tests.recipes.test_runner.write", lambda *_: None, raising=False)
+def test_a_step_that_leaves_an_output_out_is_refused():
     broken = Recipe("broken", Toy)
-    broken.stage(1, "data", outputs=lambda o: ["data/text"])(lambda o: None)
+
+    @broken.stage(1, "data")
+    def nothing(o):
+        yield Needs(makes=["data/text"])
+
     with pytest.raises(RecipeError, match="ended without data/text"):
         Run(broken, Toy()).go()
