@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     here, name = os.getcwd(), os.path.basename(script)
     recipe = import_module(f"imlspike.recipes.{task}").recipe
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
     start_clock()
     try:
         others = [] if recipe.options.passes_on else None

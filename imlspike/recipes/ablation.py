@@ -29,8 +29,10 @@ class Ablation(Options):
     passes_on = True  # what isn't known goes to the recipe
 
     recipe: str = option("egs/msu_ru_nsh/asr1", "folder of the recipe")
-    list: str = option("conf/ablations/main.txt", "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, "
-                       "one of conf/ablations, or a YAML")  # fmt: skip
+    list: str = option(
+        "conf/ablations/main.txt",
+        "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, one of conf/ablations, or a YAML",
+    )
     seeds: str = option("0", "seeds of lines that name none, as '0 1 2'")
     config: str = option("conf/quick.yaml", "training YAML, the base")
     budget: str = option("", "YAML laid over every run, the base too, as conf/ablations/budget.yaml")
@@ -47,7 +49,10 @@ class Ablation(Options):
         self.budget = self.budget and existing(self.budget, "--budget")
         self.results = self.results and os.path.abspath(self.results)
         self.asked = ["--list", self.list, "--seeds", self.seeds, "--recipe", self.recipe, "--root", ROOT]
-        with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as error:
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as told,
+            contextlib.redirect_stderr(io.StringIO()) as error,
+        ):
             try:
                 verb("ablations", *self.asked)
             except RecipeError:
@@ -55,7 +60,11 @@ class Ablation(Options):
         self.runs = {}
         for line in told.getvalue().splitlines():
             name, _, seed, override = line.split("\t")
-            files = [self.config, *([existing(override, name)] if override != "-" else []), *filter(None, [self.budget])]
+            files = [
+                self.config,
+                *([existing(override, name)] if override != "-" else []),
+                *filter(None, [self.budget]),
+            ]
             self.runs[name] = seed, ":".join([name, *files])
 
         criterion = average(read_yaml(self.config))
@@ -84,11 +93,26 @@ def prepare(o: Ablation):
 @stage(2, "runs", each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
 def one_run(o: Ablation, name: str):
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
-    begin, fresh, (seed, spec) = time.monotonic(), not Path(f"exp/{name}/.done/train.json").is_file(), o.runs[name]
+    begin, fresh, (seed, spec) = (
+        time.monotonic(),
+        not Path(f"exp/{name}/.done/train.json").is_file(),
+        o.runs[name],
+    )
     if fresh:
         Path(f"exp/{name}").mkdir(parents=True, exist_ok=True)
         Path(f"exp/{name}/source.txt").write_text(git_state())
-    words = ["--stage", 11, "--stop_stage", 14 if o.spikes else 13, "--nj", 1, "--seed", seed, "--experiments", spec]
+    words = [
+        "--stage",
+        11,
+        "--stop_stage",
+        14 if o.spikes else 13,
+        "--nj",
+        1,
+        "--seed",
+        seed,
+        "--experiments",
+        spec,
+    ]
     try:
         run_recipe(o, f"{LOGS}/{name}.log", *words)
     except RecipeError as error:
@@ -120,4 +144,15 @@ def table(o: Ablation):
 def make_table(o: Ablation, *words: str) -> None:
     results = ["--exp-dir", "exp", "--output-dir", o.results or "exp/ablations", "--command", o.command]
     log_file = f"{LOGS}/table.log" if words else None
-    program(o, "ablations", *o.asked, "--measure", o.measure, "--decoding", o.decoding, *results, *words, log=log_file)
+    program(
+        o,
+        "ablations",
+        *o.asked,
+        "--measure",
+        o.measure,
+        "--decoding",
+        o.decoding,
+        *results,
+        *words,
+        log=log_file,
+    )

@@ -29,8 +29,11 @@ class CorpusOptions(Options):
     min_wav_duration: float = option(0.1, "shortest recording to train on, in seconds")
     max_wav_duration: float = option(20.0, "longest recording to train on, in seconds")
     train_args: list = option("", "settings over the YAML, as 'max_epoch=20 encoder_conf.kappa=0.5'")
-    resume: str = option("true", "go on from a checkpoint; false: begin again; anyway: although settings changed",
-                         "true false anyway")  # fmt: skip
+    resume: str = option(
+        "true",
+        "go on from a checkpoint; false: begin again; anyway: although settings changed",
+        "true false anyway",
+    )
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -48,7 +51,9 @@ class CorpusOptions(Options):
         found = count_gpus() if self.ngpu != "0" else 0
         self.ngpu = int({"all": found, "any": min(found, 1)}.get(self.ngpu, self.ngpu))
         if local and self.ngpu > found:
-            raise OptionError(f"--ngpu {self.ngpu}: this machine has {found} (nvidia-smi); train with --ngpu {found}")
+            raise OptionError(
+                f"--ngpu {self.ngpu}: this machine has {found} (nvidia-smi); train with --ngpu {found}"
+            )
 
     @property
     def device(self) -> str:
@@ -69,9 +74,24 @@ def count_gpus() -> int:
     return sum(line.startswith("GPU") for line in listed.splitlines())
 
 
-def data(*folders: str) -> list[str]:
+def tables(*folders: str) -> list[str]:
     """The tables of data directories."""
     return [f"{folder}/{table}" for folder in folders for table in TABLES]
+
+
+def names(o) -> list[tuple]:
+    """The items of a step that is done for each model."""
+    return [(name,) for name in o.configs]
+
+
+def each_set(o) -> list[tuple]:
+    """The items of a step that is done for each set."""
+    return [(name,) for name in o.sets]
+
+
+def trained_sets(o) -> list[tuple]:
+    """The items of a step that is done for each set that training reads."""
+    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
 
 
 def unique(*names: str) -> list[str]:
@@ -84,9 +104,12 @@ def count(table: str) -> int:
     return Path(table).read_bytes().count(b"\n")
 
 
-def prepare_corpus(o: CorpusOptions, sets: list[str], *tables: str) -> Iterator[Needs]:
+def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
-    made = [*data(*(f"data/{name}" for name in sets)), *(f"data/{name}/{table}" for name in sets for table in tables)]
+    made = [
+        *tables(*(f"data/{name}" for name in sets)),
+        *(f"data/{name}/{table}" for name in sets for table in more),
+    ]
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], unique(*made), settings)
     source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
@@ -96,7 +119,7 @@ def prepare_corpus(o: CorpusOptions, sets: list[str], *tables: str) -> Iterator[
 
 def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> Iterator[Needs]:
     """A step: a data directory whose audio has one format and rate."""
-    yield Needs(data(source), data(target), o.pick("max_left_out") | {"format": form, "rate": rate})
+    yield Needs(tables(source), tables(target), o.pick("max_left_out") | {"format": form, "rate": rate})
     words = ["--audio-format", form, "--sampling-rate", rate, "--max-left-out", o.max_left_out, "--nj", o.nj]
     program(o, "format", source, "--output-dir", target, *words)
 
@@ -104,7 +127,7 @@ def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: in
 def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **given: int) -> Iterator[Needs]:
     """A step: a data directory without what is too long or too short."""
     settings = o.pick("min_wav_duration max_wav_duration")
-    yield Needs(data(source), data(target), settings | given)
+    yield Needs(tables(source), tables(target), settings | given)
     words = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration, "--input-layer", layer]
     words += [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
     verb("fit", source, "--output-dir", target, *words)
@@ -115,7 +138,7 @@ def count_spikes(o, exp: str, source: str, inputs: list, model: list, settings=N
     out = f"{exp}/profile"
     progress = Log(Path(exp).name, f"{out}/log")
     settings = o.pick("profile_utts") | (settings or {})
-    yield Needs([*inputs, *data(source)], [f"{out}/energy.json"], settings, follow=progress)
+    yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
     spread(source, o.profile_utts, f"{out}/data")
     program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
 
@@ -155,5 +178,7 @@ def models(o) -> list[str]:
         raise OptionError("no model: --models is empty and --ann false")
     known = sorted(path.stem for path in Path(o.overrides).glob("*.yaml"))
     if wrong := [name for name in names if name not in known]:
-        raise OptionError(f"--models: there is no {o.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}")
+        raise OptionError(
+            f"--models: there is no {o.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
+        )
     return names

@@ -36,7 +36,9 @@ class Options:
     python: str = option("", "Python that runs the programs; empty: the one that runs this")
     nj: int = option(2, "processes that run side by side, one model or piece of work each", least=1)
     threads: int = option(1, "threads of each process", least=1)
-    ngpu: str = option("0", "GPUs of each training on each machine; all: those of this one; any: one, if it has any")
+    ngpu: str = option(
+        "0", "GPUs of each training on each machine; all: those of this one; any: one, if it has any"
+    )
 
     passes_on = False  # no option: whether unknown ones are kept in `passed_on`
 
@@ -67,7 +69,9 @@ class Options:
         return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | threads | memory
 
 
-def parse(kind: type[Options], words: Sequence[str], others: list[str] | None = None) -> tuple[dict[str, Any], bool]:
+def parse(
+    kind: type[Options], words: Sequence[str], others: list[str] | None = None
+) -> tuple[dict[str, Any], bool]:
     """Values of the options on a command line, and whether it asks for help.
 
     `--stage 3` and `--stage=3` are the same, and so are `-` and `_` in names; a switch alone means true.
@@ -84,7 +88,9 @@ def parse(kind: type[Options], words: Sequence[str], others: list[str] | None = 
             help = True
             continue
         if word[:2] != "--" or word == "--":
-            raise OptionError(f"unexpected argument {word!r}; options look like '--stage 3' (--help lists all)")
+            raise OptionError(
+                f"unexpected argument {word!r}; options look like '--stage 3' (--help lists all)"
+            )
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
         if name not in known and others is not None:
@@ -135,7 +141,9 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
         shown = " ".join(value) if isinstance(value, list) else value
         shown = str(shown).lower() if isinstance(shown, bool) else shown
         choices = ", ".join(one.metadata["choices"])
-        lines.append(f"  --{one.name:<22} {one.metadata['help']}{f' ({choices})' if choices else ''} [{shown}]")
+        lines.append(
+            f"  --{one.name:<22} {one.metadata['help']}{f' ({choices})' if choices else ''} [{shown}]"
+        )
     return "\n".join(lines)
 
 

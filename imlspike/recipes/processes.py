@@ -24,7 +24,9 @@ for group in groups:
     except ProcessLookupError:
         pass
 """
-_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|signal SIGKILL|killed by signal: Killed|DefaultCPUAllocator")
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|signal SIGKILL|killed by signal: Killed|DefaultCPUAllocator"
+)
 
 
 class RecipeError(RuntimeError):
@@ -53,7 +55,9 @@ class _Children:
                 raise RecipeError("interrupted")
             if self.reaper is None or self.reaper.poll() is not None:
                 command = [sys.executable, "-c", _REAPER]
-                self.reaper = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+                self.reaper = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, text=True, start_new_session=True
+                )
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **given)
             self.groups.add(process.pid)
             self._tell(f"+{process.pid}")
@@ -73,7 +77,9 @@ class _Children:
         self.ending = True
         if groups := list(self.groups):
             self._signal(groups, signal.SIGTERM)
-            timer = threading.Timer(10, lambda: self._signal(self.groups.intersection(groups), signal.SIGKILL))
+            timer = threading.Timer(
+                10, lambda: self._signal(self.groups.intersection(groups), signal.SIGKILL)
+            )
             timer.daemon = True
             timer.start()
 

@@ -18,8 +18,13 @@ _VOCODER_STEP = re.compile(r"(step \d+/\d+): (.*?;) .*?, ((?:\d+ days?, )?[\d:]+
 _VALIDATION = re.compile(r"validation at (step \d+): (.*)")
 _PROGRESS = re.compile(r"\d+/\d+,? .*left$")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
-_VALID = {"cer_ctc": "CER by CTC", "cer": "CER", "acc": "accuracy", "mel_post_loss": "mel",
-          "forward_sum_loss": "alignment"}  # fmt: skip
+_VALID = {
+    "cer_ctc": "CER by CTC",
+    "cer": "CER",
+    "acc": "accuracy",
+    "mel_post_loss": "mel",
+    "forward_sum_loss": "alignment",
+}
 _begin = time.monotonic()
 
 
@@ -57,7 +62,9 @@ class Log:
         self.epoch = self.epochs = self.batch = self.batches = 0
         self.loss = self.step = self.left = ""
         self.started, self.seconds = None, []
-        self.number, self.position = (os.stat(path).st_ino, os.stat(path).st_size) if os.path.exists(path) else (0, 0)
+        self.number, self.position = (
+            (os.stat(path).st_ino, os.stat(path).st_size) if os.path.exists(path) else (0, 0)
+        )
 
     def news(self) -> list[str]:
         """What the whole lines say that were appended since the last call, also to a new file in its place."""
@@ -94,8 +101,11 @@ class Log:
 
     def _epoch(self, line: str, results: str) -> str:
         train, _, valid = results.partition("[valid]")
-        parts = [f"{self.name}: epoch {self.epoch}/{self.epochs}", f"train loss {_value(train, 'loss')}",
-                 f"valid loss {_value(valid, 'loss')}"]  # fmt: skip
+        parts = [
+            f"{self.name}: epoch {self.epoch}/{self.epochs}",
+            f"train loss {_value(train, 'loss')}",
+            f"valid loss {_value(valid, 'loss')}",
+        ]
         for key, label in _VALID.items():
             if (found := _value(valid, key)) is not None:
                 parts.append(f"{label} {found if key.endswith('loss') else f'{100 * float(found):.1f} %'}")
@@ -117,7 +127,9 @@ class Log:
 class Count:
     """How far a count is, with an estimate of the rest that falls while the count stands still."""
 
-    def __init__(self, what: str, total: Callable[[], float], count: Callable[[], float], clock=time.monotonic):
+    def __init__(
+        self, what: str, total: Callable[[], float], count: Callable[[], float], clock=time.monotonic
+    ):
         self.what, self.count_all, self.count, self.clock = what, total, count, clock
         self.begin, self.first, self.last, self.at, self.told = clock(), None, None, clock(), clock()
 

@@ -139,7 +139,9 @@ class Item:
             why = self.reason()
             if not why:
                 made = time.strftime("%F %T", time.localtime(self.record.stat().st_mtime))
-                log(f"  {self.name}: skipped because inputs and settings are those of {made} (again: rm {self.record})")
+                log(
+                    f"  {self.name}: skipped because inputs and settings are those of {made} (again: rm {self.record})"
+                )
                 return
             log(f"  {self.name}: {why}")
             self._settle_earlier()
@@ -157,7 +159,11 @@ class Item:
         if not self.needs.checkpoint:
             return
         checkpoint, *patterns = self.needs.checkpoint
-        folder, started, signature = Path(checkpoint).parent, self.record.with_suffix(".begun"), self.signature()
+        folder, started, signature = (
+            Path(checkpoint).parent,
+            self.record.with_suffix(".begun"),
+            self.signature(),
+        )
         with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
             pass
         if self.options.resume == "false":
@@ -192,8 +198,11 @@ def difference(before: dict, now: dict) -> list[str]:
     ['a.b was 1 and is 2']
     """
     old, new = (_flat(one.get("settings", {})) for one in (before, now))
-    told = [f"{key} was {old.get(key)} and is {new.get(key)}" for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key)]  # fmt: skip
+    told = [
+        f"{key} was {old.get(key)} and is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
     old, new = (one.get("inputs", {}) for one in (before, now))
     told += [f"{path} has changed" for path in new if path in old and old[path] != new[path]]
     told += [f"{path} is another input" for path in sorted(old.keys() ^ new.keys())]
@@ -210,7 +219,9 @@ def _flat(settings: dict, head: str = "") -> dict[str, Any]:
 def digest(path: str) -> str | None:
     """A checksum of a file's content, or of a folder's names, sizes and times; None where there is nothing."""
     if os.path.isdir(path):
-        listing = sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in Path(path).rglob("*") if p.is_file())
+        listing = sorted(
+            (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in Path(path).rglob("*") if p.is_file()
+        )
         return hashlib.blake2b(repr(listing).encode(), digest_size=16).hexdigest()
     if not os.path.exists(path):
         return None
@@ -239,9 +250,10 @@ class Run:
         if wrong := [word for word in options.skip_stages if not word.isdigit() or int(word) not in numbers]:
             raise OptionError(f"--skip_stages: there is no stage {wrong[0]}")
         self.steps = [
-            step for step in recipe.steps
+            step
+            for step in recipe.steps
             if options.stage <= step.number <= options.stop_stage and step.number not in skipped
-        ]  # fmt: skip
+        ]
         if not self.steps:
             raise OptionError("no stage is left: see --stage, --stop_stage and --skip_stages")
 
@@ -259,7 +271,9 @@ class Run:
             for item in step.items(self.options):
                 for path in item.needs.inputs:
                     if not os.path.exists(path) and not any(fnmatch.fnmatch(path, one) for one in outputs):
-                        raise RecipeError(f"stage {step.number} ({step.title}) needs {path}{self._maker(path)}")
+                        raise RecipeError(
+                            f"stage {step.number} ({step.title}) needs {path}{self._maker(path)}"
+                        )
                 why = item.reason()
                 if not why and (made := [path for path in item.needs.inputs if path in anew]):
                     why = f"if stage {anew[made[0]]} changes {made[0]}"
@@ -272,7 +286,9 @@ class Run:
         for step in (step for step in self.recipe.steps if not step.when(self.options)):
             for item in step.items(self.options):
                 if any(fnmatch.fnmatch(path, one) for one in item.needs.makes):
-                    return f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
+                    return (
+                        f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
+                    )
         return ", which isn't there"
 
     def tell(self) -> None:

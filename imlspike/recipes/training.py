@@ -8,14 +8,16 @@ from pathlib import Path
 
 from imlspike.data.files import atomic_write
 from imlspike.espnet.config import ConfigError, resolve, write_config
-from imlspike.recipes.data import CorpusOptions, count
+from imlspike.recipes.data import CorpusOptions, count, tables
 from imlspike.recipes.options import ROOT, OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, call
-from imlspike.recipes.progress import Log, log
+from imlspike.recipes.progress import Count, Log, lines_in, log
 from imlspike.recipes.runner import Needs
 
 TRAINER = "imlspike.espnet.{}_train"  # asr, lm, tts
 _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl"}
+
+
 @dataclass
 class EspnetOptions(CorpusOptions):
     """Options of recipes that ESPnet trains: those of `CorpusOptions`, and where jobs run.
@@ -31,7 +33,9 @@ class EspnetOptions(CorpusOptions):
     train_cmd: str = option("", "command for statistics, as 'slurm.pl --mem 8G'; empty: the backend's")
     cuda_cmd: str = option("", "command for trainings; empty: the backend's")
     decode_cmd: str = option("", "command for decoding; empty: the backend's")
-    host: str = option("", "machines of each training, by ssh: 'host1,host2', with the GPUs 'host1:0:1,host2:0'")
+    host: str = option(
+        "", "machines of each training, by ssh: 'host1,host2', with the GPUs 'host1:0:1,host2:0'"
+    )
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -49,11 +53,15 @@ class EspnetOptions(CorpusOptions):
                     f"egs/wsj/s5), and so has an ESPnet recipe; add that folder to PATH, or name the file in --{name}"
                 )
         if self.num_processes > 1 and (self.ngpu or self.num_nodes > 1 or self.host):
-            raise OptionError("--num_processes is for the CPU of one machine; on GPUs there is one process each (--ngpu)")
+            raise OptionError(
+                "--num_processes is for the CPU of one machine; on GPUs there is one process each (--ngpu)"
+            )
         if self.num_nodes > 1 and self.host:
             raise OptionError("--host names the machines; leave --num_nodes away")
         if self.num_nodes > 1 and not self.cuda_cmd:
-            raise OptionError("--num_nodes needs a scheduler (--cmd_backend slurm), or name the machines with --host")
+            raise OptionError(
+                "--num_nodes needs a scheduler (--cmd_backend slurm), or name the machines with --host"
+            )
         if self.host and " " in f"{self.workdir}{ROOT}{self.python}":
             raise OptionError(f"--host: ESPnet's launcher can't take a path with a blank ({self.workdir})")
 
@@ -63,7 +71,34 @@ class EspnetOptions(CorpusOptions):
 
     @property
     def at_once(self) -> int:
+        """See `CorpusOptions.at_once`."""
         return 1 if self.ngpu and not self.cuda_cmd else self.nj
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """What training reads: `train_sets` holds one set, `dump` is the folder of both."""
+        return {"train": f"{self.dump}/{self.train_sets[0]}", "valid": f"{self.dump}/{self.valid_set}"}
+
+    @property
+    def data_files(self) -> list[str]:
+        return [*tables(*self.folders.values()), *self.token_files]
+
+    @property
+    def wavs(self) -> list[str]:
+        return [f"{folder}/wav.scp" for folder in self.folders.values()]
+
+    def utterances_read(self) -> Count:
+        """The progress of statistics."""
+        pieces = f"{self.stats}/pieces/*/*/speech_shape"
+        return Count("utterances", lambda: sum(map(count, self.wavs)), lambda: lines_in(pieces))
+
+    def espnet_tables(self) -> dict[str, list]:
+        """Audio and text, as ESPnet's [file, name, kind]."""
+        kinds = [["wav.scp", "speech", "sound"], ["text", "text", "text"]]
+        return {
+            split: [[f"{folder}/{file}", *kind] for file, *kind in kinds]
+            for split, folder in self.folders.items()
+        }
 
 
 def average(config: dict, given: str = "") -> str:
@@ -72,7 +107,9 @@ def average(config: dict, given: str = "") -> str:
     return given or f"{phase}.{key}.ave.pth"
 
 
-def configure(task: str, models: list[tuple[str, str, list[str]]], settings: list[str], shared: str) -> dict[str, dict]:
+def configure(
+    task: str, models: list[tuple[str, str, list[str]]], settings: list[str], shared: str
+) -> dict[str, dict]:
     """The configuration of each model, every key checked, from its name, YAML and overrides.
 
     Raises:
@@ -81,7 +118,10 @@ def configure(task: str, models: list[tuple[str, str, list[str]]], settings: lis
     """
     configs = {}
     for name, base, overrides in models:
-        files = [existing(base, f"configuration of {name}"), *(existing(f, f"override of {name}") for f in overrides)]
+        files = [
+            existing(base, f"configuration of {name}"),
+            *(existing(f, f"override of {name}") for f in overrides),
+        ]
         try:
             configs[name] = resolve(files[0], files[1:], settings, task)
         except ConfigError as error:
@@ -89,7 +129,9 @@ def configure(task: str, models: list[tuple[str, str, list[str]]], settings: lis
     first, *others = configs
     for name in others:
         if select(configs[name], shared) != select(configs[first], shared):
-            raise OptionError(f"{first} and {name} differ in {shared}: they can't share statistics, run them apart")
+            raise OptionError(
+                f"{first} and {name} differ in {shared}: they can't share statistics, run them apart"
+            )
     return configs
 
 
@@ -98,7 +140,7 @@ def select(config: dict, heads: str) -> dict:
     return {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
 
 
-def training(exp: str, config: dict, inputs: list[str], settings: dict) -> Needs:
+def needs(exp: str, config: dict, inputs: list[str], settings: dict) -> Needs:
     """What a training in `exp` needs and makes."""
     made = [f"{exp}/config.yaml", f"{exp}/{average(config)}", f"{exp}/*.pth"]
     restart = [f"{exp}/checkpoint.pth", "*.pth", "train*.log", "tensorboard", "images", "att_ws"]
@@ -123,7 +165,9 @@ def data_of(tables: dict[str, list]) -> dict[str, list]:
 
 def shapes_of(stats: str, *names: str) -> dict[str, list]:
     """ESPnet's options for the lengths that `statistics` found."""
-    return {f"{split}_shape_file": [f"{stats}/{split}/{name}" for name in names] for split in ("train", "valid")}
+    return {
+        f"{split}_shape_file": [f"{stats}/{split}/{name}" for name in names] for split in ("train", "valid")
+    }
 
 
 def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()) -> None:
@@ -142,7 +186,16 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
         where = ["--num_nodes", o.num_nodes]
         if o.host:
             where = ["--host", o.host, "--envfile", "path.sh" if Path("path.sh").is_file() else "none"]
-        launcher = [o.python, "-m", "espnet2.bin.launch", "--cmd", o.cuda_cmd or "none", "--ngpu", o.ngpu, *where]
+        launcher = [
+            o.python,
+            "-m",
+            "espnet2.bin.launch",
+            "--cmd",
+            o.cuda_cmd or "none",
+            "--ngpu",
+            o.ngpu,
+            *where,
+        ]
         launcher += ["--log", f"{exp}/train.log", "--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
         call([*launcher, "--", *_env(o), *program], f"{exp}/launch.log", o.environment)
     except ProgramError as error:
@@ -162,20 +215,31 @@ def _env(o: EspnetOptions) -> list[str]:
     return ["env", *(f"{name}={value}" for name, value in o.environment.items())]
 
 
-def run_jobs(o: EspnetOptions, command: str, number: int, log_file: str, words: list, gpu: bool = False) -> None:
+def run_jobs(
+    o: EspnetOptions, command: str, number: int, log_file: str, words: list, gpu: bool = False
+) -> None:
     """Run a program `number` times at once, in whose words and log JOB is the number of each, from 1 on."""
     words = [str(word) for word in words]
     if command:
         submit = [*shlex.split(command), "--gpu", int(gpu), f"JOB=1:{number}", log_file, *_env(o), *words]
         return call(submit, log_file.replace("JOB", "submit"))
     with ThreadPoolExecutor(number) as pool:
-        calls = [pool.submit(call, [word.replace("JOB", str(n)) for word in words], log_file.replace("JOB", str(n)),
-                             o.environment) for n in range(1, number + 1)]  # fmt: skip
+        calls = [
+            pool.submit(
+                call,
+                [word.replace("JOB", str(n)) for word in words],
+                log_file.replace("JOB", str(n)),
+                o.environment,
+            )
+            for n in range(1, number + 1)
+        ]
     for one in calls:
         one.result()
 
 
-def statistics(o, stats: str, task: str, config: dict, tables: list[str], words: list = (), least: int = 5000) -> None:
+def statistics(
+    o, stats: str, task: str, config: dict, tables: list[str], words: list = (), least: int = 5000
+) -> None:
     """Collect statistics by ESPnet in the folder `stats`, in several processes.
 
     Each works on `least` lines or more of both tables, train and valid; the words may name its part of them

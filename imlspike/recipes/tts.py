@@ -13,34 +13,12 @@ from pathlib import Path
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.espnet.config import write_config
-from imlspike.recipes.data import (
-    count,
-    count_spikes,
-    data,
-    format_audio,
-    limit,
-    link_audio,
-    models,
-    prepare_corpus,
-    spread,
-    unique,
-)  # fmt: skip
+from imlspike.recipes import data, training
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import RecipeError, program, verb
-from imlspike.recipes.progress import Count, Log, lines_in, log
+from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe
-from imlspike.recipes.training import (
-    EspnetOptions,
-    average,
-    configure,
-    data_of,
-    describe,
-    launch,
-    select,
-    shapes_of,
-    statistics,
-    training,
-)  # fmt: skip
+from imlspike.recipes.training import EspnetOptions, average, data_of, launch, shapes_of, statistics
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -55,28 +33,52 @@ class Tts(EspnetOptions):
     # Data
     test_set: str = option("test", "set that is spoken and scored")
     hold_out_from: str = option("", "prepared set to cut those three out of; empty: they are as prepared")
-    hold_out_every: int = option(50, "n: every n-th utterance of a speaker is test, each half-way between valid", least=3)
-    front_end: str = option("", "from text to symbols: english, mandarin, russian, ... ('imlspike phonemes --help')")
-    text_table: str = option("text", "table that the front end reads: text, or pinyin where the corpus has it")
-    voice_front_end: str = option("", "and that of the trained voice, where new text is written in another way")
+    hold_out_every: int = option(
+        50, "n: every n-th utterance of a speaker is test, each half-way between valid", least=3
+    )
+    front_end: str = option(
+        "", "from text to symbols: english, mandarin, russian, ... ('imlspike phonemes --help')"
+    )
+    text_table: str = option(
+        "text", "table that the front end reads: text, or pinyin where the corpus has it"
+    )
+    voice_front_end: str = option(
+        "", "and that of the trained voice, where new text is written in another way"
+    )
     use_sid: bool = option(False, "a voice for each speaker of the training set")
     min_wav_duration: float = option(0.3, "shortest utterance to train on, in seconds")
-    durations_from: str = option("aligner", "what the symbols' durations in training come from", "aligner labels")
+    durations_from: str = option(
+        "aligner", "what the symbols' durations in training come from", "aligner labels"
+    )
     test_utts: int = option(0, "utterances of the test set to speak, spread over it; 0: all")
     # Models
     config: str = option("", "training YAML, the base of all models")
     changes: list = option("", "YAML files that say what differs from it in all models, separated by blanks")
     overrides: str = option("conf/tts", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option("spikevoice sequential imls", "spiking models to train, each an override of that name")
+    models: list = option(
+        "spikevoice sequential imls", "spiking models to train, each an override of that name"
+    )
     ann: bool = option(True, "train the ANN twin too")
     # Results
-    vocoder: str = option("griffin_lim", "what makes sound of mels: an experiment of voc1 with the same features, or griffin_lim")
+    vocoder: str = option(
+        "griffin_lim",
+        "what makes sound of mels: an experiment of voc1 with the same features, or griffin_lim",
+    )
     inference_model: str = option("", "file in the experiment; empty: the average of the best epochs")
-    asr_model: str = option("", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none")
-    labels: str = option("", "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by")
-    corpus_labels: str = option("", "instead of it, the name of the folder that the corpus itself has them in")
+    asr_model: str = option(
+        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
+    )
+    labels: str = option(
+        "",
+        "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by",
+    )
+    corpus_labels: str = option(
+        "", "instead of it, the name of the folder that the corpus itself has them in"
+    )
     score_args: list = option("", "further options of 'imlspike score-voice'")
-    profile_utts: int = option(20, "utterances of the test set on which spikes and energy are counted", least=1)
+    profile_utts: int = option(
+        20, "utterances of the test set on which spikes and energy are counted", least=1
+    )
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -87,21 +89,26 @@ class Tts(EspnetOptions):
         if not self.front_end:
             raise OptionError("--front_end is empty; 'imlspike phonemes --help' lists them")
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
-            raise OptionError("--durations_from labels needs --labels FOLDER, with a .lab or .TextGrid an utterance")
+            raise OptionError(
+                "--durations_from labels needs --labels FOLDER, with a .lab or .TextGrid an utterance"
+            )
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         self.labels = self.labels and existing(self.labels, "--labels")
         if self.vocoder != "griffin_lim":
             self.vocoder = existing(self.vocoder, "--vocoder")
-        names, changes = models(self), [existing(path, "--changes") for path in self.changes]
+        names, changes = data.models(self), [existing(path, "--changes") for path in self.changes]
         given = ["tts_conf.aligner=false"] if self.durations_from == "labels" else []
-        self.token_type, self.tokens = "phn", TOKENS
-        self.sets = unique(self.train_set, self.valid_set, self.test_set)
+        self.token_type, self.tokens, self.token_files = "phn", TOKENS, [f"{TOKENS}/tokens.txt"]
+        self.train_sets, self.dump, self.stats = [self.train_set], DUMP, STATS
+        self.sets = data.unique(self.train_set, self.valid_set, self.test_set)
         files = [(name, self.config, [*changes, f"{self.overrides}/{name}.yaml"]) for name in names]
-        self.configs = configure("tts", files, [*given, *self.train_args], SHARED)
+        self.configs = training.configure("tts", files, [*given, *self.train_args], SHARED)
         features = self.configs[names[0]].get("feats_extract_conf") or {}
         self.rate, self.hop, self.first = features.get("fs"), features.get("hop_length"), names[0]
         if not (self.rate and self.hop):
-            raise OptionError(f"{self.config}: feats_extract_conf has to say fs (the sampling rate) and hop_length")
+            raise OptionError(
+                f"{self.config}: feats_extract_conf has to say fs (the sampling rate) and hop_length"
+            )
 
     def model_file(self, name: str) -> str:
         return f"exp/{name}/{average(self.configs[name], self.inference_model)}"
@@ -126,22 +133,15 @@ class Tts(EspnetOptions):
         """The frames of each symbol of a set, with --durations_from labels."""
         return [f"{DUMP}/{name}/durations"] if self.durations_from == "labels" else []
 
-    @property
-    def data_files(self) -> list[str]:
-        return [*data(f"{DUMP}/{self.train_set}", f"{DUMP}/{self.valid_set}"), f"{TOKENS}/tokens.txt"]
-
-    @property
-    def wavs(self) -> list[str]:
-        return [f"{DUMP}/{self.train_set}/wav.scp", f"{DUMP}/{self.valid_set}/wav.scp"]
-
     def data_config(self, *, feats: bool) -> dict:
         """What statistics and training share; `feats`: with what statistics found."""
-        tables = {}
+        tables = self.espnet_tables()
         for split, name in (("train", self.train_set), ("valid", self.valid_set)):
-            tables[split] = [[f"{DUMP}/{name}/wav.scp", "speech", "sound"], [f"{DUMP}/{name}/text", "text", "text"]]
             tables[split] += [[f"{DUMP}/{name}/utt2sid", "sids", "text_int"]] * self.use_sid
             if feats:
-                tables[split] += [[f"{STATS}/{split}/collect_feats/{kind}.scp", kind, "npy"] for kind in FEATURES[1:]]
+                tables[split] += [
+                    [f"{STATS}/{split}/collect_feats/{kind}.scp", kind, "npy"] for kind in FEATURES[1:]
+                ]
                 tables[split] += [[file, "durations", "text_int"] for file in self.durations(name)]
         tokens = {"use_preprocessor": True, "token_type": "phn", "token_list": f"{TOKENS}/tokens.txt"}
         return tokens | data_of(tables)
@@ -149,7 +149,7 @@ class Tts(EspnetOptions):
     def config_of(self, name: str) -> dict:
         """A model's configuration with the number of speakers."""
         config = self.configs[name]
-        speakers = {"speakers": count(f"{DUMP}/spk2sid")} if self.use_sid else {}
+        speakers = {"speakers": data.count(f"{DUMP}/spk2sid")} if self.use_sid else {}
         return config | {"tts_conf": (config.get("tts_conf") or {}) | speakers}
 
 
@@ -157,25 +157,26 @@ recipe = Recipe("tts", Tts)
 stage = recipe.stage
 
 
-def names(o: Tts) -> list[tuple]:
-    return [(name,) for name in o.configs]
-
-
-def each_set(o: Tts) -> list[tuple]:
-    return [(name,) for name in o.sets]
-
-
 @stage(1, "data preparation")
 def prepare(o: Tts):
-    yield from prepare_corpus(o, [o.hold_out_from] if o.hold_out_from else o.sets, o.text_table)
+    yield from data.prepare_corpus(o, [o.hold_out_from] if o.hold_out_from else o.sets, o.text_table)
 
 
-@stage(1, "sets cut out of one", when=lambda o: "" if o.hold_out_from else "not asked for (--hold_out_from SET)")
+@stage(
+    1, "sets cut out of one", when=lambda o: "" if o.hold_out_from else "not asked for (--hold_out_from SET)"
+)
 def hold_out(o: Tts):
     """Of each speaker's utterances, in the order of their names, every n-th is test, each half-way between two
     of these valid; a speaker with few of them is in train alone."""
-    source, sets, seen, n = f"data/{o.hold_out_from}", {name: [] for name in o.sets}, Counter(), o.hold_out_every
-    yield Needs(data(source), data(*(f"data/{name}" for name in o.sets)), o.pick("hold_out_every"))
+    source, sets, seen, n = (
+        f"data/{o.hold_out_from}",
+        {name: [] for name in o.sets},
+        Counter(),
+        o.hold_out_every,
+    )
+    yield Needs(
+        data.tables(source), data.tables(*(f"data/{name}" for name in o.sets)), o.pick("hold_out_every")
+    )
     for utterance in read_data_dir(source):
         seen[utterance.speaker] += 1
         places = {0: o.test_set, n // 2: o.valid_set}
@@ -184,7 +185,9 @@ def hold_out(o: Tts):
         if not utterances:
             raise RecipeError(f"{source}: nothing is left for {name}; --hold_out_every {n} is too much")
         write_data_dir(f"data/{name}", utterances, read_excluded(source) if name == o.train_set else {})
-        log(f"  data/{name}: {len(utterances)} utterances, {sum(u.seconds for u in utterances) / 3600:.2f} hours")
+        log(
+            f"  data/{name}: {len(utterances)} utterances, {sum(u.seconds for u in utterances) / 3600:.2f} hours"
+        )
 
 
 @stage(2, "text to symbols")
@@ -192,7 +195,7 @@ def make_symbols(o: Tts):
     """The training set first, which makes the list of symbols where the front end has none. Durations from
     labels are of the labels' phones, so these are the symbols then."""
     tables = [f"data/{name}/{table}" for name in o.sets for table in ("wav.scp", "utt2spk", o.text_table)]
-    made = [f"{TOKENS}/tokens.txt", *data(*(f"{TOKENS}/{name}" for name in o.sets))]
+    made = [f"{TOKENS}/tokens.txt", *data.tables(*(f"{TOKENS}/{name}" for name in o.sets))]
     settings = o.pick("front_end text_table use_sid durations_from max_left_out")
     yield Needs([*tables, *o.timing()], made, settings)
     tokens = "--write-tokens"
@@ -221,29 +224,25 @@ def leave_out_unknown_speakers(train: str, folder: str) -> None:
         log(f"  {folder}: {len(kept)} utterances, {len(out)} left out (speakers not in {train})")
 
 
-@stage(3, "audio of one rate", each=each_set)
+@stage(3, "audio of one rate", each=data.each_set)
 def format_set(o: Tts, name: str):
-    yield from format_audio(o, f"{TOKENS}/{name}", f"{SOUND}/{name}", "wav", o.rate)
+    yield from data.format_audio(o, f"{TOKENS}/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-def trained_sets(o: Tts) -> list[tuple]:
-    return [(o.train_set,), (o.valid_set,)]
-
-
-@stage(3, "removal of what is too long, too short, or has more symbols than frames", each=trained_sets)
+@stage(3, "removal of what is too long, too short, or has more symbols than frames", each=data.trained_sets)
 def limit_durations(o: Tts, name: str):
-    yield from limit(o, f"{SOUND}/{name}", f"{DUMP}/{name}", "voice", hop=o.hop, sampling_rate=o.rate)
+    yield from data.limit(o, f"{SOUND}/{name}", f"{DUMP}/{name}", "voice", hop=o.hop, sampling_rate=o.rate)
 
 
 @stage(3, "choice of what is spoken and scored")
 def choose_test(o: Tts):
     """dump/phn/<test set> in symbols, dump/test in words, with the recordings under the utterances' names."""
     source, spoken, texts = f"{SOUND}/{o.test_set}", f"{DUMP}/{o.test_set}", f"data/{o.test_set}/text"
-    yield Needs([*data(source), texts], data(TESTED, spoken), o.pick("test_utts"))
+    yield Needs([*data.tables(source), texts], data.tables(TESTED, spoken), o.pick("test_utts"))
     for folder in (TESTED, spoken):
         shutil.rmtree(folder, ignore_errors=True)
-    spread(source, o.test_utts, spoken)
-    link_audio(spoken, f"{TESTED}/wav")
+    data.spread(source, o.test_utts, spoken)
+    data.link_audio(spoken, f"{TESTED}/wav")
     for table in ("wav.scp", "utt2spk", "utt2dur"):
         shutil.copy(f"{spoken}/{table}", TESTED)
     words = read_kaldi(texts)
@@ -254,10 +253,10 @@ def by_aligner(o: Tts) -> str:
     return "" if o.durations_from == "labels" else "durations are learned (--durations_from labels)"
 
 
-@stage(3, "durations by labels", each=each_set, when=by_aligner)
+@stage(3, "durations by labels", each=data.each_set, when=by_aligner)
 def time_symbols(o: Tts, name: str):
     (made,) = o.durations(name)
-    yield Needs([*data(f"{DUMP}/{name}"), *o.timing()], [made], o.pick("hop"))
+    yield Needs([*data.tables(f"{DUMP}/{name}"), *o.timing()], [made], o.pick("hop"))
     words = ["--data-dir", f"{DUMP}/{name}", "--output-file", made, "--hop-length", o.hop]
     program(o, "durations", "--labels", o.find_labels(), *words)
 
@@ -272,12 +271,16 @@ def stats_files() -> list[str]:
 def collect_statistics(o: Tts):
     """Sums of mel, pitch and energy, for norms; and pitch and energy themselves, which training reads: finding
     pitch takes longer than a training step."""
-    progress = Count("utterances", lambda: sum(map(count, o.wavs)), lambda: lines_in(f"{STATS}/*/*/*/speech_shape"))
-    settings = select(o.configs[o.first], SHARED) | o.pick("use_sid")
-    yield Needs(o.data_files, stats_files(), settings, follow=progress)
+    settings = training.select(o.configs[o.first], SHARED) | o.pick("use_sid")
+    yield Needs(o.data_files, stats_files(), settings, follow=o.utterances_read())
     if o.use_sid:
         number_speakers(o)
-    none = {"normalize": None, "pitch_normalize": None, "energy_normalize": None, "write_collected_feats": True}
+    none = {
+        "normalize": None,
+        "pitch_normalize": None,
+        "energy_normalize": None,
+        "write_collected_feats": True,
+    }
     config = o.config_of(o.first) | none | o.data_config(feats=False)
     statistics(o, STATS, "tts", config, o.wavs, least=200)  # pitch takes time
     for path in [*Path(STATS).glob("*/*/*/collect_feats/data_feats"), *Path(STATS).glob("**/feats.scp")]:
@@ -297,12 +300,12 @@ def number_speakers(o: Tts) -> None:
     log(f"  {len(speakers)} speakers")
 
 
-@stage(5, "training", each=names, jobs=lambda o: o.at_once)
+@stage(5, "training", each=data.names, jobs=lambda o: o.at_once)
 def train(o: Tts, name: str):
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *stats_files(), *o.durations(o.train_set), *o.durations(o.valid_set)]
-    yield training(exp, config, inputs, config | o.pick("seed use_sid"))
-    describe(o, exp, config)
+    yield training.needs(exp, config, inputs, config | o.pick("seed use_sid"))
+    training.describe(o, exp, config)
     voice = {"front_end": o.voice_front_end or o.front_end, "model_file": average(config)}
     if o.use_sid:
         shutil.copy(f"{DUMP}/spk2sid", exp)
@@ -336,7 +339,12 @@ def synthesize(o: Tts, name: str, mode: str):
     out, source = spoken_in(o, name, mode), f"{DUMP}/{o.test_set}"
     vocoder = Path(o.vocoder, "generator.pth") if os.path.isdir(o.vocoder) else Path(o.vocoder)
     given = o.durations(o.test_set) if mode == "forced" else []
-    inputs = [*o.model(name), *([str(vocoder)] if o.vocoder != "griffin_lim" else []), *data(source), *given]
+    inputs = [
+        *o.model(name),
+        *([str(vocoder)] if o.vocoder != "griffin_lim" else []),
+        *data.tables(source),
+        *given,
+    ]
     progress = Log(f"{name} {mode}", f"{out}/log")
     yield Needs(inputs, [f"{out}/synthesis.yaml"], o.pick("vocoder"), follow=progress)
     shutil.rmtree(f"{out}/wav", ignore_errors=True)
@@ -353,8 +361,11 @@ def score(o: Tts):
     systems = {"natural_mel": spoken_in(o, o.first, "natural")}
     for name in o.configs:
         systems |= {name: spoken_in(o, name, "free"), f"{name}_forced": spoken_in(o, name, "forced")}
-    inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data(TESTED)]
-    settings, progress = {"systems": systems} | o.pick("score_args asr_model hop ann"), Log("scores", "exp/scores/log")
+    inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data.tables(TESTED)]
+    settings, progress = (
+        {"systems": systems} | o.pick("score_args asr_model hop ann"),
+        Log("scores", "exp/scores/log"),
+    )
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=progress)
     words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in systems.items())]
     words += ["--output-dir", "exp/scores", "--nj", o.nj, *o.score_args, "--ceiling", "natural_mel"]
@@ -371,18 +382,20 @@ def no_alignment(o: Tts) -> str:
     return "" if o.find_labels() else "not asked for (--labels FOLDER)"
 
 
-@stage(7, "alignments against labels", each=names, jobs=lambda o: o.nj, when=no_alignment)
+@stage(7, "alignments against labels", each=data.names, jobs=lambda o: o.nj, when=no_alignment)
 def score_alignment(o: Tts, name: str):
     out, source, labels = f"exp/{name}/alignment", f"{DUMP}/{o.test_set}", o.find_labels()
-    yield Needs([*o.model(name), labels, *data(source)], [f"{out}/alignment.json"])
+    yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
     words = ["--model", f"exp/{name}", "--data-dir", source, "--labels", labels, "--output-dir", out]
     program(o, "score_alignment", *words, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
-@stage(8, "spikes and energy", each=names, jobs=lambda o: o.nj)
+@stage(8, "spikes and energy", each=data.names, jobs=lambda o: o.nj)
 def profile(o: Tts, name: str):
-    yield from count_spikes(o, f"exp/{name}", f"{DUMP}/{o.test_set}", o.model(name), ["--exp", f"exp/{name}"])
+    yield from data.count_spikes(
+        o, f"exp/{name}", f"{DUMP}/{o.test_set}", o.model(name), ["--exp", f"exp/{name}"]
+    )
 
 
 @stage(9, "report")

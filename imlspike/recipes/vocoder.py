@@ -7,18 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.recipes.data import (
-    CorpusOptions,
-    count_spikes,
-    data,
-    format_audio,
-    limit,
-    link_audio,
-    models,
-    prepare_corpus,
-    spread,
-    unique,
-)  # fmt: skip
+from imlspike.recipes import data
+from imlspike.recipes.data import CorpusOptions
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, program
 from imlspike.recipes.progress import Log, log
@@ -35,7 +25,9 @@ class Vocoder(CorpusOptions):
 
     # Data
     test_set: str = option("test", "set that is synthesised and scored")
-    extra_train: list = option("", "more to train on: asterisk_en, _es, _fr, _it, _ru (fetched), or sets in data/")
+    extra_train: list = option(
+        "", "more to train on: asterisk_en, _es, _fr, _it, _ru (fetched), or sets in data/"
+    )
     min_wav_duration: float = option(0.3, "shortest recording to train on, in seconds")
     max_wav_duration: float = option(60.0, "longest recording to train on, in seconds")
     test_utts: int = option(0, "recordings of the test set to score, spread over it; 0: all")
@@ -46,9 +38,15 @@ class Vocoder(CorpusOptions):
     ann: bool = option(True, "train the ANN too")
     steps: int = option(0, "steps of each training; 0: the YAML's")
     # Results
-    asr_model: str = option("", "a trained recogniser (an experiment of asr1, a zip) for the character error rate")
-    score_args: list = option("", "further options of 'imlspike score-vocoder', as '--crepe tiny --measures pesq mcd'")
-    profile_utts: int = option(20, "recordings of the test set on which spikes and energy are counted", least=1)
+    asr_model: str = option(
+        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate"
+    )
+    score_args: list = option(
+        "", "further options of 'imlspike score-vocoder', as '--crepe tiny --measures pesq mcd'"
+    )
+    profile_utts: int = option(
+        20, "recordings of the test set on which spikes and energy are counted", least=1
+    )
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -57,9 +55,9 @@ class Vocoder(CorpusOptions):
             told = "write section.key=value, as optimizer.lr=0.0003"
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
-        self.names = models(self)
-        self.train_sets = unique(self.train_set, *self.extra_train)
-        self.sets = unique(*self.train_sets, self.valid_set, self.test_set)
+        self.names = data.models(self)
+        self.train_sets = data.unique(self.train_set, *self.extra_train)
+        self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
         self.configs = {name: read_config(name, self.trainer_words(name)) for name in self.names}
         first, *others = self.names
         for name in others:
@@ -100,22 +98,18 @@ recipe = Recipe("vocoder", Vocoder)
 stage = recipe.stage
 
 
-def names(o: Vocoder) -> list[tuple]:
-    return [(name,) for name in o.names]
-
-
 def no_more(o: Vocoder) -> str:
     return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
 @stage(1, "data preparation")
 def prepare(o: Vocoder):
-    yield from prepare_corpus(o, unique(o.train_set, o.valid_set, o.test_set))
+    yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
 
 
 @stage(1, "more to train on", each=lambda o: [(name,) for name in o.extra_train], when=no_more)
 def prepare_extra(o: Vocoder, name: str):
-    yield Needs(makes=data(f"data/{name}"))
+    yield Needs(makes=data.tables(f"data/{name}"))
     if name.startswith("asterisk_"):
         words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
         program(o, "prepare", "asterisk", *words)
@@ -124,26 +118,22 @@ def prepare_extra(o: Vocoder, name: str):
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
 
 
-@stage(2, "audio of one rate", each=lambda o: [(name,) for name in o.sets])
+@stage(2, "audio of one rate", each=data.each_set)
 def format_set(o: Vocoder, name: str):
-    yield from format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
+    yield from data.format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-def trained_sets(o: Vocoder) -> list[tuple]:
-    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
-
-
-@stage(2, "removal of what is too long or too short", each=trained_sets)
+@stage(2, "removal of what is too long or too short", each=data.trained_sets)
 def limit_durations(o: Vocoder, name: str):
-    yield from limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
+    yield from data.limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
 
 
 @stage(2, "choice of what is scored")
 def choose_test(o: Vocoder):
-    yield Needs(data(f"{SOUND}/{o.test_set}"), data(TESTED), o.pick("test_utts"))
+    yield Needs(data.tables(f"{SOUND}/{o.test_set}"), data.tables(TESTED), o.pick("test_utts"))
     shutil.rmtree(TESTED, ignore_errors=True)
-    spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
-    link_audio(TESTED, f"{TESTED}/audio")
+    data.spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
+    data.link_audio(TESTED, f"{TESTED}/audio")
 
 
 def no_ann(o: Vocoder) -> str:
@@ -155,7 +145,12 @@ def train_ann(o: Vocoder, name: str):
     yield from train_one(o, name)
 
 
-@stage(4, "training of the spiking models", each=lambda o: [(name,) for name in o.models], jobs=lambda o: o.at_once)
+@stage(
+    4,
+    "training of the spiking models",
+    each=lambda o: [(name,) for name in o.models],
+    jobs=lambda o: o.at_once,
+)
 def train(o: Vocoder, name: str):
     yield from train_one(o, name)
 
@@ -163,12 +158,26 @@ def train(o: Vocoder, name: str):
 def train_one(o: Vocoder, name: str):
     """A step: the ANN comes first, for it may teach the others."""
     exp, config = f"exp/{name}", o.configs[name]
-    inputs = [*data(*(f"{LIMITED}/{one}" for one, in trained_sets(o))), *o.teacher(name)]
+    inputs = [*data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o))), *o.teacher(name)]
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
-    restart = [f"{exp}/checkpoints", "checkpoints", "tensorboard", "config.yaml", "generator.*", "log.csv", "*.log"]
+    restart = [
+        f"{exp}/checkpoints",
+        "checkpoints",
+        "tensorboard",
+        "config.yaml",
+        "generator.*",
+        "log.csv",
+        "*.log",
+    ]
     made, progress = [f"{exp}/generator.pth", f"{exp}/generator.yaml"], Log(name, f"{exp}/train.log")
     yield Needs(inputs, made, settings, restart, progress)
-    words = [*o.trainer_words(name), "--exp-dir", exp, "--train-dir", *(f"{LIMITED}/{one}" for one in o.train_sets)]
+    words = [
+        *o.trainer_words(name),
+        "--exp-dir",
+        exp,
+        "--train-dir",
+        *(f"{LIMITED}/{one}" for one in o.train_sets),
+    ]
     words += ["--valid-dir", f"{LIMITED}/{o.valid_set}"]
     words += ["--resume", "anyway"] if o.resume == "anyway" else []
     try:
@@ -178,10 +187,12 @@ def train_one(o: Vocoder, name: str):
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
 
 
-@stage(5, "copy-synthesis", each=names, jobs=lambda o: o.nj)
+@stage(5, "copy-synthesis", each=data.names, jobs=lambda o: o.nj)
 def synthesize(o: Vocoder, name: str):
     exp, made = f"exp/{name}", f"exp/{name}/synthesis"
-    yield Needs([f"{exp}/generator.pth", *data(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log"))
+    yield Needs(
+        [f"{exp}/generator.pth", *data.tables(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log")
+    )
     shutil.rmtree(made, ignore_errors=True)
     words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
     program(o, "vocode", *words, log=f"{exp}/synthesis.log")
@@ -190,7 +201,7 @@ def synthesize(o: Vocoder, name: str):
 @stage(6, "scoring", jobs=lambda o: 1)
 def score(o: Vocoder):
     folders = {name: f"exp/{name}/synthesis" for name in o.names}
-    inputs = [*(f"exp/{name}/generator.pth" for name in o.names), *folders.values(), *data(TESTED)]
+    inputs = [*(f"exp/{name}/generator.pth" for name in o.names), *folders.values(), *data.tables(TESTED)]
     settings = o.pick("names score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
@@ -200,9 +211,11 @@ def score(o: Vocoder):
     log("  exp/scores/scores.md")
 
 
-@stage(7, "spikes and energy", each=names, jobs=lambda o: o.nj)
+@stage(7, "spikes and energy", each=data.names, jobs=lambda o: o.nj)
 def profile(o: Vocoder, name: str):
-    yield from count_spikes(o, f"exp/{name}", TESTED, [f"exp/{name}/generator.pth"], ["--exp", f"exp/{name}"])
+    yield from data.count_spikes(
+        o, f"exp/{name}", TESTED, [f"exp/{name}/generator.pth"], ["--exp", f"exp/{name}"]
+    )
 
 
 @stage(8, "report")

@@ -49,7 +49,9 @@ class Toy:
 
     def trained(self) -> dict[str, int]:
         """How often each experiment was trained to its end."""
-        return {path.parts[-3]: len(path.read_text().split()) for path in self.work.glob("exp/*/.done/train.json")}
+        return {
+            path.parts[-3]: len(path.read_text().split()) for path in self.work.glob("exp/*/.done/train.json")
+        }
 
 
 @pytest.fixture
@@ -78,11 +80,15 @@ def test_data_once_then_every_run_of_the_list_two_side_by_side(toy, capfd):
     assert max(map(int, (toy.work / "most").read_text().split())) == 2
     assert re.search(r"base_s0: complete; [12] of 5 runs, \d+ s left", printed)
     assert "5 of 5 runs are complete." in printed and "| decay_none |" in printed
-    assert (toy.work / "exp/ablations/RESULTS.md").is_file() and (toy.work / "exp/base_s0/source.txt").is_file()
+    assert (toy.work / "exp/ablations/RESULTS.md").is_file() and (
+        toy.work / "exp/base_s0/source.txt"
+    ).is_file()
     assert toy.run("--list", LIST) == 0 and list(toy.trained().values()) == [1] * 5
 
 
-def test_a_run_that_fails_is_told_the_others_go_on_and_the_same_command_repeats_nothing(toy, capfd, monkeypatch):
+def test_a_run_that_fails_is_told_the_others_go_on_and_the_same_command_repeats_nothing(
+    toy, capfd, monkeypatch
+):
     monkeypatch.setenv("FAILS", "base_s1")
     assert toy.run("--list", LIST) == 1
     printed = capfd.readouterr()

@@ -16,7 +16,7 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.recipes.asr import Asr  # noqa: E402
+from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import OptionError, usage  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
@@ -40,7 +40,16 @@ def msu(work: Path, *words: object) -> int:
     if not (work.parent / "corpus").exists():
         write_corpus(work.parent / "corpus")
     given = ["--corpus_dir", work.parent / "corpus", "--max_left_out", "0.2", "--use_lm", "false"]
-    return run("msu_ru_nsh/asr1", work, *given, "--inference_config", HERE / "tiny_decode.yaml", "--experiments", TINY, *words)
+    return run(
+        "msu_ru_nsh/asr1",
+        work,
+        *given,
+        "--inference_config",
+        HERE / "tiny_decode.yaml",
+        "--experiments",
+        TINY,
+        *words,
+    )
 
 
 def test_espnet_s_options_are_there_under_their_names():
@@ -51,16 +60,23 @@ def test_espnet_s_options_are_there_under_their_names():
 def test_all_stages_and_what_cannot_be_used_is_left_out_and_listed(programs, tmp_path, capfd):
     work = tmp_path / "with a blank" / "work"
     assert msu(work) == 0
-    assert [int(n) for n in re.findall(r"\] stage (\d+): ", capfd.readouterr().out)] == sorted([*range(1, 17), 5, 12])
+    assert [int(n) for n in re.findall(r"\] stage (\d+): ", capfd.readouterr().out)] == sorted(
+        [*range(1, 17), 5, 12]
+    )
     excluded = table(work / "data/train/excluded.tsv") | table(work / "dump/char/train/excluded.tsv")
     assert excluded.keys() == {WORDS_WITHOUT_AUDIO, AUDIO_WITHOUT_WORDS, TOO_SHORT}
     assert "too short for its transcript" in excluded[TOO_SHORT]
     trained_on = table(work / "dump/char/train/text")
-    assert len(trained_on) == 20 and trained_on.keys() == table(work / "dump/char/stats/train/speech_shape").keys()
+    assert (
+        len(trained_on) == 20
+        and trained_on.keys() == table(work / "dump/char/stats/train/speech_shape").keys()
+    )
     config = yaml.safe_load((work / "exp/tiny/run.yaml").read_text())
     assert config["normalize_conf"]["stats_file"] == str(work / "exp/tiny/feats_stats.npz")
     assert table(work / "dump/char/stats/train/text_shape.char")["ru_0001"] == "7,36"
-    assert {"train.yaml", "tokens.txt", "feats_stats.npz", "command"} <= {path.name for path in (work / "exp/tiny").iterdir()}
+    assert {"train.yaml", "tokens.txt", "feats_stats.npz", "command"} <= {
+        path.name for path in (work / "exp/tiny").iterdir()
+    }
     assert "--max_left_out 0.2" in (work / "exp/tiny/command").read_text()
     before = len(programs.calls)
     assert msu(work) == 0 and len(programs.calls) == before + 1, "nothing but the report"
@@ -79,8 +95,14 @@ def test_decodings_stand_under_model_search_and_language_model(programs, tmp_pat
         "decode_greedy_asr_model_1epoch",
     }
     packed = [words for words in programs.calls if words[2].endswith("pack")]
-    assert [words[words.index("--output") + 1][9:] for words in packed[::2]] == ["tiny_valid.acc.ave.zip", "tiny_1epoch.zip"]
-    weights = {path.parts[-5]: "lm_weight" in path.read_text() for path in work.glob("exp/tiny/*/test/pieces/1/decode.yaml")}
+    assert [words[words.index("--output") + 1][9:] for words in packed[::2]] == [
+        "tiny_valid.acc.ave.zip",
+        "tiny_1epoch.zip",
+    ]
+    weights = {
+        path.parts[-5]: "lm_weight" in path.read_text()
+        for path in work.glob("exp/tiny/*/test/pieces/1/decode.yaml")
+    }
     assert {"_lm_" in name for name, weight in weights.items() if weight} == {True} and len(weights) == 2
     given = [words for words in programs.calls if words[2].endswith("decode") and "--lm-file" in words]
     assert given and all("exp/lm_small/valid.loss.ave.pth" in words for words in given)
@@ -119,8 +141,24 @@ def test_a_training_with_other_settings_is_not_taken_up_in_silence(programs, tmp
 def test_librispeech_has_pieces_of_words_of_three_speeds_as_flac(programs, tmp_path, capsys):
     make_librispeech(tmp_path / "corpus")
     work, sets = tmp_path / "work", ("dev_clean", "test_other")
-    options = ["--corpus_dir", tmp_path / "corpus", "--nbpe", "40", "--ngpu", "0", "--test_sets", " ".join(sets)]
-    options += ["--asr_override", HERE / "tiny.yaml", "--profile_set", "test_other", "--decode_modes", "greedy"]
+    options = [
+        "--corpus_dir",
+        tmp_path / "corpus",
+        "--nbpe",
+        "40",
+        "--ngpu",
+        "0",
+        "--test_sets",
+        " ".join(sets),
+    ]
+    options += [
+        "--asr_override",
+        HERE / "tiny.yaml",
+        "--profile_set",
+        "test_other",
+        "--decode_modes",
+        "greedy",
+    ]
     assert run("librispeech/asr1", work, *options) == 0
     counts = {path.parent.name: len(table(path)) for path in work.glob("data/*/text")}
     assert [counts[name] for name in ("train_960", "train_960_sp", "dev", "test_other")] == [24, 72, 6, 3]
@@ -130,9 +168,14 @@ def test_librispeech_has_pieces_of_words_of_three_speeds_as_flac(programs, tmp_p
     assert len(tokens) == 40 and any(token.startswith("▁") for token in tokens)
     assert (work / "exp/tiny/bpe.model").is_file()
     assert "not asked for (--use_lm true)" in capsys.readouterr().out
-    score = json.loads((work / "exp/tiny/decode_greedy_asr_model_valid.acc.ave/dev_clean/score.json").read_text())
+    score = json.loads(
+        (work / "exp/tiny/decode_greedy_asr_model_valid.acc.ave/dev_clean/score.json").read_text()
+    )
     assert score["wer"]["reference_length"] == 6
-    assert [words[words.index("--primary") + 1] for words in programs.calls if "--primary" in words] == ["wer", "wer"]
+    assert [words[words.index("--primary") + 1] for words in programs.calls if "--primary" in words] == [
+        "wer",
+        "wer",
+    ]
 
 
 def options_of(recipe: str, *words: str) -> list[tuple[str, list[str]]]:
@@ -172,7 +215,10 @@ def test_the_models_are_the_spiking_one_and_its_twin():
         ("--decode_modes greedy_beam", "expected one of: greedy joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),
         ("--experiments a", "'a' has no configuration"),
-        (f"--experiments={TINY} --asr_override x --train_args encoder_conf.kapa=0.4", "did you mean 'kappa'?"),
+        (
+            f"--experiments={TINY} --asr_override x --train_args encoder_conf.kapa=0.4",
+            "did you mean 'kappa'?",
+        ),
         ("--corpus_dir nowhere", "--corpus_dir: there is no nowhere"),
         ("--skip_train yes", "--skip_train is 'yes'"),
         ("--use_lm true --lm_config=", "--use_lm true needs --lm_config"),
@@ -203,9 +249,34 @@ def test_aishell_in_full_killed_in_an_epoch_and_gone_on(tmp_path):
     """From the archives to the packed model, with a language model, at three speeds, scored in characters."""
     make_aishell(tmp_path / "corpus", archives=["S0003", "S0724"])
     work, log = tmp_path / "work", tmp_path / "work/exp/tiny/train.log"
-    command = ["bash", EGS / "aishell/asr1/run.sh", "--workdir", work, "--corpus_dir", tmp_path / "corpus", "--ngpu", "0"]
-    command += ["--max_left_out", "0.2", "--asr_override", HERE / "tiny.yaml", "--train_args", "max_epoch=2 batch_bins=60000"]
-    command += ["--use_lm", "true", "--lm_config", HERE / "tiny_lm.yaml", "--decode_modes", "joint", "--test_sets", "test"]
+    command = [
+        "bash",
+        EGS / "aishell/asr1/run.sh",
+        "--workdir",
+        work,
+        "--corpus_dir",
+        tmp_path / "corpus",
+        "--ngpu",
+        "0",
+    ]
+    command += [
+        "--max_left_out",
+        "0.2",
+        "--asr_override",
+        HERE / "tiny.yaml",
+        "--train_args",
+        "max_epoch=2 batch_bins=60000",
+    ]
+    command += [
+        "--use_lm",
+        "true",
+        "--lm_config",
+        HERE / "tiny_lm.yaml",
+        "--decode_modes",
+        "joint",
+        "--test_sets",
+        "test",
+    ]
     command += ["--inference_config", HERE / "tiny_decode.yaml", "--min_wav_duration", "0.8"]
     command = list(map(str, command))
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -226,7 +297,9 @@ def test_aishell_in_full_killed_in_an_epoch_and_gone_on(tmp_path):
     assert list(table(work / "data/train/excluded.tsv").values()) == ["audio without transcript"]
     reasons = table(work / "dump/char_sp/train_sp/excluded.tsv").values()
     assert sum("allowed are 0.8 to 20.0 s" in reason for reason in reasons) == 20  # those of speed 1.1
-    (folder,) = work.glob("exp/tiny/decode_joint_tiny_decode_lm_lm_valid.loss.ave_asr_model_valid.acc.ave/test")
+    (folder,) = work.glob(
+        "exp/tiny/decode_joint_tiny_decode_lm_lm_valid.loss.ave_asr_model_valid.acc.ave/test"
+    )
     score = json.loads((folder / "score.json").read_text())
     assert score["characters_include_space"] is False
     assert score["cer"]["reference_length"] == sum(map(len, sets["test"].values()))

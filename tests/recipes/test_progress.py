@@ -29,8 +29,13 @@ def test_an_epoch_is_told_in_a_line_and_the_batch_in_the_status(path):
 def test_voices_vocoders_and_other_programs_are_told(path):
     log = Log("x", str(path))
     parts = "mel_post_loss=0.62, forward_sum_loss=1.2, loss=4.5"
-    assert "mel 0.62, alignment 1.2" in log.read(f"{HEAD}3epoch results: [train] {parts}, [valid] {parts}, time=9 s")
-    assert log.read("10:00:00 step 150/2000: mel 0.51, generator 26.4; 0.31 s a step, 0:09:33 left, ends 01 Jan") is None
+    assert "mel 0.62, alignment 1.2" in log.read(
+        f"{HEAD}3epoch results: [train] {parts}, [valid] {parts}, time=9 s"
+    )
+    assert (
+        log.read("10:00:00 step 150/2000: mel 0.51, generator 26.4; 0.31 s a step, 0:09:33 left, ends 01 Jan")
+        is None
+    )
     assert log.status() == "x: step 150/2000 mel 0.51, generator 26.4, 0:09:33 left"
     told = log.read("2026-01-01 10:00:00 validation at step 200: mel 0.49, firing 0.1 to 9.9 % (4.1 s)")
     assert told == "x: step 200, validation mel 0.49, firing 0.1 to 9.9 % (4.1 s), 0:09:33 left"

@@ -111,7 +111,9 @@ def test_a_changed_setting_is_named_and_a_missing_output_made_anew(capsys):
     assert "size was 1 and is 2" in capsys.readouterr().out and calls == ["prepare"]
     assert go(size=2, names="a", resume="anyway") == ["report", "train a on"]
     Path("exp/a/model").unlink()
-    assert go(size=2, names="a") == ["report", "train a on"], "a checkpoint of the same settings is gone on from"
+    assert go(size=2, names="a") == ["report", "train a on"], (
+        "a checkpoint of the same settings is gone on from"
+    )
     assert "exp/a/model is missing" in capsys.readouterr().out
 
 
@@ -150,7 +152,9 @@ def test_a_dry_run_says_what_would_be_done_and_why_and_does_nothing(capsys):
 
 
 def test_a_stage_without_its_input_says_at_once_which_stage_makes_it():
-    with pytest.raises(RecipeError, match=r"^stage 3 \(training\) needs data/text, which stage 1 \(data\) makes"):
+    with pytest.raises(
+        RecipeError, match=r"^stage 3 \(training\) needs data/text, which stage 1 \(data\) makes"
+    ):
         go(stage=3)
     Path("source").unlink()
     with pytest.raises(RecipeError, match="^stage 1 .* needs source, which isn't there$"):

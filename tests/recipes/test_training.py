@@ -63,7 +63,9 @@ def test_slurm_is_asked_for_machines_gpus_and_the_whole_command(folder):
         *("--num_nodes", "2", "exp/train.log", "srun", "--export=ALL"),
     ]
     python = command.index(sys.executable)
-    assert "OMP_NUM_THREADS=3" in command[:python] and any(word.startswith(f"PYTHONPATH={ROOT}") for word in command[:python])
+    assert "OMP_NUM_THREADS=3" in command[:python] and any(
+        word.startswith(f"PYTHONPATH={ROOT}") for word in command[:python]
+    )
     assert command[python + 1 : python + 5] == ["-m", "imlspike.espnet.asr_train", "--config", "exp/run.yaml"]
     assert command[-2] == "--dist_init_method" and command[-1].startswith(f"file://{folder}/exp/.dist_init_")
 
@@ -111,7 +113,9 @@ def test_statistics_of_many_utterances_are_collected_in_pieces_and_joined(folder
     statistics(o, "stats", "asr", CONFIG, ["train", "valid"])
     lines = Path("stats/train/speech_shape").read_text().splitlines()
     assert lines == [f"u{number:05d} 6" for number in range(11000)]
-    assert Path("stats/valid/text_shape.char").read_text().splitlines() == [f"u{number:05d} 6,3" for number in range(5)]
+    assert Path("stats/valid/text_shape.char").read_text().splitlines() == [
+        f"u{number:05d} 6,3" for number in range(5)
+    ]
     joined = np.load("stats/train/feats_stats.npz")
     assert (joined["count"], joined["sum"]) == (11000, 66000)
     counts = [len(Path(f"stats/pieces/train.{n}").read_text().splitlines()) for n in (1, 2)]

@@ -73,12 +73,25 @@ def test_baker_is_trained_on_its_own_pinyin_and_will_read_characters(programs, t
 def test_aishell3_speaks_with_the_voices_of_its_training_set_only(programs, tmp_path, capsys):
     work = stages("aishell3", tmp_path)
     check(work, "aishell3", "pinyin", "pinyin")
-    voices = {name: set(table(work / f"dump/phn/{name}/utt2spk").values()) for name in ("train", "valid", "test")}
+    voices = {
+        name: set(table(work / f"dump/phn/{name}/utt2spk").values()) for name in ("train", "valid", "test")
+    }
     assert set(map(frozenset, voices.values())) == {frozenset({"SSB0005", "SSB0009"})}
     left_out = table(work / "dump/symbols/test/excluded.tsv")
     assert set(left_out) == {name for name in table(work / "data/test/text") if name.startswith("SSB0784")}
     assert f"{len(left_out)} left out (speakers not in" in capsys.readouterr().out
-    given = ["--corpus_dir", tmp_path / "corpus", "--ngpu", "0", "--stage", "4", "--stop_stage", "5", "--models", "spikevoice"]
+    given = [
+        "--corpus_dir",
+        tmp_path / "corpus",
+        "--ngpu",
+        "0",
+        "--stage",
+        "4",
+        "--stop_stage",
+        "5",
+        "--models",
+        "spikevoice",
+    ]
     assert run("aishell3/tts1", work, *given, "--ann", "false") == 0
     voice = yaml.safe_load((work / "exp/spikevoice/voice.yaml").read_text())
     assert voice["front_end"] == "mandarin" and voice["speakers"] == ["SSB0005", "SSB0009"]
@@ -95,14 +108,37 @@ def test_libritts_holds_out_sentences_of_each_reader(programs, tmp_path, capsys)
     assert all(set(speakers.values()) == {"84", "85"} for speakers in sets.values())
     assert [len(speakers) for speakers in sets.values()] == [12, 6, 6]
     assert {k for s in sets.values() for k in s} == table(work / "data/train_clean_100/text").keys()
-    assert run("libritts/tts1", work, "--ngpu", "0", *RULES, "--corpus_dir", tmp_path / "corpus", "--stop_stage", "1") == 1
+    assert (
+        run(
+            "libritts/tts1",
+            work,
+            "--ngpu",
+            "0",
+            *RULES,
+            "--corpus_dir",
+            tmp_path / "corpus",
+            "--stop_stage",
+            "1",
+        )
+        == 1
+    )
     assert "nothing is left for" in (told := capsys.readouterr().err) and "--hold_out_every 50" in told
 
 
 def test_an_unspeakable_text_is_left_out_listed_and_counted(programs, tmp_path, capsys):
     lines = make_ljspeech(tmp_path / "corpus") / "LJSpeech-1.1/metadata.csv"
     lines.write_text(lines.read_text().replace(" two.", " два.", 1))
-    words = ["--corpus_dir", tmp_path / "corpus", "--stop_stage", "2", "--ngpu", "0", "--ann", "false", *RULES]
+    words = [
+        "--corpus_dir",
+        tmp_path / "corpus",
+        "--stop_stage",
+        "2",
+        "--ngpu",
+        "0",
+        "--ann",
+        "false",
+        *RULES,
+    ]
     assert run("ljspeech/tts1", tmp_path / "work", *words) == 1
     assert "--max-left-out" in capsys.readouterr().err
     assert run("ljspeech/tts1", tmp_path / "work", *words, "--max-left-out", "0.1") == 0
@@ -130,7 +166,11 @@ def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin
             assert config["optim_conf"]["betas"] == [0.9, 0.98] and config["batch_size"] == 48
             assert (config["scheduler"], config["scheduler_conf"]["warmup_steps"]) == ("noamlr", 4000)
             assert config["feats_extract_conf"]["fs"] == RATES[corpus]
-    assert attentions["spikevoice"] == ("lif", "stsa", 4) and attentions["sequential"] == ("lif", "sequential", 4)
+    assert attentions["spikevoice"] == ("lif", "stsa", 4) and attentions["sequential"] == (
+        "lif",
+        "sequential",
+        4,
+    )
     assert attentions["ann"][0] == "none" and attentions["imls"] == ("imls", "sequential", 4)
 
 
@@ -142,9 +182,17 @@ def test_the_voices_mel_is_that_of_the_corpus_vocoder(corpus):
         vocoder = EGS / "libritts/voc1/conf/train_vocos.yaml"
     mel = resolve(tts[0], tts[1:], task="tts")["feats_extract_conf"]
     speaks = SpikingVocos.from_config(yaml.safe_load(vocoder.read_text())["generator"]).config
-    names = {"fs": "sampling_rate", "n_fft": "n_fft", "hop_length": "hop_length", "n_mels": "n_mels", "fmin": "f_min"}
+    names = {
+        "fs": "sampling_rate",
+        "n_fft": "n_fft",
+        "hop_length": "hop_length",
+        "n_mels": "n_mels",
+        "fmin": "f_min",
+    }
     names["fmax"] = "f_max"
-    assert {names[key]: value for key, value in mel.items()} == {name: speaks[name] for name in names.values()}
+    assert {names[key]: value for key, value in mel.items()} == {
+        name: speaks[name] for name in names.values()
+    }
 
 
 @pytest.mark.parametrize(
@@ -184,7 +232,16 @@ def write_labels(corpus: Path) -> None:
 
 def msu(work: Path, *words: object) -> int:
     given = ["--corpus_dir", work.parent / "corpus", "--max_left_out", "0.2", "--models", "imls", "--nj", "1"]
-    given += ["--config", HERE / "tiny_tts.yaml", "--test_utts", "1", "--min_wav_duration", "0.2", "--profile_utts", "1"]
+    given += [
+        "--config",
+        HERE / "tiny_tts.yaml",
+        "--test_utts",
+        "1",
+        "--min_wav_duration",
+        "0.2",
+        "--profile_utts",
+        "1",
+    ]
     return run("msu_ru_nsh/tts1", work, *given, "--score_args", "--measures mcd --resamples 10", *words)
 
 
@@ -196,7 +253,9 @@ def test_durations_can_be_those_of_labels(programs, tmp_path):
     assert not any(name.endswith("score_alignment") for name in programs.modules())
     config = yaml.safe_load((work / "exp/imls/run.yaml").read_text())
     assert config["tts_conf"]["aligner"] is False
-    assert ["dump/phn/valid/durations", "durations", "text_int"] in config["valid_data_path_and_name_and_type"]
+    assert ["dump/phn/valid/durations", "durations", "text_int"] in config[
+        "valid_data_path_and_name_and_type"
+    ]
     for name, text in table(work / "dump/phn/train/text").items():
         frames = list(map(int, table(work / "dump/phn/train/durations")[name].split()))
         assert text.split() == front_end("russian")(table(work / "data/train/text")[name])
@@ -214,13 +273,19 @@ def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
     assert msu(work) == 0
     told = capfd.readouterr().out
     words, symbols = table(work / "data/test/text"), table(work / "dump/symbols/test/text")
-    assert all(text[0].isupper() and symbols[name].split(" ") == front_end("russian")(text) for name, text in words.items())
+    assert all(
+        text[0].isupper() and symbols[name].split(" ") == front_end("russian")(text)
+        for name, text in words.items()
+    )
     assert table(work / "dump/phn/train/excluded.tsv")["ru_0027"].startswith("too short for its transcript")
     frames = table(work / "dump/phn/stats/train/speech_shape")
     pitch = table(work / "dump/phn/stats/train/collect_feats/pitch.scp")
     assert pitch.keys() == table(work / "dump/phn/train/wav.scp").keys()
     for name, file in pitch.items():
-        assert np.load(work / file).shape == (int(frames[name]) // 256 + 1, 1) and np.load(work / file).dtype == np.float32
+        assert (
+            np.load(work / file).shape == (int(frames[name]) // 256 + 1, 1)
+            and np.load(work / file).dtype == np.float32
+        )
     assert np.load(work / "dump/phn/stats/train/feats_stats.npz")["sum"].dtype == np.float64
     assert not list(work.rglob("data_feats"))
     folders = {"natural_mel": "exp/natural"}
@@ -230,15 +295,23 @@ def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
         assert config["tts_conf"]["neuron"] == ("none" if name == "ann" else "imls")
         assert config["normalize"] == config["pitch_normalize"] == config["energy_normalize"] == "global_mvn"
         assert f"{name}: epoch 2/2" in told
-        assert yaml.safe_load((exp / "voice.yaml").read_text()) == {"front_end": "russian", "model_file": "valid.loss.ave.pth"}
-        assert json.loads((exp / "alignment/alignment.json").read_text()) and (exp / "profile/energy.json").exists()
+        assert yaml.safe_load((exp / "voice.yaml").read_text()) == {
+            "front_end": "russian",
+            "model_file": "valid.loss.ave.pth",
+        }
+        assert (
+            json.loads((exp / "alignment/alignment.json").read_text())
+            and (exp / "profile/energy.json").exists()
+        )
         folders |= {name: f"exp/{name}/free", f"{name}_forced": f"exp/{name}/forced"}
     scores = json.loads((work / "exp/scores/scores.json").read_text())
     assert set(folders) | {"natural"} == scores["systems"].keys()
     recording = soundfile.info(work / "dump/test/wav/ru_0012.wav")
     for name, folder in folders.items():
         spoken = soundfile.info(work / folder / "wav/ru_0012.wav")
-        assert spoken.samplerate == 16000 and (name.endswith(("ann", "imls")) or abs(spoken.frames - recording.frames) <= 256)
+        assert spoken.samplerate == 16000 and (
+            name.endswith(("ann", "imls")) or abs(spoken.frames - recording.frames) <= 256
+        )
     assert "imls" in (work / "exp/RESULTS.md").read_text()
     programs = Programs(monkeypatch)
     assert msu(work) == 0 and [name.rpartition(".")[2] for name in programs.modules()] == ["report_voice"]

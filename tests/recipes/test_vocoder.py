@@ -51,8 +51,24 @@ def test_the_ann_has_the_published_size():
 
 def msu(work: Path, *words: object) -> int:
     """The recipe on seconds of tones, with a second voice that is there already."""
-    given = ["--corpus_dir", work.parent / "corpus", "--max_left_out", "0.2", "--models", "kd", "--test_utts", "1"]
-    given += ["--config", HERE / "tiny_voc.yaml", "--extra_train", "more", "--score_args", "--measures mcd mel_l1"]
+    given = [
+        "--corpus_dir",
+        work.parent / "corpus",
+        "--max_left_out",
+        "0.2",
+        "--models",
+        "kd",
+        "--test_utts",
+        "1",
+    ]
+    given += [
+        "--config",
+        HERE / "tiny_voc.yaml",
+        "--extra_train",
+        "more",
+        "--score_args",
+        "--measures mcd mel_l1",
+    ]
     return run("msu_ru_nsh/voc1", work, *given, *words)
 
 
@@ -91,7 +107,13 @@ def test_models_of_other_features_and_unknown_sets_are_refused(tmp_path, capsys,
 
 def test_all_train_parts_of_libritts_are_used_as_they_lie(tmp_path, monkeypatch):
     Programs(monkeypatch)
-    parts = {"train-clean-100": 3, "train-clean-360": 2, "train-other-500": 2, "dev-clean": 2, "test-clean": 2}
+    parts = {
+        "train-clean-100": 3,
+        "train-clean-360": 2,
+        "train-other-500": 2,
+        "dev-clean": 2,
+        "test-clean": 2,
+    }
     make_libritts(tmp_path / "corpus", parts)
     options = ["--corpus_dir", tmp_path / "corpus", "--ngpu", "0", "--stop_stage", "2", "--models", "plif8"]
     assert run("libritts/voc1", tmp_path / "work", *options) == 0
@@ -128,7 +150,9 @@ def test_the_ann_and_a_taught_model_in_full(tmp_path, capfd, monkeypatch):
         assert json.loads((work / "exp" / name / "profile/energy.json").read_text())["utterances"] == 1
     for name, count in {"train": 20, "more": 1, "valid": 2}.items():
         wavs = table(work / f"dump/limited/{name}/wav.scp")
-        assert len(wavs) == count and {soundfile.info(work / wav).samplerate for wav in wavs.values()} == {16000}
+        assert len(wavs) == count and {soundfile.info(work / wav).samplerate for wav in wavs.values()} == {
+            16000
+        }
     assert "ru_0027" in table(work / "dump/limited/train/excluded.tsv")
     scores = json.loads((work / "exp/scores/scores.json").read_text())
     assert list(scores["systems"]) == ["natural", "griffin_lim", "ann", "kd"] and scores["utterances"] == 1
