@@ -26,6 +26,7 @@ MAY_IMPORT = {
     **dict.fromkeys(USES, BELOW_USES),
     "inference": BELOW_USES | USES,
     "bin": BELOW_USES | USES | {"inference"},
+    "recipes": BELOW_USES | USES | {"inference", "bin"},
 }
 # Who may import these at the top of a file; everyone else's core installation has to do without them.
 ONLY_IN = {"espnet": {"espnet"}, "espnet2": {"espnet"}, "nltk": {"espnet"}, "lightning": {"training"}}

@@ -125,6 +125,13 @@ def licence(args: argparse.Namespace) -> list[str]:
 def model_card(args: argparse.Namespace) -> str:
     """The model card, in Markdown with the head that model hubs read; `args` are the command line's."""
     experiment = gather(args.exp)
+    if args.model:  # error rates of another model file are none of this one's
+        mine = f"_asr_model_{args.model.stem}"
+        experiment["scores"] = [
+            score
+            for score in experiment["scores"]
+            if score["decoding"].endswith(mine) or "_asr_model_" not in score["decoding"]
+        ]
     config = yaml.safe_load((args.exp / "config.yaml").read_text(encoding="utf-8"))
     about = {"command": args.command, **surroundings()}
     lines = title(args, ["espnet", "imlspike"], "automatic-speech-recognition")

@@ -16,7 +16,7 @@ from imlspike.data.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, read_tokens, wr
 
 def main(argv: list[str] | None = None) -> int:
     """Turn the text of a data directory into symbols with single blanks between (a blank between words, where
-    the front end has one, is <space>). What can't be spoken is left out, counted and listed in excluded.tsv."""
+    the front end has one, is <space>). What can't be spoken is left out and listed in excluded.tsv."""
     parser = argparse.ArgumentParser(prog="imlspike phonemes", description=main.__doc__)
     add = parser.add_argument
     add("--front-end", required=True, choices=FRONT_ENDS)
@@ -60,12 +60,15 @@ def _run(args: argparse.Namespace) -> int:
         symbols = [SPACE if s == " " else s for s in symbols_of(args.front_end, spoken.values())]
         write_tokens(symbols, args.write_tokens)
         _tell_unseen(symbols, spoken.values(), args.write_tokens)
-    written = [replace(utterance, text=" ".join(spoken[utterance.id])) for utterance in utterances if utterance.id in spoken]
+    written = [replace(u, text=" ".join(spoken[u.id])) for u in utterances if u.id in spoken]
     write_data_dir(args.output_dir, written, read_excluded(args.data_dir) | reasons)
     count, minutes = sum(map(len, spoken.values())), sum(u.seconds for u in written) / 60
     for name, reason in sorted(reasons.items()):
         print(f"left out {name}: {reason}")
-    print(f"{args.output_dir}: {len(written)} utterances, {count} symbols, {minutes:.1f} minutes, {len(reasons)} left out")
+    print(
+        f"{args.output_dir}: {len(written)} utterances, {count} symbols, {minutes:.1f} minutes, "
+        f"{len(reasons)} left out"
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Ablations of a recogniser's recipe: every run of a list is trained, decoded greedily and scored by the recipe's
-own stages, some side by side, and one table says what they came to over the seeds.
+"""Ablations of a recogniser's recipe: every run of a list, by the recipe's stages, and a table over seeds.
 
-Data, tokens and statistics are made once for all. Options that aren't known here go to the recipe's run.sh.
+Runs are trained, decoded greedily and scored, some side by side; data, tokens and statistics are made once
+for all. Options that aren't known here go to the recipe's run.sh.
 """
 
 import contextlib
@@ -83,15 +83,17 @@ def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
     call(command, log_file, o.environment)
 
 
-@stage(1, "data, tokens and statistics of all runs")
+@stage(1)
 def prepare(o: Ablation):
+    """Data, tokens and statistics of all runs."""
     yield Needs(always=True)
     specs = " ".join(spec for _, spec in o.runs.values())
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, "runs", each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
+@stage(2, each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
 def one_run(o: Ablation, name: str):
+    """Runs."""
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
     begin, fresh, (seed, spec) = (
         time.monotonic(),
@@ -119,8 +121,8 @@ def one_run(o: Ablation, name: str):
         o.failed.append(name)
         log(f"  {name} FAILED, the others go on: {error}")
         return
-    make_table(o, "--quiet")
-    # Runs that were complete before cost no time; those that were trained just now tell how long others will take.
+    _make_table(o, "--quiet")
+    # Those that were trained just now, and not before, tell how long the others will take.
     o.ended.append(time.monotonic() - begin if fresh else 0)
     timed, left = [seconds for seconds in o.ended if seconds], len(o.runs) - len(o.ended)
     told = f", {duration(sum(timed) / len(timed) * left / min(o.nj, left))} left" if timed and left else ""
@@ -133,15 +135,16 @@ def git_state() -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout or "unknown\n"
 
 
-@stage(3, "table")
+@stage(3)
 def table(o: Ablation):
+    """Table."""
     yield Needs(always=True)
-    make_table(o)
+    _make_table(o)
     if o.failed:
         raise RecipeError(f"failed: {' '.join(o.failed)} (their logs: {LOGS})")
 
 
-def make_table(o: Ablation, *words: str) -> None:
+def _make_table(o: Ablation, *words: str) -> None:
     results = ["--exp-dir", "exp", "--output-dir", o.results or "exp/ablations", "--command", o.command]
     log_file = f"{LOGS}/table.log" if words else None
     program(

@@ -1,4 +1,4 @@
-"""Options of a recogniser's recipe, and what follows from them: models, files, the folder of each decoding."""
+"""Options of a recogniser's recipe, and what follows from them: models, files, a folder for each decoding."""
 
 from dataclasses import dataclass
 from pathlib import Path

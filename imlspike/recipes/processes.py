@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-# Holds the read end of a pipe. When the recipe ends, however hard, the pipe closes and what still runs is killed.
+# Holds the read end of a pipe. When the recipe ends, however hard, the pipe closes and what runs is killed.
 _REAPER = """
 import os, signal, sys
 groups = set()

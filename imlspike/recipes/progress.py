@@ -67,7 +67,7 @@ class Log:
         )
 
     def news(self) -> list[str]:
-        """What the whole lines say that were appended since the last call, also to a new file in its place."""
+        """What lines say that were appended since the last call, also to a new file in its place."""
         if not os.path.exists(self.path):
             return []
         with open(self.path, "rb") as file:

@@ -1,10 +1,11 @@
-"""The stage runner: which step of a recipe has to be done, why, and doing it.
+"""The stage runner: do what has to be done of a recipe, and say why.
 
-A recipe is a list of steps, each a function of the options. It first yields what it needs and makes, then
-does the work:
+A recipe is a list of steps, each a function of the options. Its docstring begins with the title; it yields
+what it needs and makes, then does the work:
 
-    @recipe.stage(5, "tokens")
+    @recipe.stage(5)
     def make_tokens(o):
+        '''Tokens.'''
         yield Needs(["data/train/text"], makes=["dump/tokens.txt"], settings=o.pick("nbpe"))
         ...
 
@@ -85,10 +86,12 @@ class Recipe:
     def __init__(self, name: str, options: type[Options]):
         self.name, self.options, self.steps = name, options, []
 
-    def stage(self, number: int, title: str, each=lambda o: [()], when=lambda o: "", jobs=None) -> Callable:
-        """Declare a step; see `Step`."""
+    def stage(self, number: int, each=lambda o: [()], when=lambda o: "", jobs=None) -> Callable:
+        """Declare a step, see `Step`; its title is the first line of the function's docstring."""
 
         def add(run: Callable) -> Step:
+            title = run.__doc__.partition("\n")[0].rstrip(".")
+            title = title[0].lower() + title[1:]
             self.steps.append(Step(number, title, run, each, when, jobs))
             return self.steps[-1]
 
@@ -140,7 +143,8 @@ class Item:
             if not why:
                 made = time.strftime("%F %T", time.localtime(self.record.stat().st_mtime))
                 log(
-                    f"  {self.name}: skipped because inputs and settings are those of {made} (again: rm {self.record})"
+                    f"  {self.name}: skipped because inputs and settings are those of {made} "
+                    f"(again: rm {self.record})"
                 )
                 return
             log(f"  {self.name}: {why}")
@@ -173,8 +177,9 @@ class Item:
             before = json.loads(started.read_text()) if started.is_file() else {}
             if changed := difference(before, signature):
                 raise RecipeError(
-                    f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin again "
-                    "with --resume false, go on from it with --resume anyway, or take another --workdir or name"
+                    f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin "
+                    "again with --resume false, go on from it with --resume anyway, or take another name or "
+                    "--workdir"
                 )
         with atomic_write(started) as out:
             json.dump(signature, out)
@@ -217,7 +222,7 @@ def _flat(settings: dict, head: str = "") -> dict[str, Any]:
 
 
 def digest(path: str) -> str | None:
-    """A checksum of a file's content, or of a folder's names, sizes and times; None where there is nothing."""
+    """A checksum of a file's content, or of a folder's names, sizes and times; None if there is nothing."""
     if os.path.isdir(path):
         listing = sorted(
             (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in Path(path).rglob("*") if p.is_file()
@@ -318,8 +323,8 @@ class Run:
             try:
                 self._do(step)
             except RecipeError as error:
-                where = f"stopped in stage {step.number} ({step.title}). The same command goes on from there and does"
-                raise RecipeError(f"{error}\n{where} nothing twice.") from error
+                where = f"stopped in stage {step.number} ({step.title}). The same command goes on from there"
+                raise RecipeError(f"{error}\n{where} and does nothing twice.") from error
 
     def _do(self, step: Step) -> None:
         items = step.items(self.options)

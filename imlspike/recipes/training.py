@@ -22,8 +22,8 @@ _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl
 class EspnetOptions(CorpusOptions):
     """Options of recipes that ESPnet trains: those of `CorpusOptions`, and where jobs run.
 
-    As in ESPnet's cmd.sh there is a command for each kind of job: Kaldi's slurm.pl, queue.pl and ssh.pl, which
-    ESPnet's users have in their recipes' utils. Settings of the cluster belong into conf/slurm.conf or
+    As in ESPnet's cmd.sh there is a command for each kind of job: Kaldi's slurm.pl, queue.pl and ssh.pl,
+    which ESPnet's users have in their recipes' utils. Settings of the cluster belong into conf/slurm.conf or
     conf/queue.conf in --workdir. ESPnet's batch is what all processes of a training get together.
     """
 
@@ -49,8 +49,9 @@ class EspnetOptions(CorpusOptions):
             words = shlex.split(getattr(self, name))
             if words and not shutil.which(words[0]):
                 raise OptionError(
-                    f"--{name}: there is no {words[0]} on the PATH. Kaldi has it (utils and utils/parallel of "
-                    f"egs/wsj/s5), and so has an ESPnet recipe; add that folder to PATH, or name the file in --{name}"
+                    f"--{name}: there is no {words[0]} on the PATH. Kaldi has it (utils and utils/parallel "
+                    f"of egs/wsj/s5), and so has an ESPnet recipe; add that folder to PATH, or give --{name} "
+                    f"'/its/folder/{words[0]}'"
                 )
         if self.num_processes > 1 and (self.ngpu or self.num_nodes > 1 or self.host):
             raise OptionError(
@@ -102,7 +103,7 @@ class EspnetOptions(CorpusOptions):
 
 
 def average(config: dict, given: str = "") -> str:
-    """The model file that counts: the one `given`, or the average for the first criterion of a training's YAML."""
+    """The model file that counts: `given`, or the average for the first criterion of a training's YAML."""
     phase, key, _ = config.get("best_model_criterion", [["train", "loss", "min"]])[0]
     return given or f"{phase}.{key}.ave.pth"
 

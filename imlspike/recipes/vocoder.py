@@ -82,7 +82,7 @@ class Vocoder(CorpusOptions):
 
 
 def read_config(name: str, words: list[str]) -> dict:
-    """A training's settings, every key checked; of the generator with those that are left to their defaults."""
+    """A training's settings, every key checked; of the generator also those left to their defaults."""
     from imlspike.models.spiking_vocos import SpikingVocos
     from imlspike.training.config import ConfigError
     from imlspike.training.config import read_config as read
@@ -98,17 +98,19 @@ recipe = Recipe("vocoder", Vocoder)
 stage = recipe.stage
 
 
-def no_more(o: Vocoder) -> str:
+def _no_more(o: Vocoder) -> str:
     return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
-@stage(1, "data preparation")
+@stage(1)
 def prepare(o: Vocoder):
+    """Data preparation."""
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
 
 
-@stage(1, "more to train on", each=lambda o: [(name,) for name in o.extra_train], when=no_more)
+@stage(1, each=lambda o: [(name,) for name in o.extra_train], when=_no_more)
 def prepare_extra(o: Vocoder, name: str):
+    """More to train on."""
     yield Needs(makes=data.tables(f"data/{name}"))
     if name.startswith("asterisk_"):
         words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
@@ -118,40 +120,44 @@ def prepare_extra(o: Vocoder, name: str):
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
 
 
-@stage(2, "audio of one rate", each=data.each_set)
+@stage(2, each=data.each_set)
 def format_set(o: Vocoder, name: str):
+    """Audio of one rate."""
     yield from data.format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-@stage(2, "removal of what is too long or too short", each=data.trained_sets)
+@stage(2, each=data.trained_sets)
 def limit_durations(o: Vocoder, name: str):
+    """Removal of what is too long or too short."""
     yield from data.limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
 
 
-@stage(2, "choice of what is scored")
+@stage(2)
 def choose_test(o: Vocoder):
+    """Choice of what is scored."""
     yield Needs(data.tables(f"{SOUND}/{o.test_set}"), data.tables(TESTED), o.pick("test_utts"))
     shutil.rmtree(TESTED, ignore_errors=True)
     data.spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
     data.link_audio(TESTED, f"{TESTED}/audio")
 
 
-def no_ann(o: Vocoder) -> str:
+def _no_ann(o: Vocoder) -> str:
     return "" if o.ann else "not asked for (--ann true)"
 
 
-@stage(3, "training of the ANN", each=lambda o: [("ann",)], jobs=lambda o: 1, when=no_ann)
+@stage(3, each=lambda o: [("ann",)], jobs=lambda o: 1, when=_no_ann)
 def train_ann(o: Vocoder, name: str):
+    """Training of the ANN."""
     yield from train_one(o, name)
 
 
 @stage(
     4,
-    "training of the spiking models",
     each=lambda o: [(name,) for name in o.models],
     jobs=lambda o: o.at_once,
 )
 def train(o: Vocoder, name: str):
+    """Training of the spiking models."""
     yield from train_one(o, name)
 
 
@@ -187,8 +193,9 @@ def train_one(o: Vocoder, name: str):
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
 
 
-@stage(5, "copy-synthesis", each=data.names, jobs=lambda o: o.nj)
+@stage(5, each=data.names, jobs=lambda o: o.nj)
 def synthesize(o: Vocoder, name: str):
+    """Copy-synthesis."""
     exp, made = f"exp/{name}", f"exp/{name}/synthesis"
     yield Needs(
         [f"{exp}/generator.pth", *data.tables(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log")
@@ -198,8 +205,9 @@ def synthesize(o: Vocoder, name: str):
     program(o, "vocode", *words, log=f"{exp}/synthesis.log")
 
 
-@stage(6, "scoring", jobs=lambda o: 1)
+@stage(6, jobs=lambda o: 1)
 def score(o: Vocoder):
+    """Scoring."""
     folders = {name: f"exp/{name}/synthesis" for name in o.names}
     inputs = [*(f"exp/{name}/generator.pth" for name in o.names), *folders.values(), *data.tables(TESTED)]
     settings = o.pick("names score_args asr_model")
@@ -211,15 +219,17 @@ def score(o: Vocoder):
     log("  exp/scores/scores.md")
 
 
-@stage(7, "spikes and energy", each=data.names, jobs=lambda o: o.nj)
+@stage(7, each=data.names, jobs=lambda o: o.nj)
 def profile(o: Vocoder, name: str):
+    """Spikes and energy."""
     yield from data.count_spikes(
         o, f"exp/{name}", TESTED, [f"exp/{name}/generator.pth"], ["--exp", f"exp/{name}"]
     )
 
 
-@stage(8, "report")
+@stage(8)
 def report(o: Vocoder):
+    """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
     words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
     program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")

@@ -1,4 +1,4 @@
-"""Recipes in process: verbs run here, and in the place of ESPnet's programs stands what leaves their files."""
+"""Recipes in process: verbs run here, and in the place of ESPnet's programs is what leaves their files."""
 
 import shlex
 from importlib import import_module

@@ -12,7 +12,8 @@ EPOCH = f"""\
 {HEAD.replace("10:00", "10:01")}1epoch results: [train] loss_ctc=9.1, loss=33.2, time=1 minute, \
 [valid] loss=31.5, cer_ctc=0.71, acc=0.25
 """
-SHOWN = "quick: epoch 1/30, train loss 33.2, valid loss 31.5, CER by CTC 71.0 %, accuracy 25.0 %, 60 s, about 29 min left"
+SHOWN = "quick: epoch 1/30, train loss 33.2, valid loss 31.5, CER by CTC 71.0 %, accuracy 25.0 %, 60 s, "
+SHOWN += "about 29 min left"
 
 
 @pytest.fixture

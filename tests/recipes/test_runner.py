@@ -27,21 +27,24 @@ class Toy(Options):
 recipe.options = Toy
 
 
-@recipe.stage(1, "data")
+@recipe.stage(1)
 def prepare(o):
+    """Data."""
     yield Needs(["source"], ["data/text"], o.pick("size"))
     calls.append("prepare")
     write("data/text", Path("source").read_text())
 
 
-@recipe.stage(2, "left out", when=lambda o: "not asked for")
+@recipe.stage(2, when=lambda o: "not asked for")
 def left_out(o):
+    """Left out."""
     yield Needs()
     calls.append("left out")
 
 
-@recipe.stage(3, "training", each=lambda o: [(name,) for name in o.names], jobs=lambda o: o.nj)
+@recipe.stage(3, each=lambda o: [(name,) for name in o.names], jobs=lambda o: o.nj)
 def train(o, name):
+    """Training."""
     global running, most
     exp = f"exp/{name}"
     settings, restart = {"model": {"size": o.size}}, [f"{exp}/checkpoint", "checkpoint", "*.pth"]
@@ -58,8 +61,9 @@ def train(o, name):
     write(f"{exp}/model", str(o.size))
 
 
-@recipe.stage(4, "report")
+@recipe.stage(4)
 def report(o):
+    """Report."""
     yield Needs([f"exp/{name}/model" for name in o.names], always=True)
     calls.append("report")
 
@@ -195,8 +199,9 @@ def test_two_calls_never_work_in_one_folder(name):
 def test_a_step_that_leaves_an_output_out_is_refused():
     broken = Recipe("broken", Toy)
 
-    @broken.stage(1, "data")
+    @broken.stage(1)
     def nothing(o):
+        """Data."""
         yield Needs(makes=["data/text"])
 
     with pytest.raises(RecipeError, match="ended without data/text"):
