@@ -187,17 +187,9 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
         where = ["--num_nodes", o.num_nodes]
         if o.host:
             where = ["--host", o.host, "--envfile", "path.sh" if Path("path.sh").is_file() else "none"]
-        launcher = [
-            o.python,
-            "-m",
-            "espnet2.bin.launch",
-            "--cmd",
-            o.cuda_cmd or "none",
-            "--ngpu",
-            o.ngpu,
-            *where,
-        ]
-        launcher += ["--log", f"{exp}/train.log", "--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
+        launcher = [o.python, "-m", "espnet2.bin.launch", "--cmd", o.cuda_cmd or "none", "--ngpu", o.ngpu]
+        launcher += [*where, "--log", f"{exp}/train.log"]
+        launcher += ["--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
         call([*launcher, "--", *_env(o), *program], f"{exp}/launch.log", o.environment)
     except ProgramError as error:
         key = next((key for key in ("batch_bins", "batch_size") if config.get(key)), "batch_size")
@@ -222,8 +214,9 @@ def run_jobs(
     """Run a program `number` times at once, in whose words and log JOB is the number of each, from 1 on."""
     words = [str(word) for word in words]
     if command:
-        submit = [*shlex.split(command), "--gpu", int(gpu), f"JOB=1:{number}", log_file, *_env(o), *words]
-        return call(submit, log_file.replace("JOB", "submit"))
+        several = [f"JOB=1:{number}"] if number > 1 else []
+        submit = [*shlex.split(command), "--gpu", int(gpu), *several, log_file, *_env(o), *words]
+        return call(submit, f"{log_file.replace('JOB', 'all')}.submit")
     with ThreadPoolExecutor(number) as pool:
         calls = [
             pool.submit(
