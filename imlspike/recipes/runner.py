@@ -224,9 +224,9 @@ def _flat(settings: dict, head: str = "") -> dict[str, Any]:
 def digest(path: str) -> str | None:
     """A checksum of a file's content, or of a folder's names, sizes and times; None if there is nothing."""
     if os.path.isdir(path):
-        listing = sorted(
-            (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in Path(path).rglob("*") if p.is_file()
-        )
+        files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        states = [(os.path.relpath(file, path), os.stat(file)) for file in files if os.path.exists(file)]
+        listing = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
         return hashlib.blake2b(repr(listing).encode(), digest_size=16).hexdigest()
     if not os.path.exists(path):
         return None
