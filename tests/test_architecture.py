@@ -29,6 +29,7 @@ MAY_IMPORT = {
     **dict.fromkeys(USES, BELOW_INFERENCE | {"inference"}),
     "inference": BELOW_INFERENCE | {"espnet"},
     "bin": BELOW_INFERENCE | USES | {"inference"},
+    "recipes": BELOW_INFERENCE | USES | {"inference", "bin"},
 }
 # Who may import these at the top of a file; everyone else's core installation has to do without them.
 ONLY_IN = {"espnet": {"espnet"}, "espnet2": {"espnet"}, "nltk": {"espnet"}, "lightning": {"training"}}

@@ -23,7 +23,7 @@ def main(argv=None) -> int:
         prog="imlspike ablations",
         description=main.__doc__,
         epilog="Without --exp-dir it prints the runs, a line each: experiment, ablation, seed, override. The "
-        "runs are made by egs/TEMPLATE/asr1/ablate.sh.",
+        "runs are made by egs/<corpus>/asr1/ablate.sh.",
     )
     add = parser.add_argument
     add("--list", required=True, help="'NAME ... [: SEED ...]', or a file of such lines")

@@ -122,6 +122,13 @@ def licence(args: argparse.Namespace) -> list[str]:
 def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
     """The model card of a recogniser, in Markdown with the head that model hubs read."""
     experiment = gather(args.exp)
+    if args.model:  # error rates of another model file are none of this one's
+        mine = f"_asr_model_{args.model.stem}"
+        experiment["scores"] = [
+            score
+            for score in experiment["scores"]
+            if score["decoding"].endswith(mine) or "_asr_model_" not in score["decoding"]
+        ]
     about = {"command": args.command, **surroundings()}
     lines = title(args, "automatic-speech-recognition")
     use = USE.format(zip=args.output.name)
