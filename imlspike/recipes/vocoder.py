@@ -209,7 +209,8 @@ def synthesize(o: Vocoder, name: str):
 def score(o: Vocoder):
     """Scoring."""
     folders = {name: f"exp/{name}/synthesis" for name in o.names}
-    inputs = [*(f"exp/{name}/weights.safetensors" for name in o.names), *folders.values(), *data.tables(TESTED)]
+    weights = [f"exp/{name}/weights.safetensors" for name in o.names]
+    inputs = [*weights, *folders.values(), *data.tables(TESTED)]
     settings = o.pick("names score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
