@@ -163,6 +163,8 @@ class SpikingSubsampling(nn.Module):
     def _check(self, x: Tensor, lengths: Tensor | None) -> None:
         if torch.compiler.is_compiling():
             return
+        if lengths is not None and int(lengths.max()) > x.shape[1]:
+            raise ValueError(f"lengths {lengths.tolist()} reach beyond the {x.shape[1]} frames of the batch")
         shortest, row = (x.shape[1], 0) if lengths is None else (int(lengths.min()), int(lengths.argmin()))
         if shortest < self.least_frames():
             raise ValueError(

@@ -84,8 +84,9 @@ def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
     """Make a neuron a choice of every configuration (`neuron: name`); ValueError if another has the name."""
 
     def add(cls: type[Neuron]) -> type[Neuron]:
-        if NEURONS.get(name, cls).__qualname__ != cls.__qualname__:
-            raise ValueError(f"the name {name!r} is taken by the neuron {NEURONS[name].__qualname__}")
+        known = NEURONS.get(name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"the name {name!r} is taken by {known.__module__}.{known.__qualname__}")
         NEURONS[name] = cls
         return cls
 
@@ -95,9 +96,7 @@ def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
 class RateCoded(Neuron):
     """A stateful neuron where a layer has no time axis: its spikes in T steps on a constant current.
 
-    So any stateful neuron can stand in an IML-Spikeformer, whose IMLS fires in one pass.
-
-    Takes a stateful and binary neuron, and T: (...) -> spikes of T steps, whole numbers 0..T.
+    So such a neuron, binary, can stand in an IML-Spikeformer: (...) -> spikes of T steps, 0..T.
 
     >>> from imlspike.neurons import LIF
     >>> RateCoded(LIF(tau=2.0), steps=4)(torch.tensor([0.5, 1.2, 3.0]))
@@ -115,9 +114,6 @@ class RateCoded(Neuron):
         """That of T steps of the neuron."""
         elements, spikes = self.levels * counts.numel(), int(counts.sum(dtype=torch.float64))
         return {"additions": 3 * elements + spikes, "multiplications": elements}
-
-    def extra_repr(self) -> str:
-        return f"steps={self.levels}"
 
 
 @register("relu")

@@ -124,9 +124,7 @@ class IMLS(Neuron):
         exact = x.dtype if x.device.type == "mps" else torch.float64
         return (x.sum(self.token_dim, keepdim=True, dtype=exact) / tokens).to(x.dtype)
 
-    def encode(
-        self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None) -> tuple:
         """The counts s, whole numbers 0..T in x's shape and dtype, and the thresholds theta; no gradient.
 
         >>> IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
@@ -157,8 +155,8 @@ class IMLS(Neuron):
         return cls.for_steps(steps, **{**conf, "token_dim": 1, "channel_dims": (2, 3)})
 
     def extra_repr(self) -> str:
-        shown = ("levels", "threshold", "kappa", "amplitude")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
+        own = f"threshold={self.threshold}, kappa={self.kappa}, amplitude={self.amplitude}"
+        return f"levels={self.levels}, {own}"
 
 
 def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:

@@ -26,7 +26,7 @@ def widen(x: Tensor) -> Tensor:
 
 def eight_bits(theta: Tensor) -> Tensor:
     """Round to eight significant bits, so that every multiple (k - 1/2) theta, k < 2^15, is exact in fp32."""
-    return theta.bfloat16().to(theta.dtype)
+    return theta.to(torch.bfloat16, copy=True).to(theta.dtype)
 
 
 def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, Tensor]:
@@ -46,13 +46,13 @@ def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, T
     current = widen(x)
     s = torch.floor(current / theta + BELOW_HALF[current.dtype]).clamp(0, levels)
     gate = (current >= 0) & (current <= (levels + 0.5) * theta)
-    return (s * theta if scaled else s).to(x.dtype), gate
+    return (s * theta if scaled else s).to(x.dtype).contiguous(), gate.contiguous()
 
 
 def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Tensor:
     """Gradient of x, straight through an open gate: as if theta s were x, and s x / theta."""
     passed = widen(grad) * gate
-    return (passed if scaled else passed / theta).to(grad.dtype)
+    return (passed if scaled else passed / theta).to(grad.dtype).contiguous()
 
 
 def _trajectory(x, u, leak, threshold, decay_input, soft_reset) -> tuple[Tensor, Tensor]:

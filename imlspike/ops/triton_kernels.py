@@ -59,19 +59,15 @@ def _lif(
 @triton.jit
 def _slope(x, a: tl.constexpr, SURROGATE: tl.constexpr):
     if SURROGATE == 0:
-        y = 1 / (1 + tl.exp(-a * x))
-        d = a * y * (1 - y)
+        d = a / (1 + tl.exp(-a * x)) / (1 + tl.exp(a * x))
     elif SURROGATE == 1:
-        y = 1.5707963267948966 * a * x
-        d = a / 2 / (1 + y * y)
+        d = a / 2 / (1 + (1.5707963267948966 * a * x) * (1.5707963267948966 * a * x))
     elif SURROGATE == 2:
-        y = 1 - a * tl.abs(x)
-        d = tl.where(y > 0, a * y, 0.0)
+        d = a * tl.maximum(1 - a * tl.abs(x), 0.0)
     elif SURROGATE == 3:
         d = tl.where(tl.abs(x) < 0.5 / a, a + 0 * x, 0.0)
     elif SURROGATE == 4:
-        y = 1 + a * tl.abs(x)
-        d = 1 / (y * y)
+        d = 1 / ((1 + a * tl.abs(x)) * (1 + a * tl.abs(x)))
     else:
         d = 1 + 0 * x
     return d

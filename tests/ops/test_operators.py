@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from imlspike import ops
 from imlspike.neurons import IMLS, LIF, PLIF
 from imlspike.neurons.imls import AMPLITUDES, THRESHOLDS
+from imlspike.ops import reference
 from imlspike.ops.reference import wide, widen
 from tests.ops import agreement, numerics
 
@@ -198,3 +199,41 @@ def test_a_library_of_another_torch_is_named_and_left_out(tmp_path):
             assert operators._load_extension() is False
         (tmp_path / "_C.so").unlink()
         assert operators._load_extension() is False
+
+
+X, U, LEAK = torch.ones(2, 8), torch.zeros(8), torch.tensor(0.5)
+LIF_SETTINGS = (1.0, True, False, False, "sigmoid", 4.0)
+UNFIT = {
+    "threshold that doesn't broadcast": lambda op: op.imls(X, torch.ones(3), 6, True),
+    "threshold of whole numbers": lambda op: op.imls(X, torch.ones((), dtype=torch.long), 6, True),
+    "levels below zero": lambda op: op.imls(X, torch.tensor(1.0), -1, True),
+    "gate of another size": lambda op: op.imls_backward(X, torch.ones(1, dtype=torch.bool), LEAK, True),
+    "gate of numbers": lambda op: op.imls_backward(X, X, LEAK, True),
+    "state of another size": lambda op: op.lif(X, torch.zeros(200_000), LEAK, *LIF_SETTINGS),
+    "leak with dimensions": lambda op: op.lif(X, U, torch.full((8,), 0.5), *LIF_SETTINGS),
+    "gradient of another size": lambda op: op.lif_backward(torch.ones(1), U, X, U, LEAK, *LIF_SETTINGS),
+    "last gradient of another size": lambda op: op.lif_backward(X, X, X, U, LEAK, *LIF_SETTINGS),
+}
+
+
+@pytest.mark.skipif(not ops.COMPILED, reason="the CPU kernels are not built")
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_does_not_fit_is_refused_and_no_foreign_memory_is_read(what):
+    with pytest.raises((ValueError, RuntimeError)):
+        UNFIT[what](torch.ops.imlspike)
+
+
+def test_infinite_currents_have_the_gradients_of_the_definition():
+    for soft, detached, decays in itertools.product((True, False), repeat=3):
+        x, settings = torch.tensor([[float("inf")], [1.0]]), (1.0, decays, soft, detached, "sigmoid", 4.0)
+        given = (torch.ones_like(x), torch.ones(1), x, torch.zeros(1), torch.tensor(0.5), *settings)
+        ours, theirs = torch.ops.imlspike.lif_backward(*given), reference.lif_backward(*given)
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, equal_nan=True)
+
+
+def test_results_lie_as_the_fake_ones_do():
+    x = torch.randn(6, 7).t()
+    y, gate = reference.imls(x, torch.tensor(0.5), 6, True)
+    assert y.is_contiguous() and gate.is_contiguous()
+    assert reference.imls_backward(x, gate, torch.tensor(0.5), False).is_contiguous()

@@ -1,6 +1,5 @@
-// The neurons' operators on a CPU; imlspike/ops/reference.py is their definition. Products and sums are rounded one by
-// one (-ffp-contract=off), so the results of the forward passes are those of the definition to the bit, whatever the
-// processor can do.
+// The neurons' operators on a CPU; imlspike/ops/reference.py is their definition. Products and sums are rounded one by one
+// (-ffp-contract=off): the forward passes are those of the definition to the bit, whatever the processor can do.
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
@@ -39,6 +38,8 @@ template <class F> void parallel(int64_t count, int64_t grain, const F &body) {
     });
 }
 
+#define REQUIRE(...) TORCH_CHECK_VALUE(__VA_ARGS__, "imlspike operator: expected " #__VA_ARGS__)
+
 // How many elements, one after the other, share a threshold; 1 where they don't come in runs.
 int64_t run_of(const Tensor &x, const Tensor &theta) {
     if (theta.numel() == 1) return std::max<int64_t>(x.numel(), 1);
@@ -49,6 +50,7 @@ int64_t run_of(const Tensor &x, const Tensor &theta) {
 
 // Calls body(first element, threshold, how many) for the runs of x, in threads.
 template <class W, class F> void by_run(const Tensor &x, const Tensor &threshold, const F &body) {
+    REQUIRE(threshold.is_floating_point() && threshold.is_cpu());
     const int64_t run = run_of(x, threshold);
     const auto theta = (run == 1 ? threshold.expand_as(x) : threshold).to(c10::CppTypeToScalarType<W>::value).contiguous();
     const W *units = theta.template const_data_ptr<W>();
@@ -73,6 +75,7 @@ INLINE inline void fire(const T *__restrict x, W theta, int64_t n, W levels, boo
 }
 
 std::tuple<Tensor, Tensor> imls(const Tensor &input, const Tensor &theta, int64_t levels, bool scaled) {
+    REQUIRE(levels >= 0);
     const auto x = input.contiguous();
     auto y = at::empty_like(x), gate = at::empty_like(x, x.options().dtype(at::kBool));
     FLOATS(x, [&] {
@@ -86,6 +89,7 @@ std::tuple<Tensor, Tensor> imls(const Tensor &input, const Tensor &theta, int64_
 }
 
 Tensor imls_backward(const Tensor &of_y, const Tensor &open_gate, const Tensor &theta, bool scaled) {
+    REQUIRE(open_gate.sizes() == of_y.sizes() && open_gate.scalar_type() == at::kBool && open_gate.is_cpu());
     const auto grad = of_y.contiguous(), gate = open_gate.contiguous();
     auto grad_x = at::empty_like(grad);
     FLOATS(grad, [&] {
@@ -118,8 +122,9 @@ int number_of(const std::string &surrogate) { // as imlspike/ops/surrogate.py na
 }
 
 // exp(x) to 3e-7 of its value: 2^k e^r with |r| < 0.35, a polynomial for e^r (Cephes).
-INLINE inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;
+INLINE inline float exponential(float exponent) {
+    float x = exponent > -87.0f ? exponent : -87.0f; // NaN, too, for which the cast below has no value
+    x = x > 87.0f ? 87.0f : x;
     const float k = std::floor(x * 1.44269504f + 0.5f), r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
     float y = 1.9875691500e-4f * r + 1.3981999507e-3f;
     y = (y * r + 8.3334519073e-3f) * r + 4.1665795894e-2f;
@@ -128,11 +133,10 @@ INLINE inline float exponential(float x) {
     const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
     float power;
     std::memcpy(&power, &bits, 4);
-    return y * power;
+    return exponent == exponent ? y * power : exponent;
 }
 INLINE inline double exponential(double x) { return std::exp(x); }
 template <class W> INLINE inline W square(W x) { return x * x; }
-template <class W> INLINE inline W bell(W y) { return y * (W(1) - y); }
 
 // The surrogate derivative, in place, of n distances v to the threshold; `number_of` has the order.
 template <class W> INLINE inline void slopes(W *x, int64_t n, int surrogate, W a) {
@@ -141,7 +145,7 @@ template <class W> INLINE inline void slopes(W *x, int64_t n, int surrogate, W a
         for (int64_t i = 0; i < n; i++) { [[maybe_unused]] const W v = x[i]; x[i] = __VA_ARGS__; } \
         break;
     switch (surrogate) {
-        EACH(0, a * bell(W(1) / (W(1) + exponential(-a * v))))
+        EACH(0, a * exponential(-a * std::abs(v)) / square(W(1) + exponential(-a * std::abs(v))))
         EACH(1, a / 2 / (W(1) + square(a * W(1.5707963267948966) * v)))
         EACH(2, a * std::max(W(0), W(1) - a * std::abs(v)))
         EACH(3, std::abs(v) < W(0.5) / a ? a : W(0))
@@ -153,8 +157,13 @@ template <class W> INLINE inline void slopes(W *x, int64_t n, int surrogate, W a
 // x (T, ...) with its neurons side by side in memory; the steps may lie over each other (an expanded current).
 Tensor by_step(const Tensor &x) { return x.slice(0, 0, 1).is_contiguous() ? x : x.contiguous(); }
 
+void check(const Tensor &x, const Tensor &u, const Tensor &leak) {
+    REQUIRE(x.dim() > 0 && u.sizes() == x.sizes().slice(1) && leak.dim() == 0 && x.is_cpu() && u.is_cpu() && leak.is_cpu());
+}
+
 std::tuple<Tensor, Tensor> lif(const Tensor &input, const Tensor &state, const Tensor &leak, double threshold,
                                bool decay_input, bool soft_reset, bool, const std::string &, double) {
+    check(input, state, leak);
     const auto x = by_step(input), before = state.contiguous();
     auto spikes = at::empty(x.sizes(), x.options()), after = at::empty_like(before);
     const int64_t steps = x.size(0), neurons = after.numel(), stride = x.stride(0);
@@ -185,6 +194,8 @@ std::tuple<Tensor, Tensor> lif(const Tensor &input, const Tensor &state, const T
 std::tuple<Tensor, Tensor, Tensor> lif_backward(const Tensor &grad_spikes, const Tensor &grad_last, const Tensor &input,
                                                 const Tensor &state, const Tensor &leak, double threshold, bool decay_input,
                                                 bool soft_reset, bool detach_reset, const std::string &surrogate, double alpha) {
+    check(input, state, leak);
+    REQUIRE(grad_spikes.sizes() == input.sizes() && grad_last.sizes() == state.sizes());
     const auto x = by_step(input), before = state.contiguous(), of_spikes = grad_spikes.contiguous(), of_last = grad_last.contiguous();
     auto grad_x = at::empty(x.sizes(), x.options()), grad_u = at::empty_like(before);
     const int64_t steps = x.size(0), neurons = grad_u.numel(), stride = x.stride(0), blocks = (neurons + BLOCK - 1) / BLOCK;
@@ -192,40 +203,43 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward(const Tensor &grad_spikes, const
     FLOATS(x, [&] {
         using W = at::opmath_type<scalar_t>;
         const Neuron<W> p{leak.item<W>(), W(threshold), decay_input, soft_reset};
-        const W soft = soft_reset ? W(1) : W(0), hard = W(1) - soft, attached = detach_reset ? W(0) : W(1);
-        const W decays = decay_input ? W(1) : W(0), scale = decay_input ? p.leak : W(1), keep = W(1) - p.leak;
-        const W by_threshold = soft * attached * p.threshold, by_h = hard * attached; // of the reset's slope in d_t
+        const W scale = decay_input ? p.leak : W(1), keep = W(1) - p.leak;
+        const W resets = soft_reset ? std::numeric_limits<W>::quiet_NaN() : p.threshold; // a soft reset takes no slope away
         const int number = number_of(surrogate);
         parallel(blocks, ELEMENTS_PER_THREAD / (BLOCK * steps + 1),
                  [=, currents = x.const_data_ptr<scalar_t>(), of_spike = of_spikes.const_data_ptr<scalar_t>(),
                   first = before.const_data_ptr<W>(), of_state = of_last.const_data_ptr<W>(),
                   to_x = grad_x.mutable_data_ptr<scalar_t>(), to_u = grad_u.mutable_data_ptr<W>(),
                   sums = of_leak.data()](int64_t begin, int64_t end) INLINE {
-            std::vector<W> trajectory((2 * steps + 1) * BLOCK); // u before each step and after the last, and H of each
-            W d[BLOCK], g[BLOCK], of_rate[BLOCK], *us = trajectory.data(), *hs = us + (steps + 1) * BLOCK;
+            const int64_t width = std::min(BLOCK, neurons);
+            std::vector<W> trajectory((2 * steps + 1) * width); // u before each step and after the last, and H of each
+            W d[BLOCK], g[BLOCK], m[BLOCK], of_rate[BLOCK], *us = trajectory.data(), *hs = us + (steps + 1) * width;
             for (int64_t block = begin, at = begin * BLOCK; block < end; block++, at += BLOCK) {
                 const int64_t n = std::min(BLOCK, neurons - at);
                 std::copy_n(first + at, n, us);
                 for (int64_t t = 0; t < steps; t++) {
                     const scalar_t *__restrict from = currents + t * stride + at;
-                    W *__restrict u = us + t * BLOCK, *__restrict h = hs + t * BLOCK, *__restrict next = u + BLOCK;
+                    W *__restrict u = us + t * width, *__restrict h = hs + t * width, *__restrict next = u + width;
                     for (int64_t i = 0; i < n; i++) h[i] = p.integrate(W(from[i]), u[i]), next[i] = p.reset(h[i]);
                 }
                 std::copy_n(of_state + at, n, g);
                 std::fill_n(of_rate, n, W(0));
                 for (int64_t t = steps - 1; t >= 0; t--) {
-                    const W *__restrict u = us + t * BLOCK, *__restrict h = hs + t * BLOCK;
+                    const W *__restrict u = us + t * width, *__restrict h = hs + t * width;
                     const scalar_t *__restrict from = currents + t * stride + at, *__restrict q = of_spike + t * neurons + at;
                     scalar_t *__restrict to = to_x + t * neurons + at;
                     for (int64_t i = 0; i < n; i++) d[i] = h[i] - p.threshold;
                     slopes(d, n, number, W(alpha));
+                    for (int64_t i = 0; i < n; i++) m[i] = h[i] >= resets ? W(0) : W(1);
+                    if (!detach_reset && soft_reset) for (int64_t i = 0; i < n; i++) m[i] -= p.threshold * d[i];
+                    else if (!detach_reset) for (int64_t i = 0; i < n; i++) m[i] -= h[i] * d[i];
                     for (int64_t i = 0; i < n; i++) {
-                        const W m = W(1) - hard * (h[i] >= p.threshold ? W(1) : W(0)) - (by_threshold + by_h * h[i]) * d[i];
-                        const W of_h = W(q[i]) * d[i] + g[i] * m;
-                        of_rate[i] += of_h * (decays * W(from[i]) - u[i]);
-                        to[i] = scalar_t(scale * of_h);
-                        g[i] = keep * of_h;
+                        d[i] = W(q[i]) * d[i] + g[i] * m[i]; // dL/dH
+                        to[i] = scalar_t(scale * d[i]);
+                        g[i] = keep * d[i];
                     }
+                    if (decay_input) for (int64_t i = 0; i < n; i++) of_rate[i] += d[i] * (W(from[i]) - u[i]);
+                    else for (int64_t i = 0; i < n; i++) of_rate[i] -= d[i] * u[i];
                 }
                 sums[block] = std::accumulate(of_rate, of_rate + n, 0.0);
                 std::copy_n(g, n, to_u + at);
@@ -238,8 +252,6 @@ std::tuple<Tensor, Tensor, Tensor> lif_backward(const Tensor &grad_spikes, const
 } // namespace
 
 TORCH_LIBRARY_IMPL(imlspike, CPU, library) {
-    library.impl("imls", imls);
-    library.impl("imls_backward", imls_backward);
-    library.impl("lif", lif);
-    library.impl("lif_backward", lif_backward);
+    library.impl("imls", imls).impl("imls_backward", imls_backward);
+    library.impl("lif", lif).impl("lif_backward", lif_backward);
 }
