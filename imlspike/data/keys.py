@@ -72,7 +72,7 @@ def construct(cls: type, config: object, source: str):
             raise ConfigError(f"{source}: {unknown_key(key, known)}")
     try:
         return cls(**config)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{source}: {error}") from None
 
 

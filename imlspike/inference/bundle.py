@@ -8,8 +8,10 @@ lm.safetensors       of a recognizer with a language model: its weights
 README.md            the model card
 """
 
+import lzma
 import os
 import re
+import reprlib
 import stat
 import zipfile
 import zlib
@@ -38,6 +40,8 @@ KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
     "vocoder": (("features", "model"), ()),
 }
 MOST_MEMBERS, MOST_BYTES = 1000, 8 * 2**30  # of a zip: files, and bytes when unpacked
+MOST_TEXT = 64 * 2**20  # bytes of a file that holds no weights
+SECTIONS = ("features", "model", "lm", "search", "recording", "origin")  # keys that hold further keys
 EXPECTED = (
     "expected a bundle (a folder or .zip with bundle.yaml, as training and `imlspike pack` write it), an "
     "experiment (exp/NAME), a folder that holds one of these, or a name OWNER/MODEL on the Hugging Face hub"
@@ -110,7 +114,11 @@ class Bundle:
         """
         check_device(device)
         place, named = Path(path), os.fspath(path)
-        if not place.exists():
+        try:
+            found = place.exists()
+        except OSError as error:  # a name that no file can have
+            raise ConfigError(f"{reprlib.repr(named)}: {error.strerror}; {EXPECTED}") from None
+        if not found:
             place = _from_hub(named, cache_dir)
         if place.is_file():
             bundle = _read(_zip_reader(place), named)
@@ -135,8 +143,8 @@ class Bundle:
 
         Args:
             path: a folder is made; what it holds besides stays.
-            half: store weights of two dimensions or more, but for those of the features, in fp16. They come
-                back as fp32, off by at most 0.05 %, or below 6e-5 by 3e-8.
+            half: store weights of two dimensions or more, but for those of the features and those beyond
+                fp16's range, in fp16. They come back as fp32, off by at most 0.05 %, or below 6e-5 by 3e-8.
         """
         path, files = Path(path), self._files(half)
         if path.suffix != ".zip":
@@ -268,7 +276,7 @@ def _zip_reader(path: Path) -> Reader:
             return None
         try:
             return archive.read(folder + name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
             raise ConfigError(f"{path}: damaged ({error}); copy or pack it again") from None
 
     return read
@@ -285,6 +293,8 @@ def _check_members(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0].endswith(":") or not parts[0]:
             raise ConfigError(f"{path}: {member.filename!r} lies outside its folder; don't trust this file")
+        if member.file_size > MOST_TEXT and not member.filename.endswith(".safetensors"):
+            raise ConfigError(f"{path}: {member.filename!r} has {member.file_size} bytes; no bundle is so")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ConfigError(f"{path}: {member.filename!r} is a link; don't trust this file")
 
@@ -294,7 +304,8 @@ def _read_config(read: Reader, named: str) -> dict[str, Any]:
     source = f"{named}: {CONFIG}"
     config = parse_yaml(read(CONFIG) or b"", source)
     if config.get("format") != FORMAT:
-        raise ConfigError(f"{source}: format is {config.get('format')!r}; this imlspike reads {FORMAT}")
+        form = reprlib.repr(config.get("format"))
+        raise ConfigError(f"{source}: format is {form}; this imlspike reads {FORMAT}")
     for key in ("kind", "name"):
         if key not in config:
             raise ConfigError(f"{source}: no key {key!r}")
@@ -310,6 +321,11 @@ def _read_config(read: Reader, named: str) -> dict[str, Any]:
     for key in needed:
         if key not in config:
             raise ConfigError(f"{source}: no key {key!r}; a {config['kind']} has it")
+    for key in SECTIONS:
+        if key in config and not isinstance(config[key], dict):
+            raise ConfigError(f"{source}: {key} is {reprlib.repr(config[key])}; expected keys and values")
+    if not isinstance(config["features"].get("sampling_rate"), int):
+        raise ConfigError(f"{source}: features has no sampling_rate in Hz")
     return config
 
 
@@ -317,7 +333,10 @@ def _read(read: Reader, named: str) -> Bundle:
     config = _read_config(read, named)
     kind, name, _ = config.pop("kind"), str(config.pop("name")), config.pop("format")
     origin = config.pop("origin", {})
-    tokens = (read(TOKENS) or b"").decode().removesuffix("\n")
+    try:
+        tokens = (read(TOKENS) or b"").decode().replace("\r\n", "\n").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{named}: {TOKENS} isn't UTF-8 ({error}); copy or pack the bundle again") from None
     files = {file: content for file in FILES if (content := read(file)) is not None}
     return Bundle(
         kind,
@@ -336,7 +355,7 @@ def _to_bytes(states: Mapping[str, Tensor], half: bool) -> bytes:
     def stored(key: str, state: Tensor) -> Tensor:
         state = state.detach().cpu()
         if half and state.is_floating_point() and state.dim() > 1 and not key.startswith("features."):
-            state = state.half()
+            state = state if state.abs().max() > torch.finfo(torch.float16).max else state.half()
         return state.clone(memory_format=torch.contiguous_format)  # tied weights don't share memory in a file
 
     return safetensors.save({key: stored(key, state) for key, state in states.items()})

@@ -140,6 +140,8 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
     if folder is not None or not about:
         place = Path(folder) if folder is not None else language_model_beside(bundle)
         about, states, tokens = language_model(place, file)
+        device = next(iter(bundle.states.values())).device
+        states = {key: state.to(device) for key, state in states.items()}
     if tokens != bundle.tokens:
         raise ConfigError(f"{place}: a language model of other tokens than the recognizer's")
     where = bundle.where("lm") if folder is None else os.fspath(folder)

@@ -220,3 +220,26 @@ def test_a_model_file_is_of_experiments_only(places):
 def test_a_device_that_is_not_there(places):
     with pytest.raises(ValueError, match="cuda"):
         Vocoder.from_pretrained(places, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("features", None), ("model", [1]), ("features", {"n_fft": 64}), ("origin", "me")]
+)
+def test_a_section_of_another_kind_is_named(tmp_path, key, value):
+    parts = {"features": {"sampling_rate": 8000}, "model": {"dim": 2}}
+    Bundle("vocoder", "small", parts, {"w": torch.ones(2, 2)}).save(tmp_path)
+    config = yaml.safe_load((tmp_path / "bundle.yaml").read_text()) | {key: value}
+    (tmp_path / "bundle.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=key):
+        Bundle.load(tmp_path)
+
+
+def test_weights_beyond_half_precision_are_kept(tmp_path):
+    parts, weight = {"features": {"sampling_rate": 8000}, "model": {}}, torch.full((2, 2), 1e5)
+    Bundle("vocoder", "big", parts, {"w": weight}).save(tmp_path / "b.zip", half=True)
+    assert torch.equal(Bundle.load(tmp_path / "b.zip").states["w"], weight)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(ConfigError):
+        Bundle.load("x" * 5000)
