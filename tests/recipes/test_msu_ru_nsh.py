@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.analysis.training_log import read_log  # noqa: E402
+from imlspike.evaluation.training_log import read_log  # noqa: E402
 from tests.recipes import running  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
 from tests.recipes.running import finish  # noqa: E402

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.analysis.training_log import read_epochs  # noqa: E402
+from imlspike.evaluation.training_log import read_epochs  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
 from tests.recipes.test_msu_ru_nsh import epochs_finished, finish, start  # noqa: E402
 
