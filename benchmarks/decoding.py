@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Comparison, setting, table, verdict
-from imlspike.evaluation.error_rates import align_transcripts, summarize
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write, read_kaldi
 from imlspike.data.yaml_file import read_yaml
+from imlspike.evaluation.error_rates import align_transcripts, summarize
 
 FASTER, POINTS = 3.0, 0.1  # the targets: times as fast, and points of CER apart
 Transcribe = Callable[[list[torch.Tensor]], list[str]]

@@ -31,7 +31,7 @@ MAY_IMPORT = {
 }
 # Who may import these at the top of a file; everyone else's core installation has to do without them.
 ONLY_IN = {"espnet": {"espnet"}, "espnet2": {"espnet"}, "nltk": {"espnet"}, "lightning": {"training"}}
-NOT_CORE = "espnet espnet2 nltk lightning pytorch_lightning lhotse matplotlib tensorboard rich".split()
+NOT_CORE = "espnet espnet2 nltk lightning pytorch_lightning lhotse matplotlib tensorboard rich scipy".split()
 MACHINE_PATH = re.compile(r"(?<![\w.}~])/(?:work|home|root|Users)/\w")
 
 

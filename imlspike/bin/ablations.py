@@ -10,10 +10,11 @@ from imlspike.evaluation.experiments import made_on, surroundings
 from imlspike.evaluation.tables import write_files
 
 NOTES = """\
-{measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's": in points,
-each seed less the base's of the same seed, so positive is worse. "Beyond the spread": the mean of these differences is
-larger than their standard deviation. s / epoch: median time of a training epoch. Parameters: while training, branches
-not folded. Spikes: mean of a neuron for one token, where they were counted.
+{measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
+in points, each seed less the base's of the same seed, so positive is worse. "Beyond the spread": the mean of
+these differences is larger than their standard deviation. s / epoch: median time of a training epoch.
+Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
+counted.
 """
 
 

@@ -29,8 +29,8 @@ SYSTEMS = {"voice": ("SpikeVoice", "Voice: SpikeVoice (spiking text-to-speech)")
            "vocoder": ("Spiking Vocos", "Vocoder: Spiking Vocos")}  # fmt: skip
 USE = {
     "recognizer": """\
-`imlspike transcribe AUDIO --model {zip}`; ESPnet is needed for `--decoding joint` only, which asks the attention
-decoder. In Python:
+`imlspike transcribe AUDIO --model {zip}`; only `--decoding joint`, which asks the attention decoder, needs
+ESPnet. In Python:
 
 ```python
 from imlspike import Speech2Text
@@ -58,8 +58,8 @@ audio = Vocoder.from_pretrained("{zip}").decode(mel)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a recognizer its
-    language model. Returns the exit status."""
+    """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a
+    recognizer its language model. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="imlspike pack", description=main.__doc__)
     add = parser.add_argument
     add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")

@@ -1,9 +1,9 @@
 """Count spikes, operations and energy of a trained recognizer, voice or vocoder on a test set.
 
-A recognizer: every utterance runs alone through the (folded) encoder, the CTC head and, over its transcript, the
-decoder. A voice: it speaks every utterance's text, which stands in symbols in the data directory, with predicted
-durations, pitch and energy; its aligner takes no part. A vocoder: every utterance's mel spectrogram runs alone through
-backbone and head.
+A recognizer: every utterance runs alone through the (folded) encoder, the CTC head and, over its transcript,
+the decoder. A voice: it speaks every utterance's text, which stands in symbols in the data directory, with
+predicted durations, pitch and energy; its aligner takes no part. A vocoder: every utterance's mel spectrogram
+runs alone through backbone and head.
 """
 
 import argparse

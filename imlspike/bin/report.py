@@ -11,7 +11,8 @@ from pathlib import Path
 
 from imlspike.evaluation.attachments import attach
 from imlspike.evaluation.experiments import gather, portable, read_json, surroundings
-from imlspike.evaluation.report import compare, energy_table, markdown, rates_table, sentences
+from imlspike.evaluation.report import compare, markdown, sentences
+from imlspike.evaluation.report_tables import energy_table, rates_table
 from imlspike.evaluation.tables import scores_table, write_files
 
 

@@ -1,7 +1,7 @@
 """Score a recognizer's transcripts, a voice's or vocoder's audio, or a voice's alignment.
 
 imlspike score --ref data/test/text --hyp exp/quick/text --output-dir DIR
-imlspike score --data-dir data/test --systems voice=exp/voice/free --asr-model ../asr1/exp/full --output-dir DIR
+imlspike score --data-dir data/test --systems voice=exp/free --asr-model exp/full --output-dir DIR
 imlspike score --data-dir data/test --systems ann=exp/ann/wav --model exp/ann --output-dir DIR
 imlspike score --data-dir dump/phn/test --labels lab --model exp/spikevoice --output-dir DIR
 """
@@ -16,11 +16,10 @@ from imlspike.evaluation.error_rates import format_summary, score_files
 
 EPILOG = """\
 transcripts (--ref, --hyp): error rates with intervals; writes score.json and alignments.txt.
-audio (--systems): of voices, or with --model, a vocoder, of copy-synthesis, in which Griffin-Lim is always in the
-  table, too; writes scores.json, scores.csv and scores.md. Scores are kept in OUTPUT_DIR/kept: a second run
-  computes only what is new.
-alignment (--labels): boundaries between symbols as a voice's aligner (--model) or any other (--durations) puts them
-  against those of phone labels, where the two neighbors stand in both; writes alignment.* and errors.png.
+audio (--systems): of voices; with --model, a vocoder, of copy-synthesis, Griffin-Lim in the table; writes
+  scores.json, scores.csv and scores.md, and keeps scores in kept/: a second run computes only what is new.
+alignment (--labels): boundaries of symbols as a voice's aligner (--model) or another (--durations) puts them,
+  against phone labels, where the two neighbors stand in both; writes alignment.* and errors.png.
 """
 
 
@@ -67,30 +66,34 @@ def parse(argv) -> argparse.Namespace:
         type=Path,
         help="Kaldi directory of the natural speech and its text (alignment: in symbols)",
     )
-    add("--systems", nargs="*", default=[], metavar="NAME=DIR", help="name of a system and its folder with "
-        "<utterance>.wav, or as `imlspike synthesize --data-dir` writes it (wav, durations, synthesis.yaml)")  # fmt: skip
+    add(
+        "--systems",
+        nargs="*",
+        default=[],
+        metavar="NAME=DIR",
+        help="name of a system and its folder of audio",
+    )
     add(
         "--model", help="a vocoder: the systems do copy-synthesis of its mel; alignment: a voice, its aligner"
     )
-    add("--measures", nargs="+", default=[], metavar="MEASURE", help="keys of imlspike.evaluation.measures "
-        "(default: all)")  # fmt: skip
-    add("--ceiling", help="system whose error rates the others are compared with (default: the one synthesized from "
-        "natural mels, if it is one; else natural speech)")  # fmt: skip
+    add("--measures", nargs="+", default=[], help="keys of imlspike.evaluation.measures (default: all)")
+    add("--ceiling", help="system whose error rates the others are compared with (default: natural mels)")
     add(
         "--twin",
         help="system whose other scores the others are compared with (default: ann, if there is one)",
     )
     asr = parser.add_mutually_exclusive_group().add_argument
     asr("--asr-model", help="a recognizer's folder, as for `imlspike transcribe`: adds its error rates")
-    asr("--asr-command", help="any recognizer's command line with {wav_scp} (Kaldi table to read) and {text} (to "
-        "write)")  # fmt: skip
+    asr(
+        "--asr-command",
+        help="any recognizer's command line; it reads {wav_scp} and writes {text}, Kaldi tables",
+    )
     add("--asr-name", help="what the recognizer is called in the table's notes")
     add("--text", type=Path, help="Kaldi table of what is said (default: the data directory's text)")
     add("--natural-durations", type=Path, metavar="FILE", help="Kaldi table: frames of each natural symbol")
     add("--hop-length", type=int, default=256, help="samples in a frame of durations (default: %(default)s)")
     add("--f0", type=float, nargs=2, default=(60.0, 500.0), metavar="HZ", help="range (default: %(default)s)")
-    add("--crepe", choices=("full", "tiny"), default="full", help="pitch tracker of vocoders; full as in the paper, "
-        "tiny 20 x faster")  # fmt: skip
+    add("--crepe", choices=("full", "tiny"), default="full", help="of vocoders; tiny is 20 x faster")
     add("--nj", type=int, default=1, help="processes (default: %(default)s)")
     add = parser.add_argument_group("alignment").add_argument
     add("--labels", type=Path, help="folder with <utterance>.lab, .TextGrid or .interval")
@@ -112,25 +115,20 @@ def parse(argv) -> argparse.Namespace:
 def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table and its notes, and the files."""
     from imlspike.evaluation.recognition import command_recognizer, trained_recognizer
-    from imlspike.evaluation.scoring import Comparison
+    from imlspike.evaluation.scoring import score_systems
     from imlspike.evaluation.tables import score_notes, scores_table, write_scores
     from imlspike.inference.bundle import Bundle
 
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
-    shared = "data_dir output_dir measures ceiling twin text natural_durations hop_length crepe f0 nj resamples seed"
-    comparison = Comparison(
-        systems=name_systems(args.systems), **{key: getattr(args, key) for key in shared.split()}
-    )
-    comparison.spaces = not args.no_spaces
-    if args.model:
-        comparison.features = Bundle.load(args.model, "vocoder").config["features"]
+    heard = {}
     if args.asr_command:
-        comparison.recognize = command_recognizer(args.asr_command)
-        comparison.recognizer = args.asr_name or args.asr_command.split()[0]
+        heard["recognize"] = command_recognizer(args.asr_command)
+        heard["recognizer"] = args.asr_name or args.asr_command.split()[0]
     elif args.asr_model:
-        comparison.recognize = trained_recognizer(args.asr_model)
-        comparison.recognizer = args.asr_name or Path(args.asr_model).name
-    report, scored = comparison.run()
+        heard["recognize"] = trained_recognizer(args.asr_model)
+        heard["recognizer"] = args.asr_name or Path(args.asr_model).name
+    features = Bundle.load(args.model, "vocoder").config["features"] if args.model else None
+    report, scored = score_systems(args, name_systems(args.systems), features, **heard)
     files = write_scores(report, scored, args.output_dir)
     return "\n".join([scores_table(report), "", *score_notes(report), ""]), files
 

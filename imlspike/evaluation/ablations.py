@@ -1,7 +1,7 @@
 """Ablations: which runs a list asks for, and what they came to over seeds, in one table.
 
-A run is the experiment folder ``NAME_sSEED``. NAME is ``base``, the model as it is, or an override YAML that turns
-one factor.
+A run is the experiment folder ``NAME_sSEED``. NAME is ``base``, the model as it is, or an override YAML that
+turns one factor.
 """
 
 import difflib
@@ -37,17 +37,19 @@ def read_list(
 ) -> list[Run]:
     """The runs that a list asks for, in its order, each once.
 
-    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, all its names with
-    the first seed before any with the second, so that a list which is stopped leaves pairs to compare.
+    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, all its
+    names with the first seed before any with the second, so that a list which is stopped leaves pairs to
+    compare.
 
     Args:
-        text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without its
-            ``.yaml``, or the path of another YAML.
+        text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without
+            its ``.yaml``, or the path of another YAML.
         seeds: of lines that name none.
         places: the folders from which paths may start.
 
     Raises:
-        ValueError: for a name without a file (the nearest is named), a seed that is no whole number, or an empty list.
+        ValueError: for a name without a file (the nearest is named), a seed that is no whole number, or an
+            empty list.
 
     >>> [run.name for run in read_list("base : 0 1")]
     ['base_s0', 'base_s1']
@@ -108,8 +110,8 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
         decoding: as in ``decode_<decoding>/<set>/score.json``.
 
     Returns:
-        ``sets``; ``runs``, what each complete one came to; ``rows``, one for each ablation with `spread` over seeds and
-        `difference` to the base; ``incomplete``, the names of the other runs.
+        ``sets``; ``runs``, what each complete one came to; ``rows``, one for each ablation with `spread` over
+        seeds and `difference` to the base; ``incomplete``, the names of the other runs.
     """
     found = {run.name: _gather(Path(exp_dir) / run.name, measure, decoding) for run in runs}
     sets = {name for result in found.values() for name in result["rates"]}
@@ -182,8 +184,8 @@ def spread(rates: Mapping[int, float]) -> dict:
 def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
     """`spread` of an ablation's rates less the base's, seed by seed, and whether it goes beyond the spread.
 
-    ``beyond``: the mean of the paired differences is larger than their standard deviation; None with one seed in
-    common. ``worse``: with how many seeds the ablation has the higher rate.
+    ``beyond``: the mean of the paired differences is larger than their standard deviation; None with one seed
+    in common. ``worse``: with how many seeds the ablation has the higher rate.
     """
     found = spread({seed: rates[seed] - base[seed] for seed in rates if seed in base})
     beyond = None if found["sd"] is None else abs(found["mean"]) > found["sd"]
@@ -224,8 +226,8 @@ def sentences(results: Mapping) -> list[str]:
     for name, found in rows.get(BASE, {"sets": {}})["sets"].items():
         if found["sd"] is not None:
             said.append(
-                f"{name}: the seeds of the base lie up to {found['max'] - found['min']:.1f} points apart; a difference "
-                "of one seed that is not larger says nothing."
+                f"{name}: the seeds of the base lie up to {found['max'] - found['min']:.1f} points apart; a "
+                "difference of one seed that is not larger says nothing."
             )
     if rows and BASE not in rows:
         said.append("No run of the base is complete, so there is nothing to compare with.")

@@ -1,8 +1,8 @@
 """How near the boundaries that a voice's aligner found are to those of phone labels.
 
-The aligner's symbols come from text, the labels' phones from somebody who listened: they differ. Both sequences of
-an utterance are matched by edit distance, in which like sounds may stand for each other and a vowel never for a
-consonant; boundaries are compared where both sounds beside them are matched.
+The aligner's symbols come from text, the labels' phones from somebody who listened: they differ. Both
+sequences of an utterance are matched by edit distance, in which like sounds may stand for each other and a
+vowel never for a consonant; boundaries are compared where both sounds beside them are matched.
 """
 
 import functools
@@ -94,8 +94,8 @@ def is_vowel(symbol: str) -> bool:
 def difference(one: str, other: str) -> float:
     """What it costs to match two phones: 0 for the same, 0.3 for like ones, 1 for others of the same kind.
 
-    Kinds are vowels, consonants and pauses (with punctuation); phones of different kinds are never matched. Like
-    ones: two vowels of the same first letter, a hard and a soft or a voiced and a voiceless consonant.
+    Kinds are vowels, consonants and pauses (with punctuation); phones of different kinds are never matched.
+    Like ones: two vowels of the same first letter, a hard and a soft or a voiced and a voiceless consonant.
 
     >>> difference("oo", "oo"), difference("aa", "ay"), difference("tt", "d"), difference("a", "i")
     (0.0, 0.3, 0.3, 1.0)
@@ -176,8 +176,9 @@ def summarize_boundaries(compared: Sequence[Compared]) -> dict:
     """What the boundary errors of a set come to, ready to be JSON.
 
     Returns:
-        median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner is
-        late); within: ms to the share of boundaries that are at most so far off; boundaries: how many were
+        median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner
+            is late); within: ms to the share of boundaries that are at most so far off; boundaries: how many
+            were
         compared, compared_share: of the labels' boundaries; per_utterance: median_ms, compared and labelled.
 
     Raises:
@@ -226,8 +227,8 @@ def boundaries_table(summaries: Mapping[str, Mapping]) -> str:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What `score_alignment` found: content of alignment.json, errors in ms, and one utterance to draw (its name,
-    samples, sampling rate, and whose symbols with their times)."""
+    """What `score_alignment` found: content of alignment.json, errors in ms, and one utterance to draw (its
+    name, samples, sampling rate, and whose symbols with their times)."""
 
     report: dict
     errors: list[float]
@@ -246,7 +247,8 @@ def score_alignment(
 
     Args:
         data_dir: Kaldi directory, its text in symbols.
-        labels: folder with <utterance>.lab, .TextGrid or .interval; utterances without are left out and named.
+        labels: folder with <utterance>.lab, .TextGrid or .interval; utterances without are left out and
+            named.
         aligner: where the aligner comes from; without `voice` a Kaldi table of frames of each symbol.
         voice: whose aligner is asked.
         hop_length: samples in a frame of that table.
@@ -302,9 +304,8 @@ def _look_up(table: Mapping[str, list[int]], name: str, samples: int, hop_length
         raise ValueError(f"{source}: no line for {name}; made for another set?")
     frames, expected = sum(table[name]), samples // hop_length + 1
     if abs(frames - expected) > 1:
-        raise ValueError(
-            f"{source}: {name} has {frames} frames, its recording {expected} of {hop_length} samples (--hop-length)"
-        )
+        found = f"{frames} frames, its recording {expected} of {hop_length} samples (--hop-length)"
+        raise ValueError(f"{source}: {name} has {found}")
     return table[name]
 
 

@@ -22,7 +22,10 @@ def interval(statistic: Callable, *columns, resamples: int = 10000, seed: int = 
     >>> interval(ratio, [1, 1, 1], [4, 4, 4])
     [0.25, 0.25]
     """
-    from scipy.stats import bootstrap
+    try:
+        from scipy.stats import bootstrap
+    except ImportError as error:
+        raise ImportError("intervals need scipy; install it by: pip install 'imlspike[scores]'") from error
 
     data = [np.asarray(column, dtype=np.float64) for column in columns]
     # A twin without errors gives an infinite ratio, and equal utterances no spread.

@@ -1,7 +1,7 @@
 """Character and word error rates of transcripts, with bootstrap intervals over utterances.
 
-The edit distance is jiwer's. Characters are counted **with the space between words** (a lost word boundary is an
-error), after runs of white space became one space and the ends were stripped; for scripts without spaces
+The edit distance is jiwer's. Characters are counted **with the space between words** (a lost word boundary is
+an error), after runs of white space became one space and the ends were stripped; for scripts without spaces
 (`spaces=False`) they are taken out of both sides, as is usual for Mandarin. Nothing is dropped in silence.
 """
 
@@ -44,8 +44,8 @@ def align_transcripts(
     An utterance without a hypothesis counts as all deletions and is marked `missing`.
 
     Args:
-        spaces: False takes all white space out of both before. A transcript is one word then, and the word error
-            rate the share of transcripts with an error.
+        spaces: False takes all white space out of both before. A transcript is one word then, and the word
+            error rate the share of transcripts with an error.
 
     Raises:
         ValueError: there is no reference at all, a reference is empty, or a hypothesis has no reference; each
@@ -73,8 +73,8 @@ def align_transcripts(
 def summarize(aligned: list[Aligned], resamples: int = 10000, seed: int = 0, spaces: bool = True) -> dict:
     """Corpus-level CER and WER of `align_transcripts`' result: a dict that is ready to be written as JSON.
 
-    Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance` holds errors and
-    reference length of each.
+    Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance` holds errors
+    and reference length of each.
     """
     summary = {
         "utterances": len(aligned),
@@ -168,8 +168,8 @@ def compare_transcripts(
     resamples: int = 10000,
     seed: int = 0,
 ) -> dict[str, dict[str, dict]]:
-    """Error rates of a recognizer on several systems' speech, and by how much they exceed those on one of them;
-    both sides as they can be heard (`plain`).
+    """Error rates of a recognizer on several systems' speech, and by how much they exceed those on one of
+    them; both sides as they can be heard (`plain`).
 
     Args:
         references: utterance to text.

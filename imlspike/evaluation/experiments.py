@@ -1,14 +1,11 @@
 """What one experiment's folder of a recognizer, voice or vocoder holds, read from files only.
 
-==============================================  ===============================================================
-config.yaml                                     of ESPnet's trainer or `imlspike train-vocoder`
-train.log; log.csv                              epochs and losses of ESPnet's trainer; of a vocoder's training
-command, voice.yaml                             of the recipe: the command that trained it; a voice's front end
-decode_<mode>/<set>/score.json                  of `imlspike score`
-decode_<mode>/<set>/pieces/<n>/text.json        of `imlspike decode`: what it took
-profile/energy.json, profile/spikes.json        of `imlspike profile`
-alignment/alignment.json                        of `imlspike score --labels`
-==============================================  ===============================================================
+config.yaml, command     of the trainer: settings, seed; the command that trained it
+train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
+voice.yaml               a voice's front end and speakers
+decode_MODE/SET/         score.json of `imlspike score`; pieces/N/text.json of `imlspike decode`: what it took
+profile/                 energy.json and spikes.json of `imlspike profile`
+alignment/               alignment.json of `imlspike score --labels`
 """
 
 import csv
@@ -28,13 +25,13 @@ from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.training_log import peak_memory_mb, read_epochs
 from imlspike.models.spikevoice_blocks import default_attention
 
-# What makes a training of ESPnet's what it is: config.yaml without its lists of symbols and a machine's paths.
+# What makes a training of ESPnet's what it is: config.yaml without lists of symbols and a machine's paths.
 SETTINGS = (
-    "version token_type g2p cleaner feats_extract feats_extract_conf frontend frontend_conf specaug specaug_conf "
-    "normalize pitch_extract pitch_extract_conf pitch_normalize energy_extract energy_extract_conf energy_normalize "
-    "tts tts_conf encoder encoder_conf decoder decoder_conf model_conf optim optim_conf scheduler scheduler_conf "
-    "grad_clip accum_grad batch_type batch_size batch_bins num_iters_per_epoch max_epoch patience "
-    "best_model_criterion keep_nbest_models use_amp seed"
+    "version token_type g2p cleaner feats_extract feats_extract_conf frontend frontend_conf specaug "
+    "specaug_conf normalize pitch_extract pitch_extract_conf pitch_normalize energy_extract "
+    "energy_extract_conf energy_normalize tts tts_conf encoder encoder_conf decoder decoder_conf model_conf "
+    "optim optim_conf scheduler scheduler_conf grad_clip accum_grad batch_type batch_size batch_bins "
+    "num_iters_per_epoch max_epoch patience best_model_criterion keep_nbest_models use_amp seed"
 ).split()
 NONE = "none (ANN)"
 _PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, of two names at least
@@ -44,8 +41,9 @@ def gather(folder) -> dict:
     """What the folder holds; ready to be JSON. Missing files leave None or an empty list behind.
 
     Returns:
-        name, kind ("recognizer", "voice" or "vocoder"), model (what tables show of its settings; "neuron" among
-        them is `NONE` for an ANN), seed, command, config, training, scores, energy, layers, alignment, voice.
+        name, kind ("recognizer", "voice" or "vocoder"), model (what tables show of its settings; "neuron"
+        among them is `NONE` for an ANN), seed, command, config, training, scores, energy, layers, alignment,
+        voice.
 
     Raises:
         ValueError: the folder has no config.yaml.
@@ -107,8 +105,8 @@ def _score(path: Path) -> dict:
 
 
 def training_costs(log: Path) -> dict | None:
-    """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without a
-    log of an epoch."""
+    """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without
+    a log of an epoch."""
     epochs = read_epochs(log) if log.is_file() else []
     if not epochs:
         return None
@@ -182,8 +180,8 @@ def _cpu_model() -> str:
 
 
 def portable(value):
-    """The same strings, lists and mappings without the paths of a machine: a path below the current folder as it is
-    from there, of any other its last name.
+    """The same strings, lists and mappings without the paths of a machine: a path below the current folder as
+    it is from there, of any other its last name.
 
     >>> portable({"folder": "/data/me/exp/lif", "command": "./run.sh --corpus /data/x/y.tgz --energy 3 µJ/s"})
     {'folder': 'lif', 'command': './run.sh --corpus y.tgz --energy 3 µJ/s'}

@@ -1,8 +1,9 @@
-"""Measures of synthesized speech: each a function of the natural and the synthetic `Sound`, one number an utterance.
+"""Measures of synthesized speech: each a function of the natural and the synthetic `Sound`, one number an
+utterance.
 
-A new measure is a function here and a line in `VOCODER` (copy-synthesis: both waveforms are of the same length
-and in step) or `VOICE` (lengths are free; frames are matched by dynamic time warping). Libraries of the extra
-`scores` are imported where they are used; `why_not` tells what is missing.
+A new measure is a function here and a line in `VOCODER` (copy-synthesis: both waveforms are of the same
+length and in step) or `VOICE` (lengths are free; frames are matched by dynamic time warping). Libraries of
+the extra `scores` are imported where they are used; `why_not` tells what is missing.
 """
 
 import functools
@@ -87,7 +88,8 @@ def periodicity(natural: Sound, synthetic: Sound) -> float:
 
 
 def pitch_error(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of the pitch in cents over the frames voiced in both; ValueError: none is."""
+    """Root mean square difference of the pitch in cents over the frames voiced in both; ValueError: none
+    is."""
     cents = 1200 * np.log2(synthetic.pitch[0] / natural.pitch[0])
     cents = cents[~np.isnan(cents)]
     if not len(cents):
@@ -99,8 +101,8 @@ def mel_cepstral_distortion(natural: Sound, synthetic: Sound) -> float:
     """Mel-cepstral distortion in dB, frame by frame without alignment.
 
     Spectra of windows of 25 ms each 5 ms; the mean over the frames of speech. By Parseval's theorem it is the
-    root mean square difference, in dB, of the two spectral envelopes on the mel scale; the level plays no part.
-    WORLD's or SPTK's envelopes give somewhat other values: compare within one table.
+    root mean square difference, in dB, of the two spectral envelopes on the mel scale; the level plays no
+    part. WORLD's or SPTK's envelopes give somewhat other values: compare within one table.
 
     Raises:
         ValueError: if the natural waveform is digital silence.

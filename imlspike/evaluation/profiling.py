@@ -1,7 +1,8 @@
 """One measurement of a recognizer, voice or vocoder on real utterances: spikes, operations, energy, time.
 
-What runs an utterance is a function of the kind: `recognizer`, `voice` and `vocoder` make a `System` of a model,
-`profile` runs it and counts, `energy_report` is the content of energy.json, `write_profile` writes all.
+What runs an utterance is a function of the kind: `recognizer`, `voice` and `vocoder` make a `System` of a
+model, `profile` runs it and counts, `energy_report` is the content of energy.json, `write_profile` writes
+all.
 """
 
 import json
@@ -106,7 +107,8 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
     """A recognizer: its encoder and CTC head on the samples, its decoder once over the transcript.
 
     Args:
-        model: with attributes `encoder`, `ctc` and, unless it is None, `decoder`, as ESPnet's models have them.
+        model: with attributes `encoder`, `ctc` and, unless it is None, `decoder`, as ESPnet's models have
+            them.
         transcribe: runs the encoder and the CTC head on one utterance's samples (S,).
     """
     parts = {name: part for name in ("encoder", "ctc", "decoder") if (part := getattr(model, name, None))}
@@ -129,11 +131,11 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
 
 
 def vocoder(model: SpikingVocos) -> System:
-    """A vocoder: mel spectrogram to waveform. The mel spectrogram itself is the front end, which costs the same for
-    all, and is not counted.
+    """A vocoder: mel spectrogram to waveform. The mel spectrogram itself is the front end, which costs the
+    same for all, and is not counted.
 
-    Further keys of energy.json: "blocks", the figures of the ConvNeXt blocks alone ("paper" is then what table 3 of
-    Spiking Vocos counts); "table_3", equations 15 and 16 with r = "layer_rate": pJ at L = 1000.
+    Further keys of energy.json: "blocks", the figures of the ConvNeXt blocks alone ("paper" is then what
+    table 3 of Spiking Vocos counts); "table_3", equations 15 and 16 with r = "layer_rate": pJ at L = 1000.
     """
 
     def run(heard: Heard) -> float:
@@ -159,16 +161,17 @@ def vocoder(model: SpikingVocos) -> System:
 
 
 def voice(model: SpikeVoice, frame_rate: float) -> System:
-    """A voice that speaks freely: symbols to the mel behind the PostNet, with predicted durations, pitch and energy;
-    seconds are those of the speech that comes out. What undoes the normalization of the mel, and the vocoder, are
-    not part of the voice and not counted.
+    """A voice that speaks freely: symbols to the mel behind the PostNet, with predicted durations, pitch and
+    energy; seconds are those of the speech that comes out. What undoes the normalization of the mel, and the
+    vocoder, are not part of the voice and not counted.
 
     Args:
         model: batch norms are folded and the aligner, a training aid, is taken out, in place.
         frame_rate: frames of the mel a second.
 
-    The parts are `VOICE_MODULES`; "mel" is the read-out of the decoder, with the sums between the modules. The
-    rasters (L or 1, channels) are all in the frames of the speech: a symbol's spikes stand at each of its frames.
+    The parts are `VOICE_MODULES`; "mel" is the read-out of the decoder, with the sums between the modules.
+    The rasters (L or 1, channels) are all in the frames of the speech: a symbol's spikes stand at each of its
+    frames.
     """
     model.reparameterize()
     model.aligner = None

@@ -37,8 +37,8 @@ def command_recognizer(command: str) -> Recognize:
         command: its command line, in which both stand; run without a shell.
 
     Raises:
-        ValueError: one of them doesn't stand in it. When it runs: it fails, or writes no text, or leaves out or
-            adds an utterance.
+        ValueError: one of them doesn't stand in it. When it runs: it fails, or writes no text, or leaves out
+            or adds an utterance.
     """
     where = f"--asr-command {command!r}"
     if "{wav_scp}" not in command or "{text}" not in command:
@@ -71,7 +71,8 @@ def command_recognizer(command: str) -> Recognize:
 def transcribe_systems(
     recognize: Recognize, systems: Mapping[str, Mapping[str, str]], sampling_rate: int, folder: Path
 ) -> dict[str, dict[str, str]]:
-    """What a recognizer hears in each system's audio, also written to `folder`, a Kaldi table for each system.
+    """What a recognizer hears in each system's audio, also written to `folder`, a Kaldi table for each
+    system.
 
     Args:
         systems: name to utterance to audio file.

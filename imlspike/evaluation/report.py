@@ -1,8 +1,8 @@
 """One report for recognizers, voices and vocoders: scores, training, firing rates, energy, sound, pictures.
 
-Tables and sentences are made of what `imlspike.evaluation.experiments.gather` found in experiments' folders and of
-the scores.json of voices or vocoders. The ANN twin of an experiment is the one that the user names, the one of its
-name with "_ann" behind, or else the first ANN.
+Tables and sentences are made of what `imlspike.evaluation.experiments.gather` found in experiments' folders
+and of the scores.json of voices or vocoders. The ANN twin of an experiment is the one that the user names,
+the one of its name with "_ann" behind, or else the first ANN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,84 +10,68 @@ from pathlib import Path
 
 import yaml
 
-from imlspike.evaluation.alignment import boundaries_table
 from imlspike.evaluation.attachments import Attachments, show, sound_table
 from imlspike.evaluation.bootstrap import interval, ratio
-from imlspike.evaluation.energy import FIGURES, verdict
-from imlspike.evaluation.error_rates import RATES
-from imlspike.evaluation.experiments import NONE, made_on
+from imlspike.evaluation.energy import verdict
+from imlspike.evaluation.experiments import made_on
+from imlspike.evaluation.report_tables import (
+    Experiments,
+    alignment_table,
+    energy_table,
+    layers_table,
+    modules_table,
+    rates_table,
+    synthesis_table,
+    training_table,
+    twins_of,
+    with_spaces,
+)
 from imlspike.evaluation.spikes import LEAST_RATE, MOST_RATE
 from imlspike.evaluation.systems import NATURAL
-from imlspike.evaluation.tables import (
-    EMPTY,
-    SHOWN,
-    interval_cell,
-    markdown_table,
-    percent,
-    score_notes,
-    scores_table,
-    twin_table,
-)
+from imlspike.evaluation.tables import SHOWN, score_notes, scores_table, twin_table
 
-Experiments = Sequence[Mapping]
 CER_LIMIT = {"voice": 0.15, "vocoder": 0.05}  # by how much an error rate may exceed that of the ceiling
 BOUNDARY_LIMIT = 40  # ms, of the median boundary
-COSTS = {
-    "epochs": "d",
-    "steps": "d",
-    "discriminator_steps": "d",
-    "seconds_per_epoch": ".3g",
-    "hours": ".2f",
-    "peak_memory_mb": "d",
-    "best_epoch": "d",
-}
 RATE_NOTES = """\
-{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin is paired
-(the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio, without its start."""
+{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
+is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
+without its start."""
 SYNTHESIS_NOTES = """\
-How the systems spoke. free: durations, pitch and energy as predicted; forced: those of natural speech; natural: the
-natural mel through the vocoder. s per s: seconds from text (or mel) to waveform for a second of audio."""
+How the systems spoke. free: durations, pitch and energy as predicted; forced: those of natural speech;
+natural: the natural mel through the vocoder. s per s: seconds from text (or mel) to waveform for a second of
+audio."""
 ALIGNMENT_NOTES = """\
-Boundaries between symbols where the aligner put them, against those of the labels; what is compared are the boundaries
-of neighboring phones that stand in both. The aligner learned from sound and text alone."""
+Boundaries between symbols where the aligner put them, against those of the labels; what is compared are the
+boundaries of neighboring phones that stand in both. The aligner learned from sound and text alone."""
 TRAINING_NOTES = """\
-Seconds per epoch: their median. Peak memory: most resident memory of the training, in MB. The last columns: on
-validation data, of the epoch whose loss was lowest (of a vocoder: the last)."""
+Seconds per epoch: their median. Peak memory: most resident memory of the training, in MB. The last columns:
+on validation data, of the epoch whose loss was lowest (of a vocoder: the last)."""
 ENERGY_NOTES = """\
-T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts each
-neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjoules per second of audio, {scope} / whole
-model, from operations counted on {utterances} utterances, at {mac} pJ a MAC, {accumulate} pJ an accumulate and
-{int8_mac} pJ an 8-bit MAC (45 nm){beam}. "paper": linear maps and convolutions; "full": everything that runs; "int8":
-the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched baseline for a spiking model's full one.
-Memory traffic isn't counted. s per s: seconds of computing for a second of audio."""
+T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts
+each neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjoules per second of audio,
+{scope} / whole model, from operations counted on {utterances} utterances, at {mac} pJ a MAC, {accumulate} pJ
+an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm){beam}. "paper": linear maps and convolutions; "full":
+everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched
+baseline for a spiking model's full one. Memory traffic isn't counted. s per s: seconds of computing for a
+second of audio."""
 PAPER_NOTES = {
     "recognizer": "",
     "voice": "The paper's figure for its own model, by its own reckoning, is 10.5 % of the ANN's.",
     "vocoder": """\
-"eqs 15, 16": the paper's reckoning at L = 1000 frames with the mean of layers for r, for the blocks' convolutions,
-which is all that its table 3 counts; "with ends": with the embedding and the head, which these leave out.""",
+"eqs 15, 16": the paper's reckoning at L = 1000 frames with the mean of layers for r, for the blocks'
+convolutions, which is all that its table 3 counts; "with ends": with the embedding and the head, which these
+leave out.""",
 }
-
-
-def twins_of(experiments: Experiments, named: str | None = None) -> dict[str, str]:
-    """Each spiking experiment's ANN twin among the experiments, by their names."""
-    names = [e["name"] for e in experiments]
-    anns = [e["name"] for e in experiments if e["model"].get("neuron") == NONE]
-    found = {}
-    for name in names:
-        known = [twin for twin in (named, f"{name}_ann", *anns[:1]) if twin in names and twin != name]
-        if known and name not in anns:
-            found[name] = known[0]
-    return found
 
 
 def error_ratio(
     score: Mapping, twin: Mapping, rate: str = "cer", resamples: int = 10000, seed: int = 0
 ) -> dict:
-    """CER or WER (`rate`) of one score.json over that of another on the same utterances, and its 95 % interval.
+    """CER or WER (`rate`) of one score.json over that of another on the same utterances, and its 95 %
+    interval.
 
-    The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels. An
-    interval that holds 1 means that these test sentences don't tell the two apart.
+    The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
+    An interval that holds 1 means that these test sentences don't tell the two apart.
 
     Raises:
         ValueError: they do not hold the same utterances.
@@ -131,155 +115,6 @@ def compare(
             found["paper_share"] = ours["energy"]["model"]["paper"] / theirs["energy"]["model"]["paper"]
         comparisons.append(found)
     return comparisons
-
-
-def rates_heads(primary: str, spaces: bool) -> dict[str, str]:
-    """The error rates by their keys, that which counts first. Without spaces a "word" is a whole sentence."""
-    heads = {"cer": "CER", "wer": "WER" if spaces else "sentences wrong"}
-    return {rate: heads[rate] for rate in sorted(RATES, key=lambda rate: rate != primary)}
-
-
-def with_spaces(experiments: Experiments) -> bool:
-    """Whether all error rates count the spaces between words."""
-    return all(score["characters_include_space"] for e in experiments for score in e["scores"])
-
-
-def rates_table(experiments: Experiments, comparisons: Sequence[Mapping] = (), primary: str = "cer") -> str:
-    """Error rates of recognizers: a line for each decoding of each set."""
-    against = {(c["name"], r["decoding"], r["set"]): r for c in comparisons for r in c["errors"]}
-    heads, lines = rates_heads(primary, with_spaces(experiments)), []
-    for e in experiments:
-        for score in e["scores"]:
-            cells = [e["name"], score["decoding"], score["set"]]
-            cells += [interval_cell(score[rate]["rate"], score[rate]["ci95"], ".1f", 100) for rate in heads]
-            gap, speed = against.get((e["name"], score["decoding"], score["set"])), score["speed"]
-            cells.append(interval_cell(gap["ratio"], gap["ci95"], ".2f") if gap else "")
-            lines.append([*cells, f"{speed['seconds'] / speed['audio_seconds']:.3g}" if speed else ""])
-    columns = [
-        "model",
-        "decoding",
-        "set",
-        *(f"{head} %" for head in heads.values()),
-        f"{heads[primary]} / twin",
-        "RTF",
-    ]
-    return markdown_table(columns, lines)
-
-
-def training_table(experiments: Experiments) -> str:
-    """Model, seed, steps, time, memory and validation losses of each training; columns that none has are left out."""
-    rows = []
-    for e in experiments:
-        training = e["training"] or {}
-        costs = {key.replace("_", " "): _number(training.get(key), form) for key, form in COSTS.items()}
-        losses = {
-            key.replace("_", " "): _number(value, ".3f") for key, value in training.get("valid", {}).items()
-        }
-        rows.append({"model": e["name"], **e["model"], "seed": _number(e["seed"], ""), **costs, **losses})
-    heads = [
-        head for head in dict.fromkeys(h for row in rows for h in row) if any(row.get(head) for row in rows)
-    ]
-    return markdown_table(heads, [[row.get(head, "") for head in heads] for row in rows])
-
-
-def _number(value, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def energy_table(experiments: Experiments, twin: str | None = None) -> str:
-    """Firing rate, parameters, the three figures with their share of the ANN's, time; a line a model."""
-    energies, twins = (
-        {e["name"]: e["energy"] for e in experiments if e["energy"]},
-        twins_of(experiments, twin),
-    )
-    equations = any(energy.get("table_3") for energy in energies.values())
-    lines = []
-    for name, energy in energies.items():
-        base, scope = energies.get(twins.get(name)), energy.get("scope", "encoder")
-        cells = [
-            name,
-            str(energy.get("steps") or ""),
-            percent(energy["firing_rate"]),
-            percent(energy.get("layer_rate")),
-        ]
-        cells += [_number(energy["mean_count"], ".2f"), f"{energy['parameters']['model'] / 1e6:.2f} M"]
-        if equations:
-            own, other = energy.get("table_3"), (base or {}).get("table_3")
-            for part in ("blocks", "model"):
-                share = f" ({percent(own[part] / other[part])})" if own and other else ""
-                cells.append(f"{own[part] / 1e9:.3g}{share}" if own else EMPTY)
-        for figure in FIGURES:
-            cells.append(f"{energy[scope][figure]:.4g} / {energy['model'][figure]:.4g}")
-            if figure != "int8":
-                cells.append(percent(energy["model"][figure] / base["model"][figure] if base else None))
-        speed = energy.get("speed")
-        lines.append(
-            [*cells, f"{speed['seconds_per_second']:.3g}" if speed else EMPTY, f"{energy['seconds']:.1f}"]
-        )
-    heads = ["model", "T", "firing rate", "mean of layers", "spikes", "parameters"]
-    heads += ["eqs 15, 16: 1e9 pJ", "with ends: 1e9 pJ"] if equations else []
-    heads += [
-        "µJ/s paper",
-        "share of the ANN's",
-        "µJ/s full",
-        "share of the ANN's",
-        "µJ/s int8",
-        "s per s",
-        "audio, s",
-    ]
-    return markdown_table(heads, lines)
-
-
-def modules_table(experiments: Experiments) -> str:
-    """Of each part of each model the firing rate (without one for an ANN) and the energy "paper" / "full"."""
-    measured = {e["name"]: e["energy"] for e in experiments if e["energy"] and "modules" in e["energy"]}
-    lines = []
-    for module in dict.fromkeys(module for energy in measured.values() for module in energy["modules"]):
-        cells = [module]
-        for energy in measured.values():
-            rate, part = energy["modules"].get(module, {}).get("rate"), energy["parts"].get(module)
-            fires = "" if rate is None else f"{percent(rate)}: "
-            cells.append(f"{fires}{part['paper']:.4g} / {part['full']:.4g}" if part else "")
-        lines.append(cells)
-    return markdown_table(["module", *measured], lines)
-
-
-def layers_table(experiments: Experiments) -> str:
-    """Firing rate of every neuron layer in %, a column a spiking model; "!" marks those out of range.
-
-    >>> layers = [{"name": "net.a", "rate": 0.25}, {"name": "net.b", "rate": 0.0}]
-    >>> print(layers_table([{"name": "lif", "layers": layers}]))
-    | layer | lif   |
-    | ----- | ----- |
-    | net.a | 25.0  |
-    | net.b | 0.0 ! |
-    """
-    rates = {
-        e["name"]: {layer["name"]: layer["rate"] for layer in e["layers"]} for e in experiments if e["layers"]
-    }
-
-    def cell(rate):
-        odd = rate is not None and not LEAST_RATE < rate < MOST_RATE
-        return "" if rate is None else f"{100 * rate:.1f}{' !' if odd else ''}"
-
-    layers = dict.fromkeys(name for found in rates.values() for name in found)
-    return markdown_table(["layer", *rates], [[n, *(cell(r.get(n)) for r in rates.values())] for n in layers])
-
-
-def synthesis_table(scores: Mapping) -> str:
-    """How each system spoke: mode, model, vocoder, time; empty where no system came with a synthesis.yaml."""
-    lines = []
-    for name, entry in scores["systems"].items():
-        if about := entry["synthesis"]:
-            cells = [name, *(str(about[key]) for key in ("mode", "model", "vocoder", "utterances"))]
-            lines.append([*cells, f"{about['computing_per_second_of_audio']:.3f}"])
-    return markdown_table(["system", "mode", "model", "vocoder", "utterances", "s per s"], lines)
-
-
-def alignment_table(experiments: Experiments) -> str:
-    """Boundary errors of each voice's aligner; empty where none was scored."""
-    scored = {f"{e['name']}: {e['alignment']['set']}": e["alignment"] for e in experiments if e["alignment"]}
-    return boundaries_table(scored)
 
 
 def sentences(
@@ -382,7 +217,8 @@ def folded(title: str, text: str) -> list[str]:
 
 
 def made(about: Mapping, experiments: Experiments, scores: Mapping | None = None) -> list[str]:
-    """A list of what the results were made with: commands, language model, seeds, versions, source, machine."""
+    """A list of what the results were made with: commands, language model, seeds, versions, source,
+    machine."""
     commands = dict.fromkeys([about["command"].strip(), *(e["command"] for e in experiments)])
     lines = [f"- command: `{command}`" for command in commands if command]
     if "lm" in about:

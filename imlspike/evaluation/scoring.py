@@ -1,13 +1,15 @@
 """Scores of vocoders and voices: what each system made of the same sentences, against natural speech of them.
 
 Each measure (`imlspike.evaluation.measures`) is taken for every utterance; a system's figure is the mean over
-utterances with a bootstrap interval. Natural speech scored against itself is always in the table: the best that a
-measure can give. Vocoders do copy-synthesis: lengths agree to a hop and are trimmed. Lengths of voices are free.
+utterances with a bootstrap interval. Natural speech scored against itself is always in the table: the best
+that a measure can give. Vocoders do copy-synthesis: lengths agree to a hop and are trimmed. Lengths of voices
+are free.
 """
 
 import functools
 import hashlib
 import json
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -42,8 +44,8 @@ from imlspike.models.vocoder_parts import LogMelFeatures
 
 FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 LIBRARIES = (
-    "pesq pystoi torchcrepe visqol-python pyworld librosa resemblyzer speechmos onnxruntime torchmetrics jiwer "
-    "torch torchaudio"
+    "pesq pystoi torchcrepe visqol-python pyworld librosa resemblyzer speechmos onnxruntime torchmetrics "
+    "jiwer torch torchaudio"
 ).split()
 PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
 
@@ -102,8 +104,8 @@ def write_griffin_lim(settings: Settings, folder: str, task: Task) -> str:
     wave = torch.from_numpy(read_audio(task.natural, settings.sampling_rate, task.utterance))
     if len(wave) <= features.n_fft // 2:
         raise AudioError(
-            f"{task.utterance}: {len(wave)} samples; a mel spectrogram takes more than {features.n_fft // 2}. "
-            "Leave it out of the data directory"
+            f"{task.utterance}: {len(wave)} samples; a mel spectrogram takes more than "
+            f"{features.n_fft // 2}. Leave it out of the data directory"
         )
     path = Path(folder) / f"{task.utterance}.wav"
     audio = griffin_lim(features, features(wave[None]))[0].numpy()
@@ -128,21 +130,16 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
         length = min(map(len, waves.values()))
         waves = {name: wave[:length] for name, wave in waves.items()}
     elif NATURAL in task.durations and abs(sum(task.durations[NATURAL]) * hop - length) > 2 * hop:
+        told, own = sum(task.durations[NATURAL]) * hop / rate, length / rate
         raise ValueError(
-            f"{task.utterance}: its natural durations add up to {sum(task.durations[NATURAL]) * hop / rate:.3f} s, "
-            f"its recording has {length / rate:.3f} s; is a frame {1000 * hop / rate:g} ms (--hop-length)?"
+            f"{task.utterance}: its natural durations add up to {told:.3f} s, its recording has {own:.3f} s; is "
+            f"a frame {1000 * hop / rate:g} ms (--hop-length)?"
         )
-    sounds = {
-        name: Sound(
-            wave,
-            rate,
-            settings.crepe,
-            settings.f0_range,
-            np.array(task.durations[name]) * hop / rate if name in task.durations else None,
-            settings.log_mel,
-        )
-        for name, wave in waves.items()
-    }
+    sounds = {}
+    for name, wave in waves.items():
+        frames = task.durations.get(name)
+        seconds = None if frames is None else np.array(frames) * hop / rate
+        sounds[name] = Sound(wave, rate, settings.crepe, settings.f0_range, seconds, settings.log_mel)
     scored = Scored(task.utterance, length / rate, {name: {} for name in sounds}, {})
     for name, sound in sounds.items():
         for key in settings.measures:
@@ -158,9 +155,9 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
 def score_or_recall(folder: Path, versions: Mapping[str, str], settings: Settings, task: Task) -> Scored:
     """`score_utterance`, of which only that is computed that isn't in `folder` yet.
 
-    Scores are kept as <utterance>.json with a checksum of all that they depend on: the settings, the libraries'
-    versions, durations, the natural and the synthetic file's bytes. Where a measure failed nothing is kept. A file
-    that can't be read as such is written anew.
+    Scores are kept as <utterance>.json with a checksum of all that they depend on: the settings, the
+    libraries' versions, durations, the natural and the synthetic file's bytes. Where a measure failed nothing
+    is kept. A file that can't be read as such is written anew.
     """
     path = folder / f"{task.utterance}.json"
     about = repr((settings, sorted(versions.items()), task.durations.get(NATURAL))).encode()
@@ -206,9 +203,9 @@ def summarize(
 ) -> dict[str, dict]:
     """System to measure to ``{"mean", "ci95", "utterances", "failed", "to_twin"}``, ready to be JSON.
 
-    `failed` holds utterance to reason; "mean" is None where no utterance could be scored. `to_twin` holds mean,
-    ci95 and utterances of the difference to the system `twin` on the same utterances (a paired bootstrap), None
-    without one.
+    `failed` holds utterance to reason; "mean" is None where no utterance could be scored. `to_twin` holds
+    mean, ci95 and utterances of the difference to the system `twin` on the same utterances (a paired
+    bootstrap), None without one.
     """
 
     def mean(values):
@@ -227,140 +224,116 @@ def summarize(
     return {name: {key: summary(name, key) for key in measures} for name in scored[0].values}
 
 
-@dataclass
-class Comparison:
-    """What is to be scored, and how: the options of `imlspike score --systems`.
+def score_systems(
+    options: Namespace,
+    systems: Mapping[str, Path],
+    features: Mapping | None = None,
+    recognize: Recognize | None = None,
+    recognizer: str | None = None,
+) -> tuple[dict, list[Scored]]:
+    """Score the audio of several systems.
 
-    Attributes:
-        data_dir: Kaldi directory of the natural speech and its text.
+    Args:
+        options: of `imlspike score` about audio, by their names.
         systems: name to folder.
-        output_dir: of the texts recognized, of Griffin-Lim's audio and of the scores that are kept.
         features: of a vocoder's bundle; None: the systems are voices.
-        measures: keys; empty: all.
-        ceiling: the system whose error rates the others are compared with; None: the only one that was
-            synthesized from natural mels, or natural speech.
-        twin: the system whose other scores the others are compared with; None: "ann", if there is one.
         recognize, recognizer: what hears all systems, and its name.
-        text: Kaldi table of what is said; None: the data directory's.
-        natural_durations: Kaldi table of frames of each natural symbol.
-        hop_length: samples in a frame of durations.
-        spaces: of `align_transcripts`.
-        nj: processes.
+
+    Returns:
+        The content of scores.json, and the scores of each utterance.
+
+    Raises:
+        ValueError: as `find_pairs`, `add_durations`, `score_utterance`; unknown names in the options.
     """
+    kind, output_dir = "voice" if features is None else "vocoder", options.output_dir
+    opened = {name: System.open(folder) for name, folder in systems.items()}
+    asked = list(options.measures or MEASURES[kind])
+    for key in asked:
+        check_choice("--measures", key, MEASURES[kind])
+    for option, name in (("--ceiling", options.ceiling), ("--twin", options.twin)):
+        if name is not None:
+            check_choice(option, name, opened)
+    natural = [name for name, system in opened.items() if (system.synthesis or {}).get("mode") == "natural"]
+    ceiling = options.ceiling or (natural[0] if len(natural) == 1 else None)
+    twin = options.twin or ("ann" if "ann" in opened else None)
+    left_out = {key: reason for key in asked if (reason := why_not(MEASURES[kind][key]))}
+    if options.natural_durations is None and "symbol_duration" in asked:
+        left_out["symbol_duration"] = "no natural durations were named (--natural-durations)"
+    measures = tuple(key for key in asked if key not in left_out)
+    utterances = read_data_dir(options.data_dir)
+    references = _references(utterances, options.text)
+    known = {key: value for key, value in (features or {}).items() if key in FEATURES}
+    rate, hop = (
+        known.get("sampling_rate") or _rate_of(utterances),
+        known.get("hop_length", options.hop_length),
+    )
+    settings = Settings(kind, rate, hop, measures, options.crepe, tuple(options.f0), tuple(known.items()))
+    audio = {name: system.audio for name, system in opened.items()}
+    tasks, not_scored = find_pairs(utterances, audio, rate, hop if known else None)
+    if known and GRIFFIN_LIM not in opened:
+        opened = {GRIFFIN_LIM: System(output_dir / GRIFFIN_LIM)} | opened
+        tasks = add_griffin_lim(settings, opened[GRIFFIN_LIM].audio, tasks, options.nj)
+    if options.natural_durations:
+        tasks = add_durations(tasks, options.natural_durations, opened)
+    used, resampling = _versions(), {"resamples": options.resamples, "seed": options.seed}
+    work = functools.partial(score_or_recall, output_dir / "kept", used, settings)
+    scored = list(map_parallel(work, tasks, options.nj, Progress("utterances scored"), PER_PROCESS))
+    scores, errors = summarize(scored, measures, twin, **resampling), {}
+    if recognize:
+        wavs = {name: {task.utterance: task.files[name] for task in tasks} for name in scores}
+        heard = transcribe_systems(recognize, wavs, rate, output_dir / "asr")
+        spaces = not options.no_spaces
+        errors = compare_transcripts(references, heard, ceiling or NATURAL, spaces, **resampling)
+    shown = {NATURAL: System(options.data_dir, options.natural_durations), **opened}
+    report = {
+        "kind": kind,
+        "data_dir": str(options.data_dir),
+        "utterances": len(scored),
+        "seconds": sum(one.seconds for one in scored),
+        "sampling_rate": rate,
+        "hop_length": hop,
+        "features": known or None,
+        "crepe": options.crepe,
+        "f0": list(options.f0),
+        "bootstrap": resampling | {"confidence": CONFIDENCE},
+        "measures": asked,
+        "left_out": left_out,
+        "recognizer": recognizer,
+        "characters": "spaces left out" if options.no_spaces else "characters with spaces",
+        "ceiling": ceiling,
+        "twin": twin,
+        "not_scored": not_scored,
+        "systems": {
+            name: {
+                "folder": str(system.audio),
+                "scores": scores[name],
+                "durations": bool(options.natural_durations and system.durations),
+                "synthesis": system.synthesis,
+                **{rate: errors[name][rate] if errors else None for rate in RATES},
+            }
+            for name, system in shown.items()
+        },
+        "versions": used,
+    }
+    return report, scored
 
-    data_dir: Path
-    systems: dict[str, Path]
-    output_dir: Path
-    features: Mapping | None = None
-    measures: Sequence[str] = ()
-    ceiling: str | None = None
-    twin: str | None = None
-    recognize: Recognize | None = None
-    recognizer: str | None = None
-    text: Path | None = None
-    natural_durations: Path | None = None
-    hop_length: int = 256
-    crepe: str = "full"
-    f0: tuple[float, float] = F0_RANGE
-    spaces: bool = True
-    nj: int = 1
-    resamples: int = 10000
-    seed: int = 0
 
-    def run(self) -> tuple[dict, list[Scored]]:
-        """The content of scores.json, and the scores of each utterance."""
-        kind = "voice" if self.features is None else "vocoder"
-        systems = {name: System.open(folder) for name, folder in self.systems.items()}
-        asked = list(self.measures or MEASURES[kind])
-        for key in asked:
-            check_choice("--measures", key, MEASURES[kind])
-        for option, name in (("--ceiling", self.ceiling), ("--twin", self.twin)):
-            if name is not None:
-                check_choice(option, name, systems)
-        natural = [name for name, s in systems.items() if (s.synthesis or {}).get("mode") == "natural"]
-        ceiling = self.ceiling or (natural[0] if len(natural) == 1 else None)
-        twin = self.twin or ("ann" if "ann" in systems else None)
-        left_out = {key: reason for key in asked if (reason := why_not(MEASURES[kind][key]))}
-        if self.natural_durations is None and "symbol_duration" in asked:
-            left_out["symbol_duration"] = "no natural durations were named (--natural-durations)"
-        measures = tuple(key for key in asked if key not in left_out)
-        utterances = read_data_dir(self.data_dir)
-        references = self._references(utterances)
-        features = tuple((key, value) for key, value in (self.features or {}).items() if key in FEATURES)
-        rate = dict(features).get("sampling_rate") or _rate_of(utterances)
-        hop = dict(features).get("hop_length", self.hop_length)
-        settings = Settings(kind, rate, hop, measures, self.crepe, tuple(self.f0), features)
-        audio = {name: system.audio for name, system in systems.items()}
-        tasks, not_scored = find_pairs(utterances, audio, rate, hop if features else None)
-        if features and GRIFFIN_LIM not in systems:
-            systems = {GRIFFIN_LIM: System(self.output_dir / GRIFFIN_LIM)} | systems
-            tasks = self._griffin_lim(settings, systems[GRIFFIN_LIM].audio, tasks)
-        if self.natural_durations:
-            tasks = add_durations(tasks, self.natural_durations, systems)
-        used = _versions()
-        work = functools.partial(score_or_recall, self.output_dir / "kept", used, settings)
-        scored = list(map_parallel(work, tasks, self.nj, Progress("utterances scored"), PER_PROCESS))
-        scores = summarize(scored, measures, twin, self.resamples, self.seed)
-        errors = {}
-        if self.recognize:
-            wavs = {name: {task.utterance: task.files[name] for task in tasks} for name in scores}
-            heard = transcribe_systems(self.recognize, wavs, rate, self.output_dir / "asr")
-            options = (self.spaces, self.resamples, self.seed)
-            errors = compare_transcripts(references, heard, ceiling or NATURAL, *options)
-        report = {
-            "kind": kind,
-            "data_dir": str(self.data_dir),
-            "utterances": len(scored),
-            "seconds": sum(one.seconds for one in scored),
-            "sampling_rate": rate,
-            "hop_length": hop,
-            "features": dict(features) or None,
-            "crepe": self.crepe,
-            "f0": list(self.f0),
-            "bootstrap": {"resamples": self.resamples, "seed": self.seed, "confidence": CONFIDENCE},
-            "measures": asked,
-            "left_out": left_out,
-            "recognizer": self.recognizer if self.recognize else None,
-            "characters": "characters with spaces" if self.spaces else "spaces left out",
-            "ceiling": ceiling,
-            "twin": twin,
-            "not_scored": not_scored,
-            "systems": {
-                name: {
-                    "folder": str(system.audio),
-                    "scores": scores[name],
-                    "durations": bool(self.natural_durations and system.durations),
-                    "synthesis": system.synthesis,
-                }
-                | {rate: errors[name][rate] if errors else None for rate in RATES}
-                for name, system in {
-                    NATURAL: System(self.data_dir, self.natural_durations),
-                    **systems,
-                }.items()
-            },
-            "versions": used,
-        }
-        return report, scored
+def _references(utterances: Sequence[Utterance], text: Path | None) -> dict[str, str]:
+    """What is said in each utterance, by the data directory or by another table, which must have them all."""
+    own = {utterance.id: utterance.text for utterance in utterances}
+    table = read_kaldi(text) if text else own
+    if absent := [name for name in own if name not in table]:
+        raise ValueError(f"{text}: no line for {absent[0]} ({len(absent)} of {len(own)})")
+    return {name: table[name] for name in own}
 
-    def _references(self, utterances: list[Utterance]) -> dict[str, str]:
-        """What is said in each utterance; ValueError: `text` lacks one."""
-        own = {utterance.id: utterance.text for utterance in utterances}
-        if self.text is None:
-            return own
-        table = read_kaldi(self.text)
-        if absent := [name for name in own if name not in table]:
-            raise ValueError(f"{self.text}: no line for {absent[0]} ({len(absent)} of {len(own)})")
-        return {name: table[name] for name in own}
 
-    def _griffin_lim(self, settings: Settings, folder: Path, tasks: list[Task]) -> list[Task]:
-        """Synthesize every utterance by Griffin-Lim into `folder`; the tasks with that system, the first one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        work = functools.partial(write_griffin_lim, settings, str(folder))
-        files = map_parallel(work, tasks, self.nj, Progress("utterances by Griffin-Lim"), PER_PROCESS)
-        return [
-            replace(task, synthetic={GRIFFIN_LIM: file} | task.synthetic)
-            for task, file in zip(tasks, files, strict=True)
-        ]
+def add_griffin_lim(settings: Settings, folder: Path, tasks: Sequence[Task], nj: int) -> list[Task]:
+    """Synthesize every utterance by Griffin-Lim into `folder`; the tasks with that system, the first one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    work = functools.partial(write_griffin_lim, settings, str(folder))
+    files = map_parallel(work, tasks, nj, Progress("utterances by Griffin-Lim"), PER_PROCESS)
+    pairs = zip(tasks, files, strict=True)
+    return [replace(task, synthetic={GRIFFIN_LIM: file} | task.synthetic) for task, file in pairs]
 
 
 def _rate_of(utterances: Sequence[Utterance]) -> int:

@@ -1,4 +1,5 @@
-"""A waveform and what several measures need of it: other rates, pitch, mel-cepstra, the path to natural speech."""
+"""A waveform and what several measures need of it: other rates, pitch, mel-cepstra, the path to natural
+speech."""
 
 import warnings
 from collections.abc import Callable
@@ -61,8 +62,8 @@ class Sound:
         """Pitch in Hz (NaN where unvoiced) and periodicity (0 to 1), a frame each 10 ms, as CARGAN (Morrison
         et al. 2022) and Vocos compute them for their figures.
 
-        CREPE with Viterbi decoding between 50 and 550 Hz, frames of 64 ms. Where the A-weighted level is under
-        -60 dB, periodicity is 0; where periodicity is under 0.21, a frame is unvoiced.
+        CREPE with Viterbi decoding between 50 and 550 Hz, frames of 64 ms. Where the A-weighted level is
+        under -60 dB, periodicity is 0; where periodicity is under 0.21, a frame is unvoiced.
 
         Raises:
             ValueError: fewer samples than one frame has.
@@ -130,7 +131,8 @@ def power_spectrum(samples: np.ndarray, rate: int, shift: int) -> np.ndarray:
 
 
 def mel_powers(spectrum: np.ndarray, rate: int) -> np.ndarray:
-    """Power in 40 bands of the HTK mel scale, from that of F frequencies to half the rate: (F, L) to (40, L)."""
+    """Power in 40 bands of the HTK mel scale, from that of F frequencies to half the rate: (F, L) to (40,
+    L)."""
     return _bands(len(spectrum), rate) @ spectrum
 
 

@@ -3,7 +3,7 @@
 One utterance runs at a time, so padding never counts; sums over tokens weigh each utterance by its length.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -172,39 +172,6 @@ class SpikeRecorder:
                 self.rasters[name] = counts.to("cpu", torch.uint8)
 
         return count
-
-
-@torch.no_grad()
-def record_spikes(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, LayerSpikes]:
-    """Spike counts of every neuron layer of an encoder over padded batches, the padding left out.
-
-    Args:
-        module: called as `module(xs, lengths)`, one utterance at a time, in evaluation mode (put back after).
-        batches: pairs of xs (B, L, ...) and lengths (B,).
-
-    Returns:
-        name to `LayerSpikes`, in order of depth.
-
-    >>> from imlspike.neurons import IMLS
-    >>> class Encoder(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.neuron = IMLS()
-    ...     def forward(self, xs, lengths):
-    ...         return self.neuron(xs)
-    >>> record_spikes(Encoder(), [(torch.randn(2, 7, 3), torch.tensor([7, 4]))])["neuron"].neurons
-    33
-    """
-    training = module.training
-    module.eval()
-    try:
-        with SpikeRecorder(module) as recorder:
-            for xs, lengths in batches:
-                for x, length in zip(xs, lengths, strict=True):
-                    module(x[None, : int(length)], length[None])
-    finally:
-        module.train(training)
-    return recorder.layers
 
 
 def overall_rate(layers: dict[str, LayerSpikes]) -> float:

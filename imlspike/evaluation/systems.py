@@ -15,8 +15,8 @@ NATURAL, GRIFFIN_LIM = "natural", "griffin_lim"
 
 @dataclass(frozen=True)
 class Task:
-    """One utterance: its name, its natural recording, system to what that made of it, and system (`NATURAL` among
-    them) to frames of each symbol, where they are known."""
+    """One utterance: its name, its natural recording, system to what that made of it, and system (`NATURAL`
+    among them) to frames of each symbol, where they are known."""
 
     utterance: str
     natural: str
@@ -73,8 +73,8 @@ def find_pairs(
         A task for each utterance, and for each system the audio files that belong to no utterance.
 
     Raises:
-        ValueError: no utterances; a folder that isn't there or lacks an utterance; a file that can't be read, has
-            another sampling rate, several channels, or another length. The utterance is named.
+        ValueError: no utterances; a folder that isn't there or lacks an utterance; a file that can't be read,
+            has another sampling rate, several channels, or another length. The utterance is named.
     """
     if not utterances:
         raise ValueError("the data directory holds no utterance; there is nothing to score")
@@ -110,8 +110,8 @@ def _length(path: str, who: str, sampling_rate: int) -> int:
     form = audio_format(path, who)
     if (form.sampling_rate, form.channels) != (sampling_rate, 1):
         raise AudioError(
-            f"{who} ({path}): {form.sampling_rate} Hz with {form.channels} channel(s); all systems are scored at "
-            f"{sampling_rate} Hz mono, the model's rate: synthesize it again, or name its own model"
+            f"{who} ({path}): {form.sampling_rate} Hz with {form.channels} channel(s); all systems are "
+            f"scored at {sampling_rate} Hz mono, the model's rate: synthesize it again, or name its own model"
         )
     known = form.seconds is not None
     return round(form.seconds * sampling_rate) if known else len(read_audio(path, sampling_rate, who))
@@ -121,8 +121,8 @@ def check_lengths(utterance: str, name: str, natural: int, synthetic: int, hop_l
     """Refuse copy-synthesis whose length in samples differs by more than a hop (AudioError)."""
     if abs(natural - synthetic) > hop_length:
         raise AudioError(
-            f"{utterance}: {name} has {synthetic} samples, natural speech {natural}; copy-synthesis may differ by "
-            f"a hop ({hop_length}) at most. Was it made from another recording?"
+            f"{utterance}: {name} has {synthetic} samples, natural speech {natural}; copy-synthesis may "
+            f"differ by a hop ({hop_length}) at most. Was it made from another recording?"
         )
 
 
@@ -142,8 +142,8 @@ def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, Sy
             own, other = len(table[task.utterance]), len(tables[NATURAL][task.utterance])
             if own != other:
                 raise ValueError(
-                    f"{task.utterance}: {own} symbols in {files[name]}, but {other} in {natural}; both must be of "
-                    "the same text"
+                    f"{task.utterance}: {own} symbols in {files[name]}, but {other} in {natural}; both must "
+                    "be of the same text"
                 )
     return [
         replace(task, durations={name: table[task.utterance] for name, table in tables.items()})

@@ -1,4 +1,5 @@
-"""Tables of evaluations: Markdown, CSV and JSON; the scores of vocoders and voices with what their columns mean."""
+"""Tables of evaluations: Markdown, CSV and JSON; the scores of vocoders and voices with what their columns
+mean."""
 
 import csv
 import io
@@ -136,8 +137,8 @@ def score_notes(report: Mapping) -> list[str]:
     measures, asked, vocoder = MEASURES[report["kind"]], report["measures"], report["kind"] == "vocoder"
     notes = [
         f"{report['utterances']} utterances, {report['seconds']:.0f} s of natural speech at "
-        f"{report['sampling_rate']} Hz; means over utterances, in brackets 95 % intervals by bootstrap. Natural "
-        "speech is scored against itself.",
+        f"{report['sampling_rate']} Hz; means over utterances, in brackets 95 % intervals by bootstrap. "
+        "Natural speech is scored against itself.",
         "; ".join(f"{measures[key].title}: {measures[key].what}" for key in asked) + ".",
     ]
     if "mcd" in asked:
@@ -157,8 +158,8 @@ def score_notes(report: Mapping) -> list[str]:
     notes += [f"{measures[key].title} is empty: {reason}." for key, reason in report["left_out"].items()]
     if report["recognizer"]:
         notes.append(
-            f"CER and WER: errors of the recognizer {report['recognizer']}, {report['characters']}, in small letters "
-            "without punctuation; the difference is paired, on the same sentences."
+            f"CER and WER: errors of the recognizer {report['recognizer']}, {report['characters']}, in small "
+            "letters without punctuation; the difference is paired, on the same sentences."
         )
     else:
         notes.append("CER and WER are empty: no recognizer was named (--asr-model or --asr-command).")

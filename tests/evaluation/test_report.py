@@ -1,4 +1,5 @@
-"""The report of recognizers, voices and vocoders: what it reads, how it compares twins, where its links lead."""
+"""The report of recognizers, voices and vocoders: what it reads, how it compares twins, where its links
+lead."""
 
 import json
 import re
@@ -15,15 +16,13 @@ from imlspike.bin.score import main as score
 from imlspike.data.origin import git_state
 from imlspike.evaluation.error_rates import score_files
 from imlspike.evaluation.experiments import gather, portable
-from imlspike.evaluation.report import (
+from imlspike.evaluation.report import compare, error_ratio, sentences
+from imlspike.evaluation.report_tables import (
     alignment_table,
-    compare,
     energy_table,
-    error_ratio,
     layers_table,
     modules_table,
     rates_table,
-    sentences,
     synthesis_table,
     training_table,
 )

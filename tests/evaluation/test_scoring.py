@@ -40,8 +40,8 @@ pathlib.Path(sys.argv[2]).write_text("".join(f"{name} {text}\\n" for name, text 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Three utterances; a good system as `imlspike synthesize` leaves it (a little short), a noisy one, a longer
-    one and a natural mel; a vocoder; a recognizer."""
+    """Three utterances; a good system as `imlspike synthesize` leaves it (a little short), a noisy one, a
+    longer one and a natural mel; a vocoder; a recognizer."""
     folder = tmp_path_factory.mktemp("corpus")
     waves = {f"u{i}": voice(0.5 + 0.1 * i, 100 + 20 * i, i) for i in range(3)}
     write_set(folder, waves, texts=TEXTS)

@@ -1,11 +1,10 @@
-"""Spike counts: against counts made by hand, against the unfolded binary spikes, and blind to padding."""
+"""Spike counts: against counts made by hand, against the unfolded binary spikes, and added up."""
 
 import pytest
 import torch
 from torch import nn
 
-from imlspike.evaluation.spikes import SpikeRecorder, record_spikes
-from imlspike.models import IMLSpikeformerEncoder
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.neurons import IMLS, PLIF, unfold
 
 
@@ -38,23 +37,16 @@ def test_the_steps_of_a_plif_are_levels():
     assert layer.rate == 1
 
 
-def test_padding_does_not_count_and_length_weighs():
-    torch.manual_seed(1)
-    encoder = IMLSpikeformerEncoder(20, output_size=8, attention_heads=2, linear_units=16, num_blocks=1)
-    xs, lengths = torch.randn(2, 60, 20), torch.tensor([60, 31])
-    xs[1, 31:] = 1e3
-    together = record_spikes(encoder, [(xs, lengths)])
-    apart = [
-        record_spikes(encoder, [(xs[i : i + 1, :n], lengths[i : i + 1])]) for i, n in enumerate((60, 31))
-    ]
-    assert list(together) and encoder.training
-    for name, layer in together.items():
-        first, second = apart[0][name], apart[1][name]
-        assert layer.neurons == first.neurons + second.neurons
-        assert layer.spikes == first.spikes + second.spikes
-    first, second = (part["embed.stages.0.neuron"] for part in apart)
-    mean = together["embed.stages.0.neuron"].mean_count
-    assert mean != pytest.approx((first.mean_count + second.mean_count) / 2, rel=1e-6)
+def test_calls_add_up_so_that_length_weighs():
+    neuron, xs = IMLS(), [torch.randn(1, n, 12) for n in (60, 31)]
+    layers = []
+    for inputs in (xs, xs[:1], xs[1:]):
+        with SpikeRecorder(neuron) as recorder:
+            for x in inputs:
+                neuron(x)
+        layers.append(recorder.layers[""])
+    both, first, second = layers
+    assert (both.neurons, both.spikes) == (first.neurons + second.neurons, first.spikes + second.spikes)
 
 
 def test_a_neuron_that_does_not_fire_whole_spikes_is_named():
