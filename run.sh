@@ -204,7 +204,7 @@ verbs() {
 recipes() {
     local file
     for file in egs/*/*/run.sh; do
-        [[ ! -f $file || $file == egs/TEMPLATE/* ]] || echo "${file%/run.sh}"
+        [[ ! -f $file ]] || echo "${file%/run.sh}"
     done
 }
 

@@ -89,6 +89,9 @@ class Traffic(TorchDispatchMode):
 
 def build(config: dict, vocabulary: int) -> torch.nn.Module:
     """The recogniser of a resolved training YAML as ESPnet's trainer builds it, with so many tokens."""
+    from imlspike.espnet import register
+
+    register()
     from espnet2.tasks.asr import ASRTask
 
     tokens = ["<blank>", "<unk>", *(f"t{i}" for i in range(vocabulary - 3)), "<sos/eos>"]

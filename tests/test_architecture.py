@@ -16,18 +16,20 @@ PACKAGE = Path(imlspike.__file__).parent
 # ops <- neurons <- layers <- models <- inference <- {training, evaluation, export, espnet} <- bin. When users
 # ask for them, inference opens ESPnet's parts, too.
 BELOW_MODELS = {"ops", "neurons", "layers"}
-BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data"}
+BELOW_INFERENCE = BELOW_MODELS | {"models", "losses", "data", "text"}
 USES = {"training", "evaluation", "export", "espnet"}
 MAY_IMPORT = {
     "ops": set(),
     "neurons": {"ops"},
     "layers": {"ops", "neurons"},
-    "models": BELOW_MODELS | {"data"},
+    "models": BELOW_MODELS | {"data", "text"},
     "losses": BELOW_MODELS | {"data"},
-    "data": set(),
+    "text": {"data"},
+    "data": {"text"},
     **dict.fromkeys(USES, BELOW_INFERENCE | {"inference"}),
     "inference": BELOW_INFERENCE | {"espnet"},
     "bin": BELOW_INFERENCE | USES | {"inference"},
+    "recipes": BELOW_INFERENCE | USES | {"inference", "bin"},
 }
 # Who may import these at the top of a file; everyone else's core installation has to do without them.
 ONLY_IN = {"espnet": {"espnet"}, "espnet2": {"espnet"}, "nltk": {"espnet"}, "lightning": {"training"}}

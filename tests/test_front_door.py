@@ -40,7 +40,7 @@ class Front:
         for name in FRONT:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(repository / name, self.root / name)
-        for recipe in ("toy/asr1", "msu_ru_nsh/asr1", "TEMPLATE/asr1"):
+        for recipe in ("toy/asr1", "msu_ru_nsh/asr1"):
             self.write(f"egs/{recipe}/run.sh", TOY_RECIPE)
         for tool in TOOLS:
             if path := shutil.which(tool):
@@ -136,7 +136,7 @@ def test_it_runs_from_any_folder(front, tmp_path):
 
 def test_test_checks_then_tests_and_bench_measures(front):
     lines = front.run("test", "-k", "two words").stdout.splitlines()
-    scripts = "run.sh egs/TEMPLATE/asr1/run.sh egs/msu_ru_nsh/asr1/run.sh egs/toy/asr1/run.sh"
+    scripts = "run.sh egs/msu_ru_nsh/asr1/run.sh egs/toy/asr1/run.sh"
     checks = ["ruff check .", f"shellcheck --severity=warning {scripts}"]
     assert lines[-3:] == [*checks, "python -m pytest -k two words"]
     assert front.run("bench", "--quick").stdout.splitlines()[-1] == "python -m benchmarks --quick"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # What a folder is searched for. Those of the second line can't be read: they are reported, not passed over.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
+AUDIO |= set(".m4a .m4b .aac .webm .mp4 .mkv .mov .wma .amr .g722".split())  # by ffmpeg (extra audio)
 AUDIO |= set(".m4a .mp4 .aac .wma .amr .webm .mka .ac3".split())
 
 

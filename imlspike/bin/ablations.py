@@ -23,7 +23,8 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(
         prog="imlspike ablations",
         description=main.__doc__,
-        epilog="Without --exp-dir it prints the runs, a line each: experiment, ablation, seed, override.",
+        epilog="Without --exp-dir it prints the runs, a line each: experiment, ablation, seed, override. The "
+        "runs are made by egs/<corpus>/asr1/ablate.sh.",
     )
     add = parser.add_argument
     add("--list", required=True, help="'NAME ... [: SEED ...]', or a file of such lines")

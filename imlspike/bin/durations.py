@@ -22,7 +22,7 @@ from imlspike.data.labels import (
     symbol_ends,
 )
 from imlspike.data.progress import Progress
-from imlspike.data.tokens import read_tokens
+from imlspike.text.tokens import read_tokens
 
 
 def main(argv=None) -> int:

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from imlspike.data.fit import SUBSAMPLING, VOICE, fit_data_dir
-from imlspike.data.tokens import load_tokenizer
+from imlspike.data.filter_lengths import SUBSAMPLING, VOICE, filter_data_dir
+from imlspike.text.tokens import load_tokenizer
 
 SHOWN = 20  # of those left out; excluded.tsv has them all
 
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         limits["input_layer"] = None
     try:
         tokenize = str.split if args.input_layer == VOICE else load_tokenizer(args.bpe_model)
-        kept, reasons = fit_data_dir(
+        kept, reasons = filter_data_dir(
             args.data_dir, args.output_dir, tokenize, sampling_rate=args.sampling_rate, **limits
         )
     except (ValueError, OSError) as error:

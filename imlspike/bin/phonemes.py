@@ -8,23 +8,25 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from imlspike.data.corpus import check_left_out
 from imlspike.data.files import read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.data.phonemes import FRONT_ENDS, front_end, symbols_of
-from imlspike.data.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, read_tokens, write_tokens
+from imlspike.text.phonemes import FRONT_ENDS, front_end, symbols_of
+from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, read_tokens, write_tokens
 
 
 def main(argv: list[str] | None = None) -> int:
     """Turn the text of a data directory into symbols with single blanks between (a blank between words, where
-    the front end has one, is <space>). What can't be spoken stops it: each such utterance is listed."""
+    the front end has one, is <space>). What can't be spoken is left out and listed in excluded.tsv."""
     parser = argparse.ArgumentParser(prog="imlspike phonemes", description=main.__doc__)
     add = parser.add_argument
-    add("--front-end", required=True, choices=FRONT_ENDS)
+    add("--front-end", required=True, help=f"{', '.join(FRONT_ENDS)}, or espeak:LANGUAGE as espeak:nl")
     add("--data-dir", type=Path, required=True)
     add("--output-dir", type=Path, required=True)
     add(
         "--table", default="text", help="the table to read: text (default), or pinyin of corpora that have it"
     )
+    add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
     lists = parser.add_mutually_exclusive_group()
     told = "write ESPnet's token list there: the front end's symbols; those of this text where it has none"
     lists.add_argument("--write-tokens", type=Path, metavar="FILE", help=told)
@@ -41,28 +43,30 @@ def _run(args: argparse.Namespace) -> int:
     utterances = read_data_dir(args.data_dir)
     texts = _texts(args.data_dir, args.table, utterances)
     known = set(read_tokens(args.tokens)) - {BLANK, UNKNOWN, SOS_EOS} if args.tokens else None
-    speak, spoken, problems = front_end(args.front_end), {}, []
+    speak, spoken, reasons = front_end(args.front_end), {}, {}
     for name, text in texts.items():
         try:
-            spoken[name] = [SPACE if symbol == " " else symbol for symbol in speak(text, name)]
+            symbols = [SPACE if symbol == " " else symbol for symbol in speak(text, name)]
+            if known is not None and (missing := [s for s in dict.fromkeys(symbols) if s not in known]):
+                shown = ", ".join(map(repr, missing))
+                raise ValueError(f"{name}: not among the symbols of {args.tokens}: {shown}")
+            spoken[name] = symbols
         except ValueError as error:
-            problems.append(str(error))
-            continue
-        if known is not None and (missing := [s for s in dict.fromkeys(spoken[name]) if s not in known]):
-            shown = ", ".join(map(repr, missing))
-            problems.append(f"{name}: not among the symbols of {args.tokens}: {shown}")
-    if problems:
-        head = f"{args.data_dir}/{args.table}: {len(problems)} utterance(s) can't be spoken:"
-        tail = "correct these texts, or take the utterances out of the directory"
-        raise ValueError("\n".join([head, *(f"  {problem}" for problem in problems), tail]))
+            reasons[name] = str(error)
+    written = [replace(u, text=" ".join(spoken[u.id])) for u in utterances if u.id in spoken]
+    check_left_out(
+        {args.data_dir.name: (written, reasons)}, f"{args.data_dir}/{args.table}", args.max_left_out
+    )
     if args.write_tokens:
         symbols = [SPACE if s == " " else s for s in symbols_of(args.front_end, spoken.values())]
         write_tokens(symbols, args.write_tokens)
         _tell_unseen(symbols, spoken.values(), args.write_tokens)
-    written = [replace(utterance, text=" ".join(spoken[utterance.id])) for utterance in utterances]
-    write_data_dir(args.output_dir, written, read_excluded(args.data_dir))
-    count, minutes = sum(map(len, spoken.values())), sum(u.seconds for u in utterances) / 60
-    print(f"{args.output_dir}: {len(written)} utterances, {count} symbols, {minutes:.1f} minutes")
+    write_data_dir(args.output_dir, written, read_excluded(args.data_dir) | reasons)
+    for name, reason in sorted(reasons.items()):
+        print(f"left out {name}: {reason}")
+    count, minutes = sum(map(len, spoken.values())), sum(u.seconds for u in written) / 60
+    told = f"{len(written)} utterances, {count} symbols, {minutes:.1f} minutes, {len(reasons)} left out"
+    print(f"{args.output_dir}: {told} (listed in excluded.tsv)")
     return 0
 
 

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from imlspike.data.format import perturb_speed
 from imlspike.data.progress import Progress
-from imlspike.data.speed import perturb_speed
 
 
 def main(argv: list[str] | None = None) -> int:

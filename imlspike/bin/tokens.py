@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
-from imlspike.data.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
+from imlspike.text.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
     print(f"{path}: {len(tokens)} tokens ({args.type})")
     for data_dir in [args.train, *args.check]:
         utterances = read_data_dir(data_dir)
-        reasons = uncovered(utterances, tokens, tokenize)
+        reasons = uncovered({u.id: u.text for u in utterances}, tokens, tokenize)
         if reasons and (args.on_unknown == "error" or (args.on_unknown == "keep" and data_dir == args.train)):
             utt, reason = next(iter(reasons.items()))
             raise ValueError(

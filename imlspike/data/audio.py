@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -13,27 +13,12 @@ import soundfile
 import torch
 import torchaudio
 
-from imlspike.data.mp3 import has_unknown_length, missing_mp3_bytes
+from imlspike.data import container_audio
+from imlspike.data.container_audio import AudioError, AudioFormat
 
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
-
-
-class AudioError(ValueError):
-    """An audio file that can't be used as it is; the message names it, what was expected and the way out."""
-
-
-@dataclass(frozen=True)
-class AudioFormat:
-    """What the header of an audio file tells: sampling rate in Hz, channels, duration in seconds.
-
-    The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None).
-    """
-
-    sampling_rate: int
-    channels: int
-    seconds: float | None
 
 
 def read_audio(
@@ -45,7 +30,8 @@ def read_audio(
     """Read one mono waveform as float32 `(samples,)` with full scale at 1.
 
     Args:
-        path: any file libsndfile reads (WAV, FLAC, Ogg, MP3, ...).
+        path: what libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...); with the package `av` (extra `audio`)
+            also what ffmpeg reads (m4a, AAC, WebM, G.722, video files), and MP3 by ffmpeg.
         sampling_rate: the rate wanted, in Hz.
         name: the utterance to name in errors, where it differs from the file.
         on_mismatch: what to do with another sampling rate or several channels: "error" refuses the file,
@@ -53,8 +39,8 @@ def read_audio(
 
     Raises:
         AudioError: for a file that is missing, empty, not audio, shorter than its header promises (a WAV
-            header written by a stream, with no true length, counts as that; an MP3 without the header that
-            notes its size promises nothing), that holds NaN or infinity, or doesn't match.
+            header written by a stream, with no true length, counts as that), that holds NaN or infinity, or
+            doesn't match.
         ValueError: for an unknown `on_mismatch`.
 
     >>> import tempfile
@@ -76,18 +62,11 @@ def stream_audio(
     """The waveform of `read_audio` in blocks, without ever holding the whole file.
 
     Args:
-        path, sampling_rate, name, on_mismatch: as for `read_audio`.
         block_seconds: about how long a block is; the waveform doesn't depend on it (up to rounding, where it
-            is resampled).
+            is resampled). The others: as for `read_audio`.
 
     Raises:
         AudioError, ValueError: as `read_audio`, some of them only when that place of the file is reached.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
-    >>> soundfile.write(path, np.zeros(40000), 16000)
-    >>> [block.shape for block in stream_audio(path, block_seconds=1)]
-    [(16000,), (16000,), (8000,)]
     """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
@@ -105,43 +84,48 @@ def stream_audio(
 def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
     """Read the header of an audio file, and refuse what can be seen to be wrong from it.
 
-    Args:
-        path: the file.
-        name: the utterance to name in errors, where it differs from the file.
-
     Raises:
-        AudioError: for a file that is missing, empty, not audio, a truncated WAV or MP3 (as far as its
-            encoder noted its size, which nearly all do), or an MP3 of which only a part would be read.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
-    >>> soundfile.write(path, np.zeros((4410, 2)), 44100)
-    >>> audio_format(path)
-    AudioFormat(sampling_rate=44100, channels=2, seconds=0.1)
+        AudioError: for a file that is missing, empty, not audio, or a truncated WAV; names it and `name`.
     """
     path, who = Path(path), f"{name} ({path})" if name else str(path)
     if not path.is_file():
         raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
-    missing = _missing_wav_bytes(path) or missing_mp3_bytes(path)
-    if missing:
+    if missing := _missing_wav_bytes(path):
         raise AudioError(
             f"{who}: truncated, its header promises {missing} more bytes than there are; "
             "copy it again, or re-encode it if the shorter recording is right"
         )
-    if has_unknown_length(path):
-        raise AudioError(
-            f"{who}: an MP3 of varying bitrate without the header that notes its length; it would be read "
-            "only in part. Convert it, as by `ffmpeg -i FILE FILE.wav`"
-        )
+    sound = _open(path, who)
+    if isinstance(sound, AudioFormat):
+        return sound
+    with sound:
+        seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
+        return AudioFormat(sound.samplerate, sound.channels, seconds)
+
+
+def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
+    """The file opened by libsndfile, or what ffmpeg tells of a file that is to be read by ffmpeg.
+
+    MP3 is ffmpeg's where `av` is installed: of one of varying bitrate without the header that notes its
+    length, libsndfile reads only a part.
+    """
+    if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
+        return container_audio.audio_format(path, who)
     try:
-        with soundfile.SoundFile(path) as sound:
-            known = sound.frames < UNKNOWN_LENGTH
-            seconds = sound.frames / sound.samplerate if known else None
-            return AudioFormat(sound.samplerate, sound.channels, seconds)
+        sound = _Forwards(path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _unreadable(who, error) from None
+        if not container_audio.available():
+            raise AudioError(
+                f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. For "
+                "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
+            ) from None
+    else:
+        if sound.format != "MP3" or not container_audio.available():
+            return sound
+        sound.close()
+    return container_audio.audio_format(path, who)
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
@@ -195,34 +179,36 @@ class _Forwards(soundfile.SoundFile):
 def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block,)`, channels averaged, checked."""
     done = 0
-    try:
-        with _Forwards(path) as sound:
-            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
-                finite = np.isfinite(samples).all(axis=1)
-                if not finite.all():
-                    bad = done + int(np.argmin(finite))
-                    raise AudioError(
-                        f"{who}: NaN or infinity at sample {bad}; write the file again from its source"
-                    )
-                done += len(samples)
-                yield samples.mean(axis=1)
-            # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
-            no_length = sound.format == "MP3" or (sound.format == "FLAC" and sound.frames == UNKNOWN_LENGTH)
-            expected = done if no_length else sound.frames
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _unreadable(who, error) from None
+    sound = _open(path, who)
+    decoded = isinstance(sound, AudioFormat)
+    with nullcontext() if decoded else sound:
+        parts = container_audio.decode(path, who) if decoded else _read(sound, who, block)
+        for samples in parts:
+            finite = np.isfinite(samples).all(axis=1)
+            if not finite.all():
+                bad = done + int(np.argmin(finite))
+                raise AudioError(
+                    f"{who}: NaN or infinity at sample {bad}; write the file again from its source"
+                )
+            done += len(samples)
+            yield samples.mean(axis=1)
+        # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
+        no_length = decoded or sound.format == "MP3"
+        no_length = no_length or (sound.format == "FLAC" and sound.frames == UNKNOWN_LENGTH)
+        expected = done if no_length else sound.frames
     if done == 0:
         raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
     if done < expected:
         raise AudioError(f"{who}: truncated, {done} of {expected} samples can be read; copy it again")
 
 
-def _unreadable(who: str, error: Exception) -> AudioError:
-    """The error for what libsndfile doesn't read."""
-    return AudioError(
-        f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. "
-        "Other formats can be converted, as by `ffmpeg -i FILE FILE.wav`"
-    )
+def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarray]:
+    """Float32 `(block, channels)` by libsndfile."""
+    try:
+        while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+            yield samples
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None
 
 
 def _missing_wav_bytes(path: Path) -> int:

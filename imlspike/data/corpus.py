@@ -1,92 +1,127 @@
-"""What preparing any corpus comes down to: audio and transcripts joined, and what is left out told."""
+"""From a corpus's audio files and transcripts to checked Kaldi data directories."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imlspike.data.audio import AudioError, audio_format
-from imlspike.data.kaldi import Utterance
+from imlspike.data.audio import AudioError, AudioFormat, audio_format
+from imlspike.data.download import fetch, unpack_speakers
+from imlspike.data.files import write_kaldi
+from imlspike.data.kaldi import Utterance, write_data_dir
 
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
 """set -> (utterances kept, utterance -> reason for those left out)"""
+Report = Callable[[int, int], None]
+"""Called with (done, total) to report progress."""
 
 
-@dataclass
-class Found:
-    """What a corpus holds of one set: audio files and transcripts by utterance; either may lack the other."""
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one utterance as a corpus gives it.
 
-    audio: dict[str, Path] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        id: the utterance, which is also the name of its audio file without suffix.
+        set: the data directory it belongs to.
+        pinyin: syllables with tones, of a Mandarin corpus that has them.
+        fault: why the utterance has to be left out, or "".
+    """
 
-    def add_audio(self, files: Iterable[Path]) -> None:
-        """Add audio files, each named by its utterance.
+    id: str
+    set: str
+    text: str
+    speaker: str
+    pinyin: str = ""
+    fault: str = ""
 
-        Raises:
-            ValueError: naming both files, if an utterance has two.
-        """
-        for file in files:
-            other = self.audio.setdefault(file.stem, file)
+
+Audio = dict[str, tuple[Path, AudioFormat | str]]
+"""utterance -> (file, its header or why it can't be read)"""
+
+
+def read_headers(
+    files: Iterable[Path], progress: Report = lambda done, total: None, threads: int = 8
+) -> Audio:
+    """Read the headers of audio files, many at once: it is the disk that takes the time.
+
+    Raises:
+        ValueError: naming both files, if an utterance has two.
+    """
+    audio: Audio = {}
+    files = sorted(set(files))
+    with ThreadPoolExecutor(threads) as pool:
+        for done, (file, header) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
+            other, _ = audio.setdefault(file.stem, (file, header))
             if other != file:
                 raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
+            progress(done, len(files))
+    return audio
+
+
+def _header(file: Path) -> AudioFormat | str:
+    try:
+        return audio_format(file, file.stem)
+    except AudioError as error:
+        return str(error)
 
 
 def join(
-    found: Mapping[str, Found],
-    speaker_of: Callable[[str, Path], str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    threads: int = 8,
-    sampling_rate: int = 16000,
+    transcripts: Iterable[Transcript],
+    audio: Audio,
+    sampling_rate: int,
+    set_of: Callable[[str, Path], str],
+    sets: Iterable[str] = (),
 ) -> Prepared:
-    """Join audio and transcripts of each set to utterances.
+    """Join audio and transcripts to utterances, and say why others are left out.
 
-    The header of every file is read (many at once: it is the disk that takes the time). Left out, each with
-    its reason, are audio without transcript, a transcript without audio, an empty transcript, and audio that
-    is missing, empty, truncated (as far as the header tells; `imlspike format` reads every sample), or not
-    mono at `sampling_rate`.
+    Left out are audio without transcript, a transcript without audio, an empty transcript, and audio that is
+    empty, truncated (as far as its header tells; `imlspike format` reads every sample), or not mono at
+    `sampling_rate`.
 
     Args:
-        speaker_of: (utterance, file) -> speaker.
-        progress: called with (done, total) utterances.
-        threads: headers read at once.
         sampling_rate: Hz.
+        set_of: (utterance, file) -> data directory of audio without transcript.
+        sets: those that have to be there, in this order.
+
+    Raises:
+        ValueError: if an utterance has two transcripts.
     """
+    result: Prepared = {name: ([], {}) for name in sets}
+    seen = set()
+    for said in transcripts:
+        if said.id in seen:
+            raise ValueError(f"{said.id!r} has two transcripts; remove one")
+        seen.add(said.id)
+        kept, excluded = result.setdefault(said.set, ([], {}))
+        if reason := said.fault or _fault(said, audio, sampling_rate):
+            excluded[said.id] = reason
+        else:
+            file, header = audio[said.id]
+            kept.append(Utterance(said.id, str(file), said.text, said.speaker, header.seconds))
+    for name in sorted(audio.keys() - seen):
+        file, header = audio[name]
+        reason = header if isinstance(header, str) else "audio without transcript"
+        result.setdefault(set_of(name, file), ([], {}))[1][name] = reason
+    return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
 
-    def outcome(name: str, here: Found) -> Utterance | str:
-        if name not in here.texts:
-            return "audio without transcript"
-        if name not in here.audio:
-            return "transcript without audio"
-        if not here.texts[name]:
-            return "empty transcript"
-        file = here.audio[name]
-        try:
-            form = audio_format(file, name)
-        except AudioError as error:
-            return str(error)
-        if (form.sampling_rate, form.channels) != (sampling_rate, 1):
-            expected = f"{sampling_rate} Hz mono"
-            return f"{file}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {expected}"
-        if not form.seconds:
-            return f"{file}: its header tells of no samples; copy it again, or leave it out"
-        return Utterance(name, str(file), here.texts[name], speaker_of(name, file), form.seconds)
 
-    result: Prepared = {}
-    names = {part: sorted(here.audio.keys() | here.texts.keys()) for part, here in found.items()}
-    total, done = sum(map(len, names.values())), 0
-    with ThreadPoolExecutor(threads) as pool:
-        for part, here in found.items():
-            kept, excluded = result.setdefault(part, ([], {}))
-            outcomes = pool.map(outcome, names[part], [here] * len(names[part]))
-            for name, utterance in zip(names[part], outcomes, strict=True):
-                if isinstance(utterance, Utterance):
-                    kept.append(utterance)
-                else:
-                    excluded[name] = utterance
-                done += 1
-                progress(done, total)
-    return result
+def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
+    """Why an utterance can't be used."""
+    if said.id not in audio:
+        return "transcript without audio"
+    file, header = audio[said.id]
+    if isinstance(header, str):
+        return header
+    if not said.text.strip():
+        return "empty transcript"
+    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
+        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
+        return f"{file}: {found}; expected {sampling_rate} Hz mono"
+    if not header.seconds:
+        return f"{file}: its header tells of no samples; copy it again, or leave it out"
+    return None
 
 
 def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
@@ -95,10 +130,6 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
     Raises:
         ValueError: naming the corpus folder `where` and the first reasons, if more than the share
             `max_left_out` of all utterances are left out; or naming a set without utterances.
-
-    >>> check_left_out({"dev": ([], {"a": "audio without transcript"})}, "corpus", 0.05)
-    Traceback (most recent call last):
-    ValueError: corpus: 1 of 1 utterances would be left out, more than 5%; ... a: audio without transcript
     """
     reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
     total = len(reasons) + sum(len(kept) for kept, _ in result.values())
@@ -112,3 +143,195 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
     for name, (kept, _) in result.items():
         if not kept:
             raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
+
+
+def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
+    """Write the data directory of each set; with `pinyin` also a table of this name."""
+    for name, (kept, excluded) in result.items():
+        folder = Path(output_dir) / name
+        write_data_dir(folder, kept, excluded)
+        if pinyin:
+            write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where a corpus's files lie, how its transcripts are read, and its sets.
+
+    Attributes:
+        folders: names that the corpus's own folder goes by.
+        layout: paths that it must hold, as glob patterns.
+        audio: glob pattern of the audio files in it (or in each of its parts).
+        sampling_rate: Hz.
+        transcripts: the reader of all transcripts: of the corpus's folder, or of a part's folder and set.
+        set_of: utterance, audio file -> data directory.
+        archives: archive -> (its published MD5 or None, the folder it unpacks to), for the download.
+        parts: how many utterances each has, of a corpus that is given out in parts.
+        combined: sets made of several parts' sets.
+    """
+
+    folders: tuple[str, ...]
+    layout: tuple[str, ...]
+    audio: str
+    sampling_rate: int
+    transcripts: Callable[..., Iterator[Transcript]]
+    set_of: Callable[[str, Path], str]
+    archives: Mapping[str, tuple[str | None, str]]
+    sets: tuple[str, ...] = ("train", "valid", "test")
+    parts: Mapping[str, int] = field(default_factory=dict)
+    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def find(self, corpus_dir: Path) -> Path:
+        """The corpus's own folder: `corpus_dir`, or one in it.
+
+        Raises:
+            ValueError: there is none; says what was expected.
+        """
+        for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
+            there = (any(folder.glob(pattern)) for pattern in self.layout)
+            if any((folder / part).is_dir() for part in self.parts) if self.parts else all(there):
+                return folder
+        hint = ""
+        if packed := [name for name in self.archives if (corpus_dir / name).is_file()]:
+            hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it"
+        expected = " and ".join(f"{self.folders[0]}/{pattern}" for pattern in self.layout)
+        raise ValueError(f"{corpus_dir}: expected {expected}{hint}")
+
+    def there(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
+        """The parts wanted, or all; absent ones are an error if they are named, else told on stderr."""
+        there = [part for part in wanted or self.parts if (top / part).is_dir()]
+        if absent := [part for part in wanted or self.parts if part not in there]:
+            told = f"{top}: not there: {', '.join(absent)}"
+            if wanted:
+                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there)}")
+            print(told, file=sys.stderr)
+        return there
+
+
+def download(
+    name: str,
+    corpus: Corpus,
+    target_dir: str | os.PathLike,
+    parts: Sequence[str] | None = None,
+    base_url: str | None = None,
+) -> Path:
+    """Fetch a corpus with lhotse and unpack it below `target_dir`; what is complete isn't fetched again.
+
+    Args:
+        parts: of a corpus in parts; all if not given.
+        base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
+
+    Returns: the corpus's folder, for `prepare`.
+
+    Raises:
+        ImportError, imlspike.data.download.DownloadError: see `imlspike.data.download.fetch`.
+    """
+    options = {"base_url": base_url} if base_url else {}
+    if not corpus.parts:
+        return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
+    for part in parts or corpus.parts:
+        archive = f"{part}.tar.gz"
+        top = fetch(name, target_dir, {archive: corpus.archives[archive]}, dataset_parts=[part], **options)
+    return top
+
+
+def prepare(
+    name: str,
+    corpus: Corpus,
+    corpus_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    max_left_out: float = 0.05,
+    progress: Report = lambda done, total: None,
+    parts: Sequence[str] | None = None,
+    unpack_dir: str | os.PathLike | None = None,
+) -> Prepared:
+    """Write a Kaldi directory for each set of a corpus below `output_dir`.
+
+    What is left out stands with its reason in `excluded.tsv` (see `join`). Of a corpus in parts each part is
+    a set (`train_clean_100`), and the combined sets are made where all their parts are there; a part that is
+    absent or hasn't as many utterances as published is named on stderr.
+
+    Args:
+        name: the corpus's, as the command line has it.
+        corpus_dir: the corpus's own folder or the one above it.
+        max_left_out: the share of utterances that may be left out.
+        progress: called with (done, total) audio files.
+        parts: those wanted, which all have to be there; whatever is there if not given.
+        unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
+
+    Raises:
+        ValueError: if the folder isn't the corpus, a transcript has another form, an utterance stands twice,
+            or more than `max_left_out` of the utterances are left out.
+    """
+    top = corpus.find(Path(corpus_dir).resolve())
+    parts = corpus.there(top, parts)
+    sets = {part.replace("-", "_"): top / part for part in parts}
+    files = {
+        file for place in sets.values() or [top] for file in place.glob(corpus.audio) if file.name[0] != "."
+    }
+    if name == "aishell":
+        files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
+    audio = read_headers(files, progress)
+    parted = (t for set_, place in sets.items() for t in corpus.transcripts(place, set_))
+    said = list(parted if parts else corpus.transcripts(top))
+    result = join(said, audio, corpus.sampling_rate, corpus.set_of, sets or corpus.sets)
+    check_left_out(result, top, max_left_out)
+    for part, set_ in zip(parts, sets, strict=True):
+        if (found := sum(map(len, result[set_]))) != corpus.parts[part]:
+            told = f"{part}: {found} utterances, {name} has {corpus.parts[part]}; an excerpt?"
+            print(told, file=sys.stderr)
+    for combined, members in corpus.combined.items():
+        if result.keys() >= set(members):
+            kept = [utterance for member in members for utterance in result[member][0]]
+            result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
+    if name == "aishell3":
+        _tell_new_speakers(result)
+    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
+    return result
+
+
+def prepare_manifests(
+    recordings: str | os.PathLike,
+    supervisions: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    name: str = "train",
+    max_left_out: float = 0.05,
+    progress: Report = lambda done, total: None,
+) -> Prepared:
+    """Write the Kaldi directory `output_dir/name` of the manifests of any of lhotse's corpora, checked.
+
+    Args:
+        recordings, supervisions: files as lhotse writes them; each recording is one mono file with one
+            supervision, and all have the same sampling rate.
+
+    Raises:
+        ImportError: without lhotse (extra asr).
+        ValueError: for recordings of several rates, or more than `max_left_out` of the utterances left out.
+    """
+    from lhotse import load_manifest
+
+    recorded = {recording.id: recording for recording in load_manifest(recordings)}
+    rates = sorted({recording.sampling_rate for recording in recorded.values()})
+    if len(rates) != 1:
+        raise ValueError(f"{os.fspath(recordings)}: sampling rates {rates}; expected a single one")
+    files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
+    audio, said = read_headers(files.values(), progress), []
+    for part in load_manifest(supervisions):
+        whole, fault = recorded.get(part.recording_id), ""
+        if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
+            fault = "only a part of its recording; cut the recordings first"
+        utterance = files[whole.id].stem if whole else part.id
+        said.append(Transcript(utterance, name, part.text or "", part.speaker or utterance, fault=fault))
+    result = join(said, audio, rates[0], lambda utterance, file: name, [name])
+    check_left_out(result, recordings, max_left_out)
+    write(output_dir, result)
+    return result
+
+
+def _tell_new_speakers(result: Prepared) -> None:
+    """Name on stderr the sets with speakers that train lacks: a model's table of speakers won't have them."""
+    speakers = {name: {utterance.speaker for utterance in kept} for name, (kept, _) in result.items()}
+    for name in ("valid", "test"):
+        if new := speakers[name] - speakers["train"]:
+            told = f"{name}: {len(new)} of its {len(speakers[name])} speakers aren't in train"
+            print(f"{told}, as {min(new)}", file=sys.stderr)

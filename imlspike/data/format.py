@@ -1,8 +1,7 @@
-"""Audio of one kind for training: 16-bit FLAC or WAV, mono, at one sampling rate, every sample read once."""
+"""Audio of one kind for training: 16-bit FLAC or WAV, mono, at one sampling rate; copies at other speeds."""
 
-import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,14 +9,17 @@ from typing import Literal
 
 import numpy as np
 import soundfile
+import torch
+import torchaudio
 
 from imlspike.data.audio import AudioError, read_audio
 from imlspike.data.corpus import check_left_out
-from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.parallel import map_parallel
+from imlspike.data.write_audio import write_audio
 
 Suffix = Literal["flac", "wav"]
+SILENCE = 2**-15  # peak of a recording that holds no sound in 16 bits
 
 
 def format_data_dir(
@@ -41,7 +43,7 @@ def format_data_dir(
     Args:
         audio_dir: where the files go; `output_dir/audio` if not given.
         keep_fitting: point at sources that are of this kind already (LibriSpeech's FLAC) where they lie.
-        max_left_out: the share of utterances whose audio may be broken; they are left out and listed in
+        max_left_out: the share of utterances whose audio may be broken or silent; they are listed in
             `excluded.tsv`, below what was left out before.
         nj: processes.
         progress: called with (done, total) utterances.
@@ -51,65 +53,121 @@ def format_data_dir(
     Raises:
         ValueError: for an unknown format, if both directories are the same, or too much is left out.
     """
-    if audio_format not in ("flac", "wav"):
-        raise ValueError(f"audio_format is {audio_format!r}; expected 'flac' or 'wav'")
+    utterances = read_data_dir(data_dir)
+    jobs = [(utterance, None) for utterance in utterances]
+    audio_dir = audio_dir or Path(output_dir, "audio")
+    work = partial(_convert, Path(audio_dir).resolve(), audio_format, sampling_rate, keep_fitting)
+    return _convert_all(data_dir, output_dir, work, jobs, [], max_left_out, nj, progress)
+
+
+def perturb_speed(
+    data_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    factors: Sequence[float] = (0.9, 1.0, 1.1),
+    sampling_rate: int = 16000,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    audio_format: Suffix = "wav",
+    max_left_out: float = 0.05,
+    nj: int = 1,
+) -> list[Utterance]:
+    """Write a data directory that holds `data_dir` once at each speed (Ko et al., Interspeech 2015).
+
+    At factor f an utterance and its speaker get the prefix `sp<f>-` (a voice at another speed is another
+    speaker), and the recording goes to `output_dir/wav/<speaker>/`, as in `format_data_dir`. Factor 1 points
+    at the original. `excluded.tsv` is taken along.
+
+    Args:
+        factors: the speeds, each once; 1 keeps the originals in.
+        sampling_rate: that of all recordings; another one counts as broken.
+        max_left_out: the share of copies whose recording may be broken.
+        progress, nj: as for `format_data_dir`.
+
+    Raises:
+        ValueError: for factors that aren't positive or stand twice, if both directories are the same, or if
+            more is broken, naming the first files.
+    """
+    if len({f"{factor:g}" for factor in factors}) < len(factors) or not factors or min(factors) <= 0:
+        raise ValueError(f"speed factors are {list(factors)}; expected positive numbers, each once")
+    originals = read_data_dir(data_dir)
+    jobs = [
+        (replace(u, id=f"sp{factor:g}-{u.id}", speaker=f"sp{factor:g}-{u.speaker}"), factor)
+        for u in originals
+        for factor in factors
+        if factor != 1
+    ]
+    work = partial(_convert, Path(output_dir, "wav").resolve(), audio_format, sampling_rate, False)
+    more = originals if 1 in factors else []
+    return _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress)[0]
+
+
+def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000) -> np.ndarray:
+    """Play `samples (n,)` `factor` times as fast, as sox's `speed` does: pitch and tempo both change.
+
+    Returns: float32 (ceil(n / factor),) at the same rate.
+
+    >>> change_speed(np.zeros(900, dtype=np.float32), 0.9).shape
+    (1000,)
+    """
+    recorded_at = round(sampling_rate * factor)
+    return torchaudio.functional.resample(torch.from_numpy(samples), recorded_at, sampling_rate).numpy()
+
+
+def _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress):
+    """Do the jobs, write the directory with what they give and `more`; returns both and the reasons."""
     output_dir = Path(output_dir).resolve()
     if output_dir == Path(data_dir).resolve():
-        raise ValueError(f"{output_dir}: the formatted copy needs a directory of its own")
-    audio_dir = Path(audio_dir).resolve() if audio_dir else output_dir / "audio"
-    utterances = read_data_dir(data_dir)
-    for speaker in {utterance.speaker for utterance in utterances}:
-        (audio_dir / speaker).mkdir(parents=True, exist_ok=True)
-    work = partial(_format, audio_dir, audio_format, sampling_rate, keep_fitting)
+        raise ValueError(f"{output_dir}: the copy needs a directory of its own")
     kept: list[Utterance] = []
     reasons: dict[str, str] = {}
-    outcomes = map_parallel(work, utterances, nj, progress)
-    for utterance, outcome in zip(utterances, outcomes, strict=True):
+    for (utterance, _), outcome in zip(jobs, map_parallel(work, jobs, nj, progress), strict=True):
         if isinstance(outcome, Utterance):
             kept.append(outcome)
         else:
             reasons[utterance.id] = outcome
-    check_left_out({"this set": (kept, reasons)}, data_dir, max_left_out)
+    if jobs:
+        check_left_out({"this set": (kept, reasons)}, data_dir, max_left_out)
+    kept = sorted([*kept, *more], key=lambda utterance: utterance.id)
     write_data_dir(output_dir, kept, read_excluded(data_dir) | reasons)
     return kept, reasons
 
 
-def _format(
-    audio_dir: Path, audio_format: Suffix, sampling_rate: int, keep_fitting: bool, utterance: Utterance
+def _convert(
+    audio_dir: Path,
+    suffix: Suffix,
+    sampling_rate: int,
+    keep_fitting: bool,
+    job: tuple[Utterance, float | None],
 ) -> Utterance | str:
-    """The utterance with its new file, or the reason why it is left out."""
-    target = audio_dir / utterance.speaker / f"{utterance.id}.{audio_format}"
+    """The utterance with its new file, at another speed if a factor is given; or why it is left out."""
+    utterance, factor = job
+    source, target = Path(utterance.wav), audio_dir / utterance.speaker / f"{utterance.id}.{suffix}"
     try:
-        made_from = identity(Path(utterance.wav), sampling_rate)
-        if (frames := frames_if_made_from(target, made_from)) is None:
-            samples = read_audio(utterance.wav, sampling_rate, utterance.id, on_mismatch="convert")
+        stat = source.stat()
+        made_from = f"{sampling_rate} Hz of {source}, {stat.st_size} bytes, {stat.st_mtime_ns}"
+        made_from = f"{factor:g} times as fast, {made_from}" if factor else made_from
+        if (frames := _frames_if_made_from(target, made_from)) is None:
+            on_mismatch = "error" if factor else "convert"
+            samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
+            if not np.abs(samples).max() > SILENCE:
+                raise AudioError(
+                    f"{utterance.id} ({source}): nothing but silence; record it again, or leave it out"
+                )
+            samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
-            if keep_fitting and _fits(utterance.wav, audio_format, sampling_rate):
-                target = Path(utterance.wav)
+            if keep_fitting and _fits(source, suffix, sampling_rate):
+                target = source
             else:
-                write_16_bit(target, samples, sampling_rate, made_from)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_audio(target, [samples], sampling_rate, made_from)
     except AudioError as error:
         return str(error)
+    except OSError as error:
+        return f"{source}: {error.strerror}; check the corpus folder or wav.scp"
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 
 
-def identity(source: Path, sampling_rate: int) -> str:
-    """What tells that a file that is made of `source` would be made the same: path, size, time of change.
-
-    Raises:
-        AudioError: if there is no such file.
-    """
-    try:
-        stat = source.stat()
-    except OSError as error:
-        raise AudioError(f"{source}: {error.strerror}; check the corpus folder or wav.scp") from None
-    return f"{sampling_rate} Hz of {source}, {stat.st_size} bytes, {stat.st_mtime_ns}"
-
-
-def frames_if_made_from(target: Path, made_from: str) -> int | None:
+def _frames_if_made_from(target: Path, made_from: str) -> int | None:
     """The length in samples of an earlier run's file whose comment is `made_from`; None for any other."""
-    if not target.is_file():
-        return None
     try:
         with soundfile.SoundFile(target) as sound:
             return sound.frames if sound.comment == made_from else None
@@ -117,27 +175,10 @@ def frames_if_made_from(target: Path, made_from: str) -> int | None:
         return None
 
 
-def _fits(source: str, audio_format: Suffix, sampling_rate: int) -> bool:
-    info = soundfile.info(source)
+def _fits(source: Path, suffix: Suffix, sampling_rate: int) -> bool:
+    try:
+        info = soundfile.info(source)
+    except soundfile.LibsndfileError:  # read by ffmpeg
+        return False
     kind = (info.format, info.subtype, info.samplerate, info.channels)
-    return kind == (audio_format.upper(), "PCM_16", sampling_rate, 1)
-
-
-def write_16_bit(target: Path, samples: np.ndarray, sampling_rate: int, comment: str) -> None:
-    """Write float samples `(n,)` with full scale at 1 as a mono 16-bit file, whole or not at all.
-
-    Rounded to the nearest integer and clipped here: libsndfile scales otherwise when it writes than when it
-    reads.
-
-    Args:
-        target: the file; its suffix says which format.
-        comment: stands in the file's header.
-    """
-    integers = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-    encoded = io.BytesIO()
-    kind = target.suffix[1:].upper()
-    with soundfile.SoundFile(encoded, "w", sampling_rate, 1, "PCM_16", format=kind) as sound:
-        sound.comment = comment
-        sound.write(integers)
-    with atomic_write(target, "wb") as out:
-        out.write(encoded.getvalue())
+    return kind == (suffix.upper(), "PCM_16", sampling_rate, 1)

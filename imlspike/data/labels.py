@@ -4,11 +4,12 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 from imlspike.data.files import read_kaldi
-from imlspike.data.phonemes.common import PUNCTUATION
+from imlspike.text.punctuation import PUNCTUATION
 
 PAUSE = "pau"
 # What aligners call a pause (MFA: nothing, sil, sp; Festival: pau; Baker: sil, sp1), in small letters; and
@@ -19,8 +20,6 @@ TIER = "phones"
 _PRAAT = (".textgrid", ".interval")
 SUFFIXES = (".lab", *_PRAAT)
 _FESTIVAL = re.compile(r"\s*([0-9.]+)\s+\S+\s+(\S+)\s*")
-# Of a TextGrid, strings, flags and numbers that stand alone count; all else is for human readers.
-_TOKEN = re.compile(r'"((?:[^"]|"")*)"|(<\w+>)|(?<!\S)([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)')
 
 
 class Phone(NamedTuple):
@@ -32,11 +31,7 @@ class Phone(NamedTuple):
 
 
 def is_pause(symbol: str) -> bool:
-    """Whether a symbol or a label is heard as a pause, if at all: a name of silence, or punctuation.
-
-    >>> is_pause("sil"), is_pause(","), is_pause("s")
-    (True, True, False)
-    """
+    """Return whether a symbol or a label is a pause: a name of silence, or punctuation."""
     return symbol.lower() in PAUSES or symbol in PUNCTUATION
 
 
@@ -69,24 +64,14 @@ def read_labels(path: str | os.PathLike, tier: str = TIER) -> list[Phone]:
 
     Raises:
         ValueError: naming the file (and line), for another form, a time that runs back, a tier that isn't
-            there, or no phones.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.lab"
-    >>> _ = path.write_text("#\\n0.34 125 pau\\n0.4 125 k\\n")
-    >>> read_labels(path)
-    [Phone(name='pau', start=0.0, end=0.34), Phone(name='k', start=0.34, end=0.4)]
+            there, or no phones; or for a TextGrid without praatio (extra phonemes).
     """
     path = Path(path)
     return _read_textgrid(path, tier) if path.suffix.lower() in _PRAAT else _read_festival(path)
 
 
 def read_labelled(path: str | os.PathLike, seconds: float, tier: str = TIER) -> list[Phone]:
-    """`read_labels`, of a recording of so many seconds.
-
-    Raises:
-        ValueError: as there; also for labels that end more than 0.25 s before or after the recording.
-    """
+    """`read_labels` of a recording of so many seconds; ValueError if they end over 0.25 s apart."""
     phones = read_labels(path, tier)
     if abs(phones[-1].end - seconds) > AGREE:
         raise ValueError(
@@ -116,12 +101,16 @@ def _read_festival(path: Path) -> list[Phone]:
 
 
 def _read_textgrid(path: Path, tier: str) -> list[Phone]:
-    raw = path.read_bytes()
     try:
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        tiers = _interval_tiers(text)
-    except ValueError as error:
+        from praatio import textgrid
+        from praatio.utilities.errors import PraatioException
+    except ImportError:
+        raise ValueError(f"{path}: a TextGrid is read by praatio; pip install 'imlspike[phonemes]'") from None
+    try:
+        grid = textgrid.openTextgrid(os.fspath(path), includeEmptyIntervals=True, duplicateNamesMode="rename")
+    except (PraatioException, ValueError, LookupError) as error:
         raise ValueError(f"{path}: not a TextGrid ({error}); save it by Praat or MFA again") from None
+    tiers = {each.name: each for each in grid.tiers if isinstance(each, textgrid.IntervalTier)}
     named = [name for name in tiers if name.lower() == tier.lower()]
     named = named or [name for name in tiers if name.lower().endswith(tier.lower())]
     if len(tiers) == 1:
@@ -129,50 +118,12 @@ def _read_textgrid(path: Path, tier: str) -> list[Phone]:
     if len(named) != 1:
         there = ", ".join(map(repr, tiers)) or "none"
         raise ValueError(f"{path}: no single tier of intervals {tier!r}; name one (--tier), there is {there}")
-    phones = tiers[named[0]]
-    for before, phone in zip([None, *phones], phones, strict=False):
-        if phone.end < phone.start or (before and abs(phone.start - before.end) > 1e-3):
-            raise ValueError(f"{path}: {phone.name!r} at {phone.start} s doesn't follow the interval before")
-    if not phones:
-        raise ValueError(f"{path}: tier {named[0]!r} is empty")
+    phones = [Phone(label.strip() or PAUSE, start, end) for start, end, label in tiers[named[0]].entries]
+    if (
+        not phones or phones[-1].end < grid.maxTimestamp - 1e-3
+    ):  # praatio reads a file that was cut as far as it goes
+        raise ValueError(f"{path}: tier {named[0]!r} ends before {grid.maxTimestamp:.3f} s; save it again")
     return phones
-
-
-def _interval_tiers(text: str) -> dict[str, list[Phone]]:
-    """Name to intervals; tiers of points are passed over."""
-    tokens = iter([match.groups() for match in _TOKEN.finditer(text)])
-
-    def token(place: int, what: str) -> str:
-        found = next(tokens, None)
-        if found is None:
-            raise ValueError("it ends too early")
-        if found[place] is None:
-            raise ValueError(f"a {what} is missing")
-        return found[place]
-
-    def string() -> str:
-        return token(0, "text").replace('""', '"')
-
-    def number() -> float:
-        return float(token(2, "number"))
-
-    if not string().startswith("ooTextFile") or string() != "TextGrid":
-        raise ValueError("no 'ooTextFile' and 'TextGrid' at its head")
-    number(), number()
-    if token(1, "flag") != "<exists>":
-        raise ValueError("it says that it has no tiers")
-    tiers: dict[str, list[Phone]] = {}
-    for _ in range(int(number())):
-        kind, name = string(), string()
-        number(), number()
-        entries = int(number())
-        if kind == "IntervalTier":
-            intervals = ((number(), number(), string().strip()) for _ in range(entries))
-            tiers[name] = [Phone(what or PAUSE, start, end) for start, end, what in intervals]
-        else:
-            for _ in range(entries):
-                number(), string()
-    return tiers
 
 
 def punctuated(phones: Sequence[Phone]) -> list[str]:
@@ -180,7 +131,7 @@ def punctuated(phones: Sequence[Phone]) -> list[str]:
 
     A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what
     comes before the first phone isn't written. So a voice that is trained on these symbols (`symbol_ends` has
-    their times) also reads what `imlspike.data.phonemes` writes, if its phones have the labels' names.
+    their times) also reads what `imlspike.text.phonemes` writes, if its phones have the labels' names.
 
     Raises:
         ValueError: nothing but pauses.
@@ -226,13 +177,11 @@ def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "te
         if symbol != phone.name:
             raise ValueError(
                 f"{name}: symbol {symbol!r} (phone {place}) stands where the labels have {phone.name!r} at "
-                f"{phone.start} s; take the labels' phones for symbols (imlspike durations --symbols-dir)"
+                f"{phone.start} s; take the labels' phones for symbols (--symbols-dir)"
             )
     if len(said) != len(spoken):
-        raise ValueError(
-            f"{name}: {len(said)} phones in the text, {len(spoken)} in the labels; take the labels' phones "
-            "for symbols (imlspike durations --symbols-dir)"
-        )
+        found = f"{len(said)} phones in the text, {len(spoken)} in the labels"
+        raise ValueError(f"{name}: {found}; take the labels' phones for symbols (--symbols-dir)")
     starts = [phone.start for phone in spoken] + [phones[-1].end]
     ends: list[float] = []
     count = 0
@@ -249,17 +198,14 @@ def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "te
 def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name: str = "text") -> list[int]:
     """Frames of each symbol from the times when they end; at least one each, `frames` in sum.
 
-    Frame l is centred on l * frame_seconds (`imlspike.layers.LogMel`) and belongs to the symbol that is
+    Frame l is centered on l * frame_seconds (`imlspike.layers.LogMel`) and belongs to the symbol that is
     spoken then; the last symbol gets what is left. A symbol that no frame falls on takes one from its
-    neighbours.
+    neighbors.
 
     Args:
         ends: seconds, ascending.
-        frames: of the utterance's mel.
+        frames: of the utterance's mel, at least as many as symbols, else ValueError.
         frame_seconds: hop length / sampling rate.
-
-    Raises:
-        ValueError: fewer frames than symbols; the utterance is named.
 
     >>> frames_until([0.031, 0.05, 0.051, 0.1], 8, 0.016)
     [2, 2, 1, 3]
@@ -277,26 +223,18 @@ def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name:
 
 
 def boundary_times(durations: Sequence[int], frame_seconds: float) -> list[float]:
-    """When each symbol but the last ends, in seconds: half a frame before the centre of the next one's first.
+    """When each symbol but the last ends, in seconds: half a frame before the center of the next one's first.
 
     The way back of `frames_until`, to half a frame.
 
     >>> boundary_times([2, 2, 4], 0.016)
     [0.024, 0.056]
     """
-    ends, times = 0, []
-    for frames in durations[:-1]:
-        ends += frames
-        times.append(round((ends - 0.5) * frame_seconds, 9))
-    return times
+    return [round((end - 0.5) * frame_seconds, 9) for end in accumulate(durations[:-1])]
 
 
 def read_durations(path: str | os.PathLike) -> dict[str, list[int]]:
-    """Frames of each symbol, utterance by utterance, from a Kaldi table.
-
-    Raises:
-        ValueError: naming file and utterance, for anything but whole numbers from 0 on.
-    """
+    """Read frames of each symbol, utterance by utterance; ValueError for anything but whole numbers."""
     table = {}
     for name, line in read_kaldi(path).items():
         if not re.fullmatch(r"\d+( \d+)*", line):
@@ -306,11 +244,7 @@ def read_durations(path: str | os.PathLike) -> dict[str, list[int]]:
 
 
 def check_labelled(names: Sequence[str], labels: Mapping[str, Path], folder: str | os.PathLike) -> None:
-    """Refuse a set with utterances that have no label file.
-
-    Raises:
-        ValueError: naming the first of them and how many there are.
-    """
+    """Raise ValueError for a set with utterances that have no label file, naming the first."""
     absent = [name for name in names if name not in labels]
     if absent:
         raise ValueError(

@@ -26,19 +26,16 @@ def map_parallel(
     """Yield `work(item)` for each item, in their order.
 
     Args:
-        work: a function that other processes can import (one of a module, or a `functools.partial` of one).
+        work: a function that other processes can import, or a `functools.partial` of one.
         nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
             gives one, the work is done in this process.
         progress: called with (done, total) items.
-        per_process: None is for quick work (`PER_PROCESS`); where an item takes seconds, a few are enough.
+        per_process: `PER_PROCESS` if None; where an item takes seconds, a few are enough.
 
     Raises:
         ValueError: if `nj` isn't positive.
         RuntimeError: if a process was killed (as for lack of memory).
         Whatever `work` raises; the other processes end first.
-
-    >>> list(map_parallel(abs, [-1, 2], nj=1))
-    [1, 2]
     """
     if nj < 1:
         raise ValueError(f"nj is {nj}; at least one process is needed")

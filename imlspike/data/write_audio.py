@@ -22,7 +22,9 @@ class Written:
     clipped: int
 
 
-def write_audio(path: str | os.PathLike, blocks: Iterable[np.ndarray], sampling_rate: int) -> Written:
+def write_audio(
+    path: str | os.PathLike, blocks: Iterable[np.ndarray], sampling_rate: int, comment: str = ""
+) -> Written:
     """Write a mono waveform that comes in blocks as 16-bit WAV or FLAC, atomically (see `atomic_write`).
 
     Args:
@@ -30,6 +32,7 @@ def write_audio(path: str | os.PathLike, blocks: Iterable[np.ndarray], sampling_
         blocks: arrays (s,) of floats with full scale at 1; `read_audio` gives them back up to rounding to
             2^-15. What is beyond full scale is clipped.
         sampling_rate: in Hz.
+        comment: stands in the file's header.
 
     Raises:
         ValueError: for a name of another kind, no samples at all, NaN or infinity, more than fits in a WAV.
@@ -48,6 +51,8 @@ def write_audio(path: str | os.PathLike, blocks: Iterable[np.ndarray], sampling_
     samples = clipped = 0
     with atomic_write(path, "wb") as out:
         with soundfile.SoundFile(out, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
+            if comment:
+                sound.comment = comment
             for block in blocks:
                 if not np.isfinite(block).all():
                     bad = samples + int(np.argmin(np.isfinite(block)))

@@ -10,11 +10,17 @@ So the ANN twin of a spiking recipe is a file of a few lines: `encoder: transfor
 """
 
 import copy
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import imlspike
+from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.data.yaml_file import ConfigError, parse_value, read_yaml
 from imlspike.espnet import register
@@ -46,7 +52,6 @@ def resolve(
     >>> resolve(folder / "quick.yaml", [folder / "twin.yaml"])
     {'encoder': 'transformer', 'encoder_conf': {'num_blocks': 6}}
     """
-    register()
     layers = [(os.fspath(path), read_yaml(path)) for path in (base, *overrides)]
     layers += [(f"--set {setting}", _parse_setting(setting)) for setting in set]
     check = _TaskKeys(task)
@@ -82,18 +87,26 @@ def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
 
 
 class _TaskKeys:
-    """What an ESPnet task takes: its options, and for each class that can be chosen, its constructor's."""
+    """What an ESPnet task takes: its options, and for each class that can be chosen, its constructor's.
+
+    ESPnet's import takes 5 to 20 seconds, so what it says is kept in the user's cache folder, until ESPnet or
+    this package's source changes.
+    """
 
     def __init__(self, name: str):
-        from espnet2.asr.ctc import CTC
-        from espnet2.tasks.abs_task import optim_classes, scheduler_classes
-
         check_choice("task", name, TASKS)
-        task = getattr(import_module(f"espnet2.tasks.{name}"), TASKS[name])
-        self.options = {action.dest: action for action in task.get_parser()._actions}
-        self.classes = {choices.name: choices.classes for choices in task.class_choices_list}
-        self.classes |= {"optim": optim_classes, "scheduler": scheduler_classes}
-        self.ctc = CTC
+        state = hashlib.sha256(version("espnet").encode())
+        source = Path(imlspike.__file__).parent
+        for path in sorted([*source.glob("espnet/*.py"), *source.glob("models/*.py")]):
+            state.update(path.read_bytes())
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imlspike")
+        file = folder / f"espnet_{name}_{state.hexdigest()[:16]}.json"
+        if not file.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(file) as out:
+                json.dump(_ask_espnet(name), out)
+        known = json.loads(file.read_text(encoding="utf-8"))
+        self.options, self.classes, self.ctc = known["options"], known["classes"], known["ctc"]
 
     def top_level(self, source: str, layer: dict[str, Any]) -> None:
         """Raise ConfigError for a key or a class name that ESPnet doesn't know."""
@@ -112,14 +125,32 @@ class _TaskKeys:
             conf = layer.get(f"{name}_conf") or {}
             if not conf:
                 continue
-            if name == "ctc":
-                chosen, cls = "CTC", self.ctc
-            else:
-                chosen = config.get(name, self.options[name].default)
-                if chosen is None:
-                    raise ConfigError(f"{source}: {name}_conf without {name}; say which {name} it is for")
-                cls = self.classes[name][str(chosen).lower()]
-            known = constructor_keys(cls)
+            chosen = "CTC" if name == "ctc" else config.get(name, self.options[name])
+            if chosen is None:
+                raise ConfigError(f"{source}: {name}_conf without {name}; say which {name} it is for")
+            known = self.ctc if name == "ctc" else self.classes[name][str(chosen).lower()]
             for key in conf:
                 if known is not None and key not in known:
                     raise ConfigError(f"{source}: {name}_conf of {chosen}: {unknown_key(key, known)}")
+
+
+def _ask_espnet(name: str) -> dict[str, Any]:
+    """Options of a task with defaults where these name a class; classes and the arguments they take."""
+    register()
+    from espnet2.asr.ctc import CTC
+    from espnet2.tasks.abs_task import optim_classes, scheduler_classes
+
+    task = getattr(import_module(f"espnet2.tasks.{name}"), TASKS[name])
+    classes = {choices.name: choices.classes for choices in task.class_choices_list}
+    classes |= {"optim": optim_classes, "scheduler": scheduler_classes}
+    options = {action.dest: action.default for action in task.get_parser()._actions}
+    return {
+        "options": {key: value if key in classes else None for key, value in options.items()},
+        "classes": {key: {one: _keys(cls) for one, cls in found.items()} for key, found in classes.items()},
+        "ctc": _keys(CTC),
+    }
+
+
+def _keys(cls: type | None) -> list[str] | None:
+    keys = constructor_keys(cls) if cls else None
+    return None if keys is None else sorted(keys)

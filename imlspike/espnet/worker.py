@@ -5,10 +5,14 @@ import logging
 import resource
 import shlex
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from espnet2.main_funcs import collect_stats
+from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.distributed_utils import get_rank
 
@@ -45,6 +49,8 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     with ExitStack() as during:
         during.enter_context(atomic_torch_save())
         during.enter_context(bf16_on_cpu(args.use_amp and args.ngpu == 0))
+        if args.collect_stats:
+            during.enter_context(sums_in_fp64())
         if writes:
             during.enter_context(sole_training(Path(args.output_dir)))
             if args.resume:
@@ -69,6 +75,35 @@ def _write_bundle(folder: Path) -> None:
         bundle.save(folder)
     except ConfigError as error:
         logging.warning(f"no bundle was written: {error}")
+
+
+@contextmanager
+def sums_in_fp64() -> Iterator[None]:
+    """Within the block, sum ESPnet's statistics in fp64: fp32 sums depend on the order of utterances and
+    on how many processes share them, so that the same data in another folder gave other weights.
+
+    Features that are written for training stay fp32.
+    """
+
+    def collect(model, *args, **kwargs):
+        if model is not None:
+            features = model.collect_feats
+            model.collect_feats = lambda **batch: {
+                key: value.double() if value.is_floating_point() else value
+                for key, value in features(**batch).items()
+            }
+        return original(model, *args, **kwargs)
+
+    class Writer(collect_stats.NpyScpWriter):
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value.astype(np.float32) if value.dtype == np.float64 else value)
+
+    original, writer = abs_task.collect_stats, collect_stats.NpyScpWriter
+    abs_task.collect_stats, collect_stats.NpyScpWriter = collect, Writer
+    try:
+        yield
+    finally:
+        abs_task.collect_stats, collect_stats.NpyScpWriter = original, writer
 
 
 def _is_first(args: argparse.Namespace) -> bool:

@@ -26,13 +26,13 @@ from imlspike.data.labels import (
     read_durations,
     read_labelled,
 )
-from imlspike.data.phonemes.russian import STRESSED, UNSTRESSED
 from imlspike.data.progress import Progress
 from imlspike.evaluation.plots import plot_boundaries, plot_boundary_errors
 from imlspike.evaluation.tables import markdown_table, write_files
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import learned_durations
+from imlspike.text.russian import STRESSED, UNSTRESSED
 
 WITHIN = (20, 40, 80)  # ms
 _ARPABET = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from imlspike.data.keys import construct
-from imlspike.data.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle
 from imlspike.models import IMLSpikeformerEncoder
+from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
 
 LEAST_MEL = 1e-10
 SPIKING = "iml_spikeformer"

@@ -10,9 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imlspike.data.phonemes import front_end
-from imlspike.data.sentences import LONGEST, split_sentences
-from imlspike.data.tokens import SPACE
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
@@ -20,6 +17,9 @@ from imlspike.inference.vocoder import FEATURES, Vocoder
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.models.variance_adaptor import Controls
+from imlspike.text.phonemes import front_end
+from imlspike.text.sentences import LONGEST, split_sentences
+from imlspike.text.tokens import SPACE
 
 PAUSE = 0.1
 
@@ -53,7 +53,7 @@ class Speech:
 class Text2Speech:
     """A trained voice with a vocoder: text to speech, of any length. `from_pretrained` makes one.
 
-    A text is cut into sentences (`imlspike.data.sentences.split_sentences`), each spoken by itself with the
+    A text is cut into sentences (`imlspike.text.sentences.split_sentences`), each spoken by itself with the
     marks at its end, so memory doesn't grow with the text. The voice's batch norms are folded, in place.
 
     Args:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from imlspike.data.keys import construct
-from imlspike.data.phonemes import to_numbers
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle
 from imlspike.models.spikevoice import SpikeVoice
+from imlspike.text.phonemes import to_numbers
 
 
 @dataclass
@@ -24,7 +24,7 @@ class TrainedVoice:
         symbols: that its numbers stand for.
         features: of the mel that it speaks, as `imlspike.layers.log_mel.LogMel` takes them.
         mean, deviation: (M,) of the log-mel in the training data: the model speaks (mel - mean) / deviation.
-        front_end: of `imlspike.data.phonemes.FRONT_ENDS`; None: not known.
+        front_end: of `imlspike.text.phonemes.FRONT_ENDS`; None: not known.
         speakers: their names, in the order of their numbers; empty for one voice, or where they aren't known.
         name: of the model, for messages.
         recording: how it looks at a recording: what extracts pitch and energy, as ESPnet's TTS task names it,

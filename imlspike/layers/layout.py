@@ -30,23 +30,62 @@ class Layout:
     def __init__(self, lengths: Tensor | None, tokens: int, batch: int | None = None):
         self.lengths, self.tokens = lengths, tokens
         self.batch = len(lengths) if batch is None else batch
-        self.mask = self._real = None
+        self.mask = self._real = self._padding = None
         if lengths is not None:
             mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]
-            if torch.compiler.is_compiling() or not mask.all():
-                self.mask, self._real = mask, mask.flatten().nonzero().squeeze(1)
             if torch.compiler.is_compiling():
+                self.mask, self._real = mask, _indices(mask)
                 torch._check(self._real.shape[0] > 0)  # else it had to allow for a batch of nothing
+            elif not mask.all():
+                self.mask, self._real, self._padding = mask, _indices(mask), _indices(~mask)
 
     def pack(self, x: Tensor, dim: int = 0) -> Tensor:
         """(B, N, ...) -> (K, ...), the K real tokens, utterance after utterance; B and N may be axes `dim`
         and `dim` + 1."""
         tokens = x.flatten(dim, dim + 1)
+        if self._padding is not None:
+            return _Pack.apply(tokens, dim, self._real, self._padding)
         return tokens if self._real is None else tokens.index_select(dim, self._real)
 
     def unpack(self, x: Tensor, dim: int = 0) -> Tensor:
         """(K, ...) -> (B, N, ...), zero at padding; K may be axis `dim`."""
-        if self._real is not None:
+        if self._padding is not None:
+            x = _Unpack.apply(x, dim, self._real, self._padding)
+        elif self._real is not None:
             shape = (*x.shape[:dim], self.batch * self.tokens, *x.shape[dim + 1 :])
             x = x.new_zeros(shape).index_copy(dim, self._real, x)
         return x.unflatten(dim, (self.batch, self.tokens))
+
+
+def _indices(mask: Tensor) -> Tensor:
+    return mask.flatten().nonzero().squeeze(1)
+
+
+class _Pack(torch.autograd.Function):
+    """Picks the real rows. It and `_Unpack` are each other's gradients, each one pass over the memory; a
+    compiler is given torch's own operations, which it fuses."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, dim: int, real: Tensor, padding: Tensor) -> Tensor:
+        ctx.dim = dim
+        ctx.save_for_backward(real, padding)
+        return x.index_select(dim, real)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _Unpack.apply(grad, ctx.dim, *ctx.saved_tensors), None, None, None
+
+
+class _Unpack(torch.autograd.Function):
+    """Puts rows back to where they were picked from, zeros at padding."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, dim: int, real: Tensor, padding: Tensor) -> Tensor:
+        ctx.dim = dim
+        ctx.save_for_backward(real, padding)
+        out = x.new_empty((*x.shape[:dim], len(real) + len(padding), *x.shape[dim + 1 :]))
+        return out.index_copy_(dim, real, x).index_fill_(dim, padding, 0)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _Pack.apply(grad, ctx.dim, *ctx.saved_tensors), None, None, None

@@ -59,7 +59,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Section `data`; see `imlspike.data.crops`.
+    """Section `data`; see `imlspike.data.vocoder_dataset`.
 
     Args:
         crop_samples: samples of a piece of audio; a multiple of the hop.

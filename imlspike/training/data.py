@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from imlspike.data.crops import RandomCrops, Recordings, StepBatches, WholeRecordings
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
 from imlspike.training.config import VocoderConfig
 
 
@@ -24,8 +24,8 @@ class VocoderData(LightningDataModule):
         train, valid: the datasets.
 
     Raises:
-        ValueError, AudioError: as `imlspike.data.crops` does; for pieces that are no whole number of hops, or
-            validation recordings too short to take a spectrogram of.
+        ValueError, AudioError: as `imlspike.data.vocoder_dataset` does; for pieces that are no whole number
+            of hops, or validation recordings too short to take a spectrogram of.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation recordings than processes

@@ -136,7 +136,7 @@ def test_a_broken_utterance_is_named_and_the_rest_is_done(run, data, tmp_path, c
     assert sorted(path.name for path in (out / "wav").iterdir()) == ["u1.wav", "u3.wav"]
     assert sorted(read_kaldi(out / "durations")) == ["u1", "u3"]
     said = capsys.readouterr().err.splitlines()
-    assert "synthesize: u2: symbol 'ж' (the 3rd) is not of the 30 that the model knows" in said
+    assert any("u2: symbol 'ж' (number 3)" in line for line in said)
     assert said[-1] == "synthesize: 1 of 3 utterances were not spoken: u2"
     told = yaml.safe_load((out / "synthesis.yaml").read_text())
     assert list(told["failed"]) == ["u2"] and told["utterances"] == 2

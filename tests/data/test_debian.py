@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imlspike.bin.prepare import main
-from imlspike.data.debian import DownloadError, download_package
+from imlspike.data.download import DownloadError, download_package
 
 needs_apt = pytest.mark.skipif(
     not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="no apt on this machine"

@@ -12,7 +12,6 @@ from imlspike.bin.score import main
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.labels import Phone, frames_until
-from imlspike.data.phonemes import symbols_of
 from imlspike.data.write_audio import write_audio
 from imlspike.evaluation.alignment import (
     align,
@@ -26,6 +25,7 @@ from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.losses import beta_binomial_prior, monotonic_alignment
 from imlspike.models import SpikeVoice
+from imlspike.text.phonemes import symbols_of
 
 from .speechlike import RATE, voice
 

@@ -1,98 +1,166 @@
-"""Training by two processes through the recipe: what it learns, and that it goes on after one is killed."""
+"""Where ESPnet's jobs run: what schedulers are asked for, statistics in pieces, lack of memory."""
 
-import os
-import shutil
-import signal
-import time
-from dataclasses import dataclass
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.evaluation.training_log import read_epochs  # noqa: E402
-from tests.recipes.corpus import write_corpus  # noqa: E402
-from tests.recipes.test_msu_ru_nsh import epochs_finished, finish, start  # noqa: E402
+from imlspike.recipes import training  # noqa: E402
+from imlspike.recipes.options import ROOT  # noqa: E402
+from imlspike.recipes.processes import ProgramError, RecipeError  # noqa: E402
+from imlspike.recipes.training import EspnetOptions, launch, run_jobs, statistics  # noqa: E402
+from tests.recipes.fakes import Programs  # noqa: E402
 
-HERE = Path(__file__).parent
-EPOCHS = [1, 2, 3]
-MODEL = ("--experiments", f"tiny:{HERE}/tiny.yaml:{HERE}/undisturbed.yaml")
-TRAIN = (*MODEL, "--stage", "11", "--stop_stage", "11")
-
-pytestmark = pytest.mark.timeout(3000)  # a minute of work for one idle core
+RECORD = '#!/bin/bash\nprintf \'%s\\n\' "$@" > "$(basename "$0")_got"\n'
+CONFIG = {"batch_bins": 1000, "accum_grad": 2, "best_model_criterion": [["valid", "acc", "max"]]}
 
 
-@dataclass
-class Trainings:
-    """The experiments of one process and of two, and what the run printed of which one process was killed."""
-
-    one: Path
-    two: Path
-    printed: str
-
-
-def ranks(pid: int) -> list[int]:
-    """The processes below this one that share a training, in their order."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
-        found += [int(child)] if b"spawn_main" in command else ranks(int(child))
-    return sorted(found)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with programs in bin/, which is on the PATH."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "exp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    return tmp_path
 
 
-def kill_second_process_in_epoch_2(work: Path) -> str:
-    """Run the recipe, kill -9 one of the two processes in the middle of epoch 2; what the recipe printed."""
-    log = work / "exp/tiny/train.log"
-    process = start(work, *TRAIN, "--num_processes", "2")
-    deadline = time.monotonic() + 1000
-    while not (log.exists() and "2epoch:train:1-" in log.read_text()):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, log.read_text() if log.exists() else "the training did not start"
-        time.sleep(0.02)
-    first, second = ranks(process.pid)
-    os.kill(second, signal.SIGKILL)
-    printed, _ = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in (first, second))
-    return printed
+def program(name: str, text: str) -> None:
+    """An executable file in bin/."""
+    Path("bin", name).write_text(text)
+    Path("bin", name).chmod(0o755)
 
 
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory) -> Trainings:
-    work = tmp_path_factory.mktemp("trainings")
-    one, two = work / "one", work / "two"
-    write_corpus(one / "corpus")
-    finish(start(one, *MODEL, "--stop_stage", "10"))
-    shutil.copytree(one, two)
-    finish(start(one, *TRAIN))
-    printed = kill_second_process_in_epoch_2(two)
-    finish(start(two, *TRAIN, "--num_processes", "2"))
-    return Trainings(one / "exp/tiny", two / "exp/tiny", printed)
+def options(**given) -> EspnetOptions:
+    made = EspnetOptions(**{"corpus": "c", "workdir": str(Path.cwd()), "seed": 7} | given)
+    made.python = sys.executable
+    made.check()
+    return made
 
 
-def test_when_one_of_two_processes_is_killed_the_recipe_stops_and_says_so(trainings):
-    assert "terminated with signal SIGKILL" in trainings.printed
-    assert "stopped in stage 11" in trainings.printed
+def test_a_training_here_gets_its_settings_in_a_file_and_its_log_is_appended_to(folder, monkeypatch):
+    monkeypatch.setattr(training, "call", programs := Programs(monkeypatch))
+    launch(options(num_processes=2), "exp", "asr", CONFIG, ["--a", "b c"])
+    (words,) = programs.calls
+    assert words[1:3] == ["-m", "imlspike.espnet.asr_train"] and words[-8:-6] == ["--a", "b c"]
+    assert words[-6:] == ["--num_processes", "2", "--ngpu", "0", "--multiprocessing_distributed", "true"]
+    config = yaml.safe_load(Path("exp/run.yaml").read_text())
+    assert config == CONFIG | {"output_dir": "exp", "resume": True, "seed": 7}
 
 
-def test_it_goes_on_where_it_was_and_trains_no_epoch_twice(trainings):
-    assert epochs_finished(trainings.two / "train.1.log") == EPOCHS[:1]
-    assert epochs_finished(trainings.two / "train.log") == EPOCHS
+def test_slurm_is_asked_for_machines_gpus_and_the_whole_command(folder):
+    program("slurm.pl", RECORD)
+    launch(options(cmd_backend="slurm", ngpu="4", num_nodes=2, threads=3), "exp", "asr", CONFIG)
+    got = Path("slurm.pl_got").read_text().splitlines()
+    asked, command = got[: got.index("env")], got[got.index("env") :]
+    assert asked == [
+        *("--config", str(ROOT / "conf/slurm.conf"), "--gpu", "4", "--num_threads", "4"),
+        *("--num_nodes", "2", "exp/train.log", "srun", "--export=ALL"),
+    ]
+    python = command.index(sys.executable)
+    assert "OMP_NUM_THREADS=3" in command[:python] and any(
+        word.startswith(f"PYTHONPATH={ROOT}") for word in command[:python]
+    )
+    assert command[python + 1 : python + 5] == ["-m", "imlspike.espnet.asr_train", "--config", "exp/run.yaml"]
+    assert command[-2] == "--dist_init_method" and command[-1].startswith(f"file://{folder}/exp/.dist_init_")
 
 
-def test_two_processes_learn_what_one_does_with_batches_of_twice_the_size(trainings):
-    """ESPnet's batch is shared by the processes: with the same configuration, each of two has half of it.
+def test_settings_of_ones_own_take_the_place_of_the_defaults(folder):
+    program("slurm.pl", RECORD)
+    Path("conf").mkdir()
+    Path("conf/slurm.conf").touch()
+    assert options(cmd_backend="slurm", ngpu="1").cuda_cmd == "slurm.pl --config conf/slurm.conf"
+    own = options(cuda_cmd="slurm.pl --mem 9G", ngpu="2")
+    assert (own.cuda_cmd, own.train_cmd, own.at_once) == ("slurm.pl --mem 9G", "", 2)
 
-    The curves can't be the same for long: sums in another order round otherwise, and a spike more or less
-    makes the difference grow. Measured on three seeds, one process against two: training loss up to 0.15 %
-    apart, validation loss 0.9 %. One process with batches of half the size: 1 to 3.6 % in the third epoch.
-    Other seeds: up to 2 % and 6 %.
-    """
-    curves = [read_epochs(exp / "train.log") for exp in (trainings.one, trainings.two)]
-    for one, two in zip(*curves, strict=True):
-        assert one["epoch"] == two["epoch"]
-        assert two["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=0.004)
-        assert two["valid"]["loss"] == pytest.approx(one["valid"]["loss"], rel=0.02)
-    assert [epoch["epoch"] for epoch in curves[0]] == EPOCHS
-    assert curves[0][-1]["train"]["loss"] < 0.95 * curves[0][0]["train"]["loss"]
+
+def test_named_hosts_are_reached_by_ssh_one_process_for_each_gpu(folder):
+    program("ssh", '#!/bin/bash\nprintf "%s\\n" "$@" > ssh_got.$RANDOM$RANDOM\n')
+    launch(options(host="one:0:1,two:3"), "exp", "asr", CONFIG)
+    got = [path.read_text() for path in folder.glob("ssh_got.*")]
+    assert sorted(text.splitlines()[0] for text in got) == ["one", "one", "two"]
+    for rank, local in enumerate((0, 1, 3)):
+        asked = f"--local_rank {local} --dist_rank {rank} --dist_world_size 3"
+        (text,) = (text for text in got if asked in text)
+        assert f"cd {folder}" in text and f"env PYTHONPATH={ROOT}" in text
+
+
+def test_jobs_run_side_by_side_here_and_as_an_array_elsewhere(folder):
+    run_jobs(options(), "", 3, "log/a.JOB", ["sh", "-c", "echo n=JOB"])
+    assert [Path(f"log/a.{n}").read_text().splitlines()[1] for n in (1, 2, 3)] == ["n=1", "n=2", "n=3"]
+    program("queue.pl", RECORD)
+    run_jobs(options(), "queue.pl -q all", 3, "log/b.JOB", ["true", "JOB"], gpu=True)
+    got = Path("queue.pl_got").read_text().splitlines()
+    assert got[:6] == ["-q", "all", "--gpu", "1", "JOB=1:3", "log/b.JOB"] and got[-2:] == ["true", "JOB"]
+    with pytest.raises(ProgramError, match="log/c.2"):
+        run_jobs(options(), "", 3, "log/c.JOB", ["sh", "-c", "[ JOB != 2 ]"])
+
+
+def test_statistics_of_many_utterances_are_collected_in_pieces_and_joined(folder, monkeypatch):
+    """11000 utterances for three processes: two of them have 5000 or more to read."""
+    Programs(monkeypatch)
+    o = options(nj=3)
+    o.tokens, o.token_type = "tokens", "char"
+    Path("tokens").mkdir()
+    Path("tokens/tokens.txt").write_text("a\nb\nc\n")
+    for split, count in (("train", 11000), ("valid", 5)):
+        Path(split).write_text("".join(f"u{number:05d} {number}.wav\n" for number in range(count)))
+    statistics(o, "stats", "asr", CONFIG, ["train", "valid"])
+    lines = Path("stats/train/speech_shape").read_text().splitlines()
+    assert lines == [f"u{number:05d} 6" for number in range(11000)]
+    assert Path("stats/valid/text_shape.char").read_text().splitlines() == [
+        f"u{number:05d} 6,3" for number in range(5)
+    ]
+    joined = np.load("stats/train/feats_stats.npz")
+    assert (joined["count"], joined["sum"]) == (11000, 66000)
+    counts = [len(Path(f"stats/pieces/train.{n}").read_text().splitlines()) for n in (1, 2)]
+    assert counts == [5500, 5500] and not Path("stats/pieces/train.3").exists()
+
+
+def test_a_trainer_killed_for_memory_is_told_with_what_to_halve(folder, monkeypatch):
+    program("killed", "#!/bin/bash\nkill -9 $$\n")
+    o = options()
+    o.python = "bin/killed"
+    with pytest.raises(RecipeError, match='lack of memory .* GB.*--train_args "batch_bins=500 accum_grad=4"'):
+        launch(o, "exp", "asr", CONFIG)
+    program("killed", "#!/bin/bash\nexit 1\n")
+    with pytest.raises(RecipeError, match="^(?!.*memory)"):
+        launch(o, "exp", "asr", CONFIG)
+
+
+def test_gpus_are_those_that_are_there(folder, monkeypatch):
+    monkeypatch.setattr("imlspike.recipes.data.count_gpus", lambda: 2)
+    assert [options(ngpu=given).ngpu for given in ("0", "all", "any", "1")] == [0, 2, 1, 1]
+    with pytest.raises(ValueError, match="--ngpu 3: this machine has 2"):
+        options(ngpu="3")
+    program("slurm.pl", RECORD)
+    assert options(ngpu="8", cmd_backend="slurm").ngpu == 8
+
+
+def test_sums_in_fp64_do_not_depend_on_how_utterances_are_shared(tmp_path):
+    """ESPnet's own loop over features that fp32 can't add."""
+    script = f"""
+import numpy as np, torch
+from imlspike.espnet.worker import sums_in_fp64
+from espnet2.tasks import abs_task
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+class Model(AbsESPnetModel):
+    forward = None
+    def collect_feats(self, **batch):
+        return {{"feats": batch["speech"][:, None], "feats_lengths": torch.ones(3, dtype=torch.int)}}
+batch = {{"speech": torch.tensor([2.0**24, 1.0, 1.0])}}
+iterator = [(["a", "b", "c"], batch)]
+from pathlib import Path
+with sums_in_fp64():
+    abs_task.collect_stats(Model(), iterator, iterator, Path({str(tmp_path)!r}), 0, 10, True)
+train = {str(tmp_path / "train")!r}
+written = np.load(train + "/collect_feats/data_feats/a.npy")
+print(np.load(train + "/feats_stats.npz")["sum"].item(), written.dtype)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split()[-2:] == [str(2.0**24 + 2), "float32"], done.stderr

@@ -11,7 +11,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.data.aishell import prepare_aishell
+from imlspike.data.corpora import CORPORA
+from imlspike.data.corpus import prepare
 from imlspike.data.kaldi import read_data_dir
 from tests.data.conftest import tone
 
@@ -71,7 +72,7 @@ def test_the_recipe_prepares_it_as_aishell(words_dir, tmp_path, capsys):
     assert lay_out(words_dir, tmp_path / "out") == 0
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in table[1:]] == [["train", "16"], ["dev", "2"], ["test", "2"]]
-    sets = {name: (kept, left) for name, (kept, left) in prepare_aishell(tmp_path / "out", tmp_path).items()}
+    sets = prepare("aishell", CORPORA["aishell"], tmp_path / "out", tmp_path)
     assert not any(left for _, left in sets.values())
     first = sets["dev"][0][0]
     assert first.id == "BAC009S0724W0001" and first.speaker == "S0724"
@@ -125,7 +126,7 @@ def test_real_words(real_audio, tmp_path):
     for word in words:
         (tmp_path / "words" / files[word].name).symlink_to(files[word])
     assert lay_out(tmp_path / "words", tmp_path / "out", held_out=1, min_count=1) == 0
-    prepare_aishell(tmp_path / "out", tmp_path / "data")
+    prepare("aishell", CORPORA["aishell"], tmp_path / "out", tmp_path / "data")
     utterances = [u for split in ("train", "dev", "test") for u in read_data_dir(tmp_path / "data" / split)]
     assert sorted(u.text for u in utterances) == words
     assert all(0.9 < u.seconds < 2.2 for u in utterances)

@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("lightning")
 
-from imlspike.data.crops import RandomCrops, Recordings  # noqa: E402
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings  # noqa: E402
 from imlspike.inference import Bundle  # noqa: E402
 from imlspike.inference.vocoder import spiking_vocos  # noqa: E402
 from imlspike.losses import MelLoss, feature_matching, hinge_discriminator, hinge_generator  # noqa: E402

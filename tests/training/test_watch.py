@@ -9,7 +9,7 @@ import yaml
 
 pytest.importorskip("lightning")
 
-from imlspike.data.crops import Recordings  # noqa: E402
+from imlspike.data.vocoder_dataset import Recordings  # noqa: E402
 from imlspike.inference import Bundle  # noqa: E402
 from imlspike.inference.vocoder import spiking_vocos  # noqa: E402
 from imlspike.losses import MelLoss  # noqa: E402

@@ -1,14 +1,9 @@
 #!/usr/bin/env bash
-# SpikeVoice as published, its ablation and its ANN twin, on readers of LibriTTS (see README.md). Options go to
-# ../../TEMPLATE/tts1/tts.sh, also those set below; --help lists all of them.
+# SpikeVoice as published, its ablation and its ANN twin, on readers of LibriTTS
+# (see README.md; --help lists all options).
 set -euo pipefail
-
-recipe_command=$(printf "%q " "$0" "$@")
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true # all of this machine, unless --ngpu says less
-
-export recipe_command
-exec "${recipe}/../../TEMPLATE/tts1/tts.sh" --workdir "${recipe}" --corpus libritts \
-    --prepare_args "--parts train-clean-100" --hold_out_from train_clean_100 \
-    --front_end english --use_sid true --changes egs/libritts/tts1/conf/features.yaml \
-    --config conf/spikevoice.yaml --overrides conf/tts --models "spikevoice sequential" --ngpu "${gpus:-0}" "$@"
+export PYTHONPATH="${recipe}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
+exec python3 -m imlspike.recipes tts "$0" --corpus libritts --front_end english --use_sid true \
+    --prepare_args "--parts train-clean-100" --hold_out_from train_clean_100 --changes "${recipe}/conf/features.yaml" \
+    --config conf/spikevoice.yaml --models "spikevoice sequential" --ngpu all -- "$@"

@@ -1,0 +1,215 @@
+"""Downloads: corpora by lhotse, held against their published checksums, and packages from a Debian mirror."""
+
+import hashlib
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from imlspike.data.progress import Progress
+
+OPENSLR = "https://www.openslr.org/resources"
+_HELPER = "/usr/lib/apt/apt-helper"  # part of apt; unlike `apt-get download` it resumes a partial file
+
+
+class DownloadError(RuntimeError):
+    """A corpus or package that couldn't be fetched; one line that says why and what to do."""
+
+
+def fetch(
+    recipe: str, target_dir: str | os.PathLike, archives: Mapping[str, tuple[str | None, str]], **options
+) -> Path:
+    """Fetch a corpus by lhotse's `download_<recipe>` into `target_dir` and unpack it there.
+
+    lhotse goes on with a partial file and marks a folder as `.completed`. An archive with another checksum
+    than published is removed with what came out of it; one that is right is removed too, for its space.
+
+    Args:
+        archives: archive -> (MD5, or None where none is published, the folder that it unpacks to).
+        options: of lhotse's function, as base_url.
+
+    Returns: lhotse's corpus folder.
+
+    Raises:
+        ImportError: without lhotse (extra asr).
+        DownloadError: the server can't be reached, breaks off or sends something else; or a folder is there
+            already that no download has finished, which lhotse would remove.
+    """
+    try:
+        download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
+    except ImportError as error:
+        raise ImportError(
+            f"{error}: downloads are lhotse's; pip install 'imlspike[asr]', or --corpus-dir"
+        ) from None
+    target_dir = Path(target_dir).resolve()
+    for archive, (_, name) in archives.items():
+        folder = target_dir / name
+        done = (folder / ".completed").exists() or (target_dir / ".completed").exists()
+        if folder.exists() and not done and not (target_dir / archive).exists():
+            raise DownloadError(
+                f"{folder} is there already; name it with --corpus-dir, or remove it to fetch anew"
+            )
+    try:
+        corpus = download(target_dir, **options)
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DownloadError(
+            f"{', '.join(archives)}: not fetched ({error}); run again to go on where it stopped, try a "
+            "mirror with --base-url, or get the corpus elsewhere and pass --corpus-dir"
+        ) from None
+    _check(target_dir, archives)
+    return Path(corpus)
+
+
+def _check(target_dir: Path, archives: Mapping[str, tuple[str | None, str]]) -> None:
+    """Hold archives against their MD5."""
+    for archive, (md5, folder) in archives.items():
+        path = target_dir / archive
+        if not path.exists():
+            continue
+        if md5:
+            print(f"{archive}: comparing the checksum", file=sys.stderr, flush=True)
+            digest = hashlib.md5(usedforsecurity=False)
+            with open(path, "rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+            found = digest.hexdigest()
+            if found != md5:
+                path.unlink()
+                shutil.rmtree(target_dir / folder)
+                raise DownloadError(f"{path}: MD5 {found}, published is {md5}; it was removed, run again")
+        path.unlink()
+
+
+def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Path]:
+    """Unpack AISHELL's `wav/S0002.tar.gz`, each whole or not at all, for speakers that have no folder yet.
+
+    Args:
+        wav_dir: folder of the archives.
+        target: where `<set>/<speaker>/*.wav` go.
+
+    Returns: the files below `target`.
+
+    Raises:
+        ValueError: naming the archive, if it is damaged or can't be unpacked there.
+    """
+    there = {
+        folder.name for place in (wav_dir, target) for name in sets for folder in (place / name).glob("*/")
+    }
+    for archive in sorted(wav_dir.glob("*.tar.gz")):
+        if archive.name[:-7] in there:
+            continue
+        print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
+        unfinished = target / f".{archive.name}.partial"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(parents=True)
+            with tarfile.open(archive) as tar:
+                tar.extractall(unfinished, filter="data")
+            folders = [folder for name in sets for folder in (unfinished / name).glob("*/")]
+            if not folders:
+                raise ValueError(f"{archive}: expected {'/, '.join(sets)}/ in it; fetch it again")
+            for folder in folders:
+                place = target / folder.relative_to(unfinished)
+                place.parent.mkdir(exist_ok=True)
+                folder.rename(place)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(f"{archive}: damaged ({error}); copy or fetch it again") from None
+        except OSError as error:
+            raise ValueError(
+                f"{archive} can't be unpacked to {target} ({error.strerror or error}); name a folder that "
+                "can be written, with --unpack-dir"
+            ) from None
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return {file for name in sets for file in (target / name).glob("*/[!.]*.wav")}
+
+
+def download_package(package: str, target_dir: str | os.PathLike, megabytes: int) -> Path:
+    """Fetch a Debian package with the system's apt sources and unpack it below `target_dir`, without root.
+
+    apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
+    isn't fetched again; an interrupted download goes on where it stopped.
+
+    Args:
+        megabytes: disk space that lists, package and unpacked files need together.
+
+    Returns: `target_dir/<package>`, the root of the unpacked tree.
+
+    Raises:
+        DownloadError: if apt or dpkg-deb is absent, the disk is too small, or the package can't be had.
+    """
+    target_dir = Path(target_dir).resolve()
+    unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"
+    if unpacked.is_dir():
+        return unpacked
+    for tool in ("apt-get", "dpkg-deb", _HELPER):
+        if not shutil.which(tool):
+            raise DownloadError(f"no {tool} here; unpack Debian's {package} elsewhere and pass --corpus-dir")
+    target_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target_dir).free // 1_000_000
+    if free < megabytes:
+        raise DownloadError(f"{target_dir}: {free} of {megabytes} MB free; choose another --download-dir")
+    archive = _fetch_package(package, target_dir / "apt")
+    print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    done = subprocess.run(["dpkg-deb", "-x", archive, unfinished], capture_output=True, text=True)
+    if done.returncode:
+        archive.unlink()
+        raise DownloadError(
+            f"{archive.name} can't be unpacked ({_reason(done.stderr)}); run again to fetch it anew"
+        )
+    unfinished.rename(unpacked)
+    shutil.rmtree(target_dir / "apt")
+    return unpacked
+
+
+def _fetch_package(package: str, apt_dir: Path) -> Path:
+    """The package's archive in `apt_dir`, with the checksum that apt's signed lists promise."""
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (apt_dir / folder).mkdir(parents=True, exist_ok=True)
+    own = (
+        f"Dir::State={apt_dir}/state",
+        f"Dir::State::lists={apt_dir}/state/lists",
+        f"Dir::Cache={apt_dir}/cache",
+    )
+    settings = (*own, "APT::Sandbox::User=", "Acquire::Languages=none", "Acquire::Retries=1")
+    options = [word for setting in settings for word in ("-o", setting)]
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir / "cache")
+    print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
+    update = run(["apt-get", *options, "update"])
+    found = run(["apt-get", *options, "download", "--print-uris", package])
+    match = re.search(r"^'(\S+)' (\S+) (\d+) (\S+:\S+)$", found.stdout, re.MULTILINE)
+    if found.returncode or not match:
+        why = _reason(update.stderr or found.stderr)
+        raise DownloadError(f"apt can't find {package} ({why}); is there a network? Else pass --corpus-dir")
+    uri, name, size, checksum = match.groups()
+    archive, told = apt_dir / name, Progress(f"{name}, MB")
+    with open(apt_dir / "download.log", "w+", encoding="utf-8") as log:
+        command = [_HELPER, *options, "download-file", uri, archive, checksum]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=apt_dir)
+        while process.poll() is None:
+            time.sleep(0.2)
+            have = (
+                archive.stat().st_size if archive.is_file() else 0
+            )  # apt fetches straight to the final name
+            told(min(have, int(size) - 1) // 1_000_000, int(size) // 1_000_000 + 1)
+        log.seek(0)
+        why = _reason(log.read())
+    if process.returncode:
+        raise DownloadError(f"{name} wasn't fetched ({why}); run again to go on, or use --corpus-dir")
+    return archive
+
+
+def _reason(text: str) -> str:
+    """The line of a tool's output that says why it failed: the first on a failed fetch, else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no reason given"
+    return next((line for line in lines if "Failed to fetch" in line), last)

@@ -1,0 +1,161 @@
+"""Ablations of a recogniser's recipe: every run of a list, by the recipe's stages, and a table over seeds.
+
+Runs are trained, decoded greedily and scored, some side by side; data, tokens and statistics are made once
+for all. Options that aren't known here go to the recipe's run.sh.
+"""
+
+import contextlib
+import io
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.espnet.config import read_yaml
+from imlspike.recipes.options import ROOT, OptionError, Options, existing, option
+from imlspike.recipes.processes import RecipeError, call, program, verb
+from imlspike.recipes.progress import Log, duration, log
+from imlspike.recipes.runner import Needs, Recipe
+from imlspike.recipes.training import average
+
+OWN = "experiments asr_config asr_override asr_tag seed twin".split()
+
+
+@dataclass
+class Ablation(Options):
+    """Options of an ablation."""
+
+    passes_on = True  # what isn't known goes to the recipe
+
+    recipe: str = option("egs/msu_ru_nsh/asr1", "folder of the recipe")
+    list: str = option(
+        "conf/ablations/main.txt",
+        "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, one of conf/ablations, or a YAML",
+    )
+    seeds: str = option("0", "seeds of lines that name none, as '0 1 2'")
+    config: str = option("conf/quick.yaml", "training YAML, the base")
+    budget: str = option("", "YAML laid over every run, the base too, as conf/ablations/budget.yaml")
+    measure: str = option("cer", "the error rate that counts", "cer wer")
+    spikes: bool = option(False, "count spikes of every run (minutes each)")
+    results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if own := [name for name in self.passed_on[::2] if name[2:] in OWN]:
+            raise OptionError(f"{own[0]} is set by the list (--help)")
+        self.recipe = existing(self.recipe, "--recipe")
+        self.config = existing(self.config, "--config")
+        self.budget = self.budget and existing(self.budget, "--budget")
+        self.results = self.results and os.path.abspath(self.results)
+        self.asked = ["--list", self.list, "--seeds", self.seeds, "--recipe", self.recipe, "--root", ROOT]
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as told,
+            contextlib.redirect_stderr(io.StringIO()) as error,
+        ):
+            try:
+                verb("ablations", *self.asked)
+            except RecipeError:
+                raise OptionError(error.getvalue().strip()) from None
+        self.runs = {}
+        for line in told.getvalue().splitlines():
+            name, _, seed, override = line.split("\t")
+            files = [
+                self.config,
+                *([existing(override, name)] if override != "-" else []),
+                *filter(None, [self.budget]),
+            ]
+            self.runs[name] = seed, ":".join([name, *files])
+
+        criterion = average(read_yaml(self.config))
+        self.decoding, self.failed, self.ended = f"greedy_asr_model_{Path(criterion).stem}", [], []
+
+
+recipe = Recipe("ablation", Ablation)
+stage = recipe.stage
+LOGS = "exp/ablations/log"
+
+
+def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
+    """Some stages of the recipe."""
+    given = ["--decode_modes", "greedy", "--use_lm", "false", *o.passed_on, "--workdir", o.workdir]
+    command = ["bash", f"{o.recipe}/run.sh", *given, "--python", o.python, "--threads", o.threads, *words]
+    call(command, log_file, o.environment)
+
+
+@stage(1)
+def prepare(o: Ablation):
+    """Data, tokens and statistics of all runs."""
+    yield Needs(always=True)
+    specs = " ".join(spec for _, spec in o.runs.values())
+    run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
+
+
+@stage(2, each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
+def one_run(o: Ablation, name: str):
+    """Runs."""
+    yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
+    begin, fresh, (seed, spec) = (
+        time.monotonic(),
+        not Path(f"exp/{name}/.done/train.json").is_file(),
+        o.runs[name],
+    )
+    if fresh:
+        Path(f"exp/{name}").mkdir(parents=True, exist_ok=True)
+        Path(f"exp/{name}/source.txt").write_text(git_state())
+    words = [
+        "--stage",
+        11,
+        "--stop_stage",
+        14 if o.spikes else 13,
+        "--nj",
+        1,
+        "--seed",
+        seed,
+        "--experiments",
+        spec,
+    ]
+    try:
+        run_recipe(o, f"{LOGS}/{name}.log", *words)
+    except RecipeError as error:
+        o.failed.append(name)
+        log(f"  {name} FAILED, the others go on: {error}")
+        return
+    _make_table(o, "--quiet")
+    # Those that were trained just now, and not before, tell how long the others will take.
+    o.ended.append(time.monotonic() - begin if fresh else 0)
+    timed, left = [seconds for seconds in o.ended if seconds], len(o.runs) - len(o.ended)
+    told = f", {duration(sum(timed) / len(timed) * left / min(o.nj, left))} left" if timed and left else ""
+    log(f"  {name}: complete; {len(o.ended)} of {len(o.runs)} runs{told}")
+
+
+def git_state() -> str:
+    """The commit of the source, -dirty where it was changed."""
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout or "unknown\n"
+
+
+@stage(3)
+def table(o: Ablation):
+    """Table."""
+    yield Needs(always=True)
+    _make_table(o)
+    if o.failed:
+        raise RecipeError(f"failed: {' '.join(o.failed)} (their logs: {LOGS})")
+
+
+def _make_table(o: Ablation, *words: str) -> None:
+    results = ["--exp-dir", "exp", "--output-dir", o.results or "exp/ablations", "--command", o.command]
+    log_file = f"{LOGS}/table.log" if words else None
+    program(
+        o,
+        "ablations",
+        *o.asked,
+        "--measure",
+        o.measure,
+        "--decoding",
+        o.decoding,
+        *results,
+        *words,
+        log=log_file,
+    )

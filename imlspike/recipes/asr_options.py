@@ -1,0 +1,189 @@
+"""Options of a recogniser's recipe, and what follows from them: models, files, a folder for each decoding."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.espnet.config import read_yaml
+from imlspike.recipes.data import unique
+from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.training import EspnetOptions, average, configure, data_of, shapes_of
+
+_SKIPS = {
+    "skip_data_prep": range(1, 6),
+    "skip_train": range(6, 12),
+    "skip_eval": range(12, 15),
+    "skip_packing": [15],
+}
+
+
+@dataclass
+class Asr(EspnetOptions):
+    """Options of a recogniser's recipe."""
+
+    # What to run
+    skip_data_prep: bool = option(False, "leave out stages 1 to 5")
+    skip_train: bool = option(False, "leave out stages 6 to 11")
+    skip_eval: bool = option(False, "leave out stages 12 to 14")
+    skip_packing: bool = option(False, "leave out stage 15")
+    inference_nj: int = option(0, "processes that decode side by side; 0: as many as --nj")
+    # Data
+    test_sets: list = option(
+        "test", "sets to decode and score, separated by blanks; --valid_set may be among them"
+    )
+    speed_perturb_factors: list = option("", "for example '0.9 1.0 1.1'; empty: none")
+    audio_format: str = option("", "flac; empty: the files as preparation left them")
+    token_type: str = option("char", "tokens", "char bpe")
+    nbpe: int = option(300, "size of the bpe vocabulary")
+    tokens_args: list = option("--on-unknown keep", "further options of 'imlspike tokens'")
+    # Language model for the beam search
+    use_lm: bool = option(False, "train a language model and decode with it")
+    lm_config: str = option("", "training YAML of ESPnet's LM task")
+    lm_tag: str = option("", "the language model stands in exp/lm_<tag>; empty: exp/lm")
+    lm_args: list = option("", "further options of ESPnet's lm_train, as '--max_epoch 5'")
+    lm_train_text: list = option(
+        "", "Kaldi texts to train on, seen from --workdir; empty: that of the training set"
+    )
+    lm_dev_text: list = option("", "and to validate on; empty: that of the validation set")
+    lm_test_text: list = option("", "and to measure perplexity on; empty: that of the first test set")
+    # Models: one and its twin, or several that are trained side by side
+    model: str = option("", "what {model} stands for in the names of YAML files, where the recipe has such")
+    asr_config: str = option("", "training YAML")
+    asr_override: list = option("", "YAML files that say what differs from it, separated by blanks")
+    asr_tag: str = option("", "name of the experiment; empty: that of the last YAML")
+    twin: str = option(
+        "false", "the ANN twin of the same size: true: beside the model; only; false", "true only false"
+    )
+    twin_override: list = option(
+        "", "YAML files that make the twin of the model; its name is the model's with _ann"
+    )
+    experiments: list = option("", "instead of all these, several: 'NAME:CONFIG[:OVERRIDE...] ...'")
+    feats_normalize: str = option("global_mvn", "of the features", "global_mvn utterance_mvn")
+    # Decoding
+    decode_modes: list = option(
+        "greedy joint", "greedy: CTC; joint: CTC/attention beam search", "greedy joint"
+    )
+    inference_config: str = option("conf/decode_joint.yaml", "YAML of the beam search")
+    inference_args: list = option("", "further options of 'imlspike decode', as '--batch-seconds 60'")
+    inference_asr_model: str = option("", "file in the experiment; empty: the average of the best epochs")
+    inference_lm: str = option("", "file of the language model; empty: the average of the best epochs")
+    # Results
+    score_primary: str = option("cer", "the error rate that counts", "cer wer")
+    score_spaces: bool = option(True, "false: characters are counted without the spaces between words")
+    corpus_note: str = option("", "the corpus and its licence in a sentence, for the model card")
+    license: str = option("apache-2.0", "of the packed model")
+    profile_set: str = option(
+        "", "set on which spikes and energy are counted; empty: the first of --test_sets"
+    )
+    profile_utts: int = option(200, "utterances of it to count on, spread over the set", least=1)
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        super().check()
+        self.skip_stages += [str(n) for name, stages in _SKIPS.items() if getattr(self, name) for n in stages]
+        self.inference_nj = self.inference_nj or self.nj
+        self.profile_set = self.profile_set or self.test_sets[0]
+        if self.audio_format not in ("", "flac"):
+            raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
+        if self.use_lm and not self.lm_config:
+            raise OptionError("--use_lm true needs --lm_config, the YAML of ESPnet's LM task")
+        self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
+        self.inference_config = existing(self.inference_config, "--inference_config")
+        texts = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
+        for split, name in texts.items():
+            texts[split] = getattr(self, f"lm_{split}_text") or [f"data/{name}/text"]
+        tag = self.lm_tag.format(model=self.model)
+        self.lm_texts, self.lm = texts, f"exp/lm{tag and f'_{tag}'}"
+        sp = "_sp" if self.speed_perturb_factors else ""
+        self.train_sets = [self.train_set + sp]
+        self.sets = unique(*self.train_sets, self.valid_set, *self.test_sets)
+        self.sound = f"dump/{self.audio_format}" if self.audio_format else "data"
+        bpe = self.token_type == "bpe"
+        self.dump = f"dump/bpe{self.nbpe}{sp}" if bpe else f"dump/char{sp}"
+        self.tokens, self.stats = f"{self.dump}/tokens", f"{self.dump}/stats"
+        self.bpe_model = f"{self.tokens}/bpe.model" if bpe else ""
+        self.configs = configure("asr", self.models(), self.train_args, "frontend")
+
+    def models(self) -> list[tuple[str, str, list[str]]]:
+        """Name, configuration and overrides of each model."""
+        if self.experiments:
+            found = [tuple(spec.split(":")) for spec in self.experiments]
+            if short := [one[0] for one in found if len(one) < 2]:
+                told = "has no configuration; write NAME:CONFIG[:OVERRIDE...]"
+                raise OptionError(f"--experiments: {short[0]!r} {told}")
+            names = [name for name, *_ in found]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise OptionError(f"--experiments: the name {twice[0]} stands twice")
+            return [(name, base, overrides) for name, base, *overrides in found]
+        if not self.asr_config:
+            raise OptionError(
+                "no model: give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...]'"
+            )
+        if self.twin != "false" and not self.twin_override:
+            raise OptionError("--twin needs --twin_override, the YAML that makes the twin of the model")
+        base, *override = (path.format(model=self.model) for path in [self.asr_config, *self.asr_override])
+        twin = [path.format(model=self.model) for path in self.twin_override]
+        name = self.asr_tag or Path([base, *override][-1]).stem
+        found = [(name, base, override)] if self.twin != "only" else []
+        return found + ([(f"{name}_ann", base, override + twin)] if self.twin != "false" else [])
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame of the features to the next; 128 is ESPnet's default."""
+        return (next(iter(self.configs.values())).get("frontend_conf") or {}).get("hop_length", 128)
+
+    @property
+    def input_layer(self) -> str:
+        """The encoders' strongest subsampling (conv2d < conv2d6 < conv2d8): all can train on what is left."""
+        encoders = [config.get("encoder_conf") or {} for config in self.configs.values()]
+        return max(conf.get("input_layer", "conv2d") for conf in encoders)
+
+    def asr_model(self, name: str) -> str:
+        """The model file that decodes."""
+        return f"exp/{name}/{average(self.configs[name], self.inference_asr_model)}"
+
+    @property
+    def lm_settings(self) -> dict:
+        return read_yaml(self.lm_config)
+
+    @property
+    def lm_model(self) -> str:
+        return f"{self.lm}/{average(self.lm_settings, self.inference_lm)}"
+
+    def lm_files(self, mode: str) -> list[str]:
+        """Configuration and model of the language model, where this search uses it."""
+        return [f"{self.lm}/config.yaml", self.lm_model] if self.use_lm and mode == "joint" else []
+
+    def search(self, mode: str) -> dict:
+        """Settings of the search; without a language model it has no weight."""
+        found = read_yaml(self.inference_config) if mode == "joint" else {}
+        return {key: value for key, value in found.items() if self.use_lm or key != "lm_weight"}
+
+    def decoding(self, name: str, mode: str, test_set: str) -> str:
+        """The folder of a decoding, under search, language model and model as ESPnet's inference_tag."""
+        tag = mode
+        if mode == "joint":
+            stem = Path(self.inference_config).stem.removeprefix("decode_")
+            tag += "" if stem == "joint" else f"_{stem}"
+            tag += f"_lm_{Path(self.lm).name}_{Path(self.lm_model).stem}" if self.use_lm else ""
+        tag += "".join(self.inference_args).replace("--", "_").replace("/", "_")
+        return f"exp/{name}/decode_{tag}_asr_model_{Path(self.asr_model(name)).stem}/{test_set}"
+
+    @property
+    def token_files(self) -> list[str]:
+        return [f"{self.tokens}/tokens.txt", *filter(None, [self.bpe_model])]
+
+    @property
+    def stats_files(self) -> list[str]:
+        shapes = shapes_of(self.stats, "speech_shape", f"text_shape.{self.token_type}")
+        return [*sum(shapes.values(), []), f"{self.stats}/train/feats_stats.npz"]
+
+    @property
+    def token_config(self) -> dict:
+        """How ESPnet cuts texts."""
+        tokens = {"token_type": self.token_type, "token_list": f"{self.tokens}/tokens.txt"}
+        return tokens | {"bpemodel": self.bpe_model or None, "use_preprocessor": True}
+
+    @property
+    def data_config(self) -> dict:
+        """What statistics and training share."""
+        return self.token_config | data_of(self.espnet_tables())

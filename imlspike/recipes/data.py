@@ -1,0 +1,184 @@
+"""What the recipes do alike before training: options, and steps that prepare a corpus."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.recipes.options import OptionError, Options, existing, option
+from imlspike.recipes.processes import program, verb
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Needs
+
+TABLES = ("wav.scp", "text", "utt2spk", "utt2dur")
+
+
+@dataclass
+class CorpusOptions(Options):
+    """Options of every recipe that trains on a corpus."""
+
+    seed: int = option(0, "random seed")
+    corpus: str = option("", "corpus, as 'imlspike prepare' names it")
+    corpus_dir: str = option("", "the corpus on this machine; empty: download it")
+    prepare_args: list = option("", "further options of 'imlspike prepare'")
+    max_left_out: float = option(0.05, "share of utterances that may be left out as broken or unspeakable")
+    train_set: str = option("train", "training set")
+    valid_set: str = option("valid", "validation set")
+    min_wav_duration: float = option(0.1, "shortest recording to train on, in seconds")
+    max_wav_duration: float = option(20.0, "longest recording to train on, in seconds")
+    train_args: list = option("", "settings over the YAML, as 'max_epoch=20 encoder_conf.kappa=0.5'")
+    resume: str = option(
+        "true",
+        "go on from a checkpoint; false: begin again; anyway: although settings changed",
+        "true false anyway",
+    )
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if not self.corpus and self.stage <= 1:
+            raise OptionError("--corpus is empty; name the corpus to prepare")
+        self.corpus_dir = self.corpus_dir and existing(self.corpus_dir, "--corpus_dir")
+        if wrong := [word for word in self.train_args if "=" not in word]:
+            raise OptionError(f"--train_args: {wrong[0]!r} is no setting; write key=value, as max_epoch=20")
+        self.check_gpus()
+
+    def check_gpus(self, local: bool = True) -> None:
+        """Make a number of --ngpu; those of this machine (`local`) have to be there."""
+        if self.ngpu not in ("all", "any") and not self.ngpu.isdigit():
+            raise OptionError(f"--ngpu is {self.ngpu!r}; expected a whole number, all, or any")
+        found = count_gpus() if self.ngpu != "0" else 0
+        self.ngpu = int({"all": found, "any": min(found, 1)}.get(self.ngpu, self.ngpu))
+        if local and self.ngpu > found:
+            raise OptionError(
+                f"--ngpu {self.ngpu}: this machine has {found} (nvidia-smi); train with --ngpu {found}"
+            )
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.ngpu else "cpu"
+
+    @property
+    def at_once(self) -> int:
+        """How many trainings run side by side: one where they would share this machine's GPUs."""
+        return 1 if self.ngpu else self.nj
+
+
+def count_gpus() -> int:
+    """The GPUs of this machine."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+    except OSError:
+        return 0
+    return sum(line.startswith("GPU") for line in listed.splitlines())
+
+
+def tables(*folders: str) -> list[str]:
+    """The tables of data directories."""
+    return [f"{folder}/{table}" for folder in folders for table in TABLES]
+
+
+def names(o) -> list[tuple]:
+    """The items of a step that is done for each model."""
+    return [(name,) for name in o.configs]
+
+
+def each_set(o) -> list[tuple]:
+    """The items of a step that is done for each set."""
+    return [(name,) for name in o.sets]
+
+
+def trained_sets(o) -> list[tuple]:
+    """The items of a step that is done for each set that training reads."""
+    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
+
+
+def unique(*names: str) -> list[str]:
+    """Each name once."""
+    return list(dict.fromkeys(names))
+
+
+def count(table: str) -> int:
+    """Lines of a table."""
+    return Path(table).read_bytes().count(b"\n")
+
+
+def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
+    """A step: data directories of the corpus below data/, with further tables."""
+    made = [
+        *tables(*(f"data/{name}" for name in sets)),
+        *(f"data/{name}/{table}" for name in sets for table in more),
+    ]
+    settings = o.pick("corpus corpus_dir prepare_args max_left_out")
+    yield Needs([o.corpus_dir] if o.corpus_dir else [], unique(*made), settings)
+    source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
+    share = ["--max-left-out", o.max_left_out]
+    program(o, "prepare", o.corpus, *source, "--output-dir", "data", *share, *o.prepare_args)
+
+
+def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> Iterator[Needs]:
+    """A step: a data directory whose audio has one format and rate."""
+    yield Needs(tables(source), tables(target), o.pick("max_left_out") | {"format": form, "rate": rate})
+    words = ["--audio-format", form, "--sampling-rate", rate, "--max-left-out", o.max_left_out, "--nj", o.nj]
+    program(o, "format", source, "--output-dir", target, *words)
+
+
+def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **given: int) -> Iterator[Needs]:
+    """A step: a data directory without what is too long or too short."""
+    settings = o.pick("min_wav_duration max_wav_duration")
+    yield Needs(tables(source), tables(target), settings | given)
+    words = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration, "--input-layer", layer]
+    words += [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    verb("fit", source, "--output-dir", target, *words)
+
+
+def count_spikes(o, exp: str, source: str, inputs: list, model: list, settings=None) -> Iterator[Needs]:
+    """A step: spikes, operations and energy on some utterances of a set."""
+    out = f"{exp}/profile"
+    progress = Log(Path(exp).name, f"{out}/log")
+    settings = o.pick("profile_utts") | (settings or {})
+    yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
+    spread(source, o.profile_utts, f"{out}/data")
+    program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
+
+
+def spread(source: str, most: int, target: str) -> None:
+    """Every n-th utterance of a data directory, so that at most `most` are left; 0: all."""
+    names = list(read_kaldi(f"{source}/wav.scp"))
+    kept = names[:: -(-len(names) // most) if most else 1]
+    Path(target).mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        content = read_kaldi(f"{source}/{table}")
+        write_kaldi(f"{target}/{table}", {name: content[name] for name in kept})
+
+
+def link_audio(data_dir: str, folder: str) -> None:
+    """Links to the recordings of a data directory, each under its utterance's name."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, wav in read_kaldi(f"{data_dir}/wav.scp").items():
+        link = Path(folder, f"{name}.wav")
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.realpath(wav))
+    log(f"  {count(f'{data_dir}/wav.scp')} utterances")
+
+
+def models(o) -> list[str]:
+    """Names of the models from --ann and --models, each a YAML of the folder --overrides over --config."""
+    if not o.config or not o.overrides:
+        raise OptionError(f"--{'overrides' if o.config else 'config'} is empty; it names the models' YAML")
+    o.config = existing(o.config, "--config")
+    o.overrides = existing(o.overrides, "--overrides")
+    if "ann" in o.models:
+        raise OptionError("--models: ann is trained by --ann true")
+    names = [*(["ann"] if o.ann else []), *o.models]
+    if len(set(names)) < len(names):
+        raise OptionError(f"--models: {next(n for n in names if names.count(n) > 1)} stands twice")
+    if not names:
+        raise OptionError("no model: --models is empty and --ann false")
+    known = sorted(path.stem for path in Path(o.overrides).glob("*.yaml"))
+    if wrong := [name for name in names if name not in known]:
+        raise OptionError(
+            f"--models: there is no {o.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
+        )
+    return names

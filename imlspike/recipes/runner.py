@@ -1,0 +1,343 @@
+"""The stage runner: do what has to be done of a recipe, and say why.
+
+A recipe is a list of steps, each a function of the options. Its docstring begins with the title; it yields
+what it needs and makes, then does the work:
+
+    @recipe.stage(5)
+    def make_tokens(o):
+        '''Tokens.'''
+        yield Needs(["data/train/text"], makes=["dump/tokens.txt"], settings=o.pick("nbpe"))
+        ...
+
+A step that has ended well leaves `.done/<function>.json` beside its first output, with checksums of its
+inputs' contents and its settings. It is done again when one of these differs or an output is missing, and
+says which. With `each` a step is done for several items (models, sets), `jobs` of them side by side.
+"""
+
+import fcntl
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from imlspike.data.files import atomic_write
+from imlspike.recipes.options import OptionError, Options
+from imlspike.recipes.processes import RecipeError
+from imlspike.recipes.progress import Count, Log, follow, log
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step depends on.
+
+    Attributes:
+        inputs: files, and folders of which the listing counts.
+        makes: files; may be patterns, which are not looked for after the work.
+        settings: nested dicts are compared key by key.
+        checkpoint: a file from which an interrupted item goes on, and patterns beside it of what to remove to
+            begin again: a step with it heeds --resume.
+        follow: tells of progress.
+        always: done each time, quick work such as a report.
+    """
+
+    inputs: Sequence[str] = ()
+    makes: Sequence[str] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Sequence[str] = ()
+    follow: Log | Count | None = None
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function of a recipe.
+
+    Attributes:
+        number, title: of its stage.
+        run: yields `Needs`, then does the work, in the recipe's folder.
+        each: the items, tuples of further arguments; one empty one where the step is done once.
+        when: why the step is left out; empty where it isn't.
+        jobs: how many items are done side by side; None: one after the other, in this process.
+    """
+
+    number: int
+    title: str
+    run: Callable[..., Iterator]
+    each: Callable[[Any], Iterable[tuple]]
+    when: Callable[[Any], str]
+    jobs: Callable[[Any], int] | None
+
+    def items(self, options: Options) -> list["Item"]:
+        return [Item(self, options, parts) for parts in self.each(options)]
+
+
+class Recipe:
+    """The steps of a task, in their order, and the class of its options."""
+
+    def __init__(self, name: str, options: type[Options]):
+        self.name, self.options, self.steps = name, options, []
+
+    def stage(self, number: int, each=lambda o: [()], when=lambda o: "", jobs=None) -> Callable:
+        """Declare a step, see `Step`; its title is the first line of the function's docstring."""
+
+        def add(run: Callable) -> Step:
+            title = run.__doc__.partition("\n")[0].rstrip(".")
+            title = title[0].lower() + title[1:]
+            self.steps.append(Step(number, title, run, each, when, jobs))
+            return self.steps[-1]
+
+        return add
+
+
+class Item:
+    """A step for one item: what it depends on, and where its record is."""
+
+    def __init__(self, step: Step, options: Options, parts: tuple):
+        self.step, self.options, self.work = step, options, step.run(options, *parts)
+        self.needs: Needs = next(self.work)
+        self.name = " ".join(map(str, parts)) or step.title
+
+    @property
+    def record(self) -> Path:
+        return Path(self.needs.makes[0]).parent / ".done" / f"{self.step.run.__name__}.json"
+
+    def missing(self) -> list[str]:
+        """Outputs that aren't there."""
+        return [path for path in self.needs.makes if "*" not in path and not os.path.exists(path)]
+
+    def signature(self) -> dict[str, Any]:
+        inputs = {path: digest(path) for path in self.needs.inputs}
+        return json.loads(json.dumps({"settings": self.needs.settings, "inputs": inputs}))
+
+    def reason(self) -> str:
+        """Why it has to be done; empty where it is done."""
+        if self.needs.always:
+            return "quick, done each time"
+        if self.needs.checkpoint and self.options.resume == "false":
+            return "to begin again (--resume false)"
+        if not self.record.is_file():
+            return "not done before"
+        if missing := self.missing():
+            return f"{missing[0]} is missing"
+        return "; ".join(difference(json.loads(self.record.read_text()), self.signature()))
+
+    def do(self) -> None:
+        """Do the work, unless it is done, and leave a record.
+
+        Raises:
+            RecipeError: another call is at it, or an earlier training had other settings.
+        """
+        if self.needs.always:
+            return next(self.work, None)
+        with _sole(self.record.with_suffix(".lock"), self.record.parents[1]):
+            why = self.reason()
+            if not why:
+                made = time.strftime("%F %T", time.localtime(self.record.stat().st_mtime))
+                log(
+                    f"  {self.name}: skipped because inputs and settings are those of {made} "
+                    f"(again: rm {self.record})"
+                )
+                return
+            log(f"  {self.name}: {why}")
+            self._settle_earlier()
+            signature = self.signature()
+            self.record.unlink(missing_ok=True)
+            next(self.work, None)
+            if missing := self.missing():
+                raise RecipeError(f"stage {self.step.number} ({self.name}) ended without {missing[0]}")
+            self.record.parent.mkdir(exist_ok=True)  # the work may have made the folder anew
+            with atomic_write(self.record) as out:
+                json.dump(signature, out, indent=1, ensure_ascii=False)
+
+    def _settle_earlier(self) -> None:
+        """See to it that a checkpoint of other settings is never taken up in silence."""
+        if not self.needs.checkpoint:
+            return
+        checkpoint, *patterns = self.needs.checkpoint
+        folder, started, signature = (
+            Path(checkpoint).parent,
+            self.record.with_suffix(".begun"),
+            self.signature(),
+        )
+        with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
+            pass
+        if self.options.resume == "false":
+            for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif self.options.resume == "true" and os.path.exists(checkpoint):
+            before = json.loads(started.read_text()) if started.is_file() else {}
+            if changed := difference(before, signature):
+                raise RecipeError(
+                    f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin "
+                    "again with --resume false, go on from it with --resume anyway, or take another name or "
+                    "--workdir"
+                )
+        with atomic_write(started) as out:
+            json.dump(signature, out)
+
+
+@contextmanager
+def _sole(path: Path, folder: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(f"another process is at work in {folder}; wait for it or end it") from None
+        yield
+
+
+def difference(before: dict, now: dict) -> list[str]:
+    """What differs between two signatures, a sentence each, three at most.
+
+    >>> difference({"settings": {"a": {"b": 1}}, "inputs": {}}, {"settings": {"a": {"b": 2}}, "inputs": {}})
+    ['a.b was 1 and is 2']
+    """
+    old, new = (_flat(one.get("settings", {})) for one in (before, now))
+    told = [
+        f"{key} was {old.get(key)} and is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    old, new = (one.get("inputs", {}) for one in (before, now))
+    told += [f"{path} has changed" for path in new if path in old and old[path] != new[path]]
+    told += [f"{path} is another input" for path in sorted(old.keys() ^ new.keys())]
+    return told[:3] + ([f"and {len(told) - 3} more"] if len(told) > 3 else [])
+
+
+def _flat(settings: dict, head: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{head}{key}.") if isinstance(value, dict) else {f"{head}{key}": value}
+    return found
+
+
+def digest(path: str) -> str | None:
+    """A checksum of a file's content, or of a folder's names, sizes and times; None if there is nothing."""
+    if os.path.isdir(path):
+        files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        states = [(os.path.relpath(file, path), os.stat(file)) for file in files if os.path.exists(file)]
+        listing = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        return hashlib.blake2b(repr(listing).encode(), digest_size=16).hexdigest()
+    if not os.path.exists(path):
+        return None
+    state = os.stat(path)
+    return _content(os.path.realpath(path), state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _content(path: str, size: int, time_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class Run:
+    """The stages of a recipe that the options ask for."""
+
+    def __init__(self, recipe: Recipe, options: Options):
+        self.recipe, self.options = recipe, options
+        numbers = sorted({step.number for step in recipe.steps})
+        options.stop_stage = options.stop_stage or numbers[-1]
+        skipped = {int(word) for word in options.skip_stages if word.isdigit()}
+        for name in ("stage", "stop_stage"):
+            if getattr(options, name) not in numbers:
+                told = f"there are stages {numbers[0]} to {numbers[-1]}"
+                raise OptionError(f"--{name} is {getattr(options, name)}; {told}")
+        if wrong := [word for word in options.skip_stages if not word.isdigit() or int(word) not in numbers]:
+            raise OptionError(f"--skip_stages: there is no stage {wrong[0]}")
+        self.steps = [
+            step
+            for step in recipe.steps
+            if options.stage <= step.number <= options.stop_stage and step.number not in skipped
+        ]
+        if not self.steps:
+            raise OptionError("no stage is left: see --stage, --stop_stage and --skip_stages")
+
+    def plan(self) -> list[tuple[Step, Item | None, str]]:
+        """What would be done: step, item, and why or why not.
+
+        Raises:
+            RecipeError: a step's input is neither there nor made by an earlier step.
+        """
+        rows, outputs, anew = [], [], {}
+        for step in self.steps:
+            if why_not := step.when(self.options):
+                rows.append((step, None, why_not))
+                continue
+            for item in step.items(self.options):
+                for path in item.needs.inputs:
+                    if not os.path.exists(path) and not any(fnmatch.fnmatch(path, one) for one in outputs):
+                        raise RecipeError(
+                            f"stage {step.number} ({step.title}) needs {path}{self._maker(path)}"
+                        )
+                why = item.reason()
+                if not why and (made := [path for path in item.needs.inputs if path in anew]):
+                    why = f"if stage {anew[made[0]]} changes {made[0]}"
+                rows.append((step, item, why))
+                outputs += item.needs.makes
+                anew |= dict.fromkeys(item.needs.makes, step.number) if why else {}
+        return rows
+
+    def _maker(self, path: str) -> str:
+        for step in (step for step in self.recipe.steps if not step.when(self.options)):
+            for item in step.items(self.options):
+                if any(fnmatch.fnmatch(path, one) for one in item.needs.makes):
+                    return (
+                        f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
+                    )
+        return ", which isn't there"
+
+    def tell(self) -> None:
+        """Print the plan, for --dry_run."""
+        last = None
+        for step, item, why in self.plan():
+            if step is not last:
+                print(f"stage {step.number}: {step.title}")
+            last = step
+            if item is None:
+                print(f"  left out: {why}")
+            else:
+                print(f"  {item.name}: {f'would run: {why}' if why else 'done before, would be skipped'}")
+
+    def go(self) -> None:
+        """Run the stages.
+
+        Raises:
+            RecipeError: what stopped it; items side by side have all ended then.
+        """
+        self.plan()
+        for step in self.steps:
+            log(f"stage {step.number}: {step.title}")
+            if why_not := step.when(self.options):
+                log(f"  {why_not}")
+                continue
+            try:
+                self._do(step)
+            except RecipeError as error:
+                where = f"stopped in stage {step.number} ({step.title}). The same command goes on from there"
+                raise RecipeError(f"{error}\n{where} and does nothing twice.") from error
+
+    def _do(self, step: Step) -> None:
+        items = step.items(self.options)
+        with ExitStack() as during:
+            during.enter_context(follow([item.needs.follow for item in items if item.needs.follow]))
+            if step.jobs is None:
+                for item in items:
+                    item.do()
+                return
+            pool = during.enter_context(ThreadPoolExecutor(step.jobs(self.options)))
+            pending = [pool.submit(item.do) for item in items]
+            failed = [error for error in (one.exception() for one in pending) if error]
+        for error in failed[1:]:
+            log(f"  {error}")
+        if failed:
+            raise failed[0]

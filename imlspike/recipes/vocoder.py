@@ -1,0 +1,236 @@
+"""A vocoder from a corpus to a table of results: the ANN (Vocos), which teaches, and spiking models.
+
+Models are overrides of one configuration.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.recipes import data
+from imlspike.recipes.data import CorpusOptions
+from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.processes import ProgramError, RecipeError, program
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Needs, Recipe
+from imlspike.recipes.training import lack_of_memory
+
+SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
+FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+
+
+@dataclass
+class Vocoder(CorpusOptions):
+    """Options of a vocoder's recipe."""
+
+    # Data
+    test_set: str = option("test", "set that is synthesised and scored")
+    extra_train: list = option(
+        "", "more to train on: asterisk_en, _es, _fr, _it, _ru (fetched), or sets in data/"
+    )
+    min_wav_duration: float = option(0.3, "shortest recording to train on, in seconds")
+    max_wav_duration: float = option(60.0, "longest recording to train on, in seconds")
+    test_utts: int = option(0, "recordings of the test set to score, spread over it; 0: all")
+    # Models
+    config: str = option("", "YAML of a training, the base of all models")
+    overrides: str = option("", "folder with a YAML for each model; its ann.yaml is the ANN")
+    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train, each an override of that name")
+    ann: bool = option(True, "train the ANN too")
+    steps: int = option(0, "steps of each training; 0: the YAML's")
+    # Results
+    asr_model: str = option(
+        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate"
+    )
+    score_args: list = option(
+        "", "further options of 'imlspike score-vocoder', as '--crepe tiny --measures pesq mcd'"
+    )
+    profile_utts: int = option(
+        20, "recordings of the test set on which spikes and energy are counted", least=1
+    )
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        super().check()
+        if wrong := [word for word in self.train_args if "." not in word.partition("=")[0]]:
+            told = "write section.key=value, as optimizer.lr=0.0003"
+            raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
+        self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
+        self.names = data.models(self)
+        self.train_sets = data.unique(self.train_set, *self.extra_train)
+        self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
+        self.configs = {name: read_config(name, self.trainer_words(name)) for name in self.names}
+        first, *others = self.names
+        for name in others:
+            for key in FEATURES:
+                ours, theirs = (self.configs[one]["generator"][key] for one in (name, first))
+                if ours != theirs:
+                    told = "one table needs the same features for all; run them apart, with a --workdir each"
+                    raise OptionError(f"{name} has {key}={ours}, {first} {theirs}: {told}")
+        self.rate = self.configs[first]["generator"]["sampling_rate"]
+
+    def trainer_words(self, name: str) -> list[str]:
+        """The arguments of the trainer that make this model."""
+        words = ["--config", self.config, "--config", f"{self.overrides}/{name}.yaml", *self.train_args]
+        words += [f"trainer.steps={self.steps}"] if self.steps else []
+        gpu = ["trainer.accelerator=gpu", f"trainer.devices={self.ngpu}"]
+        return words + (gpu if self.ngpu else ["trainer.accelerator=cpu"])
+
+    def teacher(self, name: str) -> list[str]:
+        """The generator that teaches a model, if one does."""
+        folder = self.configs[name]["teacher"]
+        return [f"{folder}/weights.safetensors"] if folder else []
+
+
+def read_config(name: str, words: list[str]) -> dict:
+    """A training's settings, every key checked; of the generator also those left to their defaults."""
+    from imlspike.models.spiking_vocos import SpikingVocos
+    from imlspike.training.config import ConfigError
+    from imlspike.training.config import read_config as read
+
+    try:
+        config, _ = read([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
+        return config.as_dict() | {"generator": dict(SpikingVocos.from_config(config.generator).config)}
+    except (ConfigError, ValueError) as error:
+        raise OptionError(f"{name}: {error}") from None
+
+
+recipe = Recipe("vocoder", Vocoder)
+stage = recipe.stage
+
+
+def _no_more(o: Vocoder) -> str:
+    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
+
+
+@stage(1)
+def prepare(o: Vocoder):
+    """Data preparation."""
+    yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
+
+
+@stage(1, each=lambda o: [(name,) for name in o.extra_train], when=_no_more)
+def prepare_extra(o: Vocoder, name: str):
+    """More to train on."""
+    yield Needs(makes=data.tables(f"data/{name}"))
+    if name.startswith("asterisk_"):
+        words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
+        program(o, "prepare", "asterisk", *words)
+    elif not Path("data", name, "utt2dur").is_file():
+        told = "What isn't asterisk_<language> has to be a data directory, as 'imlspike prepare' writes it"
+        raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
+
+
+@stage(2, each=data.each_set)
+def format_set(o: Vocoder, name: str):
+    """Audio of one rate."""
+    yield from data.format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
+
+
+@stage(2, each=data.trained_sets)
+def limit_durations(o: Vocoder, name: str):
+    """Removal of what is too long or too short."""
+    yield from data.limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
+
+
+@stage(2)
+def choose_test(o: Vocoder):
+    """Choice of what is scored."""
+    yield Needs(data.tables(f"{SOUND}/{o.test_set}"), data.tables(TESTED), o.pick("test_utts"))
+    shutil.rmtree(TESTED, ignore_errors=True)
+    data.spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
+    data.link_audio(TESTED, f"{TESTED}/audio")
+
+
+def _no_ann(o: Vocoder) -> str:
+    return "" if o.ann else "not asked for (--ann true)"
+
+
+@stage(3, each=lambda o: [("ann",)], jobs=lambda o: 1, when=_no_ann)
+def train_ann(o: Vocoder, name: str):
+    """Training of the ANN."""
+    yield from train_one(o, name)
+
+
+@stage(
+    4,
+    each=lambda o: [(name,) for name in o.models],
+    jobs=lambda o: o.at_once,
+)
+def train(o: Vocoder, name: str):
+    """Training of the spiking models."""
+    yield from train_one(o, name)
+
+
+def train_one(o: Vocoder, name: str):
+    """A step: the ANN comes first, for it may teach the others."""
+    exp, config = f"exp/{name}", o.configs[name]
+    inputs = [*data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o))), *o.teacher(name)]
+    settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
+    restart = [
+        f"{exp}/checkpoints",
+        "checkpoints",
+        "tensorboard",
+        "config.yaml",
+        "generator.*",
+        "log.csv",
+        "*.log",
+    ]
+    made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
+    yield Needs(inputs, made, settings, restart, progress)
+    words = [
+        *o.trainer_words(name),
+        "--exp-dir",
+        exp,
+        "--train-dir",
+        *(f"{LIMITED}/{one}" for one in o.train_sets),
+    ]
+    words += ["--valid-dir", f"{LIMITED}/{o.valid_set}"]
+    words += ["--resume", "anyway"] if o.resume == "anyway" else []
+    try:
+        program(o, "train_vocoder", *words, log=f"{exp}/console.log")
+    except ProgramError as error:
+        half = f"data.batch_size={config['data']['batch_size'] // 2}"
+        raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
+
+
+@stage(5, each=data.names, jobs=lambda o: o.nj)
+def synthesize(o: Vocoder, name: str):
+    """Copy-synthesis."""
+    exp, made = f"exp/{name}", f"exp/{name}/synthesis"
+    yield Needs(
+        [f"{exp}/weights.safetensors", *data.tables(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log")
+    )
+    shutil.rmtree(made, ignore_errors=True)
+    words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
+    program(o, "vocode", *words, log=f"{exp}/synthesis.log")
+
+
+@stage(6, jobs=lambda o: 1)
+def score(o: Vocoder):
+    """Scoring."""
+    folders = {name: f"exp/{name}/synthesis" for name in o.names}
+    weights = [f"exp/{name}/weights.safetensors" for name in o.names]
+    inputs = [*weights, *folders.values(), *data.tables(TESTED)]
+    settings = o.pick("names score_args asr_model")
+    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
+    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
+    words += ["--model", f"exp/{o.names[0]}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
+    words += ["--asr-model", o.asr_model] if o.asr_model else []
+    program(o, "score_vocoder", *words, log="exp/scores/log")
+    log("  exp/scores/scores.md")
+
+
+@stage(7, each=data.names, jobs=lambda o: o.nj)
+def profile(o: Vocoder, name: str):
+    """Spikes and energy."""
+    yield from data.count_spikes(
+        o, f"exp/{name}", TESTED, [f"exp/{name}/weights.safetensors"], ["--exp", f"exp/{name}"]
+    )
+
+
+@stage(8)
+def report(o: Vocoder):
+    """Report."""
+    yield Needs(["exp/scores/scores.json"], always=True)
+    words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
+    program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")

@@ -1,0 +1,1 @@
+"""Text: normalization, sentences, tokens, and phonemes for speech synthesis."""

@@ -1,0 +1,69 @@
+"""A long text cut into sentences, so that each can be spoken by itself."""
+
+import re
+from collections.abc import Iterator
+
+LONGEST = 300
+"""Characters: some 20 seconds in an alphabet, about as long as the longest recordings of most corpora."""
+
+# A sentence's marks with what closes behind them, or a line left blank.
+_END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
+# Where what is too long is cut, the best place first.
+_BREAKS = [
+    re.compile(pattern) for pattern in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")
+]
+
+
+def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
+    """The sentences of a text, in their order, each with its marks: nothing but white space is lost.
+
+    A sentence ends at `.`, `!`, `?`, `…` and their like with a blank behind them (Chinese marks need none),
+    if what follows doesn't go on in small letters, and at a blank line. One that is too long is cut behind a
+    lesser mark, between words, or where there are neither between characters. What has no letter is left
+    with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
+
+    Args:
+        text: any.
+        longest: characters of a sentence, at least 1.
+
+    >>> split_sentences('"Stop!" he said. But... why?\\n\\nChapter 2\\n\\nIt rained.')
+    ['"Stop!" he said.', 'But... why?', 'Chapter 2', 'It rained.']
+    >>> split_sentences("你好。再见！")
+    ['你好。', '再见！']
+    >>> split_sentences("to be, or not to be", longest=12)
+    ['to be,', 'or not to be']
+    """
+    pieces: list[str] = []
+    for sentence in _sentences(text):
+        for piece in filter(None, _shorten(sentence, longest)):
+            if pieces and not (_speaks(piece) and _speaks(pieces[-1])):
+                pieces[-1] += " " + piece
+            else:
+                pieces.append(piece)
+    return pieces
+
+
+def _sentences(text: str) -> Iterator[str]:
+    start = 0
+    for end in _END.finditer(text):
+        follows = next((c for c in text[end.end() : end.end() + 20] if c.isalnum()), "")
+        blank_line = not end[0].strip()
+        if blank_line or not follows.islower():
+            yield text[start : end.end()].strip()
+            start = end.end()
+    yield text[start:].strip()
+
+
+def _shorten(sentence: str, longest: int) -> Iterator[str]:
+    while len(sentence) > longest:
+        window = sentence[: longest + 1]  # the blank behind a mark at its end is seen
+        places = ([m.end() for m in pattern.finditer(window)] for pattern in _BREAKS)
+        far = (max((p for p in found if longest // 3 < p <= longest), default=0) for found in places)
+        cut = next(filter(None, far), longest)
+        yield sentence[:cut].strip()
+        sentence = sentence[cut:].strip()
+    yield sentence
+
+
+def _speaks(piece: str) -> bool:
+    return any(character.isalnum() for character in piece)

@@ -1,0 +1,126 @@
+"""lhotse's downloads from a local server: taken up where they stopped, held against the checksum."""
+
+import hashlib
+import http.server
+import sys
+import tarfile
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lhotse.utils", reason="lhotse isn't installed (extra: asr)")
+
+from imlspike.bin.prepare import main  # noqa: E402
+from imlspike.data.corpora import CORPORA  # noqa: E402
+from imlspike.data.corpus import download  # noqa: E402
+from imlspike.data.download import DownloadError  # noqa: E402
+from imlspike.data.kaldi import read_data_dir  # noqa: E402
+from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves ranges of files as openslr.org does, and notes each request; breaks off after `limit` bytes."""
+
+    requests: list[tuple[str, str]] = []
+    limit = None
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        path, wanted = Path(self.translate_path(self.path)), self.headers.get("Range", "bytes=0-")
+        self.requests.append((path.name, wanted))
+        start, size = int(wanted.removeprefix("bytes=").partition("-")[0]), path.stat().st_size
+        if start >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.end_headers()
+            return
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        self.wfile.write(path.read_bytes()[start:][: self.limit])
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """The folder that is served, and the address of its server."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    monkeypatch.setattr(Server, "requests", [])
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def pack(folder: Path, content: Path, name: str, archive: str, monkeypatch, corpus: str) -> None:
+    """Put an archive on the server, and its checksum where ours are."""
+    path = folder / archive
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(content, name)
+    unpacks_to = CORPORA[corpus].archives[path.name][1]
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(CORPORA[corpus].archives, path.name, (md5, unpacks_to))
+
+
+@pytest.fixture
+def librispeech(served, tmp_path, monkeypatch):
+    folder, url = served
+    part = make_librispeech(tmp_path / "corpus", {"dev-clean": 2}) / "LibriSpeech/dev-clean"
+    pack(folder, part, "LibriSpeech/dev-clean", "12/dev-clean.tar.gz", monkeypatch, "librispeech")
+    return url
+
+
+def test_aishell_is_fetched_checked_unpacked_and_prepared_once(served, tmp_path, monkeypatch):
+    folder, url = served
+    corpus = make_aishell(tmp_path / "corpus", {"train": 3, "dev": 1, "test": 1}, "all", 0)
+    for name in ("data_aishell", "resource_aishell"):
+        pack(folder, corpus / name, name, f"33/{name}.tgz", monkeypatch, "aishell")
+    argv = ["aishell", "--download-dir", str(tmp_path / "downloads"), "--base-url", url]
+    for _ in range(2):
+        assert main([*argv, "--output-dir", str(tmp_path / "data")]) == 0
+    assert len(read_data_dir(tmp_path / "data/train")) == 3
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["aishell"]
+    assert len(Server.requests) == 2
+
+
+def test_a_broken_connection_is_taken_up_where_it_stopped(librispeech, tmp_path, monkeypatch):
+    monkeypatch.setattr(Server, "limit", 10000)
+    with pytest.raises(DownloadError, match=r"dev-clean\.tar\.gz"):
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
+    monkeypatch.setattr(Server, "limit", None)
+    top = download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
+    assert len(list(top.rglob("*.flac"))) == 2
+    assert [start for _, start in Server.requests] == ["bytes=0-", "bytes=10000-"]
+
+
+def test_a_wrong_checksum_removes_archive_and_folder(librispeech, tmp_path, monkeypatch):
+    monkeypatch.setitem(CORPORA["librispeech"].archives, "dev-clean.tar.gz", ("00", "LibriSpeech/dev-clean"))
+    with pytest.raises(DownloadError, match="MD5"):
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
+    assert not [path for path in (tmp_path / "downloads").rglob("*") if "dev-clean" in path.name]
+
+
+def test_a_folder_that_no_download_made_is_not_replaced(librispeech, tmp_path):
+    own = tmp_path / "downloads/LibriSpeech/dev-clean/own.flac"
+    own.parent.mkdir(parents=True)
+    own.write_text("x")
+    with pytest.raises(DownloadError, match="--corpus-dir"):
+        download("librispeech", CORPORA["librispeech"], tmp_path / "downloads", ["dev-clean"], librispeech)
+    assert own.exists() and not Server.requests
+
+
+def test_no_server_and_no_lhotse_are_one_line(tmp_path, monkeypatch, capsys):
+    argv = ["librispeech", "--download-dir", str(tmp_path), "--parts", "dev-clean"]
+    assert main([*argv, "--base-url", "http://127.0.0.1:9"]) == 1
+    assert "--corpus-dir" in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.setitem(sys.modules, "lhotse.recipes.librispeech", None)
+    assert main(argv) == 1
+    assert "imlspike[asr]" in capsys.readouterr().err

@@ -1,0 +1,208 @@
+"""The stage runner on a toy recipe, in process: what is done, skipped, refused, and why."""
+
+import fcntl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from imlspike.recipes.options import OptionError, Options, option
+from imlspike.recipes.processes import RecipeError
+from imlspike.recipes.runner import Needs, Recipe, Run
+
+recipe = Recipe("toy", None)
+calls = []
+running, most, lock = 0, 0, threading.Lock()
+
+
+@dataclass
+class Toy(Options):
+    size: int = option(1, "size")
+    names: list = option("a b", "models")
+    resume: str = option("true", "", "true false anyway")
+    fails: str = option("", "name that fails")
+
+
+recipe.options = Toy
+
+
+@recipe.stage(1)
+def prepare(o):
+    """Data."""
+    yield Needs(["source"], ["data/text"], o.pick("size"))
+    calls.append("prepare")
+    write("data/text", Path("source").read_text())
+
+
+@recipe.stage(2, when=lambda o: "not asked for")
+def left_out(o):
+    """Left out."""
+    yield Needs()
+    calls.append("left out")
+
+
+@recipe.stage(3, each=lambda o: [(name,) for name in o.names], jobs=lambda o: o.nj)
+def train(o, name):
+    """Training."""
+    global running, most
+    exp = f"exp/{name}"
+    settings, restart = {"model": {"size": o.size}}, [f"{exp}/checkpoint", "checkpoint", "*.pth"]
+    yield Needs(["data/text"], [f"{exp}/model", f"{exp}/*.pth"], settings, restart)
+    with lock:
+        running, most = running + 1, max(most, running + 1)
+    calls.append(f"train {name}{' on' if Path(f'{exp}/checkpoint').exists() else ''}")
+    write(f"{exp}/checkpoint", "1")
+    threading.Event().wait(0.05)
+    with lock:
+        running -= 1
+    if name == o.fails:
+        raise RecipeError(f"{name} is odd")
+    write(f"{exp}/model", str(o.size))
+
+
+@recipe.stage(4)
+def report(o):
+    """Report."""
+    yield Needs([f"exp/{name}/model" for name in o.names], always=True)
+    calls.append("report")
+
+
+def write(path, text):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("source", "one")
+    calls.clear()
+
+
+def go(**options) -> list[str]:
+    """The calls of a run."""
+    calls.clear()
+    Run(recipe, Toy(**options)).go()
+    return sorted(calls)
+
+
+ALL = ["prepare", "report", "train a", "train b"]
+
+
+def test_all_is_done_once_and_what_is_complete_is_skipped_with_the_reason(capsys):
+    assert go() == ALL
+    capsys.readouterr()
+    assert go() == ["report"]
+    told = capsys.readouterr().out
+    assert "a: skipped because inputs and settings are those of" in told and "exp/a/.done/train.json" in told
+    assert "not asked for" in told
+
+
+def test_another_content_is_noticed_and_the_same_content_at_another_time_is_not(capsys):
+    go()
+    write("source", "one")
+    assert go() == ["report"]
+    write("source", "two")
+    assert go(resume="anyway") == ["prepare", "report", "train a on", "train b on"]
+    assert "source has changed" in capsys.readouterr().out
+
+
+def test_a_changed_setting_is_named_and_a_missing_output_made_anew(capsys):
+    go()
+    with pytest.raises(RecipeError, match=r"exp/a/checkpoint .*model.size was 1 and is 2.*--resume false"):
+        go(size=2, names="a")
+    assert "size was 1 and is 2" in capsys.readouterr().out and calls == ["prepare"]
+    assert go(size=2, names="a", resume="anyway") == ["report", "train a on"]
+    Path("exp/a/model").unlink()
+    assert go(size=2, names="a") == ["report", "train a on"], (
+        "a checkpoint of the same settings is gone on from"
+    )
+    assert "exp/a/model is missing" in capsys.readouterr().out
+
+
+def test_resume_false_begins_again_although_all_is_complete():
+    go()
+    write("exp/a/3epoch.pth", "")
+    assert go(names="a", resume="false") == ["report", "train a"]
+    assert not Path("exp/a/3epoch.pth").exists()
+
+
+def test_a_step_that_fails_is_not_taken_for_done_and_the_others_end(capsys):
+    with pytest.raises(RecipeError, match=r"(?s)a is odd.*stopped in stage 3 \(training\)"):
+        go(fails="a")
+    assert sorted(calls) == ["prepare", "train a", "train b"]
+    assert go() == ["report", "train a on"]
+
+
+def test_items_run_side_by_side_up_to_the_limit():
+    global most
+    for nj in (1, 2):
+        most = 0
+        go(names="a b c d", nj=nj, size=nj, resume="anyway")
+        assert most == nj
+
+
+def test_a_dry_run_says_what_would_be_done_and_why_and_does_nothing(capsys):
+    Run(recipe, Toy(stage=1)).tell()
+    assert calls == [] and "data: would run: not done before" in capsys.readouterr().out
+    go()
+    write("source", "two")
+    calls.clear()
+    Run(recipe, Toy()).tell()
+    told = capsys.readouterr().out
+    assert calls == [] and "data: would run: source has changed" in told and "left out: not asked for" in told
+    assert "a: would run: if stage 1 changes data/text" in told
+
+
+def test_a_stage_without_its_input_says_at_once_which_stage_makes_it():
+    with pytest.raises(
+        RecipeError, match=r"^stage 3 \(training\) needs data/text, which stage 1 \(data\) makes"
+    ):
+        go(stage=3)
+    Path("source").unlink()
+    with pytest.raises(RecipeError, match="^stage 1 .* needs source, which isn't there$"):
+        go()
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stage": 99}, "--stage is 99; there are stages 1 to 4"),
+        ({"stop_stage": 5}, "--stop_stage is 5"),
+        ({"skip_stages": "1 x"}, "--skip_stages: .* x"),
+        ({"stage": 4, "stop_stage": 1}, "no stage is left"),
+    ],
+)
+def test_stages_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(OptionError, match=message):
+        go(**options)
+
+
+def test_stages_can_be_chosen_and_skipped():
+    assert go(stop_stage=1) == ["prepare"]
+    assert go(stage=3, skip_stages="4") == ["train a", "train b"]
+
+
+@pytest.mark.parametrize("name", [".done/train.lock", ".training"])
+def test_two_calls_never_work_in_one_folder(name):
+    go(stop_stage=1)
+    write(f"exp/a/{name}", "")
+    with open(f"exp/a/{name}") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RecipeError, match="another process is at work in exp/a"):
+            go(stage=3)
+    assert calls == ["train b"]
+
+
+def test_a_step_that_leaves_an_output_out_is_refused():
+    broken = Recipe("broken", Toy)
+
+    @broken.stage(1)
+    def nothing(o):
+        """Data."""
+        yield Needs(makes=["data/text"])
+
+    with pytest.raises(RecipeError, match="ended without data/text"):
+        Run(broken, Toy()).go()
