@@ -132,8 +132,8 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
     elif NATURAL in task.durations and abs(sum(task.durations[NATURAL]) * hop - length) > 2 * hop:
         told, own = sum(task.durations[NATURAL]) * hop / rate, length / rate
         raise ValueError(
-            f"{task.utterance}: its natural durations add up to {told:.3f} s, its recording has {own:.3f} s; is "
-            f"a frame {1000 * hop / rate:g} ms (--hop-length)?"
+            f"{task.utterance}: its natural durations add up to {told:.3f} s, its recording has {own:.3f} s; "
+            f"is a frame {1000 * hop / rate:g} ms (--hop-length)?"
         )
     sounds = {}
     for name, wave in waves.items():

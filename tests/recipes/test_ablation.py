@@ -130,7 +130,7 @@ def test_every_ablation_of_quick_builds_trains_and_is_another_model():
     pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
     import torch
 
-    from imlspike.analysis.ablation_list import read_list
+    from imlspike.evaluation.ablations import read_list
     from imlspike.espnet import register
     from imlspike.espnet.config import resolve
 
