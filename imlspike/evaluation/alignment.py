@@ -58,16 +58,10 @@ class Compared:
 
 @torch.no_grad()
 def align(voice: TrainedVoice, symbols: Sequence[str], wave: np.ndarray, name: str = "text") -> list[int]:
-    """Frames of each symbol in a recording, found by a voice's aligner.
-
-    Args:
-        voice: with an aligner.
-        symbols: of its list.
-        wave: (S,) at its sampling rate.
-        name: of the utterance, for errors.
+    """Frames of each symbol in a recording (S,) at the voice's sampling rate, found by its aligner.
 
     Raises:
-        ValueError: no aligner, a symbol that the voice doesn't know, more symbols than frames.
+        ValueError: no aligner, a symbol that the voice doesn't know, more symbols than frames; `name` is named.
     """
     numbers = voice.numbers(symbols, name)[None]
     try:
@@ -146,13 +140,8 @@ def compare_boundaries(
     phones: Sequence[Phone],
     frame_seconds: float,
 ) -> Compared:
-    """Boundary errors of one utterance.
-
-    Args:
-        symbols: N, as the aligner had them.
-        durations: N, frames that it gave each.
-        phones: of the label file.
-        frame_seconds: hop length / sampling rate.
+    """Boundary errors of one utterance: N symbols as the aligner had them with the frames that it gave each,
+    against the phones of the label file.
 
     Raises:
         ValueError: another number of durations than symbols; the utterance is named.

@@ -86,11 +86,7 @@ class Operations:
 
     def times(self, factor: float) -> "Operations":
         """The same, `factor` times as often."""
-        return Operations(
-            self.name,
-            self.kind,
-            *(getattr(self, amount) * factor for amount in AMOUNTS),
-        )
+        return Operations(self.name, self.kind, *(getattr(self, amount) * factor for amount in AMOUNTS))
 
 
 @dataclass

@@ -196,9 +196,5 @@ def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> d
         if not LEAST_RATE < layer.rate < MOST_RATE:
             neuron = model.get_submodule(name)
             least = neuron.least_current(layer.levels) if hasattr(neuron, "least_current") else None
-            odd[name] = {
-                "rate": layer.rate,
-                "largest_input": layer.largest_input,
-                "least_that_fires": least,
-            }
+            odd[name] = {"rate": layer.rate, "largest_input": layer.largest_input, "least_that_fires": least}
     return odd

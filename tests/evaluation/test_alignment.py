@@ -13,13 +13,7 @@ from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.labels import Phone, frames_until
 from imlspike.data.write_audio import write_audio
-from imlspike.evaluation.alignment import (
-    align,
-    compare_boundaries,
-    difference,
-    match,
-    summarize_boundaries,
-)
+from imlspike.evaluation.alignment import align, compare_boundaries, difference, match, summarize_boundaries
 from imlspike.inference import Bundle
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel

@@ -12,14 +12,7 @@ from torch import nn
 from imlspike.bin.profile import main
 from imlspike.evaluation.energy import energy, spiking_vocos_energy
 from imlspike.evaluation.plots import plot_learning_curves
-from imlspike.evaluation.profiling import (
-    Heard,
-    energy_report,
-    profile,
-    recognizer,
-    vocoder,
-    write_profile,
-)
+from imlspike.evaluation.profiling import Heard, energy_report, profile, recognizer, vocoder, write_profile
 from imlspike.evaluation.training_log import peak_memory_mb, read_epochs, read_log
 from imlspike.models import IMLSpikeformerEncoder, SpikingVocos
 from tests.inference.small_vocoder import save
