@@ -1,17 +1,20 @@
 """Spiking subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
 from imlspike.layers.rep_linear import RepLinear
 from imlspike.layers.rep_ssa import sees_utterance
 from imlspike.neurons import IMLS
+from imlspike.ops.reference import wide
 
 # (kernel, stride) of each convolution, in time and in frequency alike, as ESPnet has them under these names.
 STAGES = {
@@ -19,8 +22,8 @@ STAGES = {
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
-# In evaluation a recording of more frames than this is worked off in pieces of so many frames: no more of
-# the wide input of the linear map exists at a time.
+# In evaluation a recording of more frames than this is worked off in pieces of so many frames, so that of the
+# wide feature maps no more exists at a time.
 PIECE = 8192
 FOR_MAPS = partial(IMLS.for_maps, 6)
 
@@ -46,12 +49,49 @@ class _Stage(nn.Module):
         self.neuron = neuron()
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Layout]:
+        layout = self.layout(lengths, x.shape[1], len(x))
+        return self.neuron(self._current(x, layout), layout.mask), layout
+
+    def layout(self, lengths: Tensor | None, frames: int, batch: int) -> Layout:
+        """That of the output, for an input of so many frames."""
+        return Layout(None if lengths is None else self._positions(lengths), self._positions(frames), batch)
+
+    def in_pieces(self, pieces: Iterable[Tensor], mask: Tensor | None) -> Iterator[Tensor]:
+        """`forward` in evaluation, from pieces of the input (B, l, F, C) to pieces of the output.
+
+        A threshold over the utterance takes two passes. The first stage, whose pieces must be a sequence,
+        convolves in both: that costs least, and its output would be the largest. The others keep theirs.
+        """
+        neuron, keeps = self.neuron, self.conv.in_channels > 1
+        if sees_utterance(neuron):
+            means, kept = [], deque()
+            for current in self._currents(pieces):
+                means.append(current.abs().mean((2, 3), keepdim=True, dtype=wide(current)))
+                if keeps:
+                    kept.append(current)
+            neuron = partial(neuron, theta=neuron.theta(torch.cat(means, 1), mask))
+            while kept:
+                yield neuron(kept.popleft())
+            if keeps:
+                return
+        yield from map(neuron, self._currents(pieces))
+
+    def _currents(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """What reaches the neuron; of a piece only what the next window sees again is kept."""
+        kept = None
+        for piece in pieces:
+            piece = piece if kept is None else torch.cat((kept, piece), 1)
+            rows = self._positions(piece.shape[1])
+            kept = piece[:, rows * self.stride :]
+            if rows:
+                yield self._current(piece, None)
+
+    def _current(self, x: Tensor, layout: Layout | None) -> Tensor:
         # (B, L, F, C) seen as (B, C, L, F) is torch's channels-last memory format: nothing is copied.
         x = self.conv(x.to(self.conv.weight.dtype).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        layout = Layout(None if lengths is None else self.positions(lengths), x.shape[1], len(x))
-        return self.neuron(x if self.norm is None else self.norm(x, layout), layout.mask), layout
+        return x if self.norm is None else self.norm(x, layout)
 
-    def positions(self, frames):
+    def _positions(self, frames):
         return conv_output(frames, self.kernel, self.stride)
 
     def fold(self) -> None:
@@ -114,10 +154,7 @@ class SpikingSubsampling(nn.Module):
         self._check(x, lengths)
         x = x[..., None]
         if self._works_in_pieces(x):
-            x = self._in_pieces(x)
-            lengths = None if lengths is None else self.output_lengths(lengths)
-            layout = Layout(lengths, x.shape[1], len(x))
-            return layout.pack(x), layout
+            return self._in_pieces(x, lengths)
         for stage in self.stages:
             x, layout = stage(x, lengths)
             lengths = layout.lengths
@@ -134,25 +171,22 @@ class SpikingSubsampling(nn.Module):
             )
 
     def _works_in_pieces(self, x: Tensor) -> bool:
-        """In evaluation, unless a threshold needs the whole utterance."""
+        """In evaluation, unless a threshold needs more of the utterance than each frame's mean."""
         if torch.compiler.is_compiling() or self.training or torch.is_grad_enabled() or x.shape[1] <= PIECE:
             return False
-        return not any(sees_utterance(stage.neuron) for stage in self.stages)
+        if is_in_torch_dispatch_mode():  # a counter of operations, say: in pieces some would be counted twice
+            return False
+        return all(not sees_utterance(stage.neuron) or stage.neuron.from_means for stage in self.stages)
 
-    def _in_pieces(self, x: Tensor) -> Tensor:
-        """(B, L, F, 1) -> (B, N, C): each stage keeps what its next window sees again, nothing else."""
-        kept, tokens = [None] * len(self.stages), []
-        for piece in x.split(PIECE, 1):
-            for n, stage in enumerate(self.stages):
-                piece = piece if kept[n] is None else torch.cat((kept[n], piece), 1)
-                rows = stage.positions(piece.shape[1])
-                kept[n] = piece[:, rows * stage.stride :]
-                if not rows:
-                    break
-                piece, _ = stage(piece, None)
-            else:
-                tokens.append(self.linear(piece.flatten(2)))
-        return torch.cat(tokens, 1)
+    def _in_pieces(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Layout]:
+        """`forward` from (B, L, F, 1), each stage taking the pieces that the one before gives."""
+        frames, pieces = x.shape[1], x.split(PIECE, 1)
+        for stage in self.stages:
+            layout = stage.layout(lengths, frames, len(x))
+            lengths, frames = layout.lengths, layout.tokens
+            pieces = stage.in_pieces(pieces, layout.mask)
+        tokens = torch.cat([self.linear(piece.flatten(2)) for piece in pieces], 1)
+        return layout.pack(tokens), layout
 
     def output_lengths(self, lengths):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""

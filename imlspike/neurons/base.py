@@ -23,6 +23,8 @@ class Neuron(nn.Module):
         unit: what flows on is the counts; otherwise, counts times what `encode` says that a spike is worth.
         over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with
             the mask, not packed tokens.
+        from_means: that statistic is one of each token's mean |x|: its method `theta` takes these means in
+            x's place, and `forward` and `encode` take the `theta` it gives, for an utterance in pieces.
 
     >>> @register("half_wave")
     ... class HalfWave(Neuron):
@@ -36,6 +38,7 @@ class Neuron(nn.Module):
     stateful: bool = False
     unit: bool = True
     over_utterance: bool = False
+    from_means: bool = False
 
     @property
     def binary(self) -> bool:

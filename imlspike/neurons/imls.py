@@ -80,12 +80,17 @@ class IMLS(Neuron):
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
         self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
         self.unit, self.over_utterance = amplitude == "unit", threshold in ("channel", "layer")
+        self.from_means = threshold == "layer"
         if threshold == "learned":
             self.log_value = nn.Parameter(torch.tensor(float(value)).log())
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """theta s, or s for the amplitude ``unit``, in the shape and dtype of `x`; `mask` as in `theta`."""
-        return ops.imls(x, self.theta(x, mask), self.levels, not self.unit)[0]
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None) -> Tensor:
+        """theta s, or s for the amplitude ``unit``, in the shape and dtype of `x`; `mask` as in `theta`.
+
+        Known thresholds `theta` are taken in place of those of `x`, as in `encode`.
+        """
+        theta = self.theta(x, mask) if theta is None else theta
+        return ops.imls(x, theta, self.levels, not self.unit)[0]
 
     def theta(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The threshold of each element of `x`: positive, fp32 (fp64 for an fp64 `x`), broadcastable to it.
@@ -119,14 +124,16 @@ class IMLS(Neuron):
         exact = x.dtype if x.device.type == "mps" else torch.float64
         return (x.sum(self.token_dim, keepdim=True, dtype=exact) / tokens).to(x.dtype)
 
-    def encode(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The counts s, whole numbers 0..T in x's shape and dtype, and the thresholds theta; no gradient.
 
         >>> IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
         (tensor([[2., 0., 5., 0.]]), tensor([[1.2500]]))
         """
         with torch.no_grad():
-            theta = self.theta(x, mask)
+            theta = self.theta(x, mask) if theta is None else theta
             return ops.imls(x, theta, self.levels, False)[0], theta
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:

@@ -9,7 +9,7 @@ from glob import glob
 from pathlib import Path
 
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
-from imlspike.espnet.config import write_config
+from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
 from imlspike.recipes.processes import VERBS, program, verb
@@ -202,7 +202,7 @@ def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     words = ["--config", f"exp/{name}/config.yaml", "--model", o.asr_model(name), "--mode", mode]
     words += ["--device", o.device, "--data-dir", out, "--output", f"{out}/text", *o.inference_args]
     if mode == "joint":
-        write_config(o.search(mode), f"{out}/decode.yaml")
+        write_yaml(f"{out}/decode.yaml", o.search(mode))
         words += ["--decode-config", f"{out}/decode.yaml"]
         for option_name, file in zip(("--lm-config", "--lm-file"), o.lm_files(mode), strict=False):
             words += [option_name, file]

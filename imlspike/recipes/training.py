@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imlspike.data.files import atomic_write
-from imlspike.espnet.config import ConfigError, resolve, write_config
+from imlspike.data.yaml_file import ConfigError, write_yaml
+from imlspike.espnet.config import resolve
 from imlspike.recipes.data import CorpusOptions, count, tables
 from imlspike.recipes.options import ROOT, OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, call
@@ -151,7 +152,7 @@ def needs(exp: str, config: dict, inputs: list[str], settings: dict) -> Needs:
 def describe(o: EspnetOptions, exp: str, config: dict) -> None:
     """For the report and the model card: the command, and the model's settings without those of the data."""
     Path(exp, "command").write_text(o.command + "\n", encoding="utf-8")
-    write_config(config, f"{exp}/train.yaml")
+    write_yaml(f"{exp}/train.yaml", config)
 
 
 def espnet(o: EspnetOptions, module: str, *words: object, log: str) -> None:
@@ -177,7 +178,7 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
     Raises:
         RecipeError: if it fails; for lack of memory it says what to halve.
     """
-    write_config(config | {"output_dir": exp, "resume": True, "seed": o.seed}, f"{exp}/run.yaml")
+    write_yaml(f"{exp}/run.yaml", config | {"output_dir": exp, "resume": True, "seed": o.seed})
     program = [o.python, "-m", TRAINER.format(task), "--config", f"{exp}/run.yaml", *words]
     program += ["--num_processes", o.num_processes] if o.num_processes > 1 else []
     try:
@@ -248,7 +249,7 @@ def statistics(
         for n in range(pieces):
             part = lines[-(-n * len(lines) // pieces) : -(-(n + 1) * len(lines) // pieces)]
             Path(stats, "pieces", f"{split}.{n + 1}").write_text("".join(part), encoding="utf-8")
-    write_config(config | {"collect_stats": True, "ngpu": 0}, f"{stats}/run.yaml")
+    write_yaml(f"{stats}/run.yaml", config | {"collect_stats": True, "ngpu": 0})
     program = [o.python, "-m", TRAINER.format(task), "--config", f"{stats}/run.yaml", *words]
     for split in ("train", "valid"):
         program += [f"--{split}_shape_file", f"{stats}/pieces/{split}.JOB"]

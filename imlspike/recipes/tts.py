@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
-from imlspike.espnet.config import write_config
+from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.processes import RecipeError, program, verb
 from imlspike.recipes.progress import Log, log
@@ -185,7 +185,7 @@ def train(o: Tts, name: str):
     if o.use_sid:
         shutil.copy(f"{DUMP}/spk2sid", exp)
         voice["speakers"] = [speaker for speaker, n in read_kaldi(f"{DUMP}/spk2sid").items() if n != "0"]
-    write_config(voice, f"{exp}/voice.yaml")  # what 'imlspike synthesize' has to know besides ESPnet's files
+    write_yaml(f"{exp}/voice.yaml", voice)  # what 'imlspike synthesize' has to know besides ESPnet's files
     shutil.copy(f"{TOKENS}/tokens.txt", exp)
     given = {"fold_length": [240000, 150]}
     for kind, head in zip(FEATURES, ("", "pitch_", "energy_"), strict=True):

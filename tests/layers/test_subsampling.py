@@ -1,6 +1,7 @@
 """Spiking subsampling: ESPnet's lengths, pieces equal to the whole, and no sight of padding."""
 
 import copy
+import weakref
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imlspike.analysis.operations import OperationCounter
 from imlspike.layers import SpikingSubsampling, conv_output, subsampling
 from imlspike.layers.subsampling import STAGES
 from imlspike.neurons import IMLS
@@ -110,25 +112,57 @@ def test_training_never_works_in_pieces(monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("threshold", ["fixed", "layer"])
-def test_who_watches_a_neuron_sees_each_spike_once(monkeypatch, threshold):
-    """A counter of spikes or energy, be the recording worked off whole or in pieces."""
-    layer, seen = evaluated(16, 5, "conv2d8", threshold=threshold), {}
-    x, lengths = torch.randn(1, 90, 16, dtype=torch.float64), torch.tensor([90])
-    for n, stage in enumerate(layer.stages):
-        stage.neuron.register_forward_hook(
-            lambda neuron, args, output, n=n: seen.setdefault(n, []).append(output)
-        )
-    found, calls = [], []
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("amplitude", ["theta", "unit"])
+@pytest.mark.parametrize("threshold", ["fixed", "layer", "channel"])
+def test_who_watches_a_neuron_sees_each_spike_once(monkeypatch, name, amplitude, threshold):
+    """A counter of spikes or energy, be the recording worked off whole or in pieces, to the bit."""
+    layer, seen = evaluated(16, 5, name, threshold=threshold, amplitude=amplitude), []
+    x, lengths = torch.randn(2, 90, 16, dtype=torch.float64), torch.tensor([90, 61])
+
+    def see(neuron, args, kwargs, output):
+        counts, theta = neuron.encode(*args, **kwargs)
+        assert torch.equal(output, counts if neuron.unit else counts * theta)
+        seen[-1].setdefault(neuron, []).append((counts, theta))
+
+    for stage in layer.stages:
+        stage.neuron.register_forward_hook(see, with_kwargs=True)
     for piece in (90, 20):
         monkeypatch.setattr(subsampling, "PIECE", piece)
-        seen.clear()
+        seen.append({})
         layer(x, lengths)
-        found.append([torch.cat(seen[n], 1) for n in range(3)])
-        calls.append(len(seen[0]))
-    assert calls == [1, 5 if threshold == "fixed" else 1]
-    for whole, pieces in zip(*found, strict=True):
-        torch.testing.assert_close(pieces, whole)
+    assert len(seen[1][layer.stages[0].neuron]) == (1 if threshold == "channel" else 5)
+    for stage in layer.stages:
+        ((whole, theta),), pieces = (calls[stage.neuron] for calls in seen)
+        assert torch.equal(torch.cat([counts for counts, _ in pieces], 1), whole)
+        assert all(torch.equal(same, theta) for _, same in pieces)
+
+
+@torch.no_grad()
+def test_a_piece_is_all_that_exists_of_the_widest_map(monkeypatch):
+    """Of a recording's first feature map, for a threshold that is taken over the whole of it."""
+    layer, alive = evaluated(16, 5, "conv2d8", threshold="layer"), []
+    monkeypatch.setattr(subsampling, "PIECE", 20)
+
+    def see(norm, args, output):
+        alive.append(weakref.ref(output))
+        assert sum(ref() is not None for ref in alive) <= 2
+
+    layer.stages[0].norm.register_forward_hook(see)
+    layer(torch.randn(1, 400, 16, dtype=torch.float64))
+    assert len(alive) == 2 * 20
+
+
+@pytest.mark.parametrize("threshold", ["fixed", "layer"])
+def test_operations_are_those_of_the_whole(monkeypatch, threshold):
+    layer, rows = evaluated(16, 5, threshold=threshold, amplitude="unit"), []
+    x = torch.randn(1, 90, 16, dtype=torch.float64)
+    for piece in (90, 20):
+        monkeypatch.setattr(subsampling, "PIECE", piece)
+        with OperationCounter(layer) as counter:
+            layer(x)
+        rows.append(counter.rows)
+    assert rows[0] == rows[1]
 
 
 @settings(max_examples=30)

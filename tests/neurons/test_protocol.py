@@ -65,6 +65,7 @@ def test_kinds():
     assert IMLS().levels == 6 and not IMLS().unit and IMLS(amplitude="unit").unit
     over = {threshold: IMLS(threshold=threshold).over_utterance for threshold in THRESHOLDS}
     assert over == {"token": False, "channel": True, "layer": True, "fixed": False, "learned": False}
+    assert [each for each in THRESHOLDS if IMLS(threshold=each).from_means] == ["layer"]
 
 
 def test_a_name_is_given_once():

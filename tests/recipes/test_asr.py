@@ -308,5 +308,5 @@ def test_aishell_in_full_killed_in_an_epoch_and_gone_on(tmp_path):
         assert text in results
     with zipfile.ZipFile(work / "exp/tiny/tiny_valid.acc.ave.zip") as archive:
         names, card = set(archive.namelist()), archive.read("README.md").decode()
-    assert {"config.yaml", "valid.acc.ave.pth", "tokens.txt", "decode.yaml", "lm/valid.loss.ave.pth"} <= names
+    assert {"bundle.yaml", "weights.safetensors", "tokens.txt"} <= names
     assert "178 hours of read Mandarin" in card
