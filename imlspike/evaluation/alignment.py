@@ -61,7 +61,7 @@ def align(voice: TrainedVoice, symbols: Sequence[str], wave: np.ndarray, name: s
     """Frames of each symbol in a recording (S,) at the voice's sampling rate, found by its aligner.
 
     Raises:
-        ValueError: no aligner, a symbol that the voice doesn't know, more symbols than frames; `name` is named.
+        ValueError: no aligner, a symbol that the voice doesn't know, more symbols than frames.
     """
     numbers = voice.numbers(symbols, name)[None]
     try:
