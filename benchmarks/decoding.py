@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Comparison, setting, table, verdict
-from imlspike.analysis.scoring import score_utterances, summarize
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write, read_kaldi
 from imlspike.data.yaml_file import read_yaml
+from imlspike.evaluation.error_rates import align_transcripts, summarize
 
 FASTER, POINTS = 3.0, 0.1  # the targets: times as fast, and points of CER apart
 Transcribe = Callable[[list[torch.Tensor]], list[str]]
@@ -126,7 +126,7 @@ def section(both: Comparison, texts: dict, references: dict, seconds: dict, opti
     cer, rows = {}, []
     for name, label in (("ours", "imlspike, batches"), ("theirs", "ESPnet, one by one")):
         taken = sorted(getattr(both, name))[count // 2]
-        cer[name] = 100 * summarize(score_utterances(references, texts[name]), resamples=1)["cer"]["rate"]
+        cer[name] = 100 * summarize(align_transcripts(references, texts[name]), resamples=1)["cer"]["rate"]
         rows.append([label, f"{taken:.1f}", f"{taken / audio:.4f}", f"{cer[name]:.2f}"])
     faster, (low, high) = 1 / both.ratio, both.spread
     apart = cer["ours"] - cer["theirs"]

@@ -5,15 +5,16 @@ import json
 import sys
 from pathlib import Path
 
-from imlspike.analysis.ablation_list import Run, read_list
-from imlspike.data.files import atomic_write
+from imlspike.evaluation.ablations import Run, collect, read_list, sentences, table
+from imlspike.evaluation.experiments import made_on, surroundings
+from imlspike.evaluation.tables import write_files
 
 NOTES = """\
-{measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the
-base's": in points, each seed less the base's of the same seed, so positive is worse. "Beyond the spread":
-the mean of these differences is larger than their standard deviation. s / epoch: median time of a training
-epoch. Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they
-were counted.
+{measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
+in points, each seed less the base's of the same seed, so positive is worse. "Beyond the spread": the mean of
+these differences is larger than their standard deviation. s / epoch: median time of a training epoch.
+Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
+counted.
 """
 
 
@@ -44,10 +45,19 @@ def main(argv=None) -> int:
         if args.exp_dir is None:
             print(*(planned(run, Path(args.root)) for run in runs), sep="\n")
             return 0
-        return write_table(runs, args)
+        results = collect(runs, args.exp_dir, args.measure, args.decoding)
     except (OSError, ValueError) as error:
         print(f"ablations: {error}", file=sys.stderr)
         return 1
+    about, shown = {"command": args.command, **surroundings()}, table(results) or "No run is complete."
+    folder = args.output_dir or args.exp_dir / "ablations"
+    data = json.dumps(about | results, indent=1, ensure_ascii=False) + "\n"
+    files = write_files(
+        {folder / "RESULTS.md": markdown(shown, about, results), folder / "results.json": data}
+    )
+    if not args.quiet:
+        print(f"\n{shown}\n", *sentences(results), f"\nresults: {' '.join(map(str, files))}", sep="\n")
+    return 0
 
 
 def planned(run: Run, root: Path) -> str:
@@ -56,45 +66,22 @@ def planned(run: Run, root: Path) -> str:
     >>> planned(Run("base", None, 1), Path("."))
     'base_s1\\tbase\\t1\\t-'
     """
-    override = "-"
+    override: str | Path = "-"
     if run.override is not None:
         path, root = run.override.resolve(), root.resolve()
         override = path.relative_to(root) if path.is_relative_to(root) else path
     return f"{run.name}\t{run.ablation}\t{run.seed}\t{override}"
 
 
-def write_table(runs: list[Run], args: argparse.Namespace) -> int:
-    """Write the two files of what the runs came to and print the table, unless `args.quiet`. Returns 0."""
-    from imlspike.analysis.ablations import collect, sentences, table
-    from imlspike.bin.report import surroundings
-
-    results = collect(runs, args.exp_dir, args.measure, args.decoding)
-    about = {"command": args.command, **surroundings()}
-    shown, said = table(results), sentences(results)
-    output_dir = args.output_dir or args.exp_dir / "ablations"
-    output_dir.mkdir(parents=True, exist_ok=True)
-    report, data = output_dir / "RESULTS.md", output_dir / "results.json"
-    with atomic_write(report) as out:
-        out.write(markdown(shown, said, about, results))
-    with atomic_write(data) as out:
-        out.write(json.dumps(about | results, indent=1, ensure_ascii=False) + "\n")
-    if not args.quiet:
-        print(f"\n{shown}\n", *said, f"\nresults: {report} {data}", sep="\n")
-    return 0
-
-
-def markdown(shown: str, said: list[str], about: dict, results: dict) -> str:
+def markdown(shown: str, about: dict, results: dict) -> str:
     """The text of RESULTS.md."""
-    from imlspike.bin.report import made_on
-
     notes = NOTES.format(measure=results["measure"].upper(), decoding=results["decoding"])
-    seeds = sorted({run["seed"] for run in results["runs"]})
-    sources = sorted({run["source"] or "unknown" for run in results["runs"]})
-    lines = ["# Ablations", "", shown, "", notes, *(f"- {sentence}" for sentence in said)]
-    lines += ["", "## How", "", f"- command: `{about['command']}`"]
-    lines += [f"- seeds: {', '.join(map(str, seeds))}"]
-    lines += [f"- git: {', '.join(sources)} (of the trainings), {about['git']} (of this table)"]
-    return "\n".join([*lines, *made_on(about), ""])
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in results["runs"]})))
+    sources = ", ".join(sorted({run["source"] or "unknown" for run in results["runs"]}))
+    lines = ["# Ablations", "", shown, "", notes, *(f"- {sentence}" for sentence in sentences(results))]
+    lines += ["", "## How", "", f"- command: `{about['command']}`", f"- seeds: {seeds}"]
+    lines += [f"- git: {sources} (of the trainings), {about['git']} (of this table)", *made_on(about), ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Pack a trained recogniser, voice or vocoder with its model card into one zip file: its bundle.
+"""Pack a trained recognizer, voice or vocoder with its model card into one zip file: its bundle.
 
-python -m imlspike.bin.pack exp/quick --output exp/quick/quick.zip
-python -m imlspike.bin.pack exp/spikevoice --output voice.zip --half
+imlspike pack exp/quick --output exp/quick/quick.zip
+imlspike pack exp/spikevoice --output voice.zip --half
 """
 
 import argparse
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from imlspike.analysis.results import gather, table
-from imlspike.bin.report import made, made_on, notes, surroundings
 from imlspike.data.kaldi import read_data_dir
-from imlspike.data.yaml_file import ConfigError
+from imlspike.data.yaml_file import ConfigError, read_yaml
+from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.inference.beam_search import read_options
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.experiment import language_model
@@ -25,19 +24,50 @@ PARTS = {
     "transformer": "Transformer",
     "conformer": "Conformer",
 }
+TASKS = {"recognizer": "automatic-speech-recognition", "voice": "text-to-speech", "vocoder": "audio-to-audio"}
+SYSTEMS = {"voice": ("SpikeVoice", "Voice: SpikeVoice (spiking text-to-speech)"),
+           "vocoder": ("Spiking Vocos", "Vocoder: Spiking Vocos")}  # fmt: skip
+USE = {
+    "recognizer": """\
+`imlspike transcribe AUDIO --model {zip}`; only `--decoding joint`, which asks the attention decoder, needs
+ESPnet. In Python:
+
+```python
+from imlspike import Speech2Text
+
+text = Speech2Text.from_pretrained("{zip}")("in.wav")
+```""",
+    "voice": """\
+`imlspike synthesize "Text." out.wav --model {zip} --vocoder VOCODER`, with a vocoder of the same mel, or by
+Griffin-Lim without one. In Python:
+
+```python
+from imlspike import Text2Speech
+
+speech = Text2Speech.from_pretrained("{zip}", "griffin_lim")("Text.")   # speech.audio, speech.sampling_rate
+```""",
+    "vocoder": """\
+`imlspike vocode in.wav out.wav --model {zip}`. In Python:
+
+```python
+from imlspike import Vocoder
+
+audio = Vocoder.from_pretrained("{zip}").decode(mel)
+```""",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a
-    recogniser its language model. Returns the exit status."""
+    recognizer its language model. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="imlspike pack", description=main.__doc__)
     add = parser.add_argument
     add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
     add("--output", type=Path, required=True, help="the zip file to write")
     add("--half", action="store_true", help="weights in fp16: half the size, rounded at the 4th digit")
-    add("--decode-config", type=Path, help="recogniser: YAML of the beam search that suits it")
-    add("--lm", type=Path, help="recogniser: experiment folder of a language model")
+    add("--decode-config", type=Path, help="recognizer: YAML of the beam search that suits it")
+    add("--lm", type=Path, help="recognizer: experiment folder of a language model")
     add("--lm-model", type=Path, help="its model file (default: as for --model)")
     add("--train-dir", type=Path, help="data directory it was trained on, to say how much that was")
     add("--corpus", default="", help="the corpus and its licence, in a sentence")
@@ -59,145 +89,90 @@ def pack(args: argparse.Namespace) -> Bundle:
     if args.output.suffix != ".zip":
         raise ConfigError(f"{args.output}: expected a name that ends in .zip")
     bundle = Bundle.load(args.exp, model_file=args.model and os.path.relpath(args.model, args.exp))
-    given = {"command": args.command, "corpus": args.corpus}
-    bundle.origin |= {key: value for key, value in given.items() if value}
+    bundle.origin |= {k: v for k in ("command", "corpus") if (v := getattr(args, k))}
     if bundle.kind == "recognizer":
         add_search(bundle, args)
-        card = model_card(bundle, args)
     elif args.lm or args.lm_model or args.decode_config:
-        raise ConfigError(f"{args.exp} is a {bundle.kind}: --lm and --decode-config are for recognisers")
-    else:
-        card = synthesis_card(bundle, args)
-    bundle.files["README.md"] = card.encode()
+        raise ConfigError(f"{args.exp} is a {bundle.kind}: --lm and --decode-config are for recognizers")
+    bundle.files["README.md"] = model_card(bundle, args).encode()
     bundle.save(args.output, args.half)
     return bundle
 
 
 def add_search(bundle: Bundle, args: argparse.Namespace) -> None:
-    """The language model and the options of the search of a recogniser, and ESPnet's defaults."""
+    """The language model and the options of the search of a recognizer, and ESPnet's defaults."""
     from imlspike.espnet.parts import complete
 
     if args.lm:
         file = args.lm_model and os.path.relpath(args.lm_model, args.lm)
         about, states, tokens = language_model(args.lm, file)
         if tokens != bundle.tokens:
-            raise ConfigError(f"{args.lm}: a language model of other tokens than the recogniser's")
+            raise ConfigError(f"{args.lm}: a language model of other tokens than the recognizer's")
         bundle.config["lm"], bundle.lm_states = about, states
     if args.decode_config:
         bundle.config["search"] = asdict(read_options(args.decode_config))
     complete(bundle)
 
 
-def synthesis_card(bundle: Bundle, args: argparse.Namespace) -> str:
-    """The model card of a voice or vocoder."""
-    about, model = surroundings(), bundle.config["model"]
-    task = {"voice": "text-to-speech", "vocoder": "audio-to-audio"}[bundle.kind]
-    name, what = SYSTEMS[bundle.kind]
-    if model["neuron"] == "none":
-        what = f"{bundle.kind.capitalize()}: the ANN twin of {name}."
-    else:
-        what = f"{what}, neuron {model['neuron']}, {model['steps']} time steps."
-    told = bundle.origin.get("command")
-    use = USE_OF[bundle.kind].format(zip=args.output.name)
-    lines = [*title(args, task), what, "", *data(args), "", use]
-    lines += ["", "## How it was made", "", *([f"- command: `{told}`"] if told else [])]
-    lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about)]
-    shown = yaml.safe_dump(bundle.config, sort_keys=False)
-    return "\n".join([*lines, "", "```yaml", shown.strip(), "```", "", *licence(args)])
-
-
-def title(args: argparse.Namespace, task: str) -> list[str]:
-    """The head of a card, which model hubs read, and its title."""
-    head = {"license": args.license, "library_name": "imlspike", "pipeline_tag": task}
-    head["tags"] = ["audio", "spiking-neural-network", "imlspike"]
-    return ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {args.exp.name}", ""]
-
-
-def licence(args: argparse.Namespace) -> list[str]:
-    """The end of a card; with --half it says so."""
-    half = ["Weights of two dimensions or more are rounded to fp16.", ""] if args.half else []
-    return [*half, "## Licence", "", f"{args.license}.", ""]
-
-
 def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
-    """The model card of a recogniser, in Markdown with the head that model hubs read."""
-    experiment = gather(args.exp)
-    if args.model:  # error rates of another model file are none of this one's
-        mine = f"_asr_model_{args.model.stem}"
-        experiment["scores"] = [
-            score
-            for score in experiment["scores"]
-            if score["decoding"].endswith(mine) or "_asr_model_" not in score["decoding"]
+    """The model card, in Markdown with the head that model hubs read."""
+    from imlspike.evaluation.report import energy_section, score_section
+
+    head = {"license": args.license, "library_name": "imlspike", "pipeline_tag": TASKS[bundle.kind]}
+    head["tags"] = ["audio", "spiking-neural-network", "imlspike"]
+    about, results, settings = surroundings(), [], bundle.config
+    energy, told = None, bundle.origin.get("command")
+    if bundle.kind == "recognizer":
+        experiment = gather(args.exp)
+        stem = args.model.stem if args.model else ""
+        experiment["scores"] = [s for s in experiment["scores"] if of_model(s["decoding"], stem)]
+        energy, told = experiment["energy"], experiment["command"] or told
+        results = [
+            "## Results",
+            "",
+            *score_section([experiment], primary=args.primary),
+            *energy_section([experiment]),
         ]
-    about = {"command": args.command, **surroundings()}
-    lines = title(args, "automatic-speech-recognition")
-    use = USE.format(zip=args.output.name)
-    lines += [what_it_is(bundle, experiment), "", *data(args), "", use, ""]
-    lines += ["## Results", "", table([experiment], [], args.primary), "", notes([experiment]), ""]
-    lines += ["## How it was made", "", *made(about, [experiment])]
-    if training := experiment["training"]:
-        lines += [f"- training: {training['epochs']} epochs, {training['hours']:.1f} hours"]
-    settings = args.exp / "train.yaml"
-    if settings.is_file():
-        lines += ["", "```yaml", settings.read_text(encoding="utf-8").strip(), "```"]
-    return "\n".join([*lines, "", *licence(args)])
+        trained = args.exp / "train.yaml"
+        settings = read_yaml(trained) if trained.is_file() else {}
+    lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {args.exp.name}", ""]
+    lines += [what_it_is(bundle, energy), "", *data(args), "", "## Use", ""]
+    lines += [USE[bundle.kind].format(zip=args.output.name), "", *results, "## How it was made", ""]
+    lines += [f"- command: `{told}`"] if told else []
+    lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about), ""]
+    if settings:
+        lines += ["```yaml", yaml.safe_dump(settings, sort_keys=False).strip(), "```", ""]
+    lines += ["Weights of two dimensions or more are rounded to fp16.", ""] if args.half else []
+    return "\n".join([*lines, "## Licence", "", f"{args.license}.", ""])
 
 
-SYSTEMS = {
-    "voice": ("SpikeVoice", "Voice: SpikeVoice (spiking text-to-speech)"),
-    "vocoder": ("Spiking Vocos", "Vocoder: Spiking Vocos"),
-}
-USE_OF = {
-    "voice": """\
-## Use
+def of_model(decoding: str, stem: str) -> bool:
+    """Whether a decoding was by the model that is packed, as far as its name tells (ESPnet's inference tag).
 
-`imlspike synthesize "Text." out.wav --model {zip} --vocoder VOCODER`, with a vocoder of the same mel, or by
-Griffin-Lim without one; or
-
-```python
-from imlspike import Text2Speech
-
-speech = Text2Speech.from_pretrained("{zip}", "griffin_lim")("Text.")   # speech.audio, speech.sampling_rate
-```""",
-    "vocoder": """\
-## Use
-
-`imlspike vocode in.wav out.wav --model {zip}`, or
-
-```python
-from imlspike import Vocoder
-
-audio = Vocoder.from_pretrained("{zip}").decode(mel)
-```""",
-}
-USE = """\
-## Use
-
-```python
-from imlspike import Speech2Text
-
-speech2text = Speech2Text.from_pretrained("{zip}")
-```
-
-Or `imlspike transcribe`; its `--help` tells how. ESPnet is needed for `--decoding joint` only, which asks the
-attention decoder."""
+    >>> of_model("greedy_asr_model_1epoch", "valid.acc.ave"), of_model("greedy", "valid.acc.ave")
+    (False, True)
+    """
+    return not stem or "_asr_model_" not in decoding or decoding.endswith(f"_asr_model_{stem}")
 
 
-def what_it_is(bundle: Bundle, experiment: dict) -> str:
+def what_it_is(bundle: Bundle, energy: dict | None) -> str:
     """One sentence about the model.
 
     >>> model = {"encoder": "iml_spikeformer", "decoder": "rnn"}
     >>> bundle = Bundle("recognizer", "quick", {"model": model, "token_type": "char"}, {}, ("a",))
-    >>> what_it_is(bundle, {"energy": None})
-    'Speech recogniser: IML-Spikeformer (spiking) encoder, rnn decoder, CTC and attention, 1 tokens (char).'
+    >>> what_it_is(bundle, None)
+    'Speech recognizer: IML-Spikeformer (spiking) encoder, rnn decoder, CTC and attention, 1 tokens (char).'
     """
     model = bundle.config["model"]
-    encoder, decoder = (PARTS.get(model.get(part), model.get(part)) for part in ("encoder", "decoder"))
-    size = ""
-    if experiment["energy"]:
-        size = f", {experiment['energy']['parameters']['model'] / 1e6:.2f} M parameters"
-    tokens = f"{len(bundle.tokens)} tokens ({bundle.config['token_type']})"
-    return f"Speech recogniser: {encoder} encoder, {decoder} decoder, CTC and attention, {tokens}{size}."
+    if bundle.kind == "recognizer":
+        encoder, decoder = (PARTS.get(model.get(part), model.get(part)) for part in ("encoder", "decoder"))
+        size = f", {energy['parameters']['model'] / 1e6:.2f} M parameters" if energy else ""
+        tokens = f"{len(bundle.tokens)} tokens ({bundle.config['token_type']})"
+        return f"Speech recognizer: {encoder} encoder, {decoder} decoder, CTC and attention, {tokens}{size}."
+    name, what = SYSTEMS[bundle.kind]
+    if model["neuron"] == "none":
+        return f"{bundle.kind.capitalize()}: the ANN twin of {name}."
+    return f"{what}, neuron {model['neuron']}, {model['steps']} time steps."
 
 
 def data(args: argparse.Namespace) -> list[str]:
@@ -205,10 +180,8 @@ def data(args: argparse.Namespace) -> list[str]:
     lines = [f"Data: {args.corpus}"] if args.corpus else []
     if args.train_dir:
         utterances = read_data_dir(args.train_dir)
-        hours = sum(utterance.seconds for utterance in utterances) / 3600
-        lines += [
-            f"Trained on {len(utterances)} utterances, {hours:.1f} hours (copies at other speeds counted)."
-        ]
+        hours = f"{sum(utterance.seconds for utterance in utterances) / 3600:.1f} hours"
+        lines += [f"Trained on {len(utterances)} utterances, {hours} (copies at other speeds counted)."]
     return lines
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imlspike.analysis.spikes import SpikeRecorder
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers import Layout
 from imlspike.layers.over_time import blank
 from imlspike.layers.stsa import STSA, HeadNorm, SoftmaxAttention

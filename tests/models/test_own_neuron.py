@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from imlspike.analysis.operations import OperationCounter
-from imlspike.analysis.spikes import SpikeRecorder, spiking_neurons
+from imlspike.evaluation.operations import OperationCounter
+from imlspike.evaluation.spikes import SpikeRecorder, spiking_neurons
 from imlspike.models import IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
 from imlspike.neurons import NEURONS, Neuron, register, spike
 

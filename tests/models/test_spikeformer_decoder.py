@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from imlspike.analysis.energy import for_beam
-from imlspike.analysis.operations import OperationCounter
-from imlspike.analysis.profiling import Heard, profile
-from imlspike.analysis.spikes import SpikeRecorder
+from imlspike.evaluation.energy import for_beam
+from imlspike.evaluation.operations import OperationCounter
+from imlspike.evaluation.profiling import Heard, profile, recognizer
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers import RepLinear
 from imlspike.models import IMLSpikeformerDecoder
 from imlspike.models.spikeformer import sinusoids
@@ -292,7 +292,8 @@ def test_a_profile_of_a_recogniser_that_spikes_throughout():
         torch.nn.Linear(CHANNELS, 5),
     )
     heard = [Heard(u, 0.6, torch.randn(60, FEATURES), torch.tensor([10, 1, 2, 3])) for u in "ab"]
-    measured = profile(model, lambda x: model.ctc(model.encoder(x[None], torch.tensor([60]))[0]), heard)
+    system = recognizer(model, lambda x: model.ctc(model.encoder(x[None], torch.tensor([60]))[0]))
+    measured = profile(system, heard)
     assert not measured.unknown and not measured.silent
     one, three = ({(r.name, r.kind): r for r in for_beam(measured.parts["decoder"], n)} for n in (1, 3))
     same = {name for (name, kind), row in one.items() if row == three[name, kind]}

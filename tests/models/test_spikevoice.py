@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.analysis.operations import OperationCounter
-from imlspike.analysis.spikes import SpikeRecorder
+from imlspike.evaluation.operations import OperationCounter
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers import Layout
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import PostNet, SpikeVoiceStack

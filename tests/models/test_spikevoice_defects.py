@@ -7,7 +7,7 @@ stands what these can't show: that the voice uses its parts as it should.
 import pytest
 import torch
 
-from imlspike.analysis.spikes import SpikeRecorder
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers import Layout
 from imlspike.layers.stsa import SoftmaxAttention
 from imlspike.models.neuron_choice import NeuronChoice

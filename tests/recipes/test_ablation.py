@@ -130,9 +130,9 @@ def test_every_ablation_of_quick_builds_trains_and_is_another_model():
     pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
     import torch
 
-    from imlspike.analysis.ablation_list import read_list
     from imlspike.espnet import register
     from imlspike.espnet.config import resolve
+    from imlspike.evaluation.ablations import read_list
 
     register()
     from espnet2.tasks.asr import ASRTask

@@ -1,0 +1,239 @@
+"""Ablations: which runs a list asks for, and what they came to over seeds, in one table.
+
+A run is the experiment folder ``NAME_sSEED``. NAME is ``base``, the model as it is, or an override YAML that
+turns one factor.
+"""
+
+import difflib
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imlspike.evaluation.experiments import gather
+from imlspike.evaluation.tables import markdown_table
+
+BASE = "base"
+_PARAMETERS = re.compile(r"Total Number of model parameters: (.+)")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a list: an ablation (`override` is None for ``base``) with one seed."""
+
+    ablation: str
+    override: Path | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """That of its experiment folder."""
+        return f"{self.ablation}_s{self.seed}"
+
+
+def read_list(
+    text: str, seeds: Iterable[int] = (0,), folder="conf/ablations", places: Iterable = (".",)
+) -> list[Run]:
+    """The runs that a list asks for, in its order, each once.
+
+    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, all its
+    names with the first seed before any with the second, so that a list which is stopped leaves pairs to
+    compare.
+
+    Args:
+        text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without
+            its ``.yaml``, or the path of another YAML.
+        seeds: of lines that name none.
+        places: the folders from which paths may start.
+
+    Raises:
+        ValueError: for a name without a file (the nearest is named), a seed that is no whole number, or an
+            empty list.
+
+    >>> [run.name for run in read_list("base : 0 1")]
+    ['base_s0', 'base_s1']
+    """
+    where, runs = "list", {}
+    if text.endswith(".txt"):
+        if (file := _existing(text, places)) is None:
+            raise ValueError(f"there is no list {text}")
+        text, where = file.read_text(encoding="utf-8"), text
+    for number, line in enumerate(text.splitlines(), start=1):
+        names, colon, own_seeds = line.partition("#")[0].partition(":")
+        try:
+            used = [int(seed) for seed in own_seeds.split()] if colon else list(seeds)
+            overrides = {name: _override(name, folder, places) for name in names.split()}
+        except ValueError as error:
+            raise ValueError(f"{where}, line {number}: {error}") from None
+        for seed in used:
+            for name, path in overrides.items():
+                run = Run(path.stem if path else name, path, seed)
+                runs.setdefault(run.name, run)
+    if not runs:
+        raise ValueError(f"{where}: no runs; expected lines such as 'base decay_none : 0 1 2'")
+    return list(runs.values())
+
+
+def _existing(path, places) -> Path | None:
+    return next((file for place in places if (file := Path(place) / path).is_file()), None)
+
+
+def _override(name: str, folder, places) -> Path | None:
+    if name == BASE:
+        return None
+    file = name if name.endswith(".yaml") else f"{folder}/{name}.yaml"
+    if (path := _existing(file, places)) is not None:
+        return path
+    known = [path.stem for place in places for path in (Path(place) / folder).glob("*.yaml")]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {BASE} {' '.join(sorted(set(known)))}"
+    raise ValueError(f"there is no {file}; {hint}")
+
+
+def turns(override: Path | None) -> str:
+    """What an override turns: the comment in its first line."""
+    if override is None:
+        return ""
+    first = override.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else override.name
+
+
+def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = "greedy") -> dict:
+    """What the runs came to: ready to be JSON.
+
+    A run counts as complete when it has a score of this `decoding` for every set that any run has.
+
+    Args:
+        exp_dir: folder of the experiments.
+        measure: ``cer`` or ``wer``.
+        decoding: as in ``decode_<decoding>/<set>/score.json``.
+
+    Returns:
+        ``sets``; ``runs``, what each complete one came to; ``rows``, one for each ablation with `spread` over
+        seeds and `difference` to the base; ``incomplete``, the names of the other runs.
+    """
+    found = {run.name: _gather(Path(exp_dir) / run.name, measure, decoding) for run in runs}
+    sets = {name for result in found.values() for name in result["rates"]}
+    sets = sorted(sets, key=lambda name: (not name.startswith(("valid", "dev")), name))
+    complete = [run for run in runs if sets and found[run.name]["rates"].keys() == set(sets)]
+    rows = []
+    for ablation, override in {run.ablation: run.override for run in complete}.items():
+        own = {run.seed: found[run.name] for run in complete if run.ablation == ablation}
+        base = {run.seed: found[run.name] for run in complete if run.ablation == BASE != ablation}
+        row = {"name": ablation, "turns": turns(override), "seeds": len(own), "sets": {}}
+        for name in sets:
+            rates, others = ({seed: one["rates"][name] for seed, one in side.items()} for side in (own, base))
+            gap = difference(rates, others) if rates.keys() & others.keys() else None
+            row["sets"][name] = spread(rates) | {"difference": gap}
+        for key in ("seconds_per_epoch", "mean_count", "firing_rate"):
+            values = [one[key] for one in own.values() if one[key] is not None]
+            row[key] = statistics.median(values) if values else None
+        first = next(iter(own.values()))
+        rows.append(row | {key: first[key] for key in ("epochs", "parameters")})
+    return {
+        "measure": measure,
+        "decoding": decoding,
+        "sets": sets,
+        "rows": rows,
+        "runs": [{"name": run.name, "seed": run.seed} | found[run.name] for run in complete],
+        "incomplete": [run.name for run in runs if run not in complete],
+    }
+
+
+def _gather(folder: Path, measure: str, decoding: str) -> dict:
+    """The figures of one run; without rates where it hasn't begun."""
+    if not (folder / "config.yaml").is_file():
+        return {"rates": {}}
+    try:
+        experiment = gather(folder)
+    except ValueError as error:
+        hint = "delete what is broken in it and run the list again"
+        raise ValueError(f"{folder} can't be read, {hint}: {error}") from error
+    scores = {score["set"]: score[measure] for score in experiment["scores"] if score["decoding"] == decoding}
+    log, source = (folder / name for name in ("train.log", "source.txt"))
+    told = _PARAMETERS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
+    training, energy = experiment["training"] or {}, experiment["energy"] or {}
+    return {
+        "rates": {name: 100 * row["rate"] for name, row in scores.items()},
+        "errors": {name: [row["errors"], row["reference_length"]] for name, row in scores.items()},
+        **{key: training.get(key) for key in ("epochs", "seconds_per_epoch")},
+        **{key: energy.get(key) for key in ("mean_count", "firing_rate")},
+        "parameters": told[-1].strip() if told else None,
+        "source": source.read_text(encoding="utf-8").strip() if source.is_file() else None,
+    }
+
+
+def spread(rates: Mapping[int, float]) -> dict:
+    """Mean, standard deviation (of a sample, n - 1) and range over seeds; one seed has no deviation: None.
+
+    >>> found = spread({0: 50.0, 1: 52.0, 2: 54.0})
+    >>> found["mean"], found["sd"], found["min"], found["max"]
+    (52.0, 2.0, 50.0, 54.0)
+    """
+    values = list(rates.values())
+    return {
+        "by_seed": {str(seed): rate for seed, rate in rates.items()},
+        "mean": statistics.mean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
+    """`spread` of an ablation's rates less the base's, seed by seed, and whether it goes beyond the spread.
+
+    ``beyond``: the mean of the paired differences is larger than their standard deviation; None with one seed
+    in common. ``worse``: with how many seeds the ablation has the higher rate.
+    """
+    found = spread({seed: rates[seed] - base[seed] for seed in rates if seed in base})
+    beyond = None if found["sd"] is None else abs(found["mean"]) > found["sd"]
+    return found | {"beyond": beyond, "worse": sum(value > 0 for value in found["by_seed"].values())}
+
+
+def table(results: Mapping) -> str:
+    """The Markdown table of what `collect` returns."""
+    columns, lines = ["ablation", "what it turns", "seeds"], []
+    for name in results["sets"]:
+        columns += [f"{results['measure'].upper()} % {name}", f"less the base's, {name}"]
+    forms = {"epochs": "d", "seconds_per_epoch": ".3g", "parameters": "", "mean_count": ".2f"}
+    for row in results["rows"]:
+        cells = [row["name"], row["turns"], str(row["seeds"])]
+        for found in row["sets"].values():
+            gap, range_ = found["difference"], f" ({found['min']:.1f} to {found['max']:.1f})"
+            cells.append(_cell(found, ".1f", range_))
+            if gap and gap["sd"] is not None:
+                side = "beyond" if gap["beyond"] else "within"
+                range_ = f", {side} the spread, worse in {gap['worse']} of {len(gap['by_seed'])}"
+            cells.append(_cell(gap, "+.1f", range_) if gap else "")
+        lines.append(
+            cells + ["" if row[key] is None else format(row[key], form) for key, form in forms.items()]
+        )
+    return markdown_table([*columns, "epochs", "s / epoch", "parameters", "spikes"], lines)
+
+
+def _cell(found: Mapping, form: str, more: str) -> str:
+    one_seed = found["sd"] is None
+    return format(found["mean"], form) + (
+        " (one seed: no spread)" if one_seed else f" ± {found['sd']:.1f}{more}"
+    )
+
+
+def sentences(results: Mapping) -> list[str]:
+    """What a reader has to know beside the table: the base's spread, unequal trainings, runs that miss."""
+    said, rows = [], {row["name"]: row for row in results["rows"]}
+    for name, found in rows.get(BASE, {"sets": {}})["sets"].items():
+        if found["sd"] is not None:
+            said.append(
+                f"{name}: the seeds of the base lie up to {found['max'] - found['min']:.1f} points apart; a "
+                "difference of one seed that is not larger says nothing."
+            )
+    if rows and BASE not in rows:
+        said.append("No run of the base is complete, so there is nothing to compare with.")
+    if len({row["epochs"] for row in rows.values()}) > 1:
+        shown = ", ".join(f"{name} {row['epochs']}" for name, row in rows.items())
+        said.append(f"THE RUNS WERE NOT TRAINED ALIKE, epochs: {shown}.")
+    done, missing = len(results["runs"]), results["incomplete"]
+    rest = f"; not yet: {' '.join(missing)}" if missing else ""
+    return [*said, f"{done} of {done + len(missing)} runs are complete{rest}."]

@@ -1,0 +1,148 @@
+"""Sound and pictures of a report: copied or drawn into RESULTS_files beside RESULTS.md, and linked."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from imlspike.data.audio import read_audio
+from imlspike.data.files import atomic_write
+from imlspike.data.kaldi import read_data_dir
+from imlspike.evaluation.systems import NATURAL
+from imlspike.evaluation.tables import SHOWN, markdown_table
+from imlspike.evaluation.training_log import read_epochs
+
+Pictures = list[tuple[str, Path]]  # (caption, file) each
+PROFILED = {
+    "profile/firing_rates.png": "Firing rate by depth",
+    "profile/raster.png": "Spikes of one utterance",
+}
+ALIGNED = {"alignment/*.png": "Boundaries, found and labelled"}
+
+
+@dataclass
+class Attachments:
+    """What a report shows besides its tables: utterance to system to audio file, and pictures."""
+
+    heard: dict[str, dict[str, Path]] = field(default_factory=dict)
+    pictures: Pictures = field(default_factory=list)
+    boundaries: Pictures = field(default_factory=list)
+    curves: Pictures = field(default_factory=list)
+
+
+def attach(
+    folders: Sequence[Path], scores: Mapping | None, output: Path, samples: int, data_dir: Path | None = None
+) -> Attachments:
+    """Copy sound, draw spectrograms and learning curves, copy experiments' pictures.
+
+    Args:
+        folders: of the experiments.
+        scores: content of a scores.json; each system's audio lies in its "folder". None: no audio.
+        output: the report.
+        samples: utterances to hear and see, spread over the set.
+        data_dir: of the natural speech; default: that of the scores.
+
+    Raises:
+        ValueError: if a system's audio isn't where it was scored.
+    """
+    files = output.with_name(f"{output.stem}_files")
+    attached = Attachments()
+    if scores:
+        attached.heard = copy_sounds(scores, files, samples, data_dir)
+    try:
+        import matplotlib  # noqa: F401
+
+        attached.pictures = spectrograms(scores, attached.heard, files)
+        trainings = {f.name: read_epochs(f / "train.log") for f in folders if (f / "train.log").is_file()}
+        if trainings := {name: epochs for name, epochs in trainings.items() if epochs}:
+            from imlspike.evaluation.plots import plot_learning_curves
+
+            picture = files / "learning_curves.png" if scores else output.parent / "learning_curves.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            plot_learning_curves(trainings, picture)
+            attached.curves = [("Learning curves (dashed: training)", picture)]
+    except ImportError:
+        print("no spectrograms and learning curves: matplotlib is not installed", file=sys.stderr)
+    attached.pictures += copy_pictures(folders, files, PROFILED)
+    attached.boundaries = copy_pictures(folders, files, ALIGNED)
+    return attached
+
+
+def copy_sounds(
+    scores: Mapping, files: Path, samples: int, data_dir: Path | None
+) -> dict[str, dict[str, Path]]:
+    """Copies of some utterances' audio of all systems, spread over the set: utterance to system to file."""
+    utterances = {u.id: u.wav for u in read_data_dir(data_dir or scores["data_dir"])}
+    names, samples = list(utterances), min(samples, len(utterances))
+    heard: dict[str, dict[str, Path]] = {}
+    for utterance in (names[(2 * i + 1) * len(names) // (2 * samples)] for i in range(samples)):
+        heard[utterance] = {}
+        for name, entry in scores["systems"].items():
+            source = Path(utterances[utterance])
+            if name != NATURAL:
+                found = [Path(entry["folder"]) / f"{utterance}{ending}" for ending in (".wav", ".flac")]
+                source = next(filter(Path.is_file, found), found[0])
+            if not source.is_file():
+                raise ValueError(f"{source}: no such file; it was there when {name!r} was scored")
+            heard[utterance][name] = copy(source, files / utterance / f"{name}{source.suffix}")
+    return heard
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy that is whole or not there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(source, "rb") as read, atomic_write(target, "wb") as out:
+        shutil.copyfileobj(read, out)
+    return target
+
+
+def spectrograms(scores: Mapping | None, heard: Mapping, files: Path) -> Pictures:
+    """Spectrograms of what was copied, one picture an utterance."""
+    from imlspike.evaluation.plots import plot_spectrograms
+
+    pictures = []
+    for utterance, sounds in heard.items():
+        rate, path = scores["sampling_rate"], files / utterance / "spectrograms.png"
+        waves = {SHOWN.get(name, name): read_audio(file, rate) for name, file in sounds.items()}
+        plot_spectrograms(waves, rate, path, utterance)
+        pictures.append((f"Spectrograms of {utterance}, 0 to {rate // 2000} kHz, 80 dB", path))
+    return pictures
+
+
+def copy_pictures(folders: Sequence[Path], files: Path, wanted: Mapping[str, str]) -> Pictures:
+    """Copies of pictures that lie in experiments' folders; `wanted` is pattern of a place to caption."""
+    return [
+        (f"{caption}, {folder.name}", copy(source, files / f"{folder.name}_{source.name}"))
+        for folder in folders
+        for pattern, caption in wanted.items()
+        for source in sorted(folder.glob(pattern))
+    ]
+
+
+def link(path: Path, folder: Path) -> str:
+    """A file as a report in `folder` names it.
+
+    >>> link(Path("exp/RESULTS_files/a b.png"), Path("exp"))
+    'RESULTS_files/a%20b.png'
+    """
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
+
+
+def show(pictures: Pictures, folder: Path) -> list[str]:
+    """The lines that show pictures in a report in `folder`."""
+    return [line for caption, path in pictures for line in (f"![{caption}]({link(path, folder)})", "")]
+
+
+def sound_table(heard: Mapping, folder: Path) -> str:
+    """A line a system with links to its audio."""
+    lines = [
+        [
+            SHOWN.get(name, name),
+            *(f"[{file[name].name}]({link(file[name], folder)})" for file in heard.values()),
+        ]
+        for name in next(iter(heard.values()))
+    ]
+    return markdown_table(["system", *heard], lines)

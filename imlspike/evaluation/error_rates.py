@@ -1,0 +1,224 @@
+"""Character and word error rates of transcripts, with bootstrap intervals over utterances.
+
+The edit distance is jiwer's. Characters are counted **with the space between words** (a lost word boundary is
+an error), after runs of white space became one space and the ends were stripped; for scripts without spaces
+(`spaces=False`) they are taken out of both sides, as is usual for Mandarin. Nothing is dropped in silence.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import jiwer
+import numpy as np
+
+from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.evaluation.bootstrap import CONFIDENCE, interval, ratio
+
+COUNTS = ("hits", "substitutions", "deletions", "insertions")
+RATES = {"cer": jiwer.process_characters, "wer": jiwer.process_words}
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """One utterance aligned: `output["cer"]` and `output["wer"]` are jiwer's outputs for it alone."""
+
+    utterance: str
+    output: dict
+    missing: bool
+
+    def counts(self, rate: str) -> list[int]:
+        """Hits, substitutions, deletions and insertions (in that order) by `rate`, "cer" or "wer"."""
+        return [getattr(self.output[rate], name) for name in COUNTS]
+
+
+def align_transcripts(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], spaces: bool = True
+) -> list[Aligned]:
+    """Align every hypothesis with its reference (utterance to transcript), in the references' order.
+
+    An utterance without a hypothesis counts as all deletions and is marked `missing`.
+
+    Args:
+        spaces: False takes all white space out of both before. A transcript is one word then, and the word
+            error rate the share of transcripts with an error.
+
+    Raises:
+        ValueError: there is no reference at all, a reference is empty, or a hypothesis has no reference; each
+            is named.
+
+    >>> [utterance] = align_transcripts({"utt1": "a cat sat"}, {"utt1": "a hat sat on"})
+    >>> utterance.counts("wer")  # hits, substitutions, deletions, insertions
+    [2, 1, 0, 1]
+    """
+    joint = " " if spaces else ""
+    if not references:
+        raise ValueError("no reference transcripts: nothing to score against")
+    if empty := sorted(utterance for utterance, words in references.items() if not words.strip()):
+        raise ValueError(f"empty reference for {_names(empty)}: leave these out of the set")
+    if extra := sorted(set(hypotheses) - set(references)):
+        raise ValueError(f"hypothesis without a reference for {_names(extra)}: was another set decoded?")
+    found = []
+    for utterance, words in references.items():
+        pair = joint.join(words.split()), joint.join(hypotheses.get(utterance, "").split())
+        output = {rate: process(*pair) for rate, process in RATES.items()}
+        found.append(Aligned(utterance, output, utterance not in hypotheses))
+    return found
+
+
+def summarize(aligned: list[Aligned], resamples: int = 10000, seed: int = 0, spaces: bool = True) -> dict:
+    """Corpus-level CER and WER of `align_transcripts`' result: a dict that is ready to be written as JSON.
+
+    Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance` holds errors
+    and reference length of each.
+    """
+    summary = {
+        "utterances": len(aligned),
+        "missing": [one.utterance for one in aligned if one.missing],
+        "bootstrap": {"resamples": resamples, "seed": seed, "unit": "utterance", "confidence": CONFIDENCE},
+        "characters_include_space": spaces,
+        "jiwer": version("jiwer"),
+        "per_utterance": {
+            one.utterance: {rate: [sum(one.counts(rate)[1:]), sum(one.counts(rate)[:3])] for rate in RATES}
+            for one in aligned
+        },
+    }
+    for rate in RATES:
+        table = np.array([one.counts(rate) for one in aligned])  # (U, 4)
+        errors, lengths = table[:, 1:].sum(axis=1), table[:, :3].sum(axis=1)
+        summary[rate] = {
+            "rate": float(ratio(errors, lengths)),
+            "ci95": interval(ratio, errors, lengths, resamples=resamples, seed=seed),
+            "errors": int(errors.sum()),
+            **{name: int(total) for name, total in zip(COUNTS, table.sum(axis=0), strict=True)},
+            "reference_length": int(lengths.sum()),
+        }
+    return summary
+
+
+def format_alignments(aligned: list[Aligned]) -> str:
+    """Text with every utterance's word and character alignment, worst character error rate first."""
+    parts = []
+    for one in sorted(aligned, key=lambda one: -one.output["cer"].cer):
+        heads = []
+        for rate in RATES:
+            hits, substitutions, deletions, insertions = one.counts(rate)
+            length = hits + substitutions + deletions
+            share = (substitutions + deletions + insertions) / length
+            errors = f"S {substitutions} D {deletions} I {insertions}"
+            heads.append(f"{rate.upper()} {share:.1%} of {length} ({errors})")
+        parts.append(f"{one.utterance}: {'; '.join(heads)}{'; NO HYPOTHESIS' if one.missing else ''}")
+        for rate in reversed(RATES):
+            picture = jiwer.visualize_alignment(one.output[rate], show_measures=False, skip_correct=False)
+            parts.append(picture.split("\n", 2)[2].rstrip("\n"))  # without its "SENTENCE 1" heading
+        parts.append("")
+    return "\n".join(parts)
+
+
+def format_summary(summary: Mapping) -> str:
+    """The summary as a small table to print."""
+    spaces, missing = summary["characters_include_space"], summary["missing"]
+    units = ("characters with spaces", "words") if spaces else ("characters", "transcripts")
+    title = summary.get("name") or "score"
+    lines = [f"{title}: {summary['utterances']} utterances, {len(missing)} without hypothesis"]
+    for rate, unit in zip(RATES, units, strict=True):
+        row = summary[rate]
+        low, high = row["ci95"]
+        errors = f"S {row['substitutions']}  D {row['deletions']}  I {row['insertions']}  hits {row['hits']}"
+        shown = f"{rate.upper()} {row['rate']:7.2%}  (95 % {low:.2%} to {high:.2%})"
+        lines.append(f"  {shown}  {errors}  of {row['reference_length']} {unit}")
+    if missing:
+        lines.append(f"  no hypothesis, counted as all deletions: {' '.join(missing)}")
+    return "\n".join(lines)
+
+
+def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True) -> dict:
+    """Score a Kaldi `text` file against another; write `score.json` and `alignments.txt` into `output_dir`.
+
+    Returns:
+        The summary, as in `score.json`.
+
+    Raises:
+        ValueError: as `read_kaldi` and `align_transcripts`, with both files named.
+    """
+    try:
+        aligned = align_transcripts(read_kaldi(reference), read_kaldi(hypothesis), spaces)
+    except ValueError as error:
+        raise ValueError(f"cannot score {hypothesis} against {reference}: {error}") from error
+    summary = {"name": name, "reference": str(reference), "hypothesis": str(hypothesis)}
+    summary |= summarize(aligned, resamples, seed, spaces)
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    for file, content in (("alignments.txt", format_alignments(aligned)), ("score.json", text)):
+        with atomic_write(output_dir / file) as out:
+            out.write(content + "\n")
+    return summary
+
+
+def compare_transcripts(
+    references: Mapping[str, str],
+    transcripts: Mapping[str, Mapping[str, str]],
+    against: str,
+    spaces: bool = True,
+    resamples: int = 10000,
+    seed: int = 0,
+) -> dict[str, dict[str, dict]]:
+    """Error rates of a recognizer on several systems' speech, and by how much they exceed those on one of
+    them; both sides as they can be heard (`plain`).
+
+    Args:
+        references: utterance to text.
+        transcripts: system to utterance to text.
+        against: the system that the others are compared with.
+
+    Returns:
+        System to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
+        intervals (paired for the difference), errors of each utterance.
+
+    >>> texts = {"natural": {"a": "to be", "b": "not"}, "voice": {"a": "Two, be!", "b": "not"}}
+    >>> found = compare_transcripts({"a": "to be", "b": "not"}, texts, "natural")["voice"]["wer"]
+    >>> round(found["over"], 4), found["per_utterance"]
+    (0.3333, {'a': 1, 'b': 0})
+    """
+    truth = {utterance: plain(text) for utterance, text in references.items()}
+    aligned = {
+        name: align_transcripts(truth, {utterance: plain(text) for utterance, text in texts.items()}, spaces)
+        for name, texts in transcripts.items()
+    }
+    result: dict[str, dict[str, dict]] = {name: {} for name in aligned}
+    for rate in RATES:
+        counts = {name: np.array([one.counts(rate) for one in found]) for name, found in aligned.items()}
+        lengths, base = counts[against][:, :3].sum(1), counts[against][:, 1:].sum(1)
+        for name, table in counts.items():
+            errors = table[:, 1:].sum(1)
+            result[name][rate] = {
+                "rate": float(ratio(errors, lengths)),
+                "ci95": interval(ratio, errors, lengths, resamples=resamples, seed=seed),
+                "over": float(ratio(errors - base, lengths)),
+                "over_ci95": interval(ratio, errors - base, lengths, resamples=resamples, seed=seed),
+                "per_utterance": dict(zip(truth, map(int, errors), strict=True)),
+            }
+    return result
+
+
+def plain(text: str) -> str:
+    """A text as it can be heard: small letters, single blanks, no punctuation, no marks of stress.
+
+    A hyphen or a dash is a blank; an apostrophe inside a word vanishes.
+
+    >>> plain("Всё-таки, прядь вол+ос… D'Artagnan's; и\u0301ли")
+    'всё таки прядь волос dartagnans или'
+    """
+    text = re.sub("[\u0300\u0301+'’ʼ`]", "", unicodedata.normalize("NFC", text))
+    kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
+    return " ".join("".join(kept).split())
+
+
+def _names(utterances, shown=5):
+    rest = len(utterances) - shown
+    return ", ".join(utterances[:shown]) + (f" and {rest} more" if rest > 0 else "")

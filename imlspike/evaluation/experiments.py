@@ -1,0 +1,198 @@
+"""What one experiment's folder of a recognizer, voice or vocoder holds, read from files only.
+
+config.yaml, command     of the trainer: settings, seed; the command that trained it
+train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
+voice.yaml               a voice's front end and speakers
+decode_MODE/SET/         score.json of `imlspike score`; pieces/N/text.json of `imlspike decode`: what it took
+profile/                 energy.json and spikes.json of `imlspike profile`
+alignment/               alignment.json of `imlspike score --labels`
+"""
+
+import csv
+import json
+import math
+import os
+import platform
+import re
+import statistics
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import imlspike
+from imlspike.data.origin import git_state
+from imlspike.data.yaml_file import read_yaml
+from imlspike.evaluation.training_log import peak_memory_mb, read_epochs
+from imlspike.models.spikevoice_blocks import default_attention
+
+# What makes a training of ESPnet's what it is: config.yaml without lists of symbols and a machine's paths.
+SETTINGS = (
+    "version token_type g2p cleaner feats_extract feats_extract_conf frontend frontend_conf specaug "
+    "specaug_conf normalize pitch_extract pitch_extract_conf pitch_normalize energy_extract "
+    "energy_extract_conf energy_normalize tts tts_conf encoder encoder_conf decoder decoder_conf model_conf "
+    "optim optim_conf scheduler scheduler_conf grad_clip accum_grad batch_type batch_size batch_bins "
+    "num_iters_per_epoch max_epoch patience best_model_criterion keep_nbest_models use_amp seed"
+).split()
+NONE = "none (ANN)"
+_PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, of two names at least
+
+
+def gather(folder) -> dict:
+    """What the folder holds; ready to be JSON. Missing files leave None or an empty list behind.
+
+    Returns:
+        name, kind ("recognizer", "voice" or "vocoder"), model (what tables show of its settings; "neuron"
+        among them is `NONE` for an ANN), seed, command, config, training, scores, energy, layers, alignment,
+        voice.
+
+    Raises:
+        ValueError: the folder has no config.yaml.
+    """
+    folder = Path(folder)
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(
+            f"{folder}: no config.yaml; expected the folder of a trained recognizer, voice or vocoder"
+        )
+    config = read_yaml(folder / "config.yaml")
+    vocoder = "generator" in config
+    kind = "vocoder" if vocoder else "voice" if "tts_conf" in config else "recognizer"
+    command, voice = folder / "command", folder / "voice.yaml"
+    return {
+        "name": folder.name,
+        "kind": kind,
+        "model": _model(kind, config),
+        "seed": (config.get("trainer") or {}).get("seed") if vocoder else config.get("seed"),
+        "command": command.read_text(encoding="utf-8").strip() if command.is_file() else "",
+        "config": config
+        if vocoder
+        else {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})},
+        "voice": read_yaml(voice) if voice.is_file() else {},
+        "training": _vocoder_training(folder / "log.csv")
+        if vocoder
+        else training_costs(folder / "train.log"),
+        "scores": [_score(path) for path in sorted(folder.glob("decode_*/*/score.json"))],
+        "energy": read_json(folder / "profile" / "energy.json"),
+        "layers": read_json(folder / "profile" / "spikes.json") or [],
+        "alignment": read_json(folder / "alignment" / "alignment.json"),
+    }
+
+
+def read_json(path: Path):
+    """The content of a JSON file; None where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _model(kind: str, config: Mapping) -> dict:
+    """The settings that tell models of a kind apart, by the heads of a table."""
+    if kind == "recognizer":
+        return {"encoder": str(config.get("encoder") or ""), "decoder": str(config.get("decoder") or "")}
+    options = config["generator"] if kind == "vocoder" else config["tts_conf"]
+    neuron = options.get("neuron", "plif" if kind == "vocoder" else "lif")
+    spiking = neuron != "none"
+    shown = {"neuron": neuron if spiking else NONE, "T": str(options.get("steps", 4)) if spiking else ""}
+    if kind == "voice":
+        return shown | {"attention": options.get("attention") or default_attention(neuron)}
+    shift = options.get("temporal_shift", "off") if spiking else ""
+    return shown | {"temporal shift": shift, "teacher": Path(config.get("teacher") or "").name}
+
+
+def _score(path: Path) -> dict:
+    """A score.json with its decoding, its set, and what all processes of the decoding took together."""
+    pieces = [read_json(piece) for piece in path.parent.glob("pieces/*/text.json")]
+    sums = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
+    where = {"decoding": path.parent.parent.name.removeprefix("decode_"), "set": path.parent.name}
+    return where | {"speed": sums | {"processes": len(pieces)} if pieces else None} | read_json(path)
+
+
+def training_costs(log: Path) -> dict | None:
+    """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without
+    a log of an epoch."""
+    epochs = read_epochs(log) if log.is_file() else []
+    if not epochs:
+        return None
+    phases = [phase for epoch in epochs for phase in epoch.values() if isinstance(phase, dict)]
+    gpu = [phase["gpu_max_cached_mem_GB"] for phase in phases if "gpu_max_cached_mem_GB" in phase]
+    valid = [epoch for epoch in epochs if math.isfinite(epoch.get("valid", {}).get("loss", math.nan))]
+    best = min(valid, key=lambda epoch: epoch["valid"]["loss"], default=None)
+    shown = ("loss", "acc", "cer", "cer_ctc")
+    return {
+        "epochs": len(epochs),
+        "steps": int(epochs[-1]["train"].get("total_count", 0)) or None,
+        "seconds_per_epoch": statistics.median(epoch["train"]["seconds"] for epoch in epochs),
+        "hours": sum(phase["seconds"] for phase in phases) / 3600,
+        "peak_memory_mb": peak_memory_mb(log),
+        "gpu_memory_gb": max(gpu, default=None),
+        "best_epoch": best and best["epoch"],
+        "valid": {k: v for k, v in best["valid"].items() if k in shown or k.endswith("_loss")}
+        if best
+        else {},
+    }
+
+
+def _vocoder_training(table: Path) -> dict | None:
+    rows = []
+    if table.is_file():
+        with open(table, encoding="utf-8", newline="") as opened:
+            rows = list(csv.DictReader(opened))
+    if not rows:
+        return None
+    mels = [float(row["valid_mel"]) for row in rows if row["valid_mel"]]
+    return {
+        "steps": int(rows[-1]["step"]),
+        "discriminator_steps": int(rows[-1]["discriminator_steps"] or 0),
+        "hours": float(rows[-1]["seconds"]) / 3600,
+        "valid": {"mel": mels[-1]} if mels else {},
+    }
+
+
+def surroundings() -> dict:
+    """Versions, state of the source and machine, for the record."""
+    versions = {"imlspike": imlspike.__version__, "python": platform.python_version()}
+    for name in ("torch", "espnet", "jiwer"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "versions": versions,
+        "git": git_state(Path(imlspike.__file__).parent),
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+    }
+
+
+def made_on(about: Mapping) -> list[str]:
+    """The lines of versions and machine of what `surroundings` gave."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    return [
+        f"- versions: {versions}",
+        f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}",
+    ]
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def portable(value):
+    """The same strings, lists and mappings without the paths of a machine: a path below the current folder as
+    it is from there, of any other its last name.
+
+    >>> portable({"folder": "/data/me/exp/lif", "command": "./run.sh --corpus /data/x/y.tgz --energy 3 µJ/s"})
+    {'folder': 'lif', 'command': './run.sh --corpus y.tgz --energy 3 µJ/s'}
+    """
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    return _PATH.sub(_without_place, value) if isinstance(value, str) else value
+
+
+def _without_place(found: re.Match) -> str:
+    path = Path(found[0])
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name

@@ -1,0 +1,363 @@
+"""Operations that a network carries out, counted while it runs on real input.
+
+Every tensor operation is seen on its way to the kernel, so residuals, masks, norms and attention products
+count whoever wrote them, in this project's networks and in others' (ESPnet's Transformer). A matrix product
+or convolution with a neuron's output counts **accumulates**: one for each spike and each connection that it
+reaches (a count of 3 is 3 spikes). All others count multiply-accumulates (MACs).
+
+A tensor is spikes when it lies in the memory that a neuron's output lies in (views, transposes), or is a copy
+of it, a padding with zeros, or its product with a factor that all channels (the last axis) of a token share
+(a mask, a decay). Products of spikes (gates) are spikes, and so are sums where all are worth the same (a
+read-out over time; a mean is a sum of which the factor is left for later).
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from math import log2, prod
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from imlspike.evaluation.spikes import Firing, firing, spiking_neurons
+from imlspike.layers.token_conv import TokenConv, windows
+from imlspike.neurons import Neuron
+
+KINDS = ("weights", "product", "neuron", "scaling", "elementwise")
+AMOUNTS = ("macs", "accumulates", "additions", "multiplications", "dense_macs")
+
+aten = torch.ops.aten
+# Additions and multiplications for each element of the result. A comparison costs as much as an addition;
+# divisions and transcendental functions are taken for one multiplication, which is a lower bound.
+_ADDITIONS = "add add_ sub sub_ rsub relu relu_ clamp clamp_ clamp_min maximum minimum floor round"
+_MULTIPLICATIONS = "mul mul_ div div_ exp exp_ expm1 log sqrt rsqrt reciprocal pow sin cos sigmoid tanh"
+_ELEMENTWISE = {
+    **dict.fromkeys(_ADDITIONS.split(), (1, 0)),
+    **dict.fromkeys(_MULTIPLICATIONS.split(), (0, 1)),
+    "silu": (0, 2),
+    "gelu": (1, 2),
+    "glu": (0, 2),  # a sigmoid, and its product with the other half
+    "polar": (0, 4),  # sine, cosine, both times the magnitude
+    # x - max, sum and max; exp and division
+    "_softmax": (3, 2),
+    "_log_softmax": (4, 1),
+    # sums for mean and variance, x - mean, + beta; square, / deviation, * gamma
+    "native_layer_norm": (4, 3),
+    # in evaluation one affine map
+    "_native_batch_norm_legit_no_training": (1, 1),
+    "native_batch_norm": (1, 1),
+}
+_REDUCTIONS = {"sum", "mean", "cumsum", "amax", "max", "min", "unfold_backward"}  # the last one: overlap-add
+_FREE = set(  # data that is moved or made, not computed
+    "clone _to_copy copy_ constant_pad_nd cat stack index index_select index_copy index_put_ gather repeat "
+    "flip roll tril triu scatter slice_scatter select_scatter embedding where masked_fill masked_fill_ fill_ "
+    "zero_ zeros zeros_like ones ones_like full full_like empty empty_like new_empty new_zeros new_ones "
+    "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
+    "detach_ dropout native_dropout".split()
+)
+# What spikes are worth: the same everywhere, or alike for all channels of a token, or for all tokens of a
+#     channel.
+_CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
+_COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
+
+
+@dataclass
+class Operations:
+    """Operations of one kind in one module.
+
+    Attributes:
+        name: the module.
+        kind: one of `KINDS`. ``weights``: linear maps and convolutions. ``product``: matrix products of two
+            activations (attention). ``neuron``: membrane updates, threshold statistics. ``scaling``: by the
+            threshold, after a sum of spikes. ``elementwise``: the rest.
+        macs: multiply-accumulates on real-valued input.
+        accumulates: additions that spikes cause.
+        additions, multiplications: of single numbers.
+        dense_macs: what `macs` would be if nothing were spikes.
+    """
+
+    name: str
+    kind: str
+    macs: int = 0
+    accumulates: int = 0
+    additions: int = 0
+    multiplications: int = 0
+    dense_macs: int = 0
+
+    def times(self, factor: float) -> "Operations":
+        """The same, `factor` times as often."""
+        return Operations(self.name, self.kind, *(getattr(self, amount) * factor for amount in AMOUNTS))
+
+
+@dataclass
+class _Spikes:
+    tensor: Tensor  # held, so that its memory is not given to another tensor
+    version: int
+    counts: Tensor  # in the strides of `tensor`
+    worth: str | None  # what the counts are multiplied by, one of the above; None: nothing
+
+
+class OperationCounter(TorchDispatchMode):
+    """Context manager that counts the operations of `module` while it runs; gradients are off inside.
+
+    Put the network into evaluation mode and fold re-parameterised layers first. Integer and boolean results
+    (lengths, padding masks) cost nothing. Operations that it does not know are counted as one addition for
+    each element of their result, and listed.
+
+    Args:
+        module: the network; what runs outside of it isn't counted.
+
+    Attributes:
+        rows: (name, kind) to `Operations`, in the order of first use.
+        unknown: names of operations that were not known, and how often they ran.
+
+    >>> from imlspike.neurons import IMLS
+    >>> network = nn.Sequential(nn.Linear(4, 3), IMLS(threshold="fixed", value=0.1), nn.Linear(3, 2)).eval()
+    >>> with OperationCounter(network) as counter:
+    ...     _ = network(torch.full((5, 4), 1e3))
+    >>> [(row.name, row.macs, row.dense_macs) for row in counter.rows.values() if row.kind == "weights"]
+    [('0', 60, 60), ('2', 0, 30)]
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+        self.rows: dict[tuple[str, str], Operations] = {}
+        self.unknown: Counter = Counter()
+        self._handles, self._path, self._muted = [], [], 0
+        self._spikes: dict[int, _Spikes] = {}
+        self._weights: set[int] = set()
+
+    def __enter__(self):
+        self._weights = {_memory(weight) for weight in self.module.parameters()}
+        neurons = set(spiking_neurons(self.module).values())
+        for name, module in self.module.named_modules():
+            # These are counted as such, however they compute it.
+            whole = isinstance(module, nn.Linear | TokenConv) or module in neurons
+            self._handles += [
+                module.register_forward_pre_hook(self._enter(name, whole)),
+                module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
+            ]
+        self._no_grad = torch.no_grad()
+        self._no_grad.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
+        self._no_grad.__exit__(*exception)
+        while self._handles:
+            self._handles.pop().remove()
+        self._path.clear()
+        self._spikes.clear()
+        self._muted = 0
+
+    def _enter(self, name, whole):
+        def hook(module, args):
+            self._path.append(name)
+            self._muted += whole
+
+        return hook
+
+    def _leave(self, name, whole):
+        def hook(module, args, kwargs, output):
+            if isinstance(module, nn.Linear | TokenConv):
+                self._linear(module, (args or tuple(kwargs.values()))[0], output)
+            elif whole:
+                self._fired(module, firing(module, args, kwargs, output, name), output)
+            self._muted -= whole
+            self._path.pop()
+            if not self._path:
+                self._spikes.clear()
+
+        return hook
+
+    def _add(self, kind, **amounts):
+        name = self._path[-1]
+        row = self.rows.setdefault((name, kind), Operations(name, kind))
+        for key, amount in amounts.items():
+            setattr(row, key, getattr(row, key) + int(amount))
+
+    def _fired(self, neuron: Neuron, fired: Firing, output):
+        """A neuron's own cost, and a note that its output is spikes."""
+        self._add("neuron", **neuron.cost(fired.counts, fired.worth))
+        worth = None
+        if fired.scaled:
+            shape = fired.worth.shape  # one for all has no dimensions
+            worth = _CONSTANT if not shape else _BY_TOKEN if shape[-1] == 1 else _BY_CHANNEL
+        self._note(output, fired.counts, worth)
+
+    def _note(self, tensor, counts, worth):
+        same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)
+        self._spikes[_memory(tensor)] = _Spikes(tensor, tensor._version, same.copy_(counts), worth)
+
+    def _source(self, x):
+        """The spikes that `x` holds, or None."""
+        spikes = self._spikes.get(_memory(x)) if isinstance(x, Tensor) else None
+        return spikes if spikes is not None and spikes.tensor._version == spikes.version else None
+
+    def _scales(self, *tensors):
+        """What spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
+        return {spikes.worth if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
+
+    def _counts(self, x):
+        """Spike counts in the shape of `x`, or None where it isn't spikes."""
+        spikes = self._source(x)
+        if spikes is None:
+            return None
+        return spikes.counts.as_strided(
+            x.shape, x.stride(), x.storage_offset() - spikes.tensor.storage_offset()
+        )
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if self._path and not self._muted:
+            self._muted += 1  # what counting itself computes does not count
+            try:
+                self._count(func, args, kwargs or {}, output)
+            finally:
+                self._muted -= 1
+        return output
+
+    def _count(self, func, args, kwargs, output):
+        name = func._schema.name.removeprefix("aten::")
+        result = output[0] if isinstance(output, tuple | list) and output else output
+        if func.is_view or not isinstance(result, Tensor) or not _is_number(result):
+            return
+        if name in ("mm", "bmm"):
+            self._matrix_product(args[0], args[1], result)
+        elif name in ("addmm", "baddbmm"):
+            self._matrix_product(args[1], args[2], result)
+            self._add("elementwise", additions=result.numel())
+        elif name == "convolution":
+            self._convolution(args, result)
+        elif name.startswith("_scaled_dot_product"):
+            self._attention(*args[:3])
+        elif name in _ELEMENTWISE:
+            additions, multiplications = _ELEMENTWISE[name]
+            n = result.numel()
+            multiplications += kwargs.get("alpha", 1) != 1
+            self._add("elementwise", additions=additions * n, multiplications=multiplications * n)
+        elif name in ("_fft_c2r", "_fft_r2c"):
+            self._fourier(args[0], result)
+        elif name in _REDUCTIONS:
+            multiplications = result.numel() if name == "mean" else 0
+            self._add("elementwise", additions=args[0].numel(), multiplications=multiplications)
+        elif name not in _FREE:
+            self.unknown[name] += 1
+            self._add("elementwise", additions=result.numel())
+        self._carry(name, func, args, kwargs, result)
+
+    def _carry(self, name, func, args, kwargs, result):
+        """Copies of spikes, and multiples that are the same for all channels, are spikes still."""
+        if name in _COPIES and (counts := self._counts(args[0])) is not None:
+            self._note(result, func(counts, *args[1:], **kwargs), self._source(args[0]).worth)
+        elif name in ("sum", "mean") and self._scales(args[0]) <= {None, _CONSTANT} and len(args) > 1:
+            worth = self._source(args[0]).worth
+            self._note(result, aten.sum(self._counts(args[0]), *args[1:]), worth)
+        elif name == "mul" and _UNKNOWN not in (both := self._scales(*args[:2])) and len(both - {None}) < 2:
+            counts = self._counts(args[0]) * self._counts(args[1])
+            self._note(result, counts, next(iter(both - {None}), None))
+        elif name in ("mul", "div"):
+            for x, factor in ((args[0], args[1]), (args[1], args[0]))[: 1 if name == "div" else 2]:
+                counts = self._counts(x)
+                by_token = not isinstance(factor, Tensor) or factor.dim() == 0 or factor.shape[-1] == 1
+                if counts is not None and by_token and x.shape == result.shape:
+                    self._note(result, counts * (factor != 0), self._source(x).worth)
+                    return
+
+    def _linear(self, module, x, result):
+        """A linear map; also a convolution over tokens, in which a spike is seen by several windows."""
+        counts, kernel = self._counts(x), getattr(module, "kernel_size", (1,))[0]
+        outputs = result.shape[-1]
+        dense = x.numel() * kernel * outputs
+        if counts is None:
+            self._add("weights", macs=dense, dense_macs=dense)
+        else:
+            spikes = int(windows(counts, kernel).sum(dtype=torch.float64))
+            self._add("weights", accumulates=spikes * outputs, dense_macs=dense)
+            self._scaling(x, module.weight, "weights", result)
+        if module.bias is not None:
+            self._add("elementwise", additions=result.numel())
+
+    def _matrix_product(self, a, b, result):
+        """(..., M, K) @ (..., K, N): accumulates if one or both hold spikes."""
+        kind = "weights" if _memory(a) in self._weights or _memory(b) in self._weights else "product"
+        dense = a.numel() * b.shape[-1]
+        left, right = self._counts(a), self._counts(b)
+        if left is None and right is None:
+            return self._add(kind, macs=dense, dense_macs=dense)
+        self._add(kind, accumulates=_accumulates(left, right, a.shape[-2], b.shape[-1]), dense_macs=dense)
+        self._scaling(a if left is not None else b, b if left is not None else a, kind, result)
+
+    def _attention(self, q, k, v):
+        """A softmax attention that runs as one operation; q, k, v (B, H, N, D)."""
+        weights = q.numel() // q.shape[-1] * k.shape[-2]
+        macs = weights * (q.shape[-1] + v.shape[-1])
+        self._add("product", macs=macs, dense_macs=macs)
+        additions, multiplications = _ELEMENTWISE["_softmax"]  # and one multiplication by 1 / sqrt(D)
+        self._add("elementwise", additions=additions * weights)
+        self._add("elementwise", multiplications=(multiplications + 1) * weights)
+
+    def _fourier(self, x, result):
+        """Real Fourier transforms of N points over one axis, radix 2: N/4 log2 N complex butterflies each.
+
+        A butterfly multiplies (4 and 2 additions) and adds twice (4); a real one is half a complex one.
+        """
+        real = x if x.is_floating_point() else result
+        points = max(n for n, m in zip(real.shape, (result if real is x else x).shape, strict=True) if n != m)
+        butterflies = real.numel() * log2(points) / 4
+        self._add("elementwise", additions=6 * butterflies, multiplications=4 * butterflies)
+
+    def _convolution(self, args, result):
+        x, weight, bias, stride, padding, dilation, transposed, _, groups = args
+        outputs_per_group = weight.shape[1] if transposed else weight.shape[0] // groups
+        dense = (x if transposed else result).numel() * prod(weight.shape[1:])
+        if bias is not None:
+            self._add("elementwise", additions=result.numel())
+        counts = self._counts(x)
+        if counts is None:
+            return self._add("weights", macs=dense, dense_macs=dense)
+        if transposed:  # every input element reaches the whole kernel
+            reached = counts.sum(dtype=torch.float64) * prod(weight.shape[2:])
+        else:  # spikes under the kernel, at all its positions
+            ones = weight.new_ones(1, 1, *weight.shape[2:], dtype=torch.float64)
+            spikes = counts.sum(1, keepdim=True, dtype=torch.float64)
+            none = [0] * len(stride)
+            reached = aten.convolution(spikes, ones, None, stride, padding, dilation, False, none, 1).sum()
+        self._add("weights", accumulates=torch.round(reached * outputs_per_group), dense_macs=dense)
+        self._scaling(x, weight, "weights", result)
+
+    def _scaling(self, spikes, other, kind, result):
+        """The threshold, which does not pass through the sum of spikes: one multiplication a result.
+
+        One for each channel cannot leave the sum: it scales the weights, once. A constant one costs nothing.
+        """
+        worth = self._source(spikes).worth
+        if worth in (None, _CONSTANT):
+            return
+        by_weight = worth == _BY_CHANNEL and kind == "weights"
+        self._add("scaling", multiplications=other.numel() if by_weight else result.numel())
+
+
+def _accumulates(left: Tensor | None, right: Tensor | None, rows: int, columns: int) -> int:
+    """Of a product (..., M, K) @ (..., K, N) of which one side or both are spike counts, the other None.
+
+    For each spike the other side's value is added, where it isn't zero; of two spiking sides the cheaper one
+    drives the other.
+    """
+
+    def driven(spikes, axis, other, other_axis, width):
+        reached = width if other is None else (other > 0).sum(other_axis, dtype=torch.float64)
+        return int((spikes.sum(axis, dtype=torch.float64) * reached).sum())
+
+    by_left = None if left is None else driven(left, -2, right, -1, columns)
+    by_right = None if right is None else driven(right, -1, left, -2, rows)
+    return min(n for n in (by_left, by_right) if n is not None)
+
+
+def _is_number(x: Tensor) -> bool:
+    return x.is_floating_point() or x.is_complex()
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()

@@ -1,0 +1,271 @@
+"""One report for recognizers, voices and vocoders: scores, training, firing rates, energy, sound, pictures.
+
+Tables and sentences are made of what `imlspike.evaluation.experiments.gather` found in experiments' folders
+and of the scores.json of voices or vocoders. The ANN twin of an experiment is the one that the user names,
+the one of its name with "_ann" behind, or else the first ANN.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from imlspike.evaluation.attachments import Attachments, show, sound_table
+from imlspike.evaluation.bootstrap import interval, ratio
+from imlspike.evaluation.energy import verdict
+from imlspike.evaluation.experiments import made_on
+from imlspike.evaluation.report_tables import (
+    Experiments,
+    alignment_table,
+    energy_table,
+    layers_table,
+    modules_table,
+    rates_table,
+    synthesis_table,
+    training_table,
+    twins_of,
+    with_spaces,
+)
+from imlspike.evaluation.spikes import LEAST_RATE, MOST_RATE
+from imlspike.evaluation.systems import NATURAL
+from imlspike.evaluation.tables import SHOWN, score_notes, scores_table, twin_table
+
+CER_LIMIT = {"voice": 0.15, "vocoder": 0.05}  # by how much an error rate may exceed that of the ceiling
+BOUNDARY_LIMIT = 40  # ms, of the median boundary
+RATE_NOTES = """\
+{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
+is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
+without its start."""
+SYNTHESIS_NOTES = """\
+How the systems spoke. free: durations, pitch and energy as predicted; forced: those of natural speech;
+natural: the natural mel through the vocoder. s per s: seconds from text (or mel) to waveform for a second of
+audio."""
+ALIGNMENT_NOTES = """\
+Boundaries between symbols where the aligner put them, against those of the labels; what is compared are the
+boundaries of neighboring phones that stand in both. The aligner learned from sound and text alone."""
+TRAINING_NOTES = """\
+Seconds per epoch: their median. Peak memory: most resident memory of the training, in MB. The last columns:
+on validation data, of the epoch whose loss was lowest (of a vocoder: the last)."""
+ENERGY_NOTES = """\
+T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts
+each neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjoules per second of audio,
+{scope} / whole model, from operations counted on {utterances} utterances, at {mac} pJ a MAC, {accumulate} pJ
+an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm){beam}. "paper": linear maps and convolutions; "full":
+everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched
+baseline for a spiking model's full one. Memory traffic isn't counted. s per s: seconds of computing for a
+second of audio."""
+PAPER_NOTES = {
+    "recognizer": "",
+    "voice": "The paper's figure for its own model, by its own reckoning, is 10.5 % of the ANN's.",
+    "vocoder": """\
+"eqs 15, 16": the paper's reckoning at L = 1000 frames with the mean of layers for r, for the blocks'
+convolutions, which is all that its table 3 counts; "with ends": with the embedding and the head, which these
+leave out.""",
+}
+
+
+def error_ratio(
+    score: Mapping, twin: Mapping, rate: str = "cer", resamples: int = 10000, seed: int = 0
+) -> dict:
+    """CER or WER (`rate`) of one score.json over that of another on the same utterances, and its 95 %
+    interval.
+
+    The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
+    An interval that holds 1 means that these test sentences don't tell the two apart.
+
+    Raises:
+        ValueError: they do not hold the same utterances.
+    """
+    ours, theirs = score["per_utterance"], twin["per_utterance"]
+    if odd := sorted(ours.keys() ^ theirs.keys()):
+        raise ValueError(
+            f"{score['hypothesis']} and {twin['hypothesis']} were scored on other utterances: {odd[0]}"
+        )
+    columns = [[side[utterance][rate][0] for utterance in sorted(ours)] for side in (ours, theirs)]
+    above, below = map(sum, columns)
+    value = above / below if below else float("inf") if above else 1.0
+    return {"ratio": value, "ci95": interval(ratio, *columns, resamples=resamples, seed=seed)}
+
+
+def compare(
+    experiments: Experiments,
+    rate: str = "cer",
+    twin: str | None = None,
+    resamples: int = 10000,
+    seed: int = 0,
+) -> list[dict]:
+    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy."""
+    named, comparisons = {e["name"]: e for e in experiments}, []
+    for name, other in twins_of(experiments, twin).items():
+        ours, theirs = named[name], named[other]
+        scores = {(s["decoding"], s["set"]): s for s in theirs["scores"]}
+        found = {"name": name, "twin": other, "errors": [], "energy": None}
+        for score in ours["scores"]:
+            where = {key: score[key] for key in ("decoding", "set")}
+            if same := scores.get(tuple(where.values())):
+                found["errors"].append(
+                    where | {"measure": rate} | error_ratio(score, same, rate, resamples, seed)
+                )
+        for key in ("seconds_per_epoch", "peak_memory_mb"):
+            one, base = ((e["training"] or {}).get(key) for e in (ours, theirs))
+            found[key] = one / base if one and base else None
+        if ours["energy"] and theirs["energy"]:
+            scopes = dict.fromkeys((ours["energy"].get("scope", "encoder"), "model"))
+            found["energy"] = {s: verdict(ours["energy"][s], theirs["energy"][s]) for s in scopes}
+            found["paper_share"] = ours["energy"]["model"]["paper"] / theirs["energy"]["model"]["paper"]
+        comparisons.append(found)
+    return comparisons
+
+
+def sentences(
+    experiments: Experiments, comparisons: Sequence[Mapping], scores: Mapping | None = None
+) -> list[str]:
+    """What is to be said of aims, training, firing rates and energy, a sentence each."""
+    said = []
+    for name, entry in (scores["systems"] if scores else {}).items():
+        ceiling, limit = scores["ceiling"] or NATURAL, CER_LIMIT[scores["kind"]]
+        if entry["cer"] and name not in (NATURAL, ceiling):
+            more, (low, high) = 100 * entry["cer"]["over"], (100 * end for end in entry["cer"]["over_ci95"])
+            within = "within" if entry["cer"]["over"] <= limit else "NOT within"
+            what = f"{more:+.1f} points over {SHOWN.get(ceiling, ceiling)} ({low:+.1f} to {high:+.1f})"
+            said.append(f"{name}: character error rate {what}, {within} {100 * limit:g} points.")
+    for e in experiments:
+        if e["alignment"]:
+            median = e["alignment"]["median_ms"]
+            within = "at most" if median <= BOUNDARY_LIMIT else "MORE than"
+            said.append(
+                f"{e['name']}: the median boundary is {median:.1f} ms off, {within} {BOUNDARY_LIMIT} ms."
+            )
+        said += [f"{e['name']}, {s['decoding']}, {s['set']}: no hypothesis for {' '.join(s['missing'])}."
+                 for s in e["scores"] if s["missing"]]  # fmt: skip
+    for c in comparisons:
+        costs = [
+            f"{what} {c[key]:.2f} times the twin's"
+            for key, what in (("seconds_per_epoch", "an epoch takes"), ("peak_memory_mb", "its memory is"))
+            if c[key]
+        ]
+        if costs:
+            said.append(f"{c['name']}: training: {', '.join(costs)}.")
+    said += range_sentences(experiments)
+    for c in comparisons:
+        said += [f"{c['name']}: energy of the {s}: {told}." for s, told in (c["energy"] or {}).items()]
+    return said
+
+
+def range_sentences(experiments: Experiments) -> list[str]:
+    """Of each spiking experiment, which layers hardly fire or fire nearly always."""
+    said, bounds = [], f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
+    for e in experiments:
+        if e["energy"] and e["layers"] and "rates_out_of_range" in e["energy"]:
+            odd, total = e["energy"]["rates_out_of_range"], len(e["layers"])
+            named = ", ".join(f"{name} ({_why(layer)})" for name, layer in odd.items())
+            some = f"outside {bounds} fire {len(odd)} of {total} layers: {named}"
+            said.append(
+                f"{e['name']}: {some if odd else f'all {total} neuron layers fire between {bounds}'}."
+            )
+    return said
+
+
+def _why(layer: Mapping) -> str:
+    rate, largest, least = layer["rate"], layer["largest_input"], layer["least_that_fires"]
+    if least is None or largest >= least:
+        return f"{100 * rate:.2f} %"
+    return f"{100 * rate:.2f} %: its largest input, {largest:.3g}, is below {least:.3g}, the least that fires"
+
+
+def score_section(
+    experiments: Experiments, comparisons=(), scores: Mapping | None = None, primary="cer"
+) -> list[str]:
+    """Lines of the scores with what their columns mean."""
+    if scores is None:
+        spaces = (
+            "counts the spaces between words" if with_spaces(experiments) else "leaves spaces out of account"
+        )
+        notes = RATE_NOTES.format(characters=f"CER {spaces}.")
+        return [rates_table(experiments, comparisons, primary) or "Nothing was decoded.", "", notes, ""]
+    lines = [scores_table(scores), "", *(f"- {note}" for note in score_notes(scores)), ""]
+    if gaps := twin_table(scores):
+        lines += [f"Differences to {scores['twin']}, the same utterances drawn for both:", "", gaps, ""]
+    if synthesis := synthesis_table(scores):
+        lines += [SYNTHESIS_NOTES, "", synthesis, ""]
+    return lines
+
+
+def energy_section(experiments: Experiments, twin: str | None = None) -> list[str]:
+    """Lines of firing rates and energy; none where nothing was profiled."""
+    energies = [e["energy"] for e in experiments if e["energy"]]
+    if not energies:
+        return []
+    energy = energies[0]
+    beam = (
+        f"; the model's for a beam of {energy['beam']}, without a language model"
+        if energy.get("beam")
+        else ""
+    )
+    given = {"scope": energy.get("scope", "encoder"), "utterances": energy["utterances"], "beam": beam}
+    notes = ENERGY_NOTES.format(**energy["costs_pj"], **given)
+    lines = ["## Firing rates and energy", "", energy_table(experiments, twin), "", notes]
+    lines += [PAPER_NOTES[experiments[0]["kind"]], ""]
+    if modules := modules_table(experiments):
+        lines += ['Firing rate of each module, then its energy, "paper" / "full", in µJ/s:', "", modules, ""]
+    return lines + folded("firing rates of all layers in %", layers_table(experiments))
+
+
+def folded(title: str, text: str) -> list[str]:
+    """Lines of something that a reader may open; none if it is empty."""
+    return [f"<details><summary>{title}</summary>", "", text, "", "</details>", ""] if text else []
+
+
+def made(about: Mapping, experiments: Experiments, scores: Mapping | None = None) -> list[str]:
+    """A list of what the results were made with: commands, language model, seeds, versions, source,
+    machine."""
+    commands = dict.fromkeys([about["command"].strip(), *(e["command"] for e in experiments)])
+    lines = [f"- command: `{command}`" for command in commands if command]
+    if "lm" in about:
+        value = about["lm"]["perplexity"]
+        lines += [f"- language model: {about['lm']['name']}" + (f", perplexity {value:.1f}" if value else "")]
+    lines += [f"- seed: {', '.join(sorted({str(e['seed']) for e in experiments}))}", f"- git: {about['git']}"]
+    if scores:
+        lines += [
+            f"- bootstrap: {scores['bootstrap']['resamples']} resamples, seed {scores['bootstrap']['seed']}"
+        ]
+        about = {**about, "versions": about["versions"] | scores["versions"]}
+    return [*lines, *made_on(about)]
+
+
+def markdown(
+    experiments: Experiments,
+    comparisons: Sequence[Mapping],
+    scores: Mapping | None,
+    about: Mapping,
+    attached: Attachments,
+    folder: Path,
+) -> str:
+    """The text of the report, which will lie in `folder`.
+
+    Args:
+        scores: of voices or vocoders; None: recognizers.
+        about: `surroundings` with "command", "primary", "twin" and, if one decoded, "lm".
+    """
+    lines = [
+        "# Results",
+        "",
+        "## Scores",
+        "",
+        *score_section(experiments, comparisons, scores, about["primary"]),
+    ]
+    lines += [*(f"- {sentence}" for sentence in sentences(experiments, comparisons, scores)), ""]
+    if boundaries := alignment_table(experiments):
+        lines += ["## Alignment", "", boundaries, "", ALIGNMENT_NOTES, "", *show(attached.boundaries, folder)]
+    if experiments:
+        lines += ["## Training", "", training_table(experiments), "", TRAINING_NOTES, ""]
+    lines += [*show(attached.curves, folder), *energy_section(experiments, about["twin"])]
+    if attached.heard:
+        lines += ["## To hear", "", sound_table(attached.heard, folder), ""]
+    if attached.pictures:
+        lines += ["## To see", "", *show(attached.pictures, folder)]
+    lines += ["## How", "", *made(about, experiments, scores), ""]
+    for e in experiments:
+        text = yaml.safe_dump(e["config"], sort_keys=False, allow_unicode=True, width=100).strip()
+        lines += folded(f"settings of {e['name']}", f"```yaml\n{text}\n```")
+    return "\n".join(lines)

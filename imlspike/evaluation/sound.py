@@ -1,0 +1,175 @@
+"""A waveform and what several measures need of it: other rates, pitch, mel-cepstra, the path to natural
+speech."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache, cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torchaudio
+
+RATE = 16000  # Hz; PESQ, ESTOI, CREPE, UTMOS, DNSMOS and speaker embeddings are defined there
+CREPE = ("full", "tiny")
+F0_RANGE = (60.0, 500.0)  # Hz
+UNVOICED, SILENT = 0.21, -60.0  # periodicity, and A-weighted dB, below which a frame is unvoiced (CARGAN)
+COEFFICIENTS, BANDS = 24, 40  # of the mel-cepstrum
+SPEECH, FLOOR = 1e-5, 1e-8  # power: frames of speech against the loudest one, bands against the strongest
+SHIFTS = 100  # frames in a second, of WORLD's analysis
+
+
+class Sound:
+    """A waveform; what is derived from it is computed once.
+
+    Args:
+        samples: (S,) float32, full scale at 1.
+        sampling_rate: Hz.
+        crepe: size of CREPE, "full" or "tiny".
+        f0_range: Hz, the lowest and the highest pitch that WORLD looks for.
+        durations: (N,) seconds of each symbol, if they are known.
+        log_mel: audio (1, S) to the log-mel (1, n_mels, L) that a vocoder reads, if there is one.
+
+    >>> Sound(np.zeros(24000, dtype=np.float32), 24000).at(16000).shape
+    (16000,)
+    """
+
+    def __init__(
+        self,
+        samples: np.ndarray,
+        sampling_rate: int,
+        crepe: str = "full",
+        f0_range: tuple[float, float] = F0_RANGE,
+        durations: np.ndarray | None = None,
+        log_mel: Callable | None = None,
+    ):
+        if crepe not in CREPE:
+            raise ValueError(f"crepe is {crepe!r}; expected {' or '.join(map(repr, CREPE))}")
+        self.samples, self.sampling_rate, self.crepe = samples, sampling_rate, crepe
+        self.f0_range, self.durations, self.log_mel = f0_range, durations, log_mel
+        self._resampled = {sampling_rate: samples}
+        self._paths: WeakKeyDictionary[Sound, np.ndarray] = WeakKeyDictionary()
+
+    def at(self, rate: int) -> np.ndarray:
+        """The samples at another sampling rate."""
+        if rate not in self._resampled:
+            wave = torch.from_numpy(self.samples)
+            self._resampled[rate] = torchaudio.functional.resample(wave, self.sampling_rate, rate).numpy()
+        return self._resampled[rate]
+
+    @cached_property
+    def pitch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pitch in Hz (NaN where unvoiced) and periodicity (0 to 1), a frame each 10 ms, as CARGAN (Morrison
+        et al. 2022) and Vocos compute them for their figures.
+
+        CREPE with Viterbi decoding between 50 and 550 Hz, frames of 64 ms. Where the A-weighted level is
+        under -60 dB, periodicity is 0; where periodicity is under 0.21, a frame is unvoiced.
+
+        Raises:
+            ValueError: fewer samples than one frame has.
+        """
+        import torchcrepe
+
+        samples = self.at(RATE)
+        if len(samples) < torchcrepe.WINDOW_SIZE:
+            raise ValueError(f"{len(samples)} samples at 16 kHz; pitch needs {torchcrepe.WINDOW_SIZE}")
+        audio = torch.from_numpy(np.ascontiguousarray(samples))[None]
+        options = dict(hop_length=RATE // 100, fmin=50.0, fmax=550.0, batch_size=64, pad=False)
+        state = np.random.get_state()
+        np.random.seed(
+            0
+        )  # torchcrepe dithers the pitch: the same noise each time, equal pitch of equal audio
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = torchcrepe.predict(audio, RATE, model=self.crepe, return_periodicity=True, **options)
+                level = torchcrepe.loudness.a_weighted(audio, RATE, RATE // 100, pad=False)
+        finally:
+            np.random.set_state(state)
+        pitch, periodicity, level = (x[0].numpy().astype(np.float64) for x in (*found, level))
+        periodicity = np.where(level < SILENT, 0.0, periodicity)
+        return np.where(periodicity < UNVOICED, np.nan, pitch), periodicity
+
+    @cached_property
+    def world(self) -> tuple[np.ndarray, np.ndarray]:
+        """F0 (L,) in Hz, 0 where unvoiced, and power (40, L) in mel bands, a frame each 10 ms, by WORLD (DIO,
+        StoneMask, CheapTrick)."""
+        import pyworld
+
+        wave, rate = np.ascontiguousarray(self.samples, dtype=np.float64), self.sampling_rate
+        low, high = self.f0_range
+        raw, times = pyworld.dio(wave, rate, f0_floor=low, f0_ceil=high, frame_period=1000 / SHIFTS)
+        f0 = pyworld.stonemask(wave, raw, times, rate)
+        return f0, mel_powers(pyworld.cheaptrick(wave, f0, times, rate, f0_floor=low).T, rate)
+
+    def path_from(self, natural: "Sound") -> np.ndarray:
+        """(K, 2) pairs of WORLD's frames, the natural one's first, ascending in both: the path of least
+        distortion, by dynamic time warping of mel-cepstra.
+
+        Raises:
+            ValueError: if the natural waveform is digital silence.
+        """
+        if natural not in self._paths:
+            from librosa.sequence import dtw
+
+            if not natural.samples.any():
+                raise ValueError("the natural waveform is silence")
+            cepstra = [mel_cepstrum(sound.world[1], natural.world[1].max()) for sound in (natural, self)]
+            self._paths[natural] = dtw(*cepstra, metric="euclidean")[1][::-1]
+        return self._paths[natural]
+
+
+def power_spectrum(samples: np.ndarray, rate: int, shift: int) -> np.ndarray:
+    """Power of short-time spectra, (F, L): Hann windows of 25 ms, centered on multiples of `shift` samples.
+
+    >>> power_spectrum(np.zeros(1600, dtype=np.float32), 16000, 80).shape
+    (257, 21)
+    """
+    wave, window = torch.from_numpy(samples).double(), torch.hann_window(rate // 40, dtype=torch.float64)
+    options = dict(win_length=rate // 40, window=window, pad_mode="constant", return_complex=True)
+    return torch.stft(wave, 1 << (rate // 40 - 1).bit_length(), shift, **options).abs().square().numpy()
+
+
+def mel_powers(spectrum: np.ndarray, rate: int) -> np.ndarray:
+    """Power in 40 bands of the HTK mel scale, from that of F frequencies to half the rate: (F, L) to (40,
+    L)."""
+    return _bands(len(spectrum), rate) @ spectrum
+
+
+@cache
+def _bands(frequencies: int, rate: int) -> np.ndarray:
+    return torchaudio.functional.melscale_fbanks(frequencies, 0.0, rate / 2, BANDS, rate).T.double().numpy()
+
+
+def speech_frames(powers: np.ndarray) -> np.ndarray:
+    """Which frames of (40, L) are speech, (L,): those at most 50 dB softer than the loudest one.
+
+    Raises:
+        ValueError: for digital silence.
+    """
+    if not powers.any():
+        raise ValueError("the natural waveform is silence")
+    level = powers.sum(0)
+    return level >= level.max() * SPEECH
+
+
+def mel_cepstrum(powers: np.ndarray, strongest: float) -> np.ndarray:
+    r"""Mel-cepstrum without c_0, the level: (40, L) -> (24, L).
+
+    .. math:: c_d = \frac{1}{K} \sum_{k=0}^{K-1} \ln P_k \cos \frac{\pi d (k + 1/2)}{K}, \quad K = 40
+
+    Args:
+        powers: P.
+        strongest: power; what lies more than 80 dB under it is raised to there.
+    """
+    degrees, centers = np.arange(1, COEFFICIENTS + 1), np.arange(BANDS) + 0.5
+    cosines = np.cos(np.pi * degrees[:, None] * centers / BANDS) / BANDS
+    return cosines @ np.log(np.maximum(powers, strongest * FLOOR))
+
+
+def distortion(natural: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    r"""Distance of two mel-cepstra frame by frame, in dB (Kubichek 1993): two of (24, L) -> (L,).
+
+    .. math:: \frac{10}{\ln 10} \sqrt{2 \sum_{d=1}^{24} (c_d - \hat c_d)^2}
+    """
+    return 10 / np.log(10) * np.sqrt(2 * ((natural - synthetic) ** 2).sum(0))

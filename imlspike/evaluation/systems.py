@@ -1,0 +1,151 @@
+"""The audio of several systems and natural speech of the same sentences, utterance by utterance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from imlspike.data.audio import AudioError, audio_format, read_audio
+from imlspike.data.kaldi import Utterance
+from imlspike.data.labels import read_durations
+from imlspike.data.write_audio import FORMATS
+from imlspike.data.yaml_file import read_yaml
+
+NATURAL, GRIFFIN_LIM = "natural", "griffin_lim"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One utterance: its name, its natural recording, system to what that made of it, and system (`NATURAL`
+    among them) to frames of each symbol, where they are known."""
+
+    utterance: str
+    natural: str
+    synthetic: dict[str, str] = field(default_factory=dict)
+    durations: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """System to file, natural speech first."""
+        return {NATURAL: self.natural, **self.synthetic}
+
+
+@dataclass(frozen=True)
+class System:
+    """A system's folder as `imlspike synthesize --data-dir` writes it, or any folder with audio.
+
+    Attributes:
+        audio: the folder with its <utterance>.wav or .flac.
+        durations: Kaldi table of frames of each symbol; None: not known.
+        synthesis: content of synthesis.yaml; None: not there.
+    """
+
+    audio: Path
+    durations: Path | None = None
+    synthesis: dict | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> "System":
+        """Audio in the folder or in its `wav`, durations and synthesis.yaml beside `wav`."""
+        top = folder.parent if folder.name == "wav" else folder
+        durations, synthesis = top / "durations", top / "synthesis.yaml"
+        return cls(
+            folder / "wav" if (folder / "wav").is_dir() else folder,
+            durations if durations.is_file() else None,
+            read_yaml(synthesis) if synthesis.is_file() else None,
+        )
+
+
+def find_pairs(
+    utterances: Sequence[Utterance],
+    systems: Mapping[str, Path],
+    sampling_rate: int,
+    hop_length: int | None = None,
+) -> tuple[list[Task], dict[str, list[str]]]:
+    """The files to compare, checked before any work is done.
+
+    Args:
+        utterances: of the natural speech.
+        systems: name to folder of audio.
+        sampling_rate: Hz, of all files.
+        hop_length: samples that lengths may differ by; None: lengths are free.
+
+    Returns:
+        A task for each utterance, and for each system the audio files that belong to no utterance.
+
+    Raises:
+        ValueError: no utterances; a folder that isn't there or lacks an utterance; a file that can't be read,
+            has another sampling rate, several channels, or another length. The utterance is named.
+    """
+    if not utterances:
+        raise ValueError("the data directory holds no utterance; there is nothing to score")
+    found = {name: _sounds(name, Path(folder)) for name, folder in systems.items()}
+    tasks = []
+    for utterance in utterances:
+        task = Task(utterance.id, utterance.wav)
+        length = _length(utterance.wav, f"{utterance.id}, natural", sampling_rate)
+        for name, files in found.items():
+            if utterance.id not in files:
+                absent = sum(u.id not in files for u in utterances)
+                raise ValueError(
+                    f"{systems[name]}: no {utterance.id}.wav or .flac ({absent} of {len(utterances)} "
+                    f"utterances are missing); let {name!r} synthesize them, or score a smaller set"
+                )
+            task.synthetic[name] = str(files[utterance.id])
+            other = _length(task.synthetic[name], f"{utterance.id}, {name}", sampling_rate)
+            if hop_length is not None:
+                check_lengths(utterance.id, name, length, other, hop_length)
+        tasks.append(task)
+    known = {utterance.id for utterance in utterances}
+    return tasks, {name: sorted(files.keys() - known) for name, files in found.items()}
+
+
+def _sounds(name: str, folder: Path) -> dict[str, Path]:
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if sounds := {path.stem: path for path in files if path.suffix.lower() in FORMATS}:
+        return sounds
+    raise ValueError(f"{folder}: no .wav or .flac there; it should hold the audio of the system {name!r}")
+
+
+def _length(path: str, who: str, sampling_rate: int) -> int:
+    form = audio_format(path, who)
+    if (form.sampling_rate, form.channels) != (sampling_rate, 1):
+        raise AudioError(
+            f"{who} ({path}): {form.sampling_rate} Hz with {form.channels} channel(s); all systems are "
+            f"scored at {sampling_rate} Hz mono, the model's rate: synthesize it again, or name its own model"
+        )
+    known = form.seconds is not None
+    return round(form.seconds * sampling_rate) if known else len(read_audio(path, sampling_rate, who))
+
+
+def check_lengths(utterance: str, name: str, natural: int, synthetic: int, hop_length: int) -> None:
+    """Refuse copy-synthesis whose length in samples differs by more than a hop (AudioError)."""
+    if abs(natural - synthetic) > hop_length:
+        raise AudioError(
+            f"{utterance}: {name} has {synthetic} samples, natural speech {natural}; copy-synthesis may "
+            f"differ by a hop ({hop_length}) at most. Was it made from another recording?"
+        )
+
+
+def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, System]) -> list[Task]:
+    """The tasks with the durations of natural speech (a Kaldi table) and of the systems that have them.
+
+    Raises:
+        ValueError: an utterance that a table lacks, or another number of symbols than a system has; file and
+            utterance are named.
+    """
+    files = {NATURAL: natural} | {name: s.durations for name, s in systems.items() if s.durations}
+    tables = {name: read_durations(file) for name, file in files.items()}
+    for task in tasks:
+        for name, table in tables.items():
+            if task.utterance not in table:
+                raise ValueError(f"{files[name]}: no line for {task.utterance}; made for another set?")
+            own, other = len(table[task.utterance]), len(tables[NATURAL][task.utterance])
+            if own != other:
+                raise ValueError(
+                    f"{task.utterance}: {own} symbols in {files[name]}, but {other} in {natural}; both must "
+                    "be of the same text"
+                )
+    return [
+        replace(task, durations={name: table[task.utterance] for name, table in tables.items()})
+        for task in tasks
+    ]

@@ -1,0 +1,220 @@
+"""Ablations: the runs of a list, the overrides themselves, and the table over seeds."""
+
+import inspect
+import json
+import statistics
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from imlspike.bin.ablations import main
+from imlspike.evaluation.ablations import collect, difference, read_list, sentences, spread, table, turns
+from imlspike.models import IMLSpikeformerEncoder
+
+LISTS = [  # with the folder of a recipe and the base
+    ("conf/ablations/main.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
+    ("conf/ablations/paper.txt", "egs/aishell/asr1", "conf/train_asr_iml_spikeformer.yaml"),
+    ("conf/ablations/paper.txt", "egs/librispeech/asr1", "conf/train_asr_iml_spikeformer.yaml"),
+]
+LOG = (
+    "x INFO: {}epoch results: [train] loss=2.0, time={} seconds, total_count=6, "
+    "[valid] loss=1.0, time=1 second, total_count=2\n"
+)
+
+
+def names(runs):
+    return [run.name for run in runs]
+
+
+def test_a_line_goes_seed_by_seed_and_a_run_stands_once(tmp_path, repository):
+    own = tmp_path / "mine.yaml"
+    own.write_text("# my own\nencoder_conf: {}\n")
+    text = f"# the claims\nbase decay_none : 1 0\n\nqk_both  # one\n{own}\ndecay_none : 0 2\n"
+    runs = read_list(text, seeds=[7], places=[repository])
+    assert names(runs) == [
+        *("base_s1", "decay_none_s1", "base_s0", "decay_none_s0", "qk_both_s7", "mine_s7", "decay_none_s2")
+    ]
+    assert [turns(run.override) for run in runs[:1] + runs[5:6]] == ["", "my own"]
+    (tmp_path / "list.txt").write_text(text)
+    assert read_list(str(tmp_path / "list.txt"), [7], places=[repository]) == runs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base decay_non", "line 1: there is no conf/ablations/decay_non.yaml; did you mean decay_none?"),
+        ("base\nzzzzzz", "line 2: .*there are: base amplitude_theta"),
+        ("base : one", "line 1: .*'one'"),
+        ("# nothing\n", "no runs"),
+        ("nowhere.txt", "there is no list nowhere.txt"),
+    ],
+)
+def test_a_wrong_list_is_named_with_the_way_out(repository, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_list(text, places=[repository])
+
+
+def effective(conf):
+    """The arguments of the encoder, defaults filled in."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(IMLSpikeformerEncoder).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    assert conf.keys() <= defaults.keys()
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in (defaults | conf).items()}
+
+
+@pytest.mark.parametrize(("file", "recipe", "base"), LISTS)
+def test_every_override_turns_one_factor_of_the_base(repository, file, recipe, base):
+    places = [repository / recipe, repository]
+    [path] = [place / base for place in places if (place / base).is_file()]
+    conf = yaml.safe_load(path.read_text())["encoder_conf"]
+    runs = {run.ablation: run for run in read_list(file, places=places)}
+    assert len(runs) > 15 and "base" in runs
+    for run in runs.values():
+        if run.override is None or run.override.parent.name != "ablations":
+            continue
+        override = yaml.safe_load(run.override.read_text())
+        assert override.keys() == {"encoder_conf"}, run.ablation
+        before, after = effective(conf), effective(conf | override["encoder_conf"])
+        changed = {key for key in before if before[key] != after[key]}
+        factors = changed - {"threshold_value"} or changed
+        assert len(factors) == 1, f"{run.ablation} changes {changed} of {base}"
+        assert turns(run.override) != run.override.name, f"{run.override}: no comment in the first line"
+
+
+def test_every_override_stands_in_a_list(repository):
+    listed = {
+        run.override
+        for file, recipe, _ in LISTS
+        for run in read_list(file, places=[repository / recipe, repository])
+    }
+    budget = repository / "conf/ablations/budget.yaml"
+    assert listed.issuperset(set((repository / "conf/ablations").glob("*.yaml")) - {budget})
+
+
+def run_folder(exp, name, rates, seconds=(30, 50, 40), spikes=None, sets=("test", "valid")):
+    """An experiment as a recipe leaves it: error rates of each set in percent of 1000 characters."""
+    (exp / name).mkdir(parents=True)
+    (exp / name / "config.yaml").write_text("encoder: iml_spikeformer\n")
+    log = "".join(LOG.format(epoch, time) for epoch, time in enumerate(seconds, start=1))
+    (exp / name / "train.log").write_text(f"  Total Number of model parameters: 1.95 M\n{log}")
+    (exp / name / "source.txt").write_text("0123abc\n")
+    for where, rate in zip(sets, rates, strict=False):
+        score = {"rate": rate / 100, "errors": round(10 * rate), "reference_length": 1000}
+        (exp / name / "decode_greedy" / where).mkdir(parents=True)
+        path = exp / name / "decode_greedy" / where / "score.json"
+        rates = {"cer": score, "wer": score | {"rate": 1.0}}
+        path.write_text(json.dumps(rates | {"characters_include_space": True, "missing": []}))
+    if spikes is not None:
+        (exp / name / "profile").mkdir()
+        energy = {"mean_count": spikes, "firing_rate": spikes / 6}
+        (exp / name / "profile" / "energy.json").write_text(json.dumps(energy))
+
+
+LIST = "base decay_none : 0 1 2\nqk_both levels_2 : 0"
+
+
+@pytest.fixture
+def exp(tmp_path):
+    folder = tmp_path / "exp"
+    for seed, (base, other) in enumerate([(50, 54), (52, 55), (51, 56)]):
+        run_folder(folder, f"base_s{seed}", (base, base - 2), spikes=1.0 + seed)
+        run_folder(folder, f"decay_none_s{seed}", (other, 49 + seed % 2))
+    run_folder(folder, "qk_both_s0", (49.5, 47), seconds=(20, 20))
+    run_folder(folder, "levels_2_s0", (70,))  # decoded one of the two sets
+    return folder
+
+
+def test_means_spreads_and_paired_differences(exp, repository):
+    results = collect(read_list(LIST, places=[repository]), exp)
+    assert results["sets"] == ["valid", "test"]
+    base, none, both = results["rows"]
+    assert (base["name"], none["name"], both["name"]) == ("base", "decay_none", "qk_both")
+    found = none["sets"]["test"]
+    assert [found[key] for key in ("mean", "sd", "min", "max")] == pytest.approx([55, 1, 54, 56])
+    assert found["difference"]["by_seed"] == pytest.approx({"0": 4, "1": 3, "2": 5})
+    assert found["difference"]["sd"] == pytest.approx(1) and found["difference"]["beyond"] is True
+    within = none["sets"]["valid"]["difference"]  # 49 - 48, 50 - 50, 49 - 49
+    assert (within["beyond"], within["worse"]) == (False, 1)
+    assert (base["mean_count"], none["mean_count"], base["parameters"]) == (2.0, None, "1.95 M")
+    assert base["sets"]["test"]["difference"] is None
+    assert results["incomplete"] == ["levels_2_s0"] and len(results["runs"]) == 7
+    errors = {run["name"]: run["errors"]["test"] for run in results["runs"]}
+    assert errors["qk_both_s0"] == [495, 1000]
+
+
+def test_the_table_says_what_one_seed_cannot(exp, repository):
+    results = collect(read_list(LIST, places=[repository]), exp)
+    rows = {line.split()[1]: line for line in table(results).splitlines()}
+    assert "55.0 ± 1.0 (54.0 to 56.0)" in rows["decay_none"]
+    assert "+4.0 ± 1.0, beyond the spread, worse in 3 of 3" in rows["decay_none"]
+    assert "+0.3 ± 0.6, within the spread, worse in 1 of 3" in rows["decay_none"]
+    assert "49.5 (one seed: no spread)" in rows["qk_both"] and "-0.5 (one seed: no spread)" in rows["qk_both"]
+    assert "±" not in rows["qk_both"] and "spread," not in rows["qk_both"] and "levels_2" not in rows
+    assert "attention: query and key fire" in rows["qk_both"]
+    said = "\n".join(sentences(results))
+    assert "test: the seeds of the base lie up to 2.0 points apart" in said
+    assert "7 of 8 runs are complete; not yet: levels_2_s0." in said
+    assert "NOT TRAINED ALIKE, epochs: base 3, decay_none 3, qk_both 2" in said
+
+
+def test_words_are_counted_where_asked_for_and_without_a_base_nothing_is_compared(exp, repository):
+    results = collect(read_list("qk_both", places=[repository]), exp, measure="wer")
+    [row] = results["rows"]
+    assert row["sets"]["test"]["mean"] == pytest.approx(100) and row["sets"]["test"]["difference"] is None
+    assert "| WER % test" in table(results) and "No run of the base" in " ".join(sentences(results))
+
+
+def test_nothing_is_complete_yet(tmp_path, repository):
+    results = collect(read_list("base", places=[repository]), tmp_path)
+    assert results["rows"] == [] and table(results) == ""
+    assert sentences(results) == ["0 of 1 runs are complete; not yet: base_s0."]
+
+
+rates = st.dictionaries(st.integers(0, 9), st.floats(0, 200), min_size=2)
+
+
+@given(rates, rates)
+@settings(max_examples=30)
+def test_spread_and_difference_agree_with_numpy(ours, base):
+    found = spread(ours)
+    assert found["mean"] == pytest.approx(np.mean(list(ours.values())))
+    assert found["sd"] == pytest.approx(np.std(list(ours.values()), ddof=1), abs=1e-9)
+    common = sorted(ours.keys() & base.keys())
+    if len(common) < 2:
+        return
+    paired = np.array([ours[seed] - base[seed] for seed in common])
+    found = difference(ours, base)
+    assert found["mean"] == pytest.approx(paired.mean(), abs=1e-9)
+    assert found["worse"] == (paired > 0).sum()
+    if not np.isclose(abs(paired.mean()), paired.std(ddof=1)):
+        assert found["beyond"] == (abs(paired.mean()) > paired.std(ddof=1))
+    assert difference(base, ours)["mean"] == pytest.approx(-found["mean"], abs=1e-9)
+    assert statistics.median(found["by_seed"].values()) <= found["max"]
+
+
+def test_the_command_line_plans_and_writes_both_files(exp, repository, capsys):
+    where = ["--list", LIST, "--root", str(repository)]
+    assert main(where) == 0
+    planned = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert planned[0] == ["base_s0", "base", "0", "-"]
+    assert planned[1] == ["decay_none_s0", "decay_none", "0", "conf/ablations/decay_none.yaml"]
+    assert main([*where, "--exp-dir", str(exp), "--command", "ablate.sh --nj 2"]) == 0
+    report = (exp / "ablations/RESULTS.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in report.splitlines() if line.startswith("| "))
+    for text in ("`ablate.sh --nj 2`", "git: 0123abc (of the trainings)", "seeds: 0, 1, 2", "torch 2"):
+        assert text in report
+    written = json.loads((exp / "ablations/results.json").read_text())
+    assert written["command"] == "ablate.sh --nj 2" and len(written["rows"]) == 3
+    (exp / "base_s0/decode_greedy/test/score.json").write_text("{")
+    before = report, written
+    assert main([*where, "--exp-dir", str(exp)]) == 1
+    assert "base_s0 can't be read" in capsys.readouterr().err
+    after = (exp / "ablations/RESULTS.md").read_text(encoding="utf-8")
+    assert (after, json.loads((exp / "ablations/results.json").read_text())) == before
