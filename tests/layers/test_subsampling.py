@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.analysis.operations import OperationCounter
+from imlspike.evaluation.operations import OperationCounter
 from imlspike.layers import SpikingSubsampling, conv_output, subsampling
 from imlspike.layers.subsampling import STAGES
 from imlspike.neurons import IMLS

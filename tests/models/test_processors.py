@@ -10,7 +10,7 @@ import torch
 
 PROGRAM = """
 import sys, torch
-from imlspike.analysis.spikes import SpikeRecorder
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.models import IMLSpikeformerEncoder, SpikingVocos
 torch.manual_seed(0)
 sizes = dict(output_size=32, attention_heads=2, linear_units=64, num_blocks=2)
