@@ -14,6 +14,10 @@ class ConfigError(ValueError):
     """A configuration that can't be used; the message names the file, the key and the nearest right one."""
 
 
+DEEPEST = 100
+DEEP = re.compile(rf"(?:[\[{{]\s*|[-?]\s+){{{DEEPEST}}}")
+
+
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """SafeLoader that refuses a key that stands twice and reads `1e-3` as a number."""
 
@@ -62,6 +66,9 @@ def parse_yaml(content: bytes | str, source: str) -> dict[str, Any]:
 
 def parse_value(content: bytes | str, source: str) -> Any:
     """Any YAML value; the rest as `parse_yaml`."""
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content
+    if DEEP.search(text):  # libyaml would go as deep, until its stack ends
+        raise ConfigError(f"{source}: not usable as YAML: more than {DEEPEST} levels at once")
     try:
         return yaml.load(content, Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ lm.safetensors       of a recognizer with a language model: its weights
 README.md            the model card
 """
 
+import functools
 import lzma
 import os
 import re
@@ -190,6 +191,23 @@ class Bundle:
     def where(self, key: str) -> str:
         """What errors call a section of bundle.yaml."""
         return f"{self.source}: {CONFIG}, {key}"
+
+
+def names_damage(make: Callable) -> Callable:
+    """Decorate what makes a model of a bundle: values that no model can be made of become a ConfigError."""
+
+    @functools.wraps(make)
+    def run(*args, **kwargs):
+        try:
+            return make(*args, **kwargs)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+            source = next(each.source for each in args if isinstance(each, Bundle))
+            told = f"{type(error).__name__}: {reprlib.repr(str(error))}"
+            raise ConfigError(f"{source}: no model can be made of its {CONFIG} ({told})") from error
+
+    return run
 
 
 def kind_of(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
-from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
 
@@ -120,6 +120,7 @@ class Recognizer(nn.Module):
         self.sampling_rate: int = features.sampling_rate
 
     @classmethod
+    @names_damage
     def from_bundle(cls, bundle: Bundle, exact: bool = False) -> "Recognizer":
         """The recognizer of a bundle, in evaluation mode, on the bundle's device; without its decoder.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import construct
-from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.common import as_float, windows
 from imlspike.models import SpikingVocos
 
@@ -251,6 +251,7 @@ def _like(model: torch.nn.Module) -> Tensor:
     return next(model.parameters())
 
 
+@names_damage
 def spiking_vocos(bundle: Bundle) -> SpikingVocos:
     """The model of a vocoder's bundle, on the bundle's device.
 

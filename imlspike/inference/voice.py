@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
-from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.text.phonemes import to_numbers
 
@@ -48,6 +48,7 @@ class TrainedVoice:
     recording: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
+    @names_damage
     def from_bundle(cls, bundle: Bundle) -> "TrainedVoice":
         """The voice of a bundle, on the bundle's device.
 

@@ -1,5 +1,7 @@
 """Which neurons a network is built with: one argument that turns a spiking network into its ANN twin."""
 
+import os
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -14,10 +16,11 @@ _PLACED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the
 class NeuronChoice:
     """Makes the neurons of a network, or what stands in their place in its ANN twin.
 
-    Any registered neuron may be named (`imlspike.neurons.register`). A stateful one (``lif``, ``plif``) fires
-    at each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time
-    axis of its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN
-    of the field's usual form: nothing in front of a map, an activation function behind one.
+    Any registered neuron may be named (`imlspike.neurons.register`), also one of a module that the
+    environment variable IMLSPIKE_NEURONS names (several with commas between). A stateful one (``lif``,
+    ``plif``) fires at each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time axis
+    of its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN of the
+    field's usual form: nothing in front of a map, an activation function behind one.
 
     Args:
         kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
@@ -52,6 +55,8 @@ class NeuronChoice:
         one_pass: bool = False,
         over_utterance: bool = False,
     ):
+        if kind not in NEURONS:
+            _import_own()
         check_choice("neuron", kind, [*NEURONS, "none"])
         if steps < 1 or steps != int(steps):
             raise ValueError(f"steps (T, levels) must be a whole number of at least 1, got {steps}")
@@ -60,7 +65,7 @@ class NeuronChoice:
         if not self.spiking:
             self._refuse_unknown(set())
         else:
-            known = constructor_keys(NEURONS[kind])
+            known = _keys(NEURONS[kind])
             if known is not None:
                 self._refuse_unknown(known - _PLACED)
             ours = (DEFAULTS if defaults is None else defaults).items()
@@ -84,7 +89,7 @@ class NeuronChoice:
         """A new neuron, `wanted` arguments set where it has them; for ``none`` `analog`, or an Identity."""
         if not self.spiking:
             return nn.Identity() if analog is None else analog
-        known = constructor_keys(NEURONS[self.kind]) or set()
+        known = _keys(NEURONS[self.kind]) or set()
         wanted = {key: value for key, value in wanted.items() if key in known}
         return self._in_one_pass(NEURONS[self.kind].for_steps(self.steps, **{**self.conf, **wanted}))
 
@@ -94,3 +99,18 @@ class NeuronChoice:
 
     def _in_one_pass(self, neuron: Neuron) -> Neuron:
         return RateCoded(neuron, self.steps) if self.one_pass and neuron.stateful else neuron
+
+
+def _keys(cls: type[Neuron]) -> set[str] | None:
+    """The arguments of a neuron's constructor; none where it has no constructor of its own."""
+    return set() if cls.__init__ is nn.Module.__init__ else constructor_keys(cls)
+
+
+def _import_own() -> None:
+    """Import the user's modules that register neurons, for command lines and configurations."""
+    for module in filter(None, os.environ.get("IMLSPIKE_NEURONS", "").split(",")):
+        try:
+            import_module(module.strip())
+        except ImportError as error:
+            message = f"IMLSPIKE_NEURONS names {module!r}, which can't be imported: {error}"
+            raise ValueError(message) from error

@@ -243,3 +243,28 @@ def test_weights_beyond_half_precision_are_kept(tmp_path):
 def test_a_name_that_no_file_can_have_is_refused():
     with pytest.raises(ConfigError):
         Bundle.load("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("model", {"num_layers": "2"}),
+        ("model", {"neuron_conf": [1]}),
+        ("features", {"n_fft": "512"}),
+        ("features", {"f_max": "x"}),
+    ],
+)
+def test_values_that_no_model_can_be_made_of_are_a_config_error(tmp_path, section, change):
+    model = small_model("plif", torch.float32)
+    save(model, tmp_path)
+    config = yaml.safe_load((tmp_path / "bundle.yaml").read_text())
+    config[section] |= change
+    (tmp_path / "bundle.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=tmp_path.name):
+        Vocoder.from_pretrained(tmp_path)
+
+
+def test_a_configuration_without_end_is_refused(tmp_path):
+    (tmp_path / "bundle.yaml").write_text("a: " + "[" * 100_000)
+    with pytest.raises(ConfigError, match="bundle.yaml"):
+        Bundle.load(tmp_path)

@@ -98,6 +98,34 @@ def test_it_exports(system):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs if isinstance(a, torch.Tensor))
 
 
+@register("half_wave")
+class HalfWave(Neuron):
+    """A neuron without a constructor, as short as one can be."""
+
+    def forward(self, x, mask=None):
+        return spike(x - 0.5)
+
+
+@pytest.mark.parametrize("neuron", ["relu", "half_wave"])
+def test_neurons_without_arguments_serve_in_every_system(neuron):
+    sizes = dict(n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_dim=8)
+    SpikeVoice(12, **sizes, neuron=neuron)(torch.randint(1, 12, (1, 7))).mel_post.sum().backward()
+    sizes = dict(n_fft=64, hop_length=16, n_mels=8, dim=8, intermediate_dim=12, num_layers=1)
+    SpikingVocos(8000, **sizes, neuron=neuron)(torch.randn(1, 8, 30)).sum().backward()
+    IMLSpikeformerEncoder(20, **SIZES, neuron=neuron)(torch.randn(2, 60, 20))[0].sum().backward()
+
+
+def test_a_module_of_the_users_is_imported_by_name(tmp_path, monkeypatch):
+    lines = ["from imlspike.neurons import LIF, register", "@register('of_mine')", "class Mine(LIF): pass"]
+    (tmp_path / "my_neurons.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="of_mine"):
+        SpikingVocos(neuron="of_mine")
+    monkeypatch.setenv("IMLSPIKE_NEURONS", "my_neurons")
+    SpikingVocos(dim=8, intermediate_dim=8, num_layers=1, neuron="of_mine")
+    del NEURONS["of_mine"]
+
+
 def test_relu_makes_each_system_its_own_twin():
     spiking, twin = IMLSpikeformerEncoder(20, **SIZES), IMLSpikeformerEncoder(20, **SIZES, neuron="relu")
     shapes = [{name: p.shape for name, p in each.named_parameters()} for each in (spiking, twin)]
