@@ -18,9 +18,10 @@ class NeuronChoice:
 
     Any registered neuron may be named (`imlspike.neurons.register`), also one of a module that the
     environment variable IMLSPIKE_NEURONS names (several with commas between). A stateful one (``lif``,
-    ``plif``) fires at each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one pass, so the time axis
-    of its tensors has length 1. ``relu`` is an ANN's activation in the same places. ``none`` is an ANN of the
-    field's usual form: nothing in front of a map, an activation function behind one.
+    ``plif``) fires at each of T = `steps` time steps; another (``imls``) fires up to `steps` times in one
+    pass, so the time axis of its tensors has length 1. ``relu`` is an ANN's activation in the same places.
+    ``none`` is an ANN of the field's usual form: nothing in front of a map, an activation function behind
+    one.
 
     Args:
         kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
