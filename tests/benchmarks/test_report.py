@@ -45,6 +45,7 @@ def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, c
         "Neurons",
         "Spiking Vocos",
         "SpikeVoice",
+        "On a GPU",
     ]
     assert "torch " + torch.__version__ in report and "1 threads" in report
     assert "| 4096 | 3000.0 | 2000.0 | 1.50 (1.50-1.50) | chunked | **not met** |" in report

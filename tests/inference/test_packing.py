@@ -82,7 +82,7 @@ def test_half_the_bytes_say_nearly_the_same(voice, vocoder, tmp_path):
 
 def test_statistics_and_features_outlive_half_precision(tmp_path):
     states = {"running_var": torch.tensor([1e6]), "features.bands": torch.full((2, 2), 1 / 3)}
-    config = {"features": {}, "model": {}}
+    config = {"features": {"sampling_rate": 8000}, "model": {}}
     Bundle("vocoder", "x", config, states | {"w": torch.full((2, 2), 1 / 3)}).save(tmp_path, half=True)
     opened = Bundle.load(tmp_path).states
     assert all(torch.equal(opened[key], states[key]) for key in states)
