@@ -22,7 +22,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     that is wider): under autocast fp32, so that the residual sums and the thresholds of the neurons behind it
     are exact; half precision only where the whole module was cast to it.
 
-    Args: those of `torch.nn.BatchNorm1d`.
+    Args: those of `torch.nn.BatchNorm1d` but `track_running_stats`, which stays True: evaluation needs the
+        running statistics.
 
     Attributes:
         synchronised: True, or False as above.
@@ -35,7 +36,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         the shape of `x`.
 
     Raises:
-        ValueError: in training on fewer than two values a channel.
+        ValueError: in training on fewer than two values a channel, in any one of the processes.
 
     >>> norm = MaskedBatchNorm(3)
     >>> x, layout = torch.randn(2, 5, 3), Layout(torch.tensor([5, 2]), 5)
