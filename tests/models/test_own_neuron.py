@@ -39,11 +39,6 @@ class ResonateAndFire(Neuron):
         return torch.stack(spikes)
 
 
-@pytest.fixture(autouse=True)
-def resonate():
-    register("resonate")(ResonateAndFire)
-    yield
-    del NEURONS["resonate"]
 
 
 def encoder():
@@ -98,12 +93,20 @@ def test_it_exports(system):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs if isinstance(a, torch.Tensor))
 
 
-@register("half_wave")
 class HalfWave(Neuron):
     """A neuron without a constructor, as short as one can be."""
 
     def forward(self, x, mask=None):
         return spike(x - 0.5)
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    """Both neurons by their names, in these tests only."""
+    register("resonate")(ResonateAndFire)
+    register("half_wave")(HalfWave)
+    yield
+    del NEURONS["resonate"], NEURONS["half_wave"]
 
 
 @pytest.mark.parametrize("neuron", ["relu", "half_wave"])
