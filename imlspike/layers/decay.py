@@ -126,6 +126,10 @@ def _mask(log_gamma: Tensor, sides: Tensor, tokens: int) -> Tensor:
 def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
     tokens, dtype = q.shape[2], q.dtype
+    # States are sums over the utterance, too large for fp16 where nothing decays: kept smaller by the
+    # power of two next to a head's largest sum of weights, which moves no bit of an fp32 result.
+    largest = 1 + _side_sums(log_gamma, torch.full((1,), tokens, device=q.device))
+    unit = largest.log2().floor().exp2()[..., None, None]
     # One at least; for a compiler two, since one would be a case of its own.
     chunks = tokens // chunk + (2 if torch.compiler.is_compiling() else 1)
     pad = chunks * chunk - tokens
@@ -134,8 +138,9 @@ def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
     out = (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, chunk)[:, None].to(dtype)) @ v
     step = torch.arange(chunk, device=q.device)
     for side, to_state, from_state in ((0, chunk - 1 - step, step + 1), (1, step, chunk - step)):
-        into = _powers(log_gamma, to_state)[:, None, :, None].to(dtype)
-        outof = (_powers(log_gamma, from_state) * sides[side, :, None])[:, None, :, None].to(dtype)
+        into = (_powers(log_gamma, to_state)[:, None, :, None] / unit).to(dtype)
+        outof = _powers(log_gamma, from_state) * sides[side, :, None]
+        outof = (outof[:, None, :, None] * unit).to(dtype)
         added = (k * into).transpose(-1, -2) @ v
         states = _entry_states(added.flip(2) if side else added, log_gamma * chunk)
         out = out + (q * outof) @ (states.flip(2) if side else states)

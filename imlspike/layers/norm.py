@@ -36,7 +36,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         the shape of `x`.
 
     Raises:
-        ValueError: in training on fewer than two values a channel, in any one of the processes.
+        ValueError: in training on fewer than two values a channel, those of all processes together.
 
     >>> norm = MaskedBatchNorm(3)
     >>> x, layout = torch.randn(2, 5, 3), Layout(torch.tensor([5, 2]), 5)
@@ -61,11 +61,12 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         if not self.training:
             y = F.batch_norm(rows, mean, variance, weight, bias, eps=self.eps)
             return y.to(dtype).view(x.shape)
-        if not torch.compiler.is_compiling() and len(rows) < 2:
-            raise ValueError(f"a norm needs more than 1 value a channel in training, got {len(rows)}")
+        shared = self.synchronised and _processes() > 1
+        if not shared and not torch.compiler.is_compiling():
+            _enough(len(rows))
         self.num_batches_tracked.add_(1)
         momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-        if self.synchronised and _processes() > 1:
+        if shared:
             y = _shared_norm(rows, mean, variance, weight, bias, momentum, self.eps)
         else:
             # Not F.batch_norm: no compiler gets past its check of the size where the number of rows is data.
@@ -83,8 +84,11 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         >>> scale.tolist(), shift.tolist()
         ([1.0, 1.0], [0.0, 0.0])
         """
-        scale = self.weight / (self.running_var + self.eps).sqrt()
-        return scale, self.bias - scale * self.running_mean
+        scale = (self.running_var + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight
+        shift = -scale * self.running_mean
+        return scale, shift if self.bias is None else shift + self.bias
 
 
 def synchronise_norms(module: nn.Module, synchronised: bool) -> None:
@@ -104,9 +108,16 @@ def _processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def _enough(rows: int) -> None:
+    if rows < 2:
+        raise ValueError(f"a norm needs more than 1 value a channel in training, got {rows}")
+
+
 def _shared_norm(x, running_mean, running_variance, weight, bias, momentum: float, eps: float) -> Tensor:
     """`torch.batch_norm` in training by the statistics of the rows (K, C) of all processes."""
     mean, variance, rows = _shared_statistics(x)
+    if not rows.is_cuda:  # the host would have to wait for a GPU to know
+        _enough(int(rows))
     with torch.no_grad():
         running_mean.lerp_(mean, momentum)
         running_variance.lerp_(variance * rows / (rows - 1), momentum)
@@ -120,7 +131,8 @@ def _shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # torch.distributed.all_reduce passes no gradient; this one sums gradients over the processes.
     from torch.distributed.nn.functional import all_reduce
 
-    variance, mean = torch.var_mean(x, 0, correction=0)
+    # A process without rows takes part, in the backward pass too: it sends zeros, of which none are counted.
+    variance, mean = torch.var_mean(x, 0, correction=0) if len(x) else (x.sum(0), x.sum(0))
     own = torch.cat((mean, variance, mean.new_full((1,), x.shape[0])))
     # Each process writes a row of one table. Deviations are taken from the common mean before they are
     # squared (Chan et al.), so that fp32 will do.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from imlspike.ops import reference
 
@@ -45,7 +46,26 @@ for _name, (_signature, _fake) in OPERATORS.items():
     if _name in ("imls", "lif", "lif_backward") and find_spec("triton"):
         LIBRARY.impl(_name, lambda *a, name=_name: getattr(import_module(TRITON), name)(*a), "CUDA")
 
-eight_bits, imls, lif = (torch.ops.imlspike.eight_bits, torch.ops.imlspike.imls, torch.ops.imlspike.lif)
+eight_bits = torch.ops.imlspike.eight_bits
+
+
+def imls(x: Tensor, *others) -> tuple[Tensor, Tensor]:
+    """`reference.imls` in the fastest form at hand; NotImplementedError under forward-mode derivatives."""
+    _reverse_mode_only(x)
+    return torch.ops.imlspike.imls(x, *others)
+
+
+def lif(x: Tensor, *others) -> tuple[Tensor, Tensor]:
+    """`reference.lif` in the fastest form at hand; NotImplementedError under forward-mode derivatives."""
+    _reverse_mode_only(x)
+    return torch.ops.imlspike.lif(x, *others)
+
+
+def _reverse_mode_only(x: Tensor) -> None:
+    # torch.library knows no forward-mode derivatives and would take them for zero.
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        if forward_ad.unpack_dual(x).tangent is not None:
+            raise NotImplementedError("spiking neurons have no forward-mode derivatives (jvp); use backward")
 
 
 def _load_extension() -> bool:

@@ -13,7 +13,8 @@ from imlspike.layers import Layout, MaskedBatchNorm
 def randomised(norm):
     with torch.no_grad():
         for t in (norm.weight, norm.bias, norm.running_mean):
-            t.copy_(torch.randn_like(t))
+            if t is not None:
+                t.copy_(torch.randn_like(t))
         norm.running_var.uniform_(0.5, 2)
     return norm
 
@@ -75,8 +76,9 @@ def test_without_a_layout_and_on_packed_tokens_it_is_a_plain_batch_norm():
         )
 
 
-def test_the_affine_map_is_what_evaluation_does():
-    norm = randomised(MaskedBatchNorm(5).double()).eval()
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_affine_map_is_what_evaluation_does(affine):
+    norm = randomised(MaskedBatchNorm(5, affine=affine).double()).eval()
     scale, shift = norm.affine_map()
     x = torch.randn(7, 5, dtype=torch.float64)
     torch.testing.assert_close(norm(x), x * scale + shift, rtol=1e-12, atol=1e-12)

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from imlspike import ops
@@ -153,6 +154,18 @@ def test_second_order_gradients_of_lif_are_refused_and_those_of_its_step_are_the
     (first,) = torch.autograd.grad(neuron.step(x)[0].sum(), x, create_graph=True)
     first.sum().backward()
     assert x.grad.count_nonzero() > 0
+
+
+@pytest.mark.parametrize("neuron", [IMLS(), LIF(), PLIF()])
+def test_forward_mode_derivatives_are_refused(neuron):
+    """They would be zero: torch.library has no rule for them."""
+    x = torch.randn(4, 3)
+    with pytest.raises(NotImplementedError, match="jvp"):
+        torch.func.jvp(neuron, (x,), (torch.ones_like(x),))
+    with forward_ad.dual_level():
+        with pytest.raises(NotImplementedError, match="jvp"):
+            neuron(forward_ad.make_dual(x, torch.ones_like(x)))
+        assert torch.equal(neuron(x), neuron(x.clone()))  # what is not differentiated passes
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
