@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.gpu import question as gpu
 from benchmarks.measure import Comparison, by_turns, in_own_process, table, verdict
+from benchmarks.operators import question as operators
 from benchmarks.peers import FRAMES_PER_SECOND, SIZES, speech, spiking, train_step, transformer
 from benchmarks.vocoder import question as vocoder
 from benchmarks.voice import question as voice
@@ -126,6 +127,7 @@ QUESTIONS = {
     "train": train,
     "attention": attention,
     "neurons": neurons,
+    "operators": operators,
     "vocoder": vocoder,
     "voice": voice,
     "gpu": gpu,
