@@ -1,7 +1,9 @@
 """This checkout against another one: `python -m benchmarks versions OTHER_CHECKOUT`.
 
-Both run the cases below in processes of their own, by turns; a ratio is the median of the turns' ratios. The
-other checkout needs its own compiled operators in place, and this environment's packages.
+Both run the cases below in processes of their own, by turns, with the settings of the memory allocator that
+the recipes give to a training; a ratio is the median of the turns' ratios. With one thread it is processor
+time that counts, which other work on the machine disturbs less. The other checkout needs its own compiled
+operators in place, and this environment's packages.
 """
 
 import argparse
@@ -88,13 +90,14 @@ def run_cases(group: str, repeats: int) -> dict[str, float]:
     """Median seconds of each case of a group."""
     torch.manual_seed(0)
     found = {}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for name, run in GROUPS[group]().items():
         run()
         seconds = []
         for _ in range(repeats):
-            start = time.perf_counter()
+            start = clock()
             run()
-            seconds.append(time.perf_counter() - start)
+            seconds.append(clock() - start)
         found[name] = median(seconds)
     return found
 
@@ -105,8 +108,10 @@ def in_checkout(checkout: Path, group: str, repeats: int, threads: int) -> dict[
     Raises:
         RuntimeError: it failed; the end of what it said is in the message.
     """
+    from imlspike.recipes.options import Options  # here only: another checkout may have none
+
     command = [sys.executable, str(Path(__file__).resolve()), "--run", group, str(repeats), str(threads)]
-    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(threads)}
+    environment = os.environ | Options(threads=threads).environment | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{checkout}, {group}: {done.stderr.strip()[-2000:]}")
