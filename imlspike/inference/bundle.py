@@ -40,6 +40,16 @@ KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
     "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
     "vocoder": (("features", "model"), ()),
 }
+MEL_KEYS = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+EXTRACTORS = ("pitch_extract", "pitch_extract_conf", "energy_extract", "energy_extract_conf")
+KEYS_OF = {  # of the sections whose keys are no arguments of one constructor
+    "recognizer": {
+        "model": ("encoder", "encoder_conf", "decoder", "decoder_conf"),
+        "lm": ("lm", "lm_conf"),
+    },
+    "voice": {"features": MEL_KEYS, "recording": (*EXTRACTORS, "prior_scale")},
+    "vocoder": {"features": MEL_KEYS},
+}
 MOST_MEMBERS, MOST_BYTES = 1000, 8 * 2**30  # of a zip: files, and bytes when unpacked
 MOST_TEXT = 64 * 2**20  # bytes of a file that holds no weights
 SECTIONS = ("features", "model", "lm", "search", "recording", "origin")  # keys that hold further keys
@@ -122,9 +132,12 @@ class Bundle:
         if not found:
             place = _from_hub(named, cache_dir)
         if place.is_file():
+            _refuse_model_file(named, model_file)
             bundle = _read(_zip_reader(place), named)
         else:
             place = place if kind_of(place) else _only_one(place, kind, named)
+            if not (place / "config.yaml").is_file():
+                _refuse_model_file(named, model_file)
             if (place / CONFIG).is_file() and model_file is None:
                 bundle = _read(_folder_reader(place), named)
             else:
@@ -237,6 +250,8 @@ def _only_one(folder: Path, kind: str | None, named: str) -> Path:
     if found:
         several = ", ".join(map(str, found))
         raise ConfigError(f"{named}: holds several {kind or 'model'}s, name one of them: {several}")
+    if zips := ", ".join(sorted(map(str, folder.glob("*.zip")))):
+        raise ConfigError(f"{named}: holds zips and no other trained {kind or 'model'}, name one of: {zips}")
     inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
     raise ConfigError(f"{named}: no trained {kind or 'model'} here (there is {inside}); {EXPECTED}")
 
@@ -342,6 +357,10 @@ def _read_config(read: Reader, named: str) -> dict[str, Any]:
     for key in SECTIONS:
         if key in config and not isinstance(config[key], dict):
             raise ConfigError(f"{source}: {key} is {reprlib.repr(config[key])}; expected keys and values")
+    for section, known in KEYS_OF[config["kind"]].items():
+        for key in config.get(section) or ():
+            if key not in known:
+                raise ConfigError(f"{source}, {section}: {unknown_key(str(key), known)}")
     if not isinstance(config["features"].get("sampling_rate"), int):
         raise ConfigError(f"{source}: features has no sampling_rate in Hz")
     return config
@@ -387,6 +406,14 @@ def _from_bytes(content: bytes | None, source: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ConfigError(f"{source}: damaged ({error}); copy or pack the bundle again") from None
     return {key: state.float() if state.dtype == torch.float16 else state for key, state in states.items()}
+
+
+def _refuse_model_file(named: str, model_file: str | None) -> None:
+    if model_file is not None:
+        raise ConfigError(
+            f"{named}: model_file is {model_file!r}, but only an experiment (exp/NAME) has several models to "
+            "choose from; leave it out, or name the experiment"
+        )
 
 
 def _refuse_kind(named: str, found: str, wanted: str) -> NoReturn:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle import MEL_KEYS, Bundle
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
-from imlspike.inference.vocoder import FEATURES, Vocoder
+from imlspike.inference.vocoder import Vocoder
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.models.variance_adaptor import Controls
@@ -299,14 +299,14 @@ def check_mel(voice: TrainedVoice, vocoder: Vocoder) -> None:
     ValueError: the voice ann and the vocoder voc aren't of the same mel: sampling_rate is 16000 of the ...
     """
     own, others = (
-        {key: features[key] for key in FEATURES} for features in (voice.features, vocoder.model.config)
+        {key: features[key] for key in MEL_KEYS} for features in (voice.features, vocoder.model.config)
     )
     for features in (own, others):
         top = features["sampling_rate"] / 2
         features["f_max"] = top if features["f_max"] is None else features["f_max"]
     wrong = [
         f"{key} is {own[key]:g} of the voice and {others[key]:g} of the vocoder"
-        for key in FEATURES
+        for key in MEL_KEYS
         if own[key] != others[key]
     ]
     if wrong:

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import construct
-from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.inference.bundle import MEL_KEYS, Bundle, names_damage
 from imlspike.inference.common import as_float, windows
 from imlspike.models import SpikingVocos
-
-FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")  # of the mel
 
 
 class Vocoder:
@@ -264,8 +262,8 @@ def spiking_vocos(bundle: Bundle) -> SpikingVocos:
 
 def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
     """The bundle of a vocoder; `origin` as `Bundle` has it."""
-    features = {key: model.config[key] for key in FEATURES}
-    rest = {key: value for key, value in model.config.items() if key not in FEATURES}
+    features = {key: model.config[key] for key in MEL_KEYS}
+    rest = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
     return Bundle(
         "vocoder", name, {"features": features, "model": rest}, model.state_dict(), origin=origin or {}
     )
