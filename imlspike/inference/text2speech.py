@@ -131,6 +131,7 @@ class Text2Speech:
         Raises:
             ValueError: what can't be spoken (the sentence and the character or symbol are named), an unknown
                 speaker, a factor that isn't positive.
+            TypeError: for a text that isn't a str.
             FloatingPointError: if the voice's or the vocoder's output isn't finite.
         """
         parts = list(self.stream(text, speaker, speed, pitch, energy, pause))
@@ -233,6 +234,8 @@ class Text2Speech:
 
     def _spell(self, text: str) -> Iterator[tuple[str, list[str], str]]:
         """(sentence, symbols, name) for each sentence."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is of type {type(text).__name__}; expected str")
         if self.voice.front_end is None:
             sentences, to_symbols = [text.strip()], lambda sentence, name: sentence.split()
         else:

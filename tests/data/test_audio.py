@@ -163,6 +163,18 @@ def test_resampling_in_blocks_leaves_no_seams(rates, sizes):
         np.testing.assert_allclose(joined, whole, atol=2e-6)
 
 
+@pytest.mark.parametrize("rate", [0, -1, 1, 1.5, float("nan"), float("inf"), 10**9, True, "16000", None])
+def test_no_rate_of_sound_is_refused_wherever_one_is_given(rate):
+    for rates in ((rate, 16000), (16000, rate)):
+        with pytest.raises(ValueError, match=f"sampling_rate is {rate!r}"):
+            list(resample_blocks([np.zeros(9, dtype=np.float32)], *rates))
+
+
+def test_a_whole_number_of_any_type_is_a_rate():
+    for rate in (44100.0, np.float32(44100), np.int64(44100)):
+        assert sum(map(len, resample_blocks([np.zeros(441, dtype=np.float32)], rate, 16000))) == 160
+
+
 def test_a_long_block_is_resampled_in_parts(monkeypatch):
     samples = np.random.default_rng(0).uniform(-1, 1, 5000).astype(np.float32)
     whole = torchaudio.transforms.Resample(44100, 16000)(torch.from_numpy(samples)).numpy()

@@ -71,6 +71,11 @@ def test_what_is_no_waveform_is_refused(s2t, waveform, message):
         s2t(waveform)
 
 
+def test_a_senseless_rate_is_refused(s2t, waves):
+    with pytest.raises(ValueError, match="sampling_rate is 0"):
+        s2t(waves[0], sampling_rate=0)
+
+
 # Files
 
 
