@@ -94,7 +94,7 @@ def open_decoder(
             attention decoder, too, for which ESPnet must be installed unless `ctc_weight` is 1).
         lm: the experiment of a language model; default, where `lm_weight` isn't 0: the one in the bundle or
             beside the experiment.
-        lm_file: of its folder, another model than the average of its best epochs.
+        lm_file: of its folder (not of a bundle), another model than the average of its best epochs.
         exact: see `Recognizer.from_bundle`; default: unless greedy, for the search takes most of the time.
         **options: of "beam" and "joint", see `SearchOptions`; default: those that the bundle says suit it.
 
@@ -104,8 +104,9 @@ def open_decoder(
             none.
         ImportError: without ESPnet, where it's needed.
     """
-    known = {} if decoding == "greedy" else {"lm", *(field.name for field in fields(SearchOptions))}
-    for option in {**options, **({"lm": lm} if lm else {})}:
+    named = {"lm": lm, "lm_file": lm_file}
+    known = {} if decoding == "greedy" else {*named, *(field.name for field in fields(SearchOptions))}
+    for option in options | {name: value for name, value in named.items() if value is not None}:
         if option not in known:
             raise ConfigError(f"options of {decoding} decoding: {unknown_key(option, known)}")
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
@@ -128,8 +129,9 @@ def open_decoder(
 
         attention = attention_scorer(bundle, recognizer)
     make_lm = _lm_scorer(bundle, lm, lm_file) if settings.lm_weight else None
-    if lm and not settings.lm_weight:
-        raise ConfigError("lm_weight is 0, but a language model is given; it takes both or neither")
+    if not settings.lm_weight and (lm or lm_file):
+        given = "lm" if lm else "lm_file"
+        raise ConfigError(f"{given} is given, but lm_weight is 0; it takes both or neither")
     search = BeamSearch(recognizer.log_probs, recognizer.tokens.eos, settings, attention, make_lm)
     return Decoder(recognizer, search)
 
@@ -137,6 +139,8 @@ def open_decoder(
 def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | None) -> MakeScorer:
     """What makes the language model's scorer."""
     about, states, tokens = bundle.config.get("lm"), bundle.lm_states, bundle.tokens
+    if file is not None and folder is None and about:
+        raise ConfigError(f"lm_file is {file!r}, but the lm is that in {bundle.source}; name another lm")
     if folder is not None or not about:
         place = Path(folder) if folder is not None else language_model_beside(bundle)
         about, states, tokens = language_model(place, file)
