@@ -3,10 +3,11 @@
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -137,7 +138,8 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return container_audio.audio_format(path, who)
     try:
-        sound = _Forwards(path)
+        with _quiet(path.suffix.lower() == ".mp3"):
+            sound = _Forwards(path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         if not container_audio.available():
             raise AudioError(
@@ -202,6 +204,28 @@ class _Forwards(soundfile.SoundFile):
         return False
 
 
+_STDERR = Lock()
+
+
+@contextmanager
+def _quiet(is_mp3: bool) -> Iterator[None]:
+    """Keep from the user what libmpg123 writes to stderr, the process's own, of a damaged MP3.
+
+    For one call of libsndfile, so that nothing else is lost; a thread at a time.
+    """
+    if not is_mp3:
+        yield
+        return
+    with _STDERR, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block,)`, channels averaged, checked."""
     done = 0
@@ -231,7 +255,11 @@ def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
 def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarray]:
     """Float32 `(block, channels)` by libsndfile."""
     try:
-        while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+        while True:
+            with _quiet(sound.format == "MP3"):
+                samples = sound.read(block, dtype="float32", always_2d=True)
+            if not len(samples):
+                return
             yield samples
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None

@@ -8,10 +8,9 @@ from math import fsum  # the same in any order
 from pathlib import Path
 from typing import Literal
 
-import soundfile
 import torch
 
-from imlspike.data.audio import AudioError, OnMismatch, read_audio
+from imlspike.data.audio import OnMismatch, audio_format, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.keys import construct, unknown_key
 from imlspike.data.yaml_file import ConfigError
@@ -180,7 +179,7 @@ def decode_dir(
     Raises:
         AudioError, ValueError, FloatingPointError: naming the utterances; nothing is written.
 
-    >>> import tempfile
+    >>> import soundfile, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> soundfile.write(folder / "a.wav", [0.0] * 1600, 16000)
     >>> _ = (folder / "wav.scp").write_text(f"a {folder}/a.wav\\n")
@@ -190,7 +189,7 @@ def decode_dir(
     wavs = read_kaldi(Path(data_dir) / "wav.scp")
     if not wavs:
         raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
-    seconds = {utterance: _duration(utterance, wav) for utterance, wav in wavs.items()}
+    seconds = {utterance: audio_format(wav, utterance).seconds or 0.0 for utterance, wav in wavs.items()}
     result = Decoded(audio_seconds=fsum(seconds.values()))
     begin = time.monotonic()
     for batch in batches(seconds, batch_seconds):
@@ -223,11 +222,3 @@ def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:
         batch.append(utterance)
     if batch:
         yield batch
-
-
-def _duration(utterance: str, wav: str) -> float:
-    """Seconds that the file's header tells."""
-    try:
-        return soundfile.info(wav).duration
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{utterance} ({wav}): {error}; each line of wav.scp needs an audio file") from None

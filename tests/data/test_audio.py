@@ -1,3 +1,6 @@
+import os
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import soundfile
@@ -143,6 +146,24 @@ def test_blocks_joined_are_the_whole(tmp_path, rate, channels, suffix):
         blocks = list(stream_audio(path, on_mismatch="convert", block_seconds=seconds))
         assert len(blocks) == 1 or max(map(len, blocks)) <= 16000 * (seconds + 0.05)
         np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5 if rate != 16000 else 1e-6)
+
+
+@pytest.mark.parametrize("ffmpeg", [True, False])
+def test_a_damaged_mp3_is_read_without_a_word_of_its_library(tmp_path, monkeypatch, capfd, ffmpeg):
+    """What this process itself says is shown, before and after."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(3.0), 16000)
+    content = bytearray(path.read_bytes())
+    content[3000:3400] = bytes(400)
+    path.write_bytes(content)
+    soundfile.read(path)
+    assert "resync" in capfd.readouterr().err
+    monkeypatch.setattr("imlspike.data.container_audio.available", lambda: ffmpeg)
+    os.write(2, b"before")
+    with suppress(AudioError):
+        read_audio(path)
+    os.write(2, b", after")
+    assert capfd.readouterr().err == "before, after"
 
 
 @settings(max_examples=20)
