@@ -16,7 +16,8 @@ from imlspike.data.kaldi import read_data_dir
 from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.inference.beam_search import read_options
-from imlspike.inference.bundle import KINDS, Bundle
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle_config import KINDS
 from imlspike.inference.experiment import language_model
 
 PARTS = {

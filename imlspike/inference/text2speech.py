@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imlspike.inference.bundle import MEL_KEYS, Bundle
+from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
 from imlspike.inference.vocoder import Vocoder

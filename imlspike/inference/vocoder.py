@@ -10,7 +10,8 @@ from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import construct
-from imlspike.inference.bundle import MEL_KEYS, Bundle, names_damage
+from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
 from imlspike.models import SpikingVocos
 
