@@ -96,7 +96,7 @@ class LIF(Neuron):
             raise ValueError(f"the state must have shape and dtype {wanted}, not {(u.shape, u.dtype)}")
         above = (self.threshold - self.v_reset, self.decay_input, self.reset == "soft", self.detach_reset)
         spikes, u = ops.lif(x, u, self.leak(x), *above, self.surrogate, self.alpha)
-        return spikes, u + self.v_reset
+        return spikes, u + self.v_reset if self.v_reset else u
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One time step: input (...) and state V (...) to spikes (...) and the new state.
