@@ -1,6 +1,7 @@
-"""What is trained and how: generator, discriminators, adapters; one step of each (Lightning, by hand)."""
+"""The Lightning module of a vocoder: generator, discriminators and adapters; one step of each."""
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -37,8 +38,7 @@ class VocoderTraining(LightningModule):
     Attributes:
         step, discriminator_steps: steps taken by the generator and by the discriminators.
         seconds: time spent in training so far, all runs together.
-        valid_mel: distance of the log-mel spectrograms at the last validation; None before the first.
-        best_mel: the smallest so far.
+        valid_mel: distance of the log-mel spectrograms at the last validation.
         rates: firing rate of each neuron layer at the last validation.
         heard: (name, natural, generated) of a few utterances of the last validation, 1-D, on the CPU.
 
@@ -61,11 +61,15 @@ class VocoderTraining(LightningModule):
         self.distillation = None if teacher is None else _distillation(own, teacher.config, config.losses)
         self._unstored = (teacher and teacher.eval().requires_grad_(False),)  # a tuple: not a submodule
         self.step = self.discriminator_steps = 0
-        self.seconds = 0.0
-        self.valid_mel: float | None = None
-        self.best_mel = math.inf
+        self._spent, self._started = 0.0, time.monotonic()
+        self.valid_mel = math.inf
         self.rates: dict[str, float] = {}
         self.heard: list[tuple[str, Tensor, Tensor]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training so far, all runs together."""
+        return self._spent + time.monotonic() - self._started
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW of the generator and the adapters, and of the discriminators."""
@@ -81,7 +85,8 @@ class VocoderTraining(LightningModule):
         ]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher, which is no submodule, to the device."""
+        """Start the clock; bring the teacher, which is no submodule, to the device."""
+        self._started = time.monotonic()
         if self._unstored[0] is not None:
             self._unstored[0].to(self.device)
 
@@ -98,6 +103,7 @@ class VocoderTraining(LightningModule):
         logs |= self._train_generator(audio, fake, mel, output, adversarial, factor)
         self.step += 1
         self.discriminator_steps += adversarial
+        self.log("mel", logs["mel"], prog_bar=True, logger=False)
         return logs
 
     def _train_discriminators(self, real: Tensor, fake: Tensor, factor: float) -> dict[str, Tensor]:
@@ -149,7 +155,7 @@ class VocoderTraining(LightningModule):
         """Begin to sum up."""
         self._distances: list[Tensor] = []
         self.heard = []
-        self._firing = FiringRates(self.generator).__enter__()
+        self._firing = FiringRates(self.generator)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Copy-synthesis of one whole recording: its number (1,), its audio (1, S)."""
@@ -163,28 +169,30 @@ class VocoderTraining(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Mean mel distance over the recordings and firing rates, of all processes together."""
-        self._firing.__exit__(None, None, None)
-        sums = self._firing.sums()
+        self._firing.close()
+        sums = self._firing.sums().to(self.device)
         distance = sum(self._distances, sums.new_zeros(()))
-        here = torch.cat([torch.stack([distance, distance.new_tensor(len(self._distances))]), sums])
-        total, count, *sums = self.trainer.strategy.reduce(here, reduce_op="sum").tolist()
-        self.rates = self._firing.rates(sums)
-        self.valid_mel = total / count
+        here = torch.cat([torch.stack([distance, distance.new_tensor(len(self._distances))]), sums.flatten()])
+        total, count, *_ = everywhere = self.trainer.strategy.reduce(here, reduce_op="sum")
+        self.rates = self._firing.rates(everywhere[2:].view_as(sums))
+        self.valid_mel = float(total / count)
         if not math.isfinite(self.valid_mel):
             raise FloatingPointError(
                 f"the generator gives no finite audio at step {self.step}; the last checkpoint is good. "
                 "Train with a smaller optimizer.lr or optimizer.clip_norm"
             )
+        self.log("valid_mel", self.valid_mel, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the counts."""
-        names = ("step", "discriminator_steps", "seconds", "best_mel")
+        names = ("step", "discriminator_steps", "seconds")
         checkpoint["vocoder"] = {name: getattr(self, name) for name in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counts back. Lightning's own are put aside: the data follow from the step alone."""
-        for name, value in checkpoint["vocoder"].items():
-            setattr(self, name, value)
+        counts = checkpoint["vocoder"]
+        self.step, self.discriminator_steps = counts["step"], counts["discriminator_steps"]
+        self._spent = counts["seconds"]
         checkpoint.pop("loops", None)
 
 

@@ -14,8 +14,8 @@ pytest.importorskip("lightning")
 
 from imlspike.data.files import sole_training  # noqa: E402
 from imlspike.data.yaml_file import ConfigError  # noqa: E402
+from imlspike.training.log import TrainingLog  # noqa: E402
 from imlspike.training.run import train  # noqa: E402
-from imlspike.training.watch import Watch  # noqa: E402
 from tests.training.tiny import config_for, same, write_tones  # noqa: E402
 
 
@@ -69,7 +69,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(straight, 
 def test_a_terminated_training_says_so_and_goes_on(straight, data_dir, tmp_path, monkeypatch):
     """Not with status 0, as if it were done."""
     _, exp, _ = straight
-    told, step = Watch.on_train_batch_end, []
+    told, step = TrainingLog.on_train_batch_end, []
 
     def terminate(self, trainer, module, *rest):
         told(self, trainer, module, *rest)
@@ -77,7 +77,7 @@ def test_a_terminated_training_says_so_and_goes_on(straight, data_dir, tmp_path,
         if module.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Watch, "on_train_batch_end", terminate)
+    monkeypatch.setattr(TrainingLog, "on_train_batch_end", terminate)
     with pytest.raises(InterruptedError, match="SIGTERM after step 3 of 6"):
         train(config_for(data_dir), tmp_path)
     assert last(tmp_path)["vocoder"]["step"] == 3 and step == [1, 2, 3]
@@ -98,10 +98,7 @@ def test_a_finished_training_is_left_alone(straight):
 
 
 def test_two_processes_do_not_train_in_one_place(straight, data_dir, tmp_path):
-    with (
-        sole_training(tmp_path),
-        pytest.raises(ConfigError, match=f"another process is training in {tmp_path}"),
-    ):
+    with sole_training(tmp_path), pytest.raises(ConfigError, match=str(tmp_path)):
         train(config_for(data_dir), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
