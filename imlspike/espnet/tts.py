@@ -7,7 +7,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.tts.abs_tts import AbsTTS
 from torch import Tensor
 
-from imlspike.data.keys import unknown_key
+from imlspike.espnet.asr import check_arguments
 from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_durations
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.variance_adaptor import Controls
@@ -69,10 +69,7 @@ class SpikeVoiceTTS(AbsTTS):
         self, idim: int, odim: int, loss_weights: dict | None = None, prior_scale: float = 1.0, **conf
     ):
         super().__init__()
-        known = [name for name in self.__signature__.parameters if name not in ("idim", "odim")]
-        for key in conf:
-            if key not in known:
-                raise TypeError(f"tts_conf of spikevoice: {unknown_key(key, known)}")
+        check_arguments("tts_conf of spikevoice", conf, type(self))
         self.spikevoice = SpikeVoice.from_config(
             {"vocab_size": idim, "n_mels": odim, **conf}, "tts_conf of spikevoice"
         )

@@ -39,7 +39,7 @@ class TableLogger(Logger):
         step: of the checkpoint; 0: from nothing.
     """
 
-    name = version = None
+    name = version = ""
 
     def __init__(self, path: Path, step: int = 0):
         super().__init__()

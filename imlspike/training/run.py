@@ -178,7 +178,7 @@ def _trainer(config: VocoderConfig, exp_dir: Path, step: int, keeper: Keeper) ->
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=[
-            TensorBoardLogger(exp_dir, "", "tensorboard", purge_step=step + 1),
+            TensorBoardLogger(exp_dir, "tensorboard", "", purge_step=step + 1),
             TableLogger(exp_dir / "log.csv", step),
         ],
         callbacks=[*callbacks, RichProgressBar()] if terminal else callbacks,

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from imlspike.espnet.atomic_save import atomic_torch_save
 from tests.espnet.tiny import train
 
 EPOCHS, BATCHES = 3, 3
@@ -141,6 +140,8 @@ def load(path: Path) -> dict:
 
 def test_disk_full_leaves_the_file_and_says_what_to_do(tmp_path, monkeypatch):
     """ENOSPC after a part was written: the old file stays, no part is left, the error says what to do."""
+    from imlspike.espnet.worker import atomic_torch_save
+
     path = tmp_path / "checkpoint.pth"
     with atomic_torch_save():
         torch.save({"epoch": 1}, path)

@@ -10,8 +10,9 @@ import yaml
 
 from imlspike.data.files import read_kaldi
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import TTS_KEY, register, tts_inference, tts_train
+from imlspike.espnet import TTS_KEY, register
 from imlspike.espnet.config import resolve
+from imlspike.espnet.entry import run_espnet
 from imlspike.losses import learned_durations
 from imlspike.models.spikevoice import SpikeVoice
 from tests.espnet.tiny import TEXTS, tone, write_data
@@ -81,10 +82,10 @@ def experiment(data, tmp_path_factory) -> Path:
         args += [f"--{part}_data_path_and_name_and_type", f"{data}/text,text,text"]
         args += [f"--{part}_shape_file", f"{data}/text_shape", f"--{part}_shape_file", f"{data}/speech_shape"]
     stats = ["--output_dir", f"{data}/stats", "--collect_stats", "true"]
-    in_fork(tts_train.main, args + stats + [word for key in STATISTICS for word in (f"--{key}", "none")])
+    in_fork(run_espnet, "tts_train", args + stats + [word for key in STATISTICS for word in (f"--{key}", "none")])
     for key, name in STATISTICS.items():
         args += [f"--{key}_conf", f"stats_file={data}/stats/train/{name}_stats.npz"]
-    in_fork(tts_train.main, [*args, "--output_dir", str(exp)])
+    in_fork(run_espnet, "tts_train", [*args, "--output_dir", str(exp)])
     return exp
 
 
@@ -115,7 +116,7 @@ def test_inference_writes_sound_and_durations(data, experiment, tmp_path):
     args = ["--train_config", f"{experiment}/config.yaml"]
     args += ["--model_file", f"{experiment}/valid.loss.best.pth"]
     args += ["--data_path_and_name_and_type", f"{tmp_path}/text,text,text", "--num_workers", "0"]
-    in_fork(tts_inference.main, [*args, "--output_dir", f"{tmp_path}/out"])
+    in_fork(run_espnet, "tts_inference", [*args, "--output_dir", f"{tmp_path}/out"])
     frames = read_kaldi(tmp_path / "out" / "speech_shape" / "speech_shape")
     durations = read_kaldi(tmp_path / "out" / "durations" / "durations")
     for name in two:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from imlspike.data.files import sole_training
-from imlspike.espnet.atomic_save import repair_experiment
 from tests.espnet.tiny import train
 
 
@@ -27,6 +26,8 @@ def test_no_training_starts_where_another_trains(tiny_data, tmp_path, capfd):
 
 def test_a_repair_leaves_the_log_to_espnet(in_fp32, monkeypatch):
     """Python's logging sets itself up at a first warning, and ESPnet's lines would never be seen."""
+    from imlspike.espnet.worker import repair_experiment
+
     model = in_fp32 / "1epoch.pth"
     model.unlink()
     monkeypatch.setattr(logging.root, "handlers", [])

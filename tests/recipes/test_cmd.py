@@ -104,7 +104,7 @@ def test_slurm_is_asked_for_machines_gpus_and_the_whole_command(folder):
     python = command.index(str(folder / "bin" / "python"))
     assert {f"PYTHONPATH={TEMPLATE.parents[2]}", "OMP_NUM_THREADS=3"} <= set(command[:python])
     assert command[python + 1 : -2] == [
-        *("-m", "imlspike.espnet.asr_train", "--config", "a b.yaml"),
+        *("-m", "imlspike.espnet", "asr_train", "--config", "a b.yaml"),
         *("--output_dir", "exp", "--resume", "true", "--seed", "7"),
         *("--ngpu", "4", "--multiprocessing_distributed", "true", "--dist_launcher", "slurm"),
     ]
@@ -158,7 +158,7 @@ def test_what_cannot_run_is_said_before_anything_starts(folder, options, message
 def test_a_training_here_keeps_the_logs_of_those_before_it(folder):
     train(folder, "--num_processes", "2")
     assert f"in {folder}: 1 thread" in (folder / "exp/train.log").read_text()
-    assert words(folder / "trainer")[:4] == ["-m", "imlspike.espnet.asr_train", "--num_processes", "2"]
+    assert words(folder / "trainer")[:5] == ["-m", "imlspike.espnet", "asr_train", "--num_processes", "2"]
     program(folder, "python", PYTHON.format(python=sys.executable, trainer="echo boom; exit 1"))
     printed = train(folder, fails=True)
     assert "boom" in printed and "exp/launch.log" in printed

@@ -84,6 +84,6 @@ launch_training() {
     rm -f "${exp}/launch.log"
     logged "${exp}/launch.log" "${python}" -m espnet2.bin.launch --cmd "${cuda_cmd}" --log "${exp}/train.log" \
         --init_file_prefix "${PWD}/${exp}/.dist_init_" "${where[@]}" -- "${environment[@]}" "${python}" \
-        -m "imlspike.espnet.${task}" ${processes[@]+"${processes[@]}"} "$@" --output_dir "${exp}" --resume true \
+        -m imlspike.espnet "${task}" ${processes[@]+"${processes[@]}"} "$@" --output_dir "${exp}" --resume true \
         --seed "${seed}"
 }

@@ -22,7 +22,7 @@ run_stats() {
     done
     set_environment
     ${train_cmd} JOB=1:"${pieces}" "${stats}/log/stats.JOB.log" "${environment[@]}" "${python}" \
-        -m "imlspike.espnet.${task}" --collect_stats true --output_dir "${stats}/pieces/JOB" --ngpu 0 "$@" \
+        -m imlspike.espnet "${task}" --collect_stats true --output_dir "${stats}/pieces/JOB" --ngpu 0 "$@" \
         --train_shape_file "${stats}/pieces/train.JOB" --valid_shape_file "${stats}/pieces/valid.JOB"
     dirs=$(seq -f "--input_dir ${stats}/pieces/%.0f" "${pieces}")
     logged "${stats}/join.log" "${python}" -m espnet2.bin.aggregate_stats_dirs ${dirs} --output_dir "${stats}"

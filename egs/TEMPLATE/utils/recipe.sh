@@ -75,7 +75,7 @@ follow_experiments() {
 }
 
 # lock_experiment EXP: makes the folder and holds its lock .lock as long as this process lives. ESPnet's trainer holds
-# .training (see imlspike.espnet.atomic_save), wherever it runs and even if this script is killed.
+# .training (see imlspike.espnet.worker), wherever it runs and even if this script is killed.
 lock_experiment() {
     mkdir -p "$1/.done"
     if command -v flock > /dev/null; then
