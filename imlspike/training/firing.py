@@ -38,7 +38,7 @@ class FiringRates(ExitStack):
 
     def sums(self) -> Tensor:
         """Return (layers, 2) fp64, which adds up over processes: spikes, and how many could have been."""
-        return torch.stack([*self._counts.values()]) if self._counts else torch.zeros(0, 2)
+        return torch.stack([*self._counts.values()]) if self._counts else torch.zeros(0, 2).double()
 
     def rates(self, sums: Tensor) -> dict[str, float]:
         """Return each layer's rate, out of what `sums` gave, added up over processes if there are several."""

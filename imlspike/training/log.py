@@ -31,12 +31,8 @@ log = logging.getLogger("imlspike.training")
 class TableLogger(Logger):
     """log.csv: a row for every `log_every` steps and one for every validation.
 
-    Unlike Lightning's CSVLogger it keeps the rows of earlier runs when a training goes on, but for those of
-    steps after the checkpoint, which are taken again.
-
-    Args:
-        path: of the file.
-        step: of the checkpoint; 0: from nothing.
+    Lightning's CSVLogger would remove the rows of earlier runs. This keeps them, but for those of steps after
+    `step`, that of the checkpoint: these steps are taken again.
     """
 
     name = version = ""
@@ -101,14 +97,10 @@ class TrainingLog(Callback):
                 "and still good. Train with a smaller optimizer.lr or optimizer.clip_norm"
             )
         told = ", ".join(f"{name} {means[name]:.4g}" for name in IN_LINE if name in means)
-        steps = module.config.trainer.steps
-        log.info(
-            f"step {module.step}/{steps}: {told}; {per_step:.3g} s a step{self._end(steps, module.step)}"
-        )
-        _log_metrics(
-            module,
-            {f"train/{key}": mean for key, mean in means.items()} | {"train/seconds_per_step": per_step},
-        )
+        step, steps = module.step, module.config.trainer.steps
+        log.info(f"step {step}/{steps}: {told}; {per_step:.3g} s a step{self._end(steps, step)}")
+        means["seconds_per_step"] = per_step
+        _log_metrics(module, {f"train/{key}": mean for key, mean in means.items()})
 
     def _end(self, steps: int, step: int) -> str:
         """How long the rest takes at the mean speed of this run, validations included."""
@@ -124,14 +116,11 @@ class TrainingLog(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Tell the mel distance and the firing rates; sound and spectrograms go to TensorBoard."""
         took, rates, step = time.monotonic() - self.paused, module.rates, module.step
-        firing = (
-            f", firing {100 * min(rates.values()):.1f} to {100 * max(rates.values()):.1f} %" if rates else ""
-        )
+        low, high = (100 * end(rates.values(), default=0) for end in (min, max))
+        firing = f", firing {low:.1f} to {high:.1f} %" if rates else ""
         log.info(f"validation at step {step}: mel {module.valid_mel:.4f}{firing} ({took:.1f} s)")
-        _log_metrics(
-            module,
-            {"valid/mel": module.valid_mel} | {f"firing_rate/{layer}": rate for layer, rate in rates.items()},
-        )
+        found = {f"firing_rate/{layer}": rate for layer, rate in rates.items()}
+        _log_metrics(module, {"valid/mel": module.valid_mel} | found)
         rate = module.generator.config["sampling_rate"]
         for board in (one.experiment for one in trainer.loggers if isinstance(one, TensorBoardLogger)):
             for name, *waves in module.heard:

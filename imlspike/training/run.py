@@ -32,10 +32,7 @@ from imlspike.training.vocoder import VocoderTraining
 
 
 def train(
-    config: VocoderConfig,
-    exp_dir: str | os.PathLike,
-    resume: str = "auto",
-    command: Sequence[str] = (),
+    config: VocoderConfig, exp_dir: str | os.PathLike, resume: str = "auto", command: Sequence[str] = ()
 ) -> VocoderTraining:
     """Train a vocoder, or go on with a training that was interrupted.
 
@@ -130,9 +127,7 @@ def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | Non
     last = exp_dir / "checkpoints" / LAST
     if resume not in ("auto", "anyway", "never"):
         if not Path(resume).is_file():
-            raise ConfigError(
-                f"--resume {resume}: no such file; expected auto, anyway, never or a checkpoint"
-            )
+            raise ConfigError(f"--resume {resume}: expected auto, anyway, never or a checkpoint's file")
         return Path(resume)
     if not last.exists():
         return None
@@ -157,15 +152,11 @@ def _restore(module: VocoderTraining, checkpoint: Path) -> int:
 def _trainer(config: VocoderConfig, exp_dir: Path, step: int, keeper: Keeper) -> Trainer:
     """Lightning's Trainer for the steps from `step` on; an epoch is what lies between two validations."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for harmless in (
-        "does not have many workers",
-        "`log_every_n_steps`",
-        "smaller than the logging",
-        "Checkpoint dir",
-    ):
-        warnings.filterwarnings("ignore", f".*{harmless}")
+    harmless = "does not have many workers|`log_every_n_steps`|smaller than the logging|Checkpoint directory"
+    warnings.filterwarnings("ignore", f".*({harmless})")
     told, callbacks = config.trainer, [TrainingLog(), keeper, *at_validation(exp_dir / "checkpoints")]
     terminal = sys.stdout.isatty()  # elsewhere the lines of the log tell how far it is
+    board = TensorBoardLogger(exp_dir, "tensorboard", "", purge_step=step + 1)
     return Trainer(
         accelerator=told.accelerator,
         devices=told.devices,
@@ -177,10 +168,7 @@ def _trainer(config: VocoderConfig, exp_dir: Path, step: int, keeper: Keeper) ->
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        logger=[
-            TensorBoardLogger(exp_dir, "tensorboard", "", purge_step=step + 1),
-            TableLogger(exp_dir / "log.csv", step),
-        ],
+        logger=[board, TableLogger(exp_dir / "log.csv", step)],
         callbacks=[*callbacks, RichProgressBar()] if terminal else callbacks,
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=terminal,

@@ -8,13 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from imlspike.losses import (
-    DistillationLoss,
-    MelLoss,
-    feature_matching,
-    hinge_discriminator,
-    hinge_generator,
-)
+from imlspike.losses import DistillationLoss, MelLoss, feature_matching, hinge_discriminator, hinge_generator
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spiking_vocos import SpikingVocos
@@ -74,15 +68,10 @@ class VocoderTraining(LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW of the generator and the adapters, and of the discriminators."""
         told = self.config.optimizer
-        learned = [self.generator, *([self.distillation] if self.distillation else [])]
         options = {"betas": tuple(told.betas), "weight_decay": told.weight_decay, "fused": True}
-        return [
-            torch.optim.AdamW(_parameters(modules), lr, **options)
-            for modules, lr in (
-                (learned, told.lr),
-                ([self.mpd, self.mrd], told.discriminator_lr or told.lr),
-            )
-        ]
+        learned = nn.ModuleList([self.generator, *([self.distillation] if self.distillation else [])])
+        judges = nn.ModuleList([self.mpd, self.mrd])
+        return [torch.optim.AdamW(part.parameters(), told.lr, **options) for part in (learned, judges)]
 
     def on_fit_start(self) -> None:
         """Start the clock; bring the teacher, which is no submodule, to the device."""
@@ -107,10 +96,8 @@ class VocoderTraining(LightningModule):
         return logs
 
     def _train_discriminators(self, real: Tensor, fake: Tensor, factor: float) -> dict[str, Tensor]:
-        loss = sum(
-            weight * hinge_discriminator(judge(real)[0], judge(fake)[0])
-            for _, judge, weight in self._discriminators()
-        )
+        mpd, mrd = (hinge_discriminator(judge(real)[0], judge(fake)[0]) for judge in (self.mpd, self.mrd))
+        loss = mpd + self.config.losses.mrd * mrd
         norm = self._take_step(1, loss, factor)
         return {"discriminator": loss.detach(), "norm_discriminator": norm}
 
@@ -126,7 +113,8 @@ class VocoderTraining(LightningModule):
                 part, parts = self.distillation(output, wanted)
                 loss = loss + part
                 logs |= {"distillation": part.detach(), **parts}
-            for name, judge, weight in self._discriminators() if adversarial else ():
+            judges = (("mpd", self.mpd, 1.0), ("mrd", self.mrd, weights.mrd))
+            for name, judge, weight in judges if adversarial else ():
                 with torch.no_grad():
                     of_real = judge(real)[1]
                 scores, of_fake = judge(fake)
@@ -135,9 +123,6 @@ class VocoderTraining(LightningModule):
                 logs |= {f"hinge_{name}": hinge.detach(), f"matching_{name}": matching.detach()}
             norm = self._take_step(0, loss, factor)
         return {"generator": loss.detach(), "norm_generator": norm} | logs
-
-    def _discriminators(self) -> list[tuple[str, nn.Module, float]]:
-        return [("mpd", self.mpd, 1.0), ("mrd", self.mrd, self.config.losses.mrd)]
 
     def _take_step(self, which: int, loss: Tensor, factor: float) -> Tensor:
         """Backward and step of one optimiser; returns the norm of its gradients before clipping."""
@@ -208,10 +193,6 @@ def schedule(step: int, steps: int, warmup_steps: int = 0) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
-    return [parameter for module in modules for parameter in module.parameters()]
-
-
 def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossConfig) -> DistillationLoss:
     for name in (*FEATURES, "num_layers"):
         if own[name] != teacher[name]:
@@ -219,12 +200,6 @@ def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossCon
                 f"the teacher has {name}={teacher[name]}, the generator {own[name]}: every block and every "
                 "frame is compared, so they must be alike; train a teacher with the generator's"
             )
-    return DistillationLoss(
-        student_dim=own["dim"],
-        teacher_dim=teacher["dim"],
-        num_layers=own["num_layers"],
-        steps=NeuronChoice(own["neuron"], own["steps"]).time,
-        feature_weight=weights.feature_weight,
-        output_weight=weights.output_weight,
-        phase_weight=weights.phase_weight,
-    )
+    steps = NeuronChoice(own["neuron"], own["steps"]).time
+    factors = (weights.feature_weight, weights.output_weight, weights.phase_weight)
+    return DistillationLoss(own["dim"], teacher["dim"], own["num_layers"], steps, *factors)
