@@ -49,7 +49,7 @@ def test_the_first_losses_are_those_of_the_loop_that_lightnings_own_parts_replac
     """Means of two steps, recorded before with torch 2.11 on a CPU."""
     rows = list(csv.DictReader(open(straight[1] / "log.csv")))
     generator = [float(row["generator"]) for row in rows if row["generator"]]
-    assert generator == pytest.approx([50.2124, 55.6694, 47.3442], rel=1e-4)
+    assert generator == pytest.approx([50.2124, 55.6694, 47.3442], rel=1e-3)
 
 
 def test_validation_measures_whole_recordings_and_the_saved_generator(straight):
