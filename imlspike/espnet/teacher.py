@@ -34,9 +34,8 @@ class Teacher:
         from imlspike.espnet.tts import SpikeVoiceTTS
 
         self.voice, config, conf = voice, voice.recording, dict(voice.model.config)
-        self.tts = SpikeVoiceTTS(
-            conf.pop("vocab_size"), conf.pop("n_mels"), prior_scale=config.get("prior_scale", 1.0), **conf
-        )
+        sizes = conf.pop("vocab_size"), conf.pop("n_mels")
+        self.tts = SpikeVoiceTTS(*sizes, prior_scale=config.get("prior_scale", 1.0), **conf)
         self.tts.spikevoice = voice.model
         self.extractors = []
         for name, average in (("pitch", "use_token_averaged_f0"), ("energy", "use_token_averaged_energy")):
