@@ -1,5 +1,5 @@
 """ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, the text-to-speech model, key
-`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and entry points that know them.
+`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and an entry point that knows them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
@@ -7,11 +7,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-
-ENCODER_KEY = "iml_spikeformer"
-DECODER_KEY = "iml_spikeformer"
-TTS_KEY = "spikevoice"
-LOG_MEL_KEY = "log_mel"
 
 
 def register() -> None:
@@ -55,10 +50,10 @@ def register() -> None:
     from imlspike.espnet.tts_model import TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
-    encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
-    decoder_choices.classes[DECODER_KEY] = SpikeformerDecoder
-    tts.tts_choices.classes[TTS_KEY] = SpikeVoiceTTS
-    tts.feats_extractor_choices.classes[LOG_MEL_KEY] = LogMelExtract
+    encoder_choices.classes["iml_spikeformer"] = SpikeformerEncoder
+    decoder_choices.classes["iml_spikeformer"] = SpikeformerDecoder
+    tts.tts_choices.classes["spikevoice"] = SpikeVoiceTTS
+    tts.feats_extractor_choices.classes["log_mel"] = LogMelExtract
     tts.ESPnetTTSModel = TTSModel
     FastSpeech2.register(SpikeVoiceTTS)
     AbsTask.main_worker = RegisteredWorker()

@@ -66,9 +66,9 @@ def resolve(
 
 
 class _TaskKeys:
-    """What an ESPnet task takes: its options, and for each class that can be chosen, its constructor's.
+    """Options that an ESPnet task takes, and the arguments of each class that can be chosen.
 
-    ESPnet's import takes 5 to 20 seconds, so what it says is kept in the user's cache folder, until ESPnet or
+    ESPnet's import takes 5 to 20 seconds, so they are kept in the user's cache folder, until ESPnet or
     this package's source changes.
     """
 

@@ -19,12 +19,6 @@ class LogMelExtract(AbsFeatsExtract):
     Args:
         fs: Hz; n_fft, hop_length: samples; n_mels: bands M; fmin, fmax: Hz, ends of the bands, None: half of
             fs. ESPnet's names for `LogMel`'s `sampling_rate`, `f_min`, `f_max`.
-
-    Forward: waveforms (B, S) and their lengths (B,), None: all full -> (B, L, M), zero at padding, L the
-    longest utterance's S // hop_length + 1, and lengths (B,).
-
-    Raises:
-        ValueError: an utterance of no more than n_fft / 2 samples; its place in the batch is named.
     """
 
     def __init__(
@@ -35,7 +29,7 @@ class LogMelExtract(AbsFeatsExtract):
         self.log_mel = LogMel(fs, n_fft, hop_length, n_mels, fmin, fmax)
 
     def output_size(self) -> int:
-        """M."""
+        """Mel bands M."""
         return self.conf["n_mels"]
 
     def get_parameters(self) -> dict[str, Any]:
@@ -43,7 +37,16 @@ class LogMelExtract(AbsFeatsExtract):
         return dict(self.conf)
 
     def forward(self, input: Tensor, input_lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return log-mels (B, L, M), zero at padding, and their lengths (B,).
+
+        L is the longest utterance's S // hop_length + 1.
+
+        Args:
+            input, input_lengths: waveforms (B, S), their lengths (B,); None: all full.
+
+        Raises:
+            ValueError: an utterance of no more than n_fft / 2 samples; its place in the batch is named.
+        """
         if input_lengths is None:
             input_lengths = torch.full((len(input),), input.shape[1], device=input.device)
         least = self.conf["n_fft"] // 2

@@ -35,7 +35,7 @@ def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[to
 
 
 def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
-    """What makes the scorer of a recognizer's attention decoder, which becomes `recognizer.decoder`.
+    """Return the maker of scorers for a recognizer's attention decoder, which becomes `recognizer.decoder`.
 
     Raises:
         ConfigError: if the bundle has none that can search; and as `build_encoder`.
@@ -66,7 +66,7 @@ def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
 def lm_scorer_of(
     bundle: Bundle, name: str, arguments: dict[str, Any], states: dict[str, torch.Tensor], source: str
 ) -> MakeScorer:
-    """What makes the scorer of an ESPnet language model of this name, arguments and weights."""
+    """Return the maker of scorers for an ESPnet language model of this name, arguments and weights."""
     lm = bundle.fill(construct(_class("lm", name, source), arguments, source), states)
     from imlspike.espnet.scorers import lm_scorer
 
@@ -85,7 +85,7 @@ def complete(bundle: Bundle) -> None:
 
 
 def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those that YAML can say."""
+    """The arguments that YAML can say."""
     return {
         key: value for key, value in arguments.items() if isinstance(value, str | int | float | list | None)
     }

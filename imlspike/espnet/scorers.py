@@ -172,7 +172,7 @@ class _Cache:
 
 
 def _cacheable(embed: torch.nn.Module, layers: torch.nn.Module) -> bool:
-    """Whether an embedding and Transformer layers are those that the cached scorers compute."""
+    """True if the cached scorers compute such an embedding and such Transformer layers."""
     attentions = [m for layer in layers for name, m in layer.named_children() if name.endswith("_attn")]
     return (
         isinstance(embed, torch.nn.Sequential)

@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,7 @@ from espnet2.train import trainer
 from espnet2.train.distributed_utils import get_rank
 from espnet2.train.reporter import Reporter
 
-from imlspike.data.files import atomic_write, sole_training
+from imlspike.data.files import save_checkpoint, sole_training
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
@@ -88,30 +87,13 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
 
 @contextmanager
 def atomic_torch_save() -> Iterator[None]:
-    """Within the block, `torch.save` to a path leaves the old file or the new one, never a part.
-
-    Targets that aren't paths (open files, buffers) are written as ever.
-
-    Raises:
-        OSError: from `torch.save` when the file can't be written whole; names the file and the space left.
-    """
+    """Within the block, `torch.save` to a path, not to an open file, is `save_checkpoint`."""
     original = torch.save
 
     def save(obj, f, *args, **kwargs):
         if not isinstance(f, str | os.PathLike):
             return original(obj, f, *args, **kwargs)
-        try:
-            with atomic_write(f, "wb") as out:
-                original(obj, out, *args, **kwargs)
-        except (OSError, RuntimeError) as error:
-            folder = Path(f).parent
-            free = (
-                f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free" if folder.is_dir() else "no such folder"
-            )
-            raise OSError(
-                f"couldn't write {os.fspath(f)} ({free}): {error}. The file that was there before is "
-                "unchanged. Make room and run the same command again: training goes on from checkpoint.pth"
-            ) from error
+        save_checkpoint(f, lambda out: original(obj, out, *args, **kwargs))
 
     with mock.patch.object(torch, "save", save):
         yield

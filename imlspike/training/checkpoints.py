@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import save_checkpoint
 from imlspike.inference.vocoder import vocoder_bundle
 
 LAST = "last.ckpt"
@@ -26,14 +27,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path, storage_options: Any = None) -> None:
         """Write the file; its folder is made."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            with atomic_write(path, "wb") as out:
-                torch.save(checkpoint, out)
-        except (OSError, RuntimeError) as error:
-            raise OSError(
-                f"couldn't write {path}: {error}. The file that was there before is unchanged. Make room and "
-                "run the same command again: training goes on from the last checkpoint"
-            ) from error
+        save_checkpoint(path, partial(torch.save, checkpoint))
 
 
 def at_validation(folder: Path) -> list[ModelCheckpoint]:

@@ -81,7 +81,7 @@ class VocoderData(LightningDataModule):
         return DataLoader(self.train, batch_sampler=batches, **self._workers())
 
     def val_dataloader(self) -> DataLoader:
-        """Whole recordings one by one, those of this process."""
+        """This process's share of the whole recordings, one by one."""
         share = range(self.trainer.global_rank, len(self.valid), self.trainer.world_size)
         return DataLoader(self.valid, sampler=share, batch_size=1, **self._workers())
 

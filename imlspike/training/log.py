@@ -103,7 +103,7 @@ class TrainingLog(Callback):
         _log_metrics(module, {f"train/{key}": mean for key, mean in means.items()})
 
     def _end(self, steps: int, step: int) -> str:
-        """How long the rest takes at the mean speed of this run, validations included."""
+        """Time left and the end, at the mean speed of this run, validations included."""
         seconds = (time.monotonic() - self.clock) / (step - self.first) * (steps - step)
         end = datetime.now() + timedelta(seconds=seconds)
         return f", {timedelta(seconds=round(seconds))} left, ends {end:%d %b %H:%M}" if step < steps else ""

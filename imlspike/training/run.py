@@ -123,7 +123,7 @@ def _train(
 
 
 def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | None:
-    """Where to start from; None: from nothing."""
+    """The checkpoint to start from; None: start from nothing."""
     last = exp_dir / "checkpoints" / LAST
     if resume not in ("auto", "anyway", "never"):
         if not Path(resume).is_file():

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import DECODER_KEY, ENCODER_KEY, register
+from imlspike.espnet import register
 from imlspike.espnet.config import resolve
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder
 from tests.espnet.tiny import CONFIG, TOKENS, tone
@@ -21,13 +21,13 @@ LONGEST = 8  # tokens of a hypothesis, its end included
 
 @pytest.fixture(scope="module")
 def choices():
-    """What ESPnet finds under our keys, registered twice: the encoder's and the decoder's class."""
+    """Encoder's and decoder's class that ESPnet finds under our keys, registered twice."""
     register()
     register()
     from espnet2.tasks.asr import decoder_choices, encoder_choices
 
-    assert list(encoder_choices.classes).count(ENCODER_KEY) == 1
-    return encoder_choices.get_class(ENCODER_KEY), decoder_choices.get_class(DECODER_KEY)
+    assert list(encoder_choices.classes).count("iml_spikeformer") == 1
+    return encoder_choices.get_class("iml_spikeformer"), decoder_choices.get_class("iml_spikeformer")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_wrong_keys_name_the_nearest(choices, tmp_path):
 def test_the_override_says_what_the_constructor_would(repository):
     """conf/spiking_decoder.yaml goes onto quick.yaml; but for its sizes it spells out the defaults."""
     config = resolve(repository / "conf/quick.yaml", [repository / "conf/spiking_decoder.yaml"])
-    assert config["decoder"] == DECODER_KEY
+    assert config["decoder"] == "iml_spikeformer"
     defaults = {k: p.default for k, p in inspect.signature(IMLSpikeformerDecoder).parameters.items()}
     sizes = {"linear_units": 512, "num_blocks": 2}
     assert config["decoder_conf"].items() >= sizes.items()

@@ -56,7 +56,7 @@ class Models:
 
 
 def espnet(models, options: SearchOptions, lm=None):
-    """What ESPnet's `Speech2Text` builds, as a function of one encoder output (T, C)."""
+    """The search that ESPnet's `Speech2Text` builds, as a function of one encoder output (T, C)."""
     from espnet.nets.batch_beam_search import BatchBeamSearch
     from espnet.nets.scorers.ctc import CTCPrefixScorer
     from espnet.nets.scorers.length_bonus import LengthBonus

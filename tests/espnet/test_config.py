@@ -79,7 +79,7 @@ def test_wrong_settings_and_files(yamls, tmp_path):
 
 
 def test_numbers_survive_the_file(tmp_path):
-    """What plain YAML readers, ESPnet's among them, would take for text is a number, there and back."""
+    """Numbers that plain YAML readers, ESPnet's among them, would take for text, there and back."""
     values = {"a": 1e-3, "b": 5e-324, "c": 1e22, "d": -2.5e-7, "e": 3, "f": "3", "g": None, "h": True}
     write_yaml(tmp_path / "c.yaml", values)
     assert yaml.safe_load((tmp_path / "c.yaml").read_text()) == read_yaml(tmp_path / "c.yaml") == values

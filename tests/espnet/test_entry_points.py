@@ -113,7 +113,7 @@ def test_spawned_workers_are_registered(tiny_data, tmp_path):
 
 
 def test_stand_in_runs_scripts_code_and_standard_input(tmp_path, monkeypatch):
-    """What isn't `-m` runs as python would run it: sys.argv, sys.path[0] and __name__ are right."""
+    """They run as python would run them: sys.argv, sys.path[0] and __name__ are right."""
     (tmp_path / "neighbour.py").write_text("VALUE = 3\n")
     (tmp_path / "script.py").write_text(
         "import sys, neighbour\nassert __name__ == '__main__'\nsys.exit([neighbour.VALUE, *sys.argv[1:]])\n"

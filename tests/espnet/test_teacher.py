@@ -33,7 +33,7 @@ def experiment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def theirs(experiment):
-    """What ESPnet's inference gives, in fp64, where rounding moves no spike."""
+    """ESPnet's inference, in fp64, where rounding moves no spike."""
     from espnet2.bin.tts_inference import Text2Speech as ESPnetText2Speech
 
     files = experiment / "config.yaml", experiment / "valid.loss.ave.pth"

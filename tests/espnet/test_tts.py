@@ -9,7 +9,7 @@ import yaml
 
 from imlspike.data.files import read_kaldi
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import LOG_MEL_KEY, TTS_KEY, register
+from imlspike.espnet import register
 from imlspike.espnet.config import resolve
 from imlspike.espnet.entry import run_espnet
 from imlspike.inference import Vocoder
@@ -96,7 +96,7 @@ def experiment(data, tmp_path_factory) -> Path:
 @pytest.mark.timeout(600)  # trains
 def test_training_leaves_an_experiment_whose_weights_are_the_core_models(data, experiment):
     config = yaml.safe_load((experiment / "config.yaml").read_text())
-    assert config["tts"] == TTS_KEY and config["tts_conf"]["dim"] == 16
+    assert config["tts"] == "spikevoice" and config["tts_conf"]["dim"] == 16
     checkpoint = torch.load(experiment / "checkpoint.pth", weights_only=False)
     assert checkpoint["reporter"]["epoch"] == 2
     stats = checkpoint["reporter"]["stats"][2]["train"]
@@ -234,7 +234,7 @@ def test_durations_given_are_used_and_an_end_symbol_joins_the_last_token():
 
 
 def test_values_per_token_are_those_averaged_over_frames():
-    """What ESPnet averages over given durations, and what is averaged here, teach the same."""
+    """Values that ESPnet averages over given durations, and those averaged here, teach the same."""
     voice = small_tts()
     given = with_durations(voice, batch([0, 1]))
     per_token = dict(given)
@@ -339,7 +339,7 @@ def test_yaml_is_checked(tmp_path):
 
 @pytest.fixture(scope="module")
 def small() -> dict:
-    """What conf/spikevoice_small.yaml says."""
+    """The configuration conf/spikevoice_small.yaml."""
     return yaml.safe_load((CONF / "spikevoice_small.yaml").read_text())
 
 
@@ -349,7 +349,7 @@ def extract(small):
     register()
     from espnet2.tasks.tts import feats_extractor_choices
 
-    return feats_extractor_choices.get_class(LOG_MEL_KEY)(**small["feats_extract_conf"])
+    return feats_extractor_choices.get_class("log_mel")(**small["feats_extract_conf"])
 
 
 def test_a_voices_mel_is_its_vocoders(extract, small):
@@ -358,7 +358,7 @@ def test_a_voices_mel_is_its_vocoders(extract, small):
     vocoder = Vocoder(SpikingVocos(**{**generator, "dim": 8, "intermediate_dim": 8, "num_layers": 1}))
     audio = 0.1 * torch.randn(9000)
     mel, frames = extract(audio[None])
-    assert small["feats_extract"] == LOG_MEL_KEY and frames.tolist() == [9000 // 256 + 1]
+    assert small["feats_extract"] == "log_mel" and frames.tolist() == [9000 // 256 + 1]
     assert torch.equal(mel[0].T, vocoder.features(audio)) and extract.output_size() == vocoder.n_mels
 
 

@@ -1,4 +1,4 @@
-"""What a training leaves behind: logs, sound, the generator, its configuration; data that it refuses."""
+"""Files of a training: logs, sound, the generator, its configuration; data that it refuses."""
 
 import csv
 import re

@@ -58,7 +58,7 @@ def config_for(data_dir: Path, neuron: str = "plif", batch_size: int = 2, **trai
 
 
 def same(one: dict, other: dict) -> bool:
-    """Whether two state_dicts hold the same tensors, bit for bit."""
+    """True if two state_dicts hold the same tensors, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
