@@ -54,9 +54,10 @@ class STSA(nn.Module):
     K V is summed before Q comes in, so the cost is linear in N: for each token and step 4 C^2 connections for
     the maps and 2 C operations for the mixing, and no product of tokens with tokens.
 
-    The paper's gate is the bare sum, which saturates as the sequence grows. The mean, normalised over the
-    channels of each head (ours), is a current of the same size for any length. It is also where heads
-    matter: channels compete for the gate inside their head.
+    The paper's gate is the bare sum, which saturates as the sequence grows. Normalised over the channels of
+    each head (ours), sum and mean are the same current, of the same size for any length; the mean only keeps
+    numbers small, as half precision needs. The norm is also where heads matter: channels compete for the gate
+    inside their head.
 
     Args:
         channels: C.
