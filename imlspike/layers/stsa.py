@@ -34,7 +34,6 @@ class HeadNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         x = x.unflatten(-1, (self.heads, -1))
         return F.layer_norm(x, x.shape[-1:], eps=self.eps).flatten(-2) * self.weight + self.bias
 
@@ -89,7 +88,6 @@ class STSA(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         currents = over_time(self.qkv, self.neuron(x), layout).unflatten(-1, (3, -1))
         # Thresholds that depend on the input are of the queries, of the keys and of the values.
         q, k, v = self.qkv_neuron(currents).unbind(-2)
@@ -136,7 +134,6 @@ class SoftmaxAttention(nn.Module):
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         qkv = self.qkv(self.neuron(x)).unflatten(-1, (3, self.heads, -1)).flatten(0, 1)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         mask = None if layout.mask is None else layout.mask.repeat(len(x), 1)[:, None, None]
