@@ -237,6 +237,7 @@ case ${1:-} in
     test)
         setup
         ruff check . # first, so that the last line is the tests' summary
+        lint-imports --no-logo --no-cache
         shopt -s globstar
         shellcheck --severity=warning run.sh egs/**/*.sh
         # A test file is one process's; torch would otherwise take all cores for each.
