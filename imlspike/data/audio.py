@@ -1,9 +1,8 @@
-"""Reading audio so that nothing wrong gets through in silence, however long the recording is."""
+"""Read audio so that nothing wrong gets through in silence, however long the recording is."""
 
 import os
-import struct
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,10 @@ from imlspike.data.container_audio import AudioError, AudioFormat
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
+# What libsndfile, which reads a truncated file without a word, notes of its chunks. The sizes of WAV's and
+# AIFF's outermost chunks may be wrong where that of the samples is right.
+_CUT = re.compile(r"^ *(?!RIFF|FORM)\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
+_SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 
 
 def read_audio(
@@ -59,19 +62,16 @@ def stream_audio(
     on_mismatch: OnMismatch = "error",
     block_seconds: float = 10.0,
 ) -> Iterator[np.ndarray]:
-    """The waveform of `read_audio` in blocks, without ever holding the whole file.
+    """The waveform of `read_audio` in blocks of about `block_seconds`, without ever holding the whole file.
 
-    Args:
-        block_seconds: about how long a block is; the waveform doesn't depend on it (up to rounding, where it
-            is resampled). The others: as for `read_audio`.
+    It doesn't depend on the blocks (up to rounding, where it is resampled).
 
     Raises:
         AudioError, ValueError: as `read_audio`, some of them only when that place of the file is reached.
     """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
-    who = f"{name} ({path})" if name else str(path)
-    form = audio_format(path, name)
+    who, form = _who(path, name), audio_format(path, name)
     if on_mismatch == "error" and (form.sampling_rate, form.channels) != (sampling_rate, 1):
         raise AudioError(
             f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {sampling_rate} Hz "
@@ -85,47 +85,19 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     """Read the header of an audio file, and refuse what can be seen to be wrong from it.
 
     Raises:
-        AudioError: for a file that is missing, empty, not audio, or a truncated WAV; names it and `name`.
+        AudioError: for a file that is missing, empty, not audio, or truncated; names it and `name`.
     """
-    path, who = Path(path), f"{name} ({path})" if name else str(path)
+    path, who = Path(path), _who(path, name)
     if not path.is_file():
         raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
-    if missing := _missing_wav_bytes(path):
-        raise AudioError(
-            f"{who}: truncated, its header promises {missing} more bytes than there are; "
-            "copy it again, or re-encode it if the shorter recording is right"
-        )
     sound = _open(path, who)
-    if isinstance(sound, AudioFormat):
-        return sound
+    if sound is None:
+        return container_audio.audio_format(path, who)
     with sound:
         seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
         return AudioFormat(sound.samplerate, sound.channels, seconds)
-
-
-def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
-    """The file opened by libsndfile, or what ffmpeg tells of a file that is to be read by ffmpeg.
-
-    MP3 is ffmpeg's where `av` is installed: of one of varying bitrate without the header that notes its
-    length, libsndfile reads only a part.
-    """
-    if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
-        return container_audio.audio_format(path, who)
-    try:
-        sound = _Forwards(path)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        if not container_audio.available():
-            raise AudioError(
-                f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. For "
-                "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
-            ) from None
-    else:
-        if sound.format != "MP3" or not container_audio.available():
-            return sound
-        sound.close()
-    return container_audio.audio_format(path, who)
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
@@ -176,52 +148,76 @@ class _Forwards(soundfile.SoundFile):
         return False
 
 
+def _who(path: str | os.PathLike, name: str | None) -> str:
+    return f"{name} ({path})" if name else str(path)
+
+
+def _open(path: Path, who: str) -> soundfile.SoundFile | None:
+    """Open a file by libsndfile; None for what is read by ffmpeg.
+
+    MP3 is ffmpeg's where `av` is installed: of one of varying bitrate without the header that notes its
+    length, libsndfile reads only a part.
+    """
+    if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
+        return None
+    try:
+        sound = _Forwards(path)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        if container_audio.available():
+            return None
+        raise AudioError(
+            f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. For "
+            "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
+        ) from None
+    if sound.format == "MP3" and container_audio.available():
+        sound.close()
+        return None
+    if missing := _missing(sound, path):
+        sound.close()
+        raise AudioError(
+            f"{who}: truncated, its header promises {missing} than there are; copy it again, or "
+            "re-encode it if the shorter recording is right"
+        )
+    return sound
+
+
+def _missing(sound: soundfile.SoundFile, path: Path) -> str:
+    """How much a file lacks of what its header promises; "" if nothing."""
+    for promised, there in _CUT.findall(sound.extra_info):
+        if int(promised) > int(there):
+            return f"{int(promised) - int(there)} more bytes"
+    if sound.format == "NIST":
+        with open(path, "rb") as file:
+            promised = _SPHERE_SAMPLES.search(file.read(1024))
+        if promised and int(promised[1]) > sound.frames:
+            return f"{int(promised[1]) - sound.frames} more samples"
+    return ""
+
+
 def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block,)`, channels averaged, checked."""
-    done = 0
-    sound = _open(path, who)
-    decoded = isinstance(sound, AudioFormat)
-    with nullcontext() if decoded else sound:
-        parts = container_audio.decode(path, who) if decoded else _read(sound, who, block)
-        for samples in parts:
-            finite = np.isfinite(samples).all(axis=1)
-            if not finite.all():
-                bad = done + int(np.argmin(finite))
-                raise AudioError(
-                    f"{who}: NaN or infinity at sample {bad}; write the file again from its source"
-                )
-            done += len(samples)
-            yield samples.mean(axis=1)
-        # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
-        no_length = decoded or sound.format == "MP3"
-        no_length = no_length or (sound.format == "FLAC" and sound.frames == UNKNOWN_LENGTH)
-        expected = done if no_length else sound.frames
+    sound, done = _open(path, who), 0
+    for samples in container_audio.decode(path, who) if sound is None else _read(sound, who, block):
+        finite = np.isfinite(samples).all(axis=1)
+        if not finite.all():
+            bad = done + int(np.argmin(finite))
+            raise AudioError(f"{who}: NaN or infinity at sample {bad}; write the file again from its source")
+        done += len(samples)
+        yield samples.mean(axis=1)
     if done == 0:
         raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
-    if done < expected:
-        raise AudioError(f"{who}: truncated, {done} of {expected} samples can be read; copy it again")
 
 
 def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarray]:
-    """Float32 `(block, channels)` by libsndfile."""
-    try:
-        while len(samples := sound.read(block, dtype="float32", always_2d=True)):
-            yield samples
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None
-
-
-def _missing_wav_bytes(path: Path) -> int:
-    """How many bytes of the `data` chunk a RIFF WAV lacks: libsndfile reads such files without a word."""
-    size = path.stat().st_size
-    with open(path, "rb") as wav:
-        head = wav.read(12)
-        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-            return 0
-        while len(chunk := wav.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            start = wav.tell()
-            if name == b"data" or start + length > size:
-                return max(0, start + length - size)
-            wav.seek(length + length % 2, os.SEEK_CUR)
-    return 0
+    """Float32 `(block, channels)` by libsndfile, all that the header promises."""
+    done = 0
+    with sound:
+        try:
+            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+                done += len(samples)
+                yield samples
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None
+        # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
+        if done < sound.frames < UNKNOWN_LENGTH and sound.format != "MP3":
+            raise AudioError(f"{who}: truncated, {done} of {sound.frames} samples can be read; copy it again")

@@ -16,7 +16,7 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """What the header of an audio file tells: sampling rate in Hz, channels, duration in seconds.
+    """The header of an audio file: sampling rate in Hz, channels, duration in seconds.
 
     The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None).
     """
@@ -62,11 +62,10 @@ def decode(path: Path, who: str) -> Iterator[np.ndarray]:
         AudioError: as `audio_format`; also for damaged packets, and for a file that ends before its container
             says it does (an MP3 says so by its Xing or Info header).
     """
-    promised = audio_format(path, who).seconds
+    promised, samples = audio_format(path, who).seconds, 0
     av, container = _open(path, who)
     with container:
-        stream = container.streams.audio[0]
-        to_float, samples = av.AudioResampler(format="fltp"), 0
+        stream, to_float = container.streams.audio[0], av.AudioResampler(format="fltp")
         try:
             for frame in container.decode(stream):
                 for part in to_float.resample(frame):
@@ -75,12 +74,10 @@ def decode(path: Path, who: str) -> Iterator[np.ndarray]:
                     yield block
         except av.FFmpegError as error:
             raise AudioError(f"{who}: damaged ({error.strerror}); copy or write it again") from None
-        if promised and _keeps_length(path, container.format.name):
-            if samples / stream.rate < promised - CUT_SHORT:
-                raise AudioError(
-                    f"{who}: truncated, {samples / stream.rate:.2f} of {promised:.2f} s can be read; copy it "
-                    "again"
-                )
+        seconds = samples / stream.rate
+        if promised and seconds < promised - CUT_SHORT and _keeps_length(path, container.format.name):
+            found = f"{seconds:.2f} of {promised:.2f} s can be read"
+            raise AudioError(f"{who}: truncated, {found}; copy it again")
 
 
 def _open(path: Path, who: str):
@@ -92,9 +89,8 @@ def _open(path: Path, who: str):
     try:
         container = av.open(str(path), format="g722" if path.suffix.lower() == ".g722" else None)
     except av.FFmpegError as error:
-        raise AudioError(
-            f"{who}: not readable as audio, by ffmpeg either ({error.strerror}); write it again"
-        ) from None
+        why = f"by ffmpeg either ({error.strerror}); write it again"
+        raise AudioError(f"{who}: not readable as audio, {why}") from None
     if not container.streams.audio:
         container.close()
         raise AudioError(f"{who}: holds no audio, only {len(container.streams)} stream(s) of other kinds")
@@ -102,7 +98,7 @@ def _open(path: Path, who: str):
 
 
 def _keeps_length(path: Path, form: str) -> bool:
-    """Whether the length that ffmpeg tells was written there, and isn't estimated from the bitrate."""
+    """Tell a length that was written there from one that ffmpeg estimates from the bitrate."""
     if form == "mp3":
         with open(path, "rb") as mp3:
             head = mp3.read(2**20)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imlspike.data.audio import AudioError, AudioFormat, audio_format
-from imlspike.data.download import fetch, unpack_speakers
+from imlspike.data.download import download_package, fetch, unpack_speakers
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
 """set -> (utterances kept, utterance -> reason for those left out)"""
+Audio = dict[str, tuple[Path, AudioFormat | str]]
+"""utterance -> (file, its header or why it can't be read)"""
 Report = Callable[[int, int], None]
 """Called with (done, total) to report progress."""
 
@@ -37,123 +39,6 @@ class Transcript:
     fault: str = ""
 
 
-Audio = dict[str, tuple[Path, AudioFormat | str]]
-"""utterance -> (file, its header or why it can't be read)"""
-
-
-def read_headers(
-    files: Iterable[Path], progress: Report = lambda done, total: None, threads: int = 8
-) -> Audio:
-    """Read the headers of audio files, many at once: it is the disk that takes the time.
-
-    Raises:
-        ValueError: naming both files, if an utterance has two.
-    """
-    audio: Audio = {}
-    files = sorted(set(files))
-    with ThreadPoolExecutor(threads) as pool:
-        for done, (file, header) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
-            other, _ = audio.setdefault(file.stem, (file, header))
-            if other != file:
-                raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
-            progress(done, len(files))
-    return audio
-
-
-def _header(file: Path) -> AudioFormat | str:
-    try:
-        return audio_format(file, file.stem)
-    except AudioError as error:
-        return str(error)
-
-
-def join(
-    transcripts: Iterable[Transcript],
-    audio: Audio,
-    sampling_rate: int,
-    set_of: Callable[[str, Path], str],
-    sets: Iterable[str] = (),
-) -> Prepared:
-    """Join audio and transcripts to utterances, and say why others are left out.
-
-    Left out are audio without transcript, a transcript without audio, an empty transcript, and audio that is
-    empty, truncated (as far as its header tells; `imlspike format` reads every sample), or not mono at
-    `sampling_rate`.
-
-    Args:
-        sampling_rate: Hz.
-        set_of: (utterance, file) -> data directory of audio without transcript.
-        sets: those that have to be there, in this order.
-
-    Raises:
-        ValueError: if an utterance has two transcripts.
-    """
-    result: Prepared = {name: ([], {}) for name in sets}
-    seen = set()
-    for said in transcripts:
-        if said.id in seen:
-            raise ValueError(f"{said.id!r} has two transcripts; remove one")
-        seen.add(said.id)
-        kept, excluded = result.setdefault(said.set, ([], {}))
-        if reason := said.fault or _fault(said, audio, sampling_rate):
-            excluded[said.id] = reason
-        else:
-            file, header = audio[said.id]
-            kept.append(Utterance(said.id, str(file), said.text, said.speaker, header.seconds))
-    for name in sorted(audio.keys() - seen):
-        file, header = audio[name]
-        reason = header if isinstance(header, str) else "audio without transcript"
-        result.setdefault(set_of(name, file), ([], {}))[1][name] = reason
-    return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
-
-
-def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
-    """Why an utterance can't be used."""
-    if said.id not in audio:
-        return "transcript without audio"
-    file, header = audio[said.id]
-    if isinstance(header, str):
-        return header
-    if not said.text.strip():
-        return "empty transcript"
-    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
-        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
-        return f"{file}: {found}; expected {sampling_rate} Hz mono"
-    if not header.seconds:
-        return f"{file}: its header tells of no samples; copy it again, or leave it out"
-    return None
-
-
-def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
-    """See that no set is empty and that not too much is left out.
-
-    Raises:
-        ValueError: naming the corpus folder `where` and the first reasons, if more than the share
-            `max_left_out` of all utterances are left out; or naming a set without utterances.
-    """
-    reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
-    total = len(reasons) + sum(len(kept) for kept, _ in result.values())
-    if len(reasons) > max_left_out * total:
-        allow = " or allow it with --max-left-out" if max_left_out else ""
-        listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:5])
-        raise ValueError(
-            f"{where}: {len(reasons)} of {total} utterances would be left out, more than {max_left_out:.0%}; "
-            f"repair the corpus{allow}. The first: {listed}"
-        )
-    for name, (kept, _) in result.items():
-        if not kept:
-            raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
-
-
-def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
-    """Write the data directory of each set; with `pinyin` also a table of this name."""
-    for name, (kept, excluded) in result.items():
-        folder = Path(output_dir) / name
-        write_data_dir(folder, kept, excluded)
-        if pinyin:
-            write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
-
-
 @dataclass(frozen=True)
 class Corpus:
     """Where a corpus's files lie, how its transcripts are read, and its sets.
@@ -163,9 +48,10 @@ class Corpus:
         layout: paths that it must hold, as glob patterns.
         audio: glob pattern of the audio files in it (or in each of its parts).
         sampling_rate: Hz.
-        transcripts: the reader of all transcripts: of the corpus's folder, or of a part's folder and set.
-        set_of: utterance, audio file -> data directory.
-        archives: archive -> (its published MD5 or None, the folder it unpacks to), for the download.
+        transcripts: the reader of all transcripts in the corpus's folder, or in a part's.
+        set_of: utterance, audio file -> data directory, for audio without transcript.
+        archives: archive -> (its published MD5 or None, the folder it unpacks to), for lhotse's download.
+        package: the Debian package it is in, and the megabytes that its download needs.
         parts: how many utterances each has, of a corpus that is given out in parts.
         combined: sets made of several parts' sets.
     """
@@ -176,36 +62,37 @@ class Corpus:
     sampling_rate: int
     transcripts: Callable[..., Iterator[Transcript]]
     set_of: Callable[[str, Path], str]
-    archives: Mapping[str, tuple[str | None, str]]
+    archives: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
+    package: tuple[str, int] | None = None
     sets: tuple[str, ...] = ("train", "valid", "test")
     parts: Mapping[str, int] = field(default_factory=dict)
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def find(self, corpus_dir: Path) -> Path:
-        """The corpus's own folder: `corpus_dir`, or one in it.
-
-        Raises:
-            ValueError: there is none; says what was expected.
-        """
+        """Return the corpus's own folder, `corpus_dir` or one in it; ValueError if there is none."""
         for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
             there = (any(folder.glob(pattern)) for pattern in self.layout)
             if any((folder / part).is_dir() for part in self.parts) if self.parts else all(there):
                 return folder
-        hint = ""
-        if packed := [name for name in self.archives if (corpus_dir / name).is_file()]:
-            hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it"
+        packed = [name for name in self.archives if (corpus_dir / name).is_file()]
+        hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it" if packed else ""
         expected = " and ".join(f"{self.folders[0]}/{pattern}" for pattern in self.layout)
         raise ValueError(f"{corpus_dir}: expected {expected}{hint}")
 
-    def there(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
+    def find_parts(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
         """The parts wanted, or all; absent ones are an error if they are named, else told on stderr."""
         there = [part for part in wanted or self.parts if (top / part).is_dir()]
         if absent := [part for part in wanted or self.parts if part not in there]:
             told = f"{top}: not there: {', '.join(absent)}"
             if wanted:
-                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there)}")
+                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there) or 'none'}")
             print(told, file=sys.stderr)
         return there
+
+
+def set_name(part: str) -> str:
+    """The data directory of a corpus's part: train_clean_100 of train-clean-100."""
+    return part.replace("-", "_")
 
 
 def download(
@@ -215,17 +102,19 @@ def download(
     parts: Sequence[str] | None = None,
     base_url: str | None = None,
 ) -> Path:
-    """Fetch a corpus with lhotse and unpack it below `target_dir`; what is complete isn't fetched again.
+    """Fetch a corpus and unpack it below `target_dir`; what is complete isn't fetched again.
 
     Args:
         parts: of a corpus in parts; all if not given.
         base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
 
-    Returns: the corpus's folder, for `prepare`.
+    Returns: a folder for `prepare`.
 
     Raises:
-        ImportError, imlspike.data.download.DownloadError: see `imlspike.data.download.fetch`.
+        ImportError, DownloadError: see `imlspike.data.download`.
     """
+    if corpus.package:
+        return download_package(corpus.package[0], target_dir, corpus.package[1])
     options = {"base_url": base_url} if base_url else {}
     if not corpus.parts:
         return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
@@ -244,6 +133,7 @@ def prepare(
     progress: Report = lambda done, total: None,
     parts: Sequence[str] | None = None,
     unpack_dir: str | os.PathLike | None = None,
+    **reading,
 ) -> Prepared:
     """Write a Kaldi directory for each set of a corpus below `output_dir`.
 
@@ -252,33 +142,30 @@ def prepare(
     absent or hasn't as many utterances as published is named on stderr.
 
     Args:
-        name: the corpus's, as the command line has it.
         corpus_dir: the corpus's own folder or the one above it.
         max_left_out: the share of utterances that may be left out.
         progress: called with (done, total) audio files.
         parts: those wanted, which all have to be there; whatever is there if not given.
         unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
+        reading: options of the corpus's reader of transcripts, as `as_written` of msu_ru_nsh.
 
     Raises:
         ValueError: if the folder isn't the corpus, a transcript has another form, an utterance stands twice,
             or more than `max_left_out` of the utterances are left out.
     """
     top = corpus.find(Path(corpus_dir).resolve())
-    parts = corpus.there(top, parts)
-    sets = {part.replace("-", "_"): top / part for part in parts}
-    files = {
-        file for place in sets.values() or [top] for file in place.glob(corpus.audio) if file.name[0] != "."
-    }
+    parts = corpus.find_parts(top, parts)
+    places = [top / part for part in parts] or [top]
+    sets = [set_name(part) for part in parts] or corpus.sets
+    files = {file for place in places for file in place.glob(corpus.audio) if file.name[0] != "."}
     if name == "aishell":
         files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
-    audio = read_headers(files, progress)
-    parted = (t for set_, place in sets.items() for t in corpus.transcripts(place, set_))
-    said = list(parted if parts else corpus.transcripts(top))
-    result = join(said, audio, corpus.sampling_rate, corpus.set_of, sets or corpus.sets)
+    said = [transcript for place in places for transcript in corpus.transcripts(place, **reading)]
+    result = join(said, read_headers(files, progress), corpus.sampling_rate, corpus.set_of, sets)
     check_left_out(result, top, max_left_out)
-    for part, set_ in zip(parts, sets, strict=True):
-        if (found := sum(map(len, result[set_]))) != corpus.parts[part]:
-            told = f"{part}: {found} utterances, {name} has {corpus.parts[part]}; an excerpt?"
+    for part in parts:
+        if (count := sum(map(len, result[set_name(part)]))) != corpus.parts[part]:
+            told = f"{part}: {count} utterances, {name} has {corpus.parts[part]}; an excerpt?"
             print(told, file=sys.stderr)
     for combined, members in corpus.combined.items():
         if result.keys() >= set(members):
@@ -313,19 +200,134 @@ def prepare_manifests(
     recorded = {recording.id: recording for recording in load_manifest(recordings)}
     rates = sorted({recording.sampling_rate for recording in recorded.values()})
     if len(rates) != 1:
-        raise ValueError(f"{os.fspath(recordings)}: sampling rates {rates}; expected a single one")
+        raise ValueError(f"{recordings}: sampling rates {rates}; expected a single one")
     files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
     audio, said = read_headers(files.values(), progress), []
     for part in load_manifest(supervisions):
         whole, fault = recorded.get(part.recording_id), ""
         if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
             fault = "only a part of its recording; cut the recordings first"
+        elif whole and len(whole.sources) > 1:
+            fault = f"{len(whole.sources)} files for its recording; expected one"
         utterance = files[whole.id].stem if whole else part.id
-        said.append(Transcript(utterance, name, part.text or "", part.speaker or utterance, fault=fault))
+        text, speaker = " ".join((part.text or "").split()), "_".join((part.speaker or "").split())
+        said.append(Transcript(utterance, name, text, speaker or utterance, fault=fault))
     result = join(said, audio, rates[0], lambda utterance, file: name, [name])
     check_left_out(result, recordings, max_left_out)
     write(output_dir, result)
     return result
+
+
+def read_headers(files: Iterable[Path], progress: Report, threads: int = 8) -> Audio:
+    """Read the headers of audio files, many at once: it is the disk that takes the time.
+
+    Raises:
+        ValueError: naming both files, if an utterance has two.
+    """
+    audio: Audio = {}
+    files = sorted(set(files))
+    with ThreadPoolExecutor(threads) as pool:
+        for done, (file, header) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
+            other, _ = audio.setdefault(file.stem, (file, header))
+            if other != file:
+                raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
+            progress(done, len(files))
+    return audio
+
+
+def _header(file: Path) -> AudioFormat | str:
+    try:
+        return audio_format(file, file.stem)
+    except AudioError as error:
+        return str(error)
+
+
+def join(
+    transcripts: Iterable[Transcript],
+    audio: Audio,
+    sampling_rate: int,
+    set_of: Callable[[str, Path], str],
+    sets: Iterable[str] = (),
+) -> Prepared:
+    """Join audio and transcripts to utterances, and say why others are left out.
+
+    Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
+    blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
+    sample), or not mono at `sampling_rate` (Hz).
+
+    Args:
+        set_of: (utterance, file) -> data directory of audio without transcript.
+        sets: those that have to be there, in this order.
+
+    Raises:
+        ValueError: if an utterance has two transcripts.
+    """
+    result: Prepared = {name: ([], {}) for name in sets}
+    seen = set()
+    for said in transcripts:
+        if said.id in seen:
+            raise ValueError(f"{said.id!r} has two transcripts; remove one")
+        seen.add(said.id)
+        kept, excluded = result.setdefault(said.set, ([], {}))
+        if reason := said.fault or _fault(said, audio, sampling_rate):
+            excluded[said.id] = reason
+        else:
+            file, header = audio[said.id]
+            kept.append(Utterance(said.id, str(file), said.text, said.speaker, header.seconds))
+    for name in sorted(audio.keys() - seen):
+        file, header = audio[name]
+        reason = header if isinstance(header, str) else "audio without transcript"
+        result.setdefault(set_of(name, file), ([], {}))[1][name] = reason
+    return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
+
+
+def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
+    """The reason why an utterance can't be used."""
+    if said.id not in audio:
+        return "transcript without audio"
+    file, header = audio[said.id]
+    if isinstance(header, str):
+        return header
+    if not said.text.strip():
+        return "empty transcript"
+    if said.id.split() != [said.id]:
+        return f"{file}: a name with blanks; rename it"
+    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
+        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
+        return f"{file}: {found}; expected {sampling_rate} Hz mono"
+    if not header.seconds:
+        return f"{file}: its header tells of no samples; copy it again, or leave it out"
+    return None
+
+
+def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
+    """Raise ValueError for an empty set, or if more than the share `max_left_out` of all is left out.
+
+    The corpus folder `where` and the first reasons are named.
+    """
+    if not 0 <= max_left_out <= 1:
+        raise ValueError(f"--max-left-out is {max_left_out:g}; expected a share, from 0 to 1")
+    reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
+    total = len(reasons) + sum(len(kept) for kept, _ in result.values())
+    if len(reasons) > max_left_out * total:
+        allow = " or allow it with --max-left-out" if max_left_out else ""
+        listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())[:5])
+        raise ValueError(
+            f"{where}: {len(reasons)} of {total} utterances would be left out, more than {max_left_out:.0%}; "
+            f"repair the corpus{allow}. The first: {listed}"
+        )
+    for name, (kept, _) in result.items():
+        if not kept:
+            raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
+
+
+def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
+    """Write the data directory of each set; with `pinyin` also a table of this name."""
+    for name, (kept, excluded) in result.items():
+        folder = Path(output_dir) / name
+        write_data_dir(folder, kept, excluded)
+        if pinyin:
+            write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
 
 
 def _tell_new_speakers(result: Prepared) -> None:

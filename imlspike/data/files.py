@@ -16,8 +16,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
-    """Open `path` for writing so that a killed or failed run leaves the old file or the new one, never a
-    part of it.
+    """Open `path` so that a killed or failed run leaves the old file or the new one, never a part of it.
 
     What is written goes to a temporary name in the same folder, reaches the disk (fsync) and is renamed onto
     `path` when the block ends. On an exception the temporary file is removed and the old file stays. A
@@ -25,10 +24,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
     Args:
         path: the file to replace; its folder must exist.
-        mode: "w" for text or "wb" for bytes.
-
-    Raises:
-        ValueError: for any other mode (appending in place can't be atomic).
+        mode: "w" for text or "wb" for bytes; ValueError for any other (appending can't be atomic).
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.txt"
@@ -55,8 +51,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
 
 @contextmanager
 def sole_training(folder: Path) -> Iterator[None]:
-    """Within the block no other process trains in `folder`, however it was started; the file `.training` is
-    locked.
+    """Let no other process train in `folder` within the block; its file `.training` is locked.
 
     The lock goes with the process, so a killed training leaves none behind. Where the file system has no
     locks, there is a warning and no protection.
@@ -82,6 +77,20 @@ def sole_training(folder: Path) -> Iterator[None]:
         yield
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """Read a UTF-8 file, with or without a byte order mark, line ends as CRLF or LF.
+
+    Raises:
+        ValueError: naming file and line, for bytes that aren't UTF-8.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error.reason}); convert it to UTF-8") from None
+
+
 def read_kaldi(path: str | os.PathLike) -> dict[str, str]:
     """Read a Kaldi table (`text`, `wav.scp`, `utt2spk`, ...): one `key value` a line; the value may be empty.
 
@@ -96,18 +105,15 @@ def read_kaldi(path: str | os.PathLike) -> dict[str, str]:
     {'a': '', 'b': 'two words'}
     """
     table: dict[str, str] = {}
-    lines = Path(path).read_bytes().removesuffix(b"\n").split(b"\n")
-    for number, raw in enumerate([] if lines == [b""] else lines, start=1):
-        where = f"{os.fspath(path)}, line {number}"
-        try:
-            line = raw.decode("utf-8").strip(" \t\r")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
-        if not line:
-            raise ValueError(f"{where}: empty line; expected 'key value'")
-        key, *value = re.split(r"[ \t]+", line, maxsplit=1)
+    content = read_text(path).removesuffix("\n")
+    for number, line in enumerate(content.split("\n") if content else [], start=1):
+        key, *value = re.split(r"[ \t]+", line.strip(" \t\r"), maxsplit=1)
+        if not key:
+            raise ValueError(f"{path}, line {number}: empty line; expected 'key value'")
         if key in table:
-            raise ValueError(f"{where}: key {key!r} stands twice; remove or rename one of the two lines")
+            raise ValueError(
+                f"{path}, line {number}: key {key!r} stands twice; remove or rename one of the two lines"
+            )
         table[key] = value[0] if value else ""
     return table
 
@@ -124,9 +130,9 @@ def write_kaldi(path: str | os.PathLike, table: Mapping[str, str]) -> None:
     ValueError: text: key 'two words' must be one word without white space
     """
     for key, value in table.items():
-        if not key or re.search(r"\s", key):
-            raise ValueError(f"{os.fspath(path)}: key {key!r} must be one word without white space")
+        if not key or re.search(r"\s|\ufeff", key):
+            raise ValueError(f"{path}: key {key!r} must be one word without white space")
         if value != value.strip(" \t\r") or "\n" in value:
-            raise ValueError(f"{os.fspath(path)}: {key!r}: blanks at the ends or a line break in {value!r}")
+            raise ValueError(f"{path}: {key!r}: blanks at the ends or a line break in {value!r}")
     with atomic_write(path) as out:
         out.writelines(f"{key} {table[key]}".rstrip(" ") + "\n" for key in sorted(table))

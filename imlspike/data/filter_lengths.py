@@ -24,11 +24,7 @@ def feature_frames(samples: int, hop: int = 160) -> int:
 
 
 def encoder_frames(frames: int, input_layer: str = "conv2d") -> int:
-    """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels.
-
-    Raises:
-        ValueError: for an unknown input layer.
-    """
+    """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels."""
     check_choice("input_layer", input_layer, SUBSAMPLING)
     for kernel, stride in SUBSAMPLING[input_layer]:
         frames = max(0, (frames - kernel) // stride + 1)
@@ -87,16 +83,13 @@ def filter_data_dir(
 
     They go to `output_dir/excluded.tsv`, below what was left out before. Both directories may be the same.
 
-    Returns: (utterances kept, utterance -> reason for those left out here).
-
-    Raises:
-        ValueError: if nothing is left.
+    Returns: (utterances kept, utterance -> reason for those left out here); ValueError if nothing is left.
     """
     utterances = read_data_dir(data_dir)
     reasons = too_short_or_long(utterances, tokenize, **limits)
     kept = [u for u in utterances if u.id not in reasons]
     if not kept:
-        first = next(iter(reasons.items()), ("none", "the directory is empty"))
-        raise ValueError(f"{data_dir}: no utterance is left; {first[0]}: {first[1]}")
+        name, reason = next(iter(reasons.items()), ("none", "the directory is empty"))
+        raise ValueError(f"{data_dir}: no utterance is left; {name}: {reason}")
     write_data_dir(output_dir, kept, read_excluded(data_dir) | reasons)
     return kept, reasons

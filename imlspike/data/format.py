@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -18,14 +17,13 @@ from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_d
 from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
 
-Suffix = Literal["flac", "wav"]
 SILENCE = 2**-15  # peak of a recording that holds no sound in 16 bits
 
 
 def format_data_dir(
     data_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
-    audio_format: Suffix = "flac",
+    audio_format: str = "flac",
     sampling_rate: int = 16000,
     audio_dir: str | os.PathLike | None = None,
     keep_fitting: bool = True,
@@ -35,7 +33,7 @@ def format_data_dir(
 ) -> tuple[list[Utterance], dict[str, str]]:
     """Copy a data directory with its audio as 16-bit mono files at one rate, all of them read and checked.
 
-    Files go to `audio_dir/<speaker>/<utterance>.<audio_format>`. 16-bit samples at `sampling_rate` stay
+    Files go to `audio_dir/<speaker>/<utterance>.<audio_format>`, "flac" or "wav". 16-bit samples at `sampling_rate` stay
     exactly what they were, others are resampled, mixed down, and rounded to 16 bits; peaks that resampling
     lifts over full scale are clipped. A file of an earlier run is kept if it was made from the same source
     (path, size and time of change stand in its comment); each is written whole or not at all.
@@ -53,11 +51,10 @@ def format_data_dir(
     Raises:
         ValueError: for an unknown format, if both directories are the same, or too much is left out.
     """
-    utterances = read_data_dir(data_dir)
-    jobs = [(utterance, None) for utterance in utterances]
-    audio_dir = audio_dir or Path(output_dir, "audio")
-    work = partial(_convert, Path(audio_dir).resolve(), audio_format, sampling_rate, keep_fitting)
-    return _convert_all(data_dir, output_dir, work, jobs, [], max_left_out, nj, progress)
+    jobs = [(utterance, None) for utterance in read_data_dir(data_dir)]
+    audio_dir = Path(audio_dir or Path(output_dir, "audio")).resolve()
+    work = partial(_convert, audio_dir, audio_format, sampling_rate, keep_fitting)
+    return _write_copy(data_dir, output_dir, jobs, map_parallel(work, jobs, nj, progress), max_left_out)
 
 
 def perturb_speed(
@@ -66,7 +63,7 @@ def perturb_speed(
     factors: Sequence[float] = (0.9, 1.0, 1.1),
     sampling_rate: int = 16000,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    audio_format: Suffix = "wav",
+    audio_format: str = "wav",
     max_left_out: float = 0.05,
     nj: int = 1,
 ) -> list[Utterance]:
@@ -96,8 +93,8 @@ def perturb_speed(
         if factor != 1
     ]
     work = partial(_convert, Path(output_dir, "wav").resolve(), audio_format, sampling_rate, False)
-    more = originals if 1 in factors else []
-    return _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress)[0]
+    done = map_parallel(work, jobs, nj, progress)
+    return _write_copy(data_dir, output_dir, jobs, done, max_left_out, originals if 1 in factors else [])[0]
 
 
 def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000) -> np.ndarray:
@@ -112,18 +109,14 @@ def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000)
     return torchaudio.functional.resample(torch.from_numpy(samples), recorded_at, sampling_rate).numpy()
 
 
-def _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress):
-    """Do the jobs, write the directory with what they give and `more`; returns both and the reasons."""
+def _write_copy(data_dir, output_dir, jobs, outcomes, max_left_out, more=()):
+    """Write the directory with what the jobs give (see `_convert`) and `more`; returns both and the reasons."""
     output_dir = Path(output_dir).resolve()
     if output_dir == Path(data_dir).resolve():
         raise ValueError(f"{output_dir}: the copy needs a directory of its own")
-    kept: list[Utterance] = []
-    reasons: dict[str, str] = {}
-    for (utterance, _), outcome in zip(jobs, map_parallel(work, jobs, nj, progress), strict=True):
-        if isinstance(outcome, Utterance):
-            kept.append(outcome)
-        else:
-            reasons[utterance.id] = outcome
+    outcome = {utterance.id: made for (utterance, _), made in zip(jobs, outcomes, strict=True)}
+    kept = [made for made in outcome.values() if isinstance(made, Utterance)]
+    reasons = {name: made for name, made in outcome.items() if isinstance(made, str)}
     if jobs:
         check_left_out({"this set": (kept, reasons)}, data_dir, max_left_out)
     kept = sorted([*kept, *more], key=lambda utterance: utterance.id)
@@ -132,11 +125,7 @@ def _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progr
 
 
 def _convert(
-    audio_dir: Path,
-    suffix: Suffix,
-    sampling_rate: int,
-    keep_fitting: bool,
-    job: tuple[Utterance, float | None],
+    audio_dir: Path, suffix: str, sampling_rate: int, keep_fitting: bool, job: tuple[Utterance, float | None]
 ) -> Utterance | str:
     """The utterance with its new file, at another speed if a factor is given; or why it is left out."""
     utterance, factor = job
@@ -149,9 +138,8 @@ def _convert(
             on_mismatch = "error" if factor else "convert"
             samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
             if not np.abs(samples).max() > SILENCE:
-                raise AudioError(
-                    f"{utterance.id} ({source}): nothing but silence; record it again, or leave it out"
-                )
+                silent = "nothing but silence; record it again, or leave it out"
+                raise AudioError(f"{utterance.id} ({source}): {silent}")
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
             if keep_fitting and _fits(source, suffix, sampling_rate):
@@ -175,7 +163,7 @@ def _frames_if_made_from(target: Path, made_from: str) -> int | None:
         return None
 
 
-def _fits(source: Path, suffix: Suffix, sampling_rate: int) -> bool:
+def _fits(source: Path, suffix: str, sampling_rate: int) -> bool:
     try:
         info = soundfile.info(source)
     except soundfile.LibsndfileError:  # read by ffmpeg

@@ -20,10 +20,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raises unless the argument `name` is one of `choices`.
-
-    Raises:
-        ValueError: naming the argument, the choices and the nearest of them.
+    """Raise ValueError unless the argument `name` is one of `choices`; the nearest of them is named.
 
     >>> check_choice("neuron", "pliff", ["plif", "imls"])
     Traceback (most recent call last):
@@ -36,13 +33,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def constructor_keys(cls: type) -> set[str] | None:
-    """The argument names that the constructor of `cls` takes; None when it takes any (`**kwargs`).
-
-    >>> class Model:
-    ...     def __init__(self, size, *, depth=2): ...
-    >>> sorted(constructor_keys(Model))
-    ['depth', 'size']
-    """
+    """The argument names that the constructor of `cls` takes; None when it takes any (`**kwargs`)."""
     parameters = inspect.signature(cls).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None

@@ -4,11 +4,11 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from imlspike.data.files import read_kaldi
+from imlspike.data.files import read_kaldi, read_text
 from imlspike.text.punctuation import PUNCTUATION
 
 PAUSE = "pau"
@@ -19,7 +19,7 @@ AGREE = 0.25  # seconds by which labels and recording may end apart
 TIER = "phones"
 _PRAAT = (".textgrid", ".interval")
 SUFFIXES = (".lab", *_PRAAT)
-_FESTIVAL = re.compile(r"\s*([0-9.]+)\s+\S+\s+(\S+)\s*")
+_FESTIVAL = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s+\S+\s+(\S+)\s*")
 
 
 class Phone(NamedTuple):
@@ -43,17 +43,24 @@ def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            if path.stem in found:
-                raise ValueError(f"{found[path.stem]} and {path}: two label files for one utterance")
-            found[path.stem] = path
+        if path.suffix.lower() in SUFFIXES and found.setdefault(path.stem, path) != path:
+            raise ValueError(f"{found[path.stem]} and {path}: two label files for one utterance")
     if not found:
         there = "no label files" if Path(folder).is_dir() else "no such folder"
-        raise ValueError(f"{os.fspath(folder)}: {there}; expected files {', '.join(SUFFIXES)}")
+        raise ValueError(f"{folder}: {there}; expected files {', '.join(SUFFIXES)}")
     return found
 
 
-def read_labels(path: str | os.PathLike, tier: str = TIER) -> list[Phone]:
+def check_labelled(names: Sequence[str], labels: Mapping[str, Path], folder: str | os.PathLike) -> None:
+    """Raise ValueError for a set with utterances that have no label file, naming the first."""
+    if absent := [name for name in names if name not in labels]:
+        raise ValueError(
+            f"{folder}: no labels for {absent[0]} ({len(absent)} of {len(names)} utterances); leave these out "
+            "of the data directory, or name another folder"
+        )
+
+
+def read_labels(path: str | os.PathLike, tier: str = TIER, seconds: float | None = None) -> list[Phone]:
     """Phones with their times from a label file, in order and without gaps.
 
     Args:
@@ -61,40 +68,36 @@ def read_labels(path: str | os.PathLike, tier: str = TIER) -> list[Phone]:
             `.interval`), long or short. An interval without a text is `pau`.
         tier: of a TextGrid with several: the one of this name (small or capital letters), or else the only
             one whose name ends in it, as MFA names the tiers of a speaker.
+        seconds: of its recording, to compare with.
 
     Raises:
         ValueError: naming the file (and line), for another form, a time that runs back, a tier that isn't
-            there, or no phones; or for a TextGrid without praatio (extra phonemes).
+            there, no phones, or an end over 0.25 s from the recording's; or for a TextGrid without praatio
+            (extra phonemes).
     """
     path = Path(path)
-    return _read_textgrid(path, tier) if path.suffix.lower() in _PRAAT else _read_festival(path)
-
-
-def read_labelled(path: str | os.PathLike, seconds: float, tier: str = TIER) -> list[Phone]:
-    """`read_labels` of a recording of so many seconds; ValueError if they end over 0.25 s apart."""
-    phones = read_labels(path, tier)
-    if abs(phones[-1].end - seconds) > AGREE:
+    phones = _read_textgrid(path, tier) if path.suffix.lower() in _PRAAT else _read_festival(path)
+    if seconds is not None and abs(phones[-1].end - seconds) > AGREE:
         raise ValueError(
-            f"{os.fspath(path)}: ends at {phones[-1].end:.3f} s, but its recording has {seconds:.3f} s; was "
-            "it made for another one?"
+            f"{path}: ends at {phones[-1].end:.3f} s, but its recording has {seconds:.3f} s; was it made for "
+            "another one?"
         )
     return phones
 
 
 def _read_festival(path: Path) -> list[Phone]:
     phones, start = [], 0.0
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).split("\n")
     header = next((number for number, line in enumerate(lines, 1) if line.strip() == "#"), 0)
     for number, line in enumerate(lines[header:], header + 1):
         if not line.strip():
             continue
         match = _FESTIVAL.fullmatch(line)
         if not match or float(match[1]) < start:
-            raise ValueError(
-                f"{path}, line {number}: {line.strip()!r}; expected 'end-time number phone', times ascending"
-            )
+            expected = "'end-time number phone', times ascending"
+            raise ValueError(f"{path}, line {number}: {line.strip()!r}; expected {expected}")
         phones.append(Phone(match[2], start, float(match[1])))
-        start = float(match[1])
+        start = phones[-1].end
     if not phones:
         raise ValueError(f"{path}: no phones; expected lines 'end-time number phone' below a line '#'")
     return phones
@@ -119,9 +122,7 @@ def _read_textgrid(path: Path, tier: str) -> list[Phone]:
         there = ", ".join(map(repr, tiers)) or "none"
         raise ValueError(f"{path}: no single tier of intervals {tier!r}; name one (--tier), there is {there}")
     phones = [Phone(label.strip() or PAUSE, start, end) for start, end, label in tiers[named[0]].entries]
-    if (
-        not phones or phones[-1].end < grid.maxTimestamp - 1e-3
-    ):  # praatio reads a file that was cut as far as it goes
+    if not phones or phones[-1].end < grid.maxTimestamp - 1e-3:  # praatio reads a file that was cut as it is
         raise ValueError(f"{path}: tier {named[0]!r} ends before {grid.maxTimestamp:.3f} s; save it again")
     return phones
 
@@ -129,9 +130,8 @@ def _read_textgrid(path: Path, tier: str) -> list[Phone]:
 def punctuated(phones: Sequence[Phone]) -> list[str]:
     """The labels' phones as a front end would write them: their pauses are marks.
 
-    A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what
-    comes before the first phone isn't written. So a voice that is trained on these symbols (`symbol_ends` has
-    their times) also reads what `imlspike.text.phonemes` writes, if its phones have the labels' names.
+    A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what comes
+    before the first phone isn't written. `symbol_ends` has their times.
 
     Raises:
         ValueError: nothing but pauses.
@@ -152,15 +152,14 @@ def punctuated(phones: Sequence[Phone]) -> list[str]:
 
 
 def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "text") -> list[float]:
-    """When each symbol of an utterance ends, in seconds, by its labels.
+    """The time in seconds when each symbol of an utterance ends, by its labels.
 
     Symbols and labels must hold the same phones, apart from pauses: punctuation gets the pause that is there,
     the first mark all of it; a pause without a mark belongs to the phone before it (at the beginning: behind
     it). With the labels' own phones as symbols, these are their ends.
 
     Raises:
-        ValueError: another number of phones, or a vowel of the labels for another symbol; the utterance and
-            the first difference are named.
+        ValueError: other phones, or another number of them; the utterance and the first difference are named.
 
     >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("pau", 0.5, 0.6), Phone("b", 0.6, 0.7)]
     >>> symbol_ends(["a", ",", "b", "."], phones)
@@ -186,12 +185,9 @@ def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "te
     ends: list[float] = []
     count = 0
     for place, symbol in enumerate(symbols):
-        if is_pause(symbol):
-            ends.append(starts[count])
-        else:
-            count += 1
-            marked = place + 1 < len(symbols) and is_pause(symbols[place + 1])
-            ends.append(spoken[count - 1].end if marked else starts[count])
+        count += not is_pause(symbol)
+        marked = not is_pause(symbol) and any(map(is_pause, symbols[place + 1 : place + 2]))
+        ends.append(spoken[count - 1].end if marked else starts[count])
     return ends
 
 
@@ -212,20 +208,17 @@ def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name:
     """
     if frames < len(ends):
         raise ValueError(
-            f"{name}: {len(ends)} symbols for {frames} frames; each needs one: leave the utterance out"
+            f"{name}: {len(ends)} symbols for {frames} frames, one each; leave the utterance out"
         )
-    last, until = 0, []
-    for place, end in enumerate(ends):
-        last = max(last + 1, min(math.ceil(end / frame_seconds - 1e-6), frames - (len(ends) - 1 - place)))
-        until.append(last)
+    until = [0]
+    for left, end in zip(range(len(ends) - 1, -1, -1), ends, strict=True):  # symbols that still need a frame
+        until.append(max(until[-1] + 1, min(math.ceil(end / frame_seconds - 1e-6), frames - left)))
     until[-1] = frames
-    return [end - start for start, end in zip([0, *until], until, strict=False)]
+    return [end - start for start, end in pairwise(until)]
 
 
 def boundary_times(durations: Sequence[int], frame_seconds: float) -> list[float]:
-    """When each symbol but the last ends, in seconds: half a frame before the center of the next one's first.
-
-    The way back of `frames_until`, to half a frame.
+    """The time in seconds when each symbol but the last ends: the way back of `frames_until`, to half a frame.
 
     >>> boundary_times([2, 2, 4], 0.016)
     [0.024, 0.056]
@@ -241,13 +234,3 @@ def read_durations(path: str | os.PathLike) -> dict[str, list[int]]:
             raise ValueError(f"{os.fspath(path)}: {name}: {line[:60]!r}; expected frames as whole numbers")
         table[name] = [int(word) for word in line.split()]
     return table
-
-
-def check_labelled(names: Sequence[str], labels: Mapping[str, Path], folder: str | os.PathLike) -> None:
-    """Raise ValueError for a set with utterances that have no label file, naming the first."""
-    absent = [name for name in names if name not in labels]
-    if absent:
-        raise ValueError(
-            f"{os.fspath(folder)}: no labels for {absent[0]} ({len(absent)} of {len(names)} utterances); "
-            "leave these out of the data directory, or name another folder"
-        )

@@ -10,10 +10,7 @@ import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-PER_PROCESS = 100
-"""So many items are worth starting one more process, which takes seconds."""
+PER_PROCESS = 100  # so many items are worth starting one more process, which takes seconds
 
 
 def map_parallel(
@@ -46,7 +43,7 @@ def map_parallel(
         return
     # Not forked from this process: torch's threads don't live through that.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["imlspike.data.parallel", _module_of(work)])
+    context.set_forkserver_preload([__name__, getattr(work, "func", work).__module__])
     with ProcessPoolExecutor(nj, context, torch.set_num_threads, (1,)) as pool:
         try:
             yield from _counted(pool.map(work, items, chunksize=min(4, per_process)), len(items), progress)
@@ -56,11 +53,6 @@ def map_parallel(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _module_of(work: Callable) -> str:
-    """The module that a function, or what a partial is of, is defined in."""
-    return getattr(work, "func", work).__module__
 
 
 def _counted(results: Iterator[Result], total: int, progress: Callable[[int, int], None]) -> Iterator[Result]:

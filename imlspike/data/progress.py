@@ -12,8 +12,8 @@ class Progress:
         every: the fewest seconds between two lines; a job of hours says so less often, a twentieth of its
             time apart.
 
-    An instance is called with (done, total), in any order of magnitude; the estimate takes the speed since
-    the first call for the speed of the rest.
+    An instance is called with (done, total); the estimate takes the speed since the first call for the speed
+    of the rest.
 
     >>> import contextlib
     >>> with contextlib.redirect_stderr(sys.stdout):

@@ -1,4 +1,4 @@
-"""What a recogniser heard in a file, as text and as JSON."""
+"""A transcript of a file, as text and as JSON."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ NO_BLANKS = re.compile(
 
 @dataclass(frozen=True)
 class Segment:
-    """What is said between `start` and `end`, in seconds."""
+    """The text between `start` and `end`, in seconds."""
 
     start: float
     end: float
@@ -21,7 +21,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in one file.
+    """The text of one file.
 
     Attributes:
         file: as it was named.
@@ -30,8 +30,9 @@ class Transcript:
         sampling_rate, channels: what it was recorded with.
         error: why it could not be transcribed (then there are no segments), or None.
 
-    >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1).text
-    'one two three'
+    >>> heard = Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1)
+    >>> heard.text, heard.lines()
+    ('one two three', 'one two\\nthree\\n')
     """
 
     file: str
@@ -47,15 +48,11 @@ class Transcript:
         return join_texts(segment.text for segment in self.segments)
 
     def lines(self) -> str:
-        """The text, one line a segment; segments in which nothing is said have none.
-
-        >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 6, ""), Segment(6, 9, "three"))).lines()
-        'one two\\nthree\\n'
-        """
+        """The text, one line a segment; segments in which nothing is said have none."""
         return "".join(f"{segment.text}\n" for segment in self.segments if segment.text)
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON holds: file, duration, sampling_rate, channels, text and segments; times in seconds.
+        """The content for JSON: file, duration, sampling_rate, channels, text and segments; times in seconds.
 
         >>> Transcript("a.wav", (Segment(0, 1.23456, "one"),), 1.23456, 16000, 1).as_dict()["segments"]
         [{'start': 0, 'end': 1.235, 'text': 'one'}]

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from imlspike.text.punctuation import MARKS, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import NO_MARK, not_empty, plain_text, speak, unspeakable
 
 
 def characters(text: str, name: str = "text") -> list[str]:
@@ -15,15 +15,13 @@ def characters(text: str, name: str = "text") -> list[str]:
     >>> characters("Über’s – Ja!")
     ['ü', 'b', 'e', 'r', "'", 's', ' ', '-', ' ', 'j', 'a', '!']
     """
-    plain, symbols, place = plain_text(text).lower(), [], 0
-    while place < len(plain):
-        match = MARKS.match(plain, place)
-        character = match[0] if match else plain[place]
-        if not match and character not in " '" and unicodedata.category(character)[0] not in "LM":
+
+    def symbol(character: str) -> list[str]:
+        if character not in " '" and unicodedata.category(character)[0] not in "LM":
             raise unspeakable(name, character, text, "letters")
-        symbols.append(mark(character))
-        place += len(character)
-    return not_empty(symbols, name, text)
+        return [character]
+
+    return speak(plain_text(text).lower(), NO_MARK, symbol, name, text, "letters")
 
 
 def labels(text: str, name: str = "text") -> list[str]:

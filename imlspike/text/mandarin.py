@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 
-from imlspike.text.punctuation import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import PUNCTUATION, plain_text, speak, unspeakable
 
 # Longest first, as they are looked for.
 INITIALS = tuple("zh ch sh b p m f d t n l g k h j q x r z c s y w".split())
@@ -15,6 +16,7 @@ FINALS = tuple(
 TONES = "12345"
 SYMBOLS = PUNCTUATION + INITIALS + tuple(final + tone for final in FINALS for tone in TONES)
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff〇]+")
+_PINYIN = re.compile(r"[nl]u:e?\d|[^\s,.!?;:()\"-]+")
 _GIVEN = re.compile("[a-zêü:]+[0-6]?")  # a syllable as corpora write it
 _SYLLABLE = re.compile("([a-zêü:]+)([0-5]?)")
 _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
@@ -23,9 +25,8 @@ _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
 def mandarin(text: str, name: str = "text") -> list[str]:
     """Initials, finals with tones (5: neutral) and punctuation of a sentence in Chinese characters.
 
-    Characters with several readings are read in context, by pypinyin's list of phrases: it knows 银行 and
-    行走, but does not segment sentences and can be mistaken where phrases meet (the pinyin that a corpus
-    gives is better). A third tone before another one of the same phrase is spoken as a second.
+    Characters with several readings are read in context, by pypinyin's list of phrases, which can be mistaken
+    where phrases meet. A third tone before another one of the same phrase is spoken as a second.
 
     Raises:
         ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading;
@@ -39,24 +40,17 @@ def mandarin(text: str, name: str = "text") -> list[str]:
         from pypinyin import Style, lazy_pinyin
     except ImportError as error:
         raise ImportError("the front end mandarin needs pypinyin: pip install pypinyin") from error
-    plain, symbols, place = plain_text(text), [], 0
-    while place < len(plain):
-        if han := _HAN.match(plain, place):
-            options = {"style": Style.TONE3, "neutral_tone_with_five": True, "tone_sandhi": True}
-            read = lazy_pinyin(han[0], **options, errors=lambda unread: list(unread))
-            for character, syllable in zip(han[0], read, strict=True):
-                if not syllable.isascii() and "ê" not in syllable and "ü" not in syllable:
-                    raise unspeakable(name, character, text, "Chinese characters with a known reading")
-                symbols += split_syllable(syllable, name)
-            place = han.end()
-        elif match := MARKS.match(plain, place):
-            symbols.append(mark(match[0]))
-            place = match.end()
-        elif plain[place] == " ":
-            place += 1
-        else:
-            raise unspeakable(name, plain[place], text, "Chinese characters")
-    return not_empty(symbols, name, text)
+
+    def syllables(han: str) -> list[str]:
+        options = {"style": Style.TONE3, "neutral_tone_with_five": True, "tone_sandhi": True}
+        symbols = []
+        for character, syllable in zip(han, lazy_pinyin(han, **options, errors=list), strict=True):
+            if not syllable.isascii() and "ê" not in syllable and "ü" not in syllable:
+                raise unspeakable(name, character, text, "Chinese characters with a known reading")
+            symbols += split_syllable(syllable, name)
+        return symbols
+
+    return speak(plain_text(text), _HAN, syllables, name, text, "Chinese characters", silent=" ")
 
 
 def pinyin(text: str, name: str = "text") -> list[str]:
@@ -68,10 +62,8 @@ def pinyin(text: str, name: str = "text") -> list[str]:
     >>> pinyin("ka2 er2 pu3, nv3")
     ['k', 'a2', 'er2', 'p', 'u3', ',', 'n', 'v3']
     """
-    symbols = []
-    for word in plain_text(MARKS.sub(lambda m: f" {m[0]} ", text)).lower().split():
-        symbols += [mark(word)] if MARKS.fullmatch(word) else split_syllable(word, name)
-    return not_empty(symbols, name, text)
+    syllables = partial(split_syllable, name=name)
+    return speak(plain_text(text).lower(), _PINYIN, syllables, name, text, "pinyin", silent=" ")
 
 
 def split_syllable(syllable: str, name: str = "text") -> list[str]:
@@ -86,14 +78,12 @@ def split_syllable(syllable: str, name: str = "text") -> list[str]:
     (['zh', 'uang1'], ['y', 'van2'], ['er2'], ['w', 'an2', 'er5'])
     """
     match = _SYLLABLE.fullmatch(syllable.lower())
-    if not match:
-        raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")
-    letters, tone = match[1].replace("u:", "v").replace("ü", "v"), match[2].replace("0", "") or "5"
+    letters, tone = match.groups() if match else ("", "")
+    letters, tone = letters.replace("u:", "v").replace("ü", "v"), tone.replace("0", "") or "5"
     initial = next((i for i in INITIALS if letters.startswith(i) and letters[len(i) :] in FINALS), "")
     final = letters[len(initial) :]
     if final not in FINALS and letters.endswith("r"):
-        *front, last = split_syllable(letters[:-1] + tone, name)
-        return [*front, last, "er5"]
+        return [*split_syllable(letters[:-1] + tone, name), "er5"]
     if final not in FINALS:
         raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")
     if initial in ("j", "q", "x", "y"):

@@ -1,9 +1,8 @@
 """Text front ends for speech synthesis: from a sentence to the symbols that a voice speaks.
 
 A front end is a function of (text, name) that returns a list of symbols; `name` is the utterance's, for
-errors. Punctuation marks are symbols of their own, each kind its own, since they are heard as pauses and
-melody. What a front end can't speak (a digit, a letter of another script) stops it: a symbol dropped in
-silence is a voice that skips words.
+errors. Punctuation marks are symbols of their own, heard as pauses and melody. A character that can't be spoken
+(a digit, a letter of another script) is an error: dropped in silence, it is a voice that skips words.
 """
 
 from collections.abc import Callable, Iterable

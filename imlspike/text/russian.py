@@ -2,7 +2,7 @@
 
 import re
 
-from imlspike.text.punctuation import PUNCTUATION, plain_text, speak
+from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.
@@ -25,11 +25,10 @@ def russian(text: str, name: str = "text") -> list[str]:
     """Phones and punctuation of Russian text, in the names of msu_ru_nsh's labels.
 
     Stress is where a `+` before the vowel or a U+0301 after it marks it, on ё, and on the only vowel of a
-    word. Where none of these is given no rule can tell it, and the vowels stay as they
-    are written; with a stress, o and a become a or ay, and e and я ae. Consonants are softened, voiced and
-    unvoiced by their neighbors, within words. -ого, -его at the end are spoken with v, чт as in что, -тся as
-    c. Exceptions beyond that are not known: a corpus's own labels (`imlspike.data.labels`) are better. With
-    few stresses marked, 69 % of the phones of msu_ru_nsh's sentences are those of its labels.
+    word; without any, the vowels stay as they are written. With a stress, o and a become a or ay, and e and я
+    ae. Consonants are softened, voiced and unvoiced by their neighbors, within words. -ого, -его at the end
+    are spoken with v, чт as in что, -тся as c; no other exceptions are known. With few stresses marked, 69 %
+    of the phones of msu_ru_nsh's sentences are those of its labels.
 
     Raises:
         ValueError: a character that is no Russian letter (a digit, a Latin one), or nothing to speak; the
@@ -39,22 +38,19 @@ def russian(text: str, name: str = "text") -> list[str]:
     ['v', 'a', 'l', 'oo', 's', ',', 'd', 'oo', 'm', '.']
     """
     plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain_text(text).lower())
-    return speak(plain, _WORD, _word, name, text, "Russian letters")
+    return speak(JOINT.sub(" ", plain), _WORD, _word, name, text, "Russian letters")
 
 
 def _word(marked: str) -> list[str]:
     """The phones of a word in small letters, `+` before its stressed vowel if that is known."""
-    letters, stress = [], None
-    for letter in marked:
-        if letter == "+":
-            stress = len(letters)
-        else:
-            letters.append(letter)
-    word = "".join(letters)
+    word = marked.replace("+", "")
     vowels = [place for place, letter in enumerate(word) if letter in _VOWELS]
-    if "ё" in word and stress is None:
+    stress = None
+    if "+" in marked:
+        stress = len(marked.rpartition("+")[0].replace("+", ""))
+    elif "ё" in word:
         stress = word.index("ё")
-    if len(vowels) == 1 and len(word) > 2 and stress is None:
+    elif len(vowels) == 1 and len(word) > 2:
         stress = vowels[0]
     return _voicing(_phones(_as_spoken(word), stress))
 

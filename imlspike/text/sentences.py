@@ -3,15 +3,12 @@
 import re
 from collections.abc import Iterator
 
-LONGEST = 300
-"""Characters: some 20 seconds in an alphabet, about as long as the longest recordings of most corpora."""
+LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the longest recordings of most corpora
 
 # A sentence's marks with what closes behind them, or a line left blank.
 _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
 # Where what is too long is cut, the best place first.
-_BREAKS = [
-    re.compile(pattern) for pattern in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")
-]
+_BREAKS = [re.compile(p) for p in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")]
 
 
 def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
@@ -23,7 +20,6 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
     with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
 
     Args:
-        text: any.
         longest: characters of a sentence, at least 1.
 
     >>> split_sentences('"Stop!" he said. But... why?\\n\\nChapter 2\\n\\nIt rained.')

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, read_text
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
@@ -73,7 +73,7 @@ def read_tokens(path: str | os.PathLike) -> list[str]:
     Raises:
         ValueError: naming the file if the list isn't of that form or a token stands twice.
     """
-    tokens = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    tokens = read_text(path).removesuffix("\n").split("\n")
     if tokens[:2] != [BLANK, UNKNOWN] or tokens[-1] != SOS_EOS:
         raise ValueError(f"{path}: expected {BLANK}, {UNKNOWN} at the head and {SOS_EOS} at the end")
     if twice := [token for token, count in Counter(tokens).items() if count > 1]:

@@ -68,10 +68,20 @@ def test_a_truncated_wav_is_refused(tmp_path, cut):
         read_audio(path)
 
 
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64", "CAF", "NIST"])
+def test_a_truncated_file_of_another_form_is_refused(tmp_path, form):
+    path = tmp_path / "a"
+    soundfile.write(path, tone(0.5), 16000, format=form)
+    assert len(read_audio(path)) == 8000
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(AudioError, match="a: truncated"):
+        read_audio(path)
+
+
 def test_a_wav_cut_inside_an_early_chunk_is_refused(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF\x00\x01\x00\x00WAVELIST\x40\x00\x00\x00INFO")
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(AudioError, match="a.wav"):
         read_audio(path)
 
 

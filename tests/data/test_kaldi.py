@@ -1,6 +1,6 @@
 import pytest
 
-from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir, write_excluded
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 
 
 def utterance(name, speaker="nsh", seconds=1.0000625):
@@ -61,5 +61,5 @@ def test_other_errors_name_the_place(tmp_path):
 
 def test_no_exclusions_is_an_empty_file_and_no_file_is_none(tmp_path):
     assert read_excluded(tmp_path) == {}
-    write_excluded(tmp_path, {})
+    write_data_dir(tmp_path, [])
     assert (tmp_path / "excluded.tsv").read_text() == "" and read_excluded(tmp_path) == {}

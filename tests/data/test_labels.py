@@ -20,7 +20,6 @@ from imlspike.data.labels import (
     is_pause,
     punctuated,
     read_durations,
-    read_labelled,
     read_labels,
     symbol_ends,
 )
@@ -99,7 +98,7 @@ def test_label_files_are_found_below_the_folder(tmp_path):
     with pytest.raises(ValueError, match="u3"):
         check_labelled(["u1", "u3"], found, tmp_path)
     with pytest.raises(ValueError, match="u1.lab"):
-        read_labelled(found["u1"], 1.2)
+        read_labels(found["u1"], seconds=1.2)
     (tmp_path / "u1.lab").write_text("#\n0.7 1 a\n")
     with pytest.raises(ValueError, match="u1.lab"):
         find_labels(tmp_path)

@@ -6,7 +6,12 @@ import pytest
 
 from imlspike.bin.prepare import main
 from imlspike.data.kaldi import read_data_dir, read_excluded
-from imlspike.data.msu_ru_nsh import prepare_msu_ru_nsh
+from imlspike.data.corpora import CORPORA
+from imlspike.data.corpus import prepare
+
+
+def prepare_msu_ru_nsh(corpus, output_dir):
+    return prepare("msu_ru_nsh", CORPORA["msu_ru_nsh"], corpus, output_dir)
 
 
 def transcripts(corpus):
@@ -102,7 +107,7 @@ def test_a_sentence_in_two_splits_is_refused(corpus, tmp_path):
     ("line", "message"),
     [
         ("ru_0001 no parentheses", "line 25"),
-        ('( ru_0001 "again" )', "line 25.*ru_0001"),
+        ('( ru_0001 "again" )', "ru_0001"),
         ('( noise "шум" )', "noise"),
     ],
 )

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from imlspike.data.audio import AudioError
 from imlspike.data.files import write_kaldi
-from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, WholeRecordings, step_batches
 
 RATE = 8000
 
@@ -120,11 +120,11 @@ def test_silence_stays_silent(tmp_path):
 
 @given(st.integers(0, 50), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(0, 20))
 def test_processes_share_out_what_one_would_draw(first, steps, batch, processes, skip):
-    alone = list(StepBatches(first, first + steps, batch * processes))
-    shares = [StepBatches(first, first + steps, batch, rank, processes) for rank in range(processes)]
+    alone = list(step_batches(first, first + steps, batch * processes))
+    shares = [step_batches(first, first + steps, batch, rank, processes) for rank in range(processes)]
     together = [sum(batches, []) for batches in zip(*shares, strict=True)]
     assert together == alone and len(shares[0]) == steps
-    resumed = list(StepBatches(min(first + skip, first + steps), first + steps, batch * processes))
+    resumed = list(step_batches(min(first + skip, first + steps), first + steps, batch * processes))
     assert resumed == alone[skip:]
 
 

@@ -193,6 +193,7 @@ def test_pinyin():
     )
     assert split_syllable("lve4") == split_syllable("lüe4") == ["l", "ve4"]
     assert split_syllable("xue2") == ["x", "ve2"] and split_syllable("de") == ["d", "e5"]
+    assert spoken(pinyin, "nu:3，lu:e4 ：ni3") == "n v3 , l ve4 : n i3"
     with pytest.raises(ValueError, match="b7: 'qwx1'"):
         pinyin("ni3 qwx1", "b7")
 
