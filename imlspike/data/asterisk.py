@@ -20,11 +20,7 @@ _PACKAGE = "asterisk-core-sounds-{}-g722"
 
 
 def download_asterisk(target_dir: str | os.PathLike, languages: Sequence[str] = LANGUAGES) -> Path:
-    """Fetch and unpack the packages of the languages, 10 to 13 MB each; returns `target_dir`.
-
-    Raises:
-        DownloadError: see `imlspike.data.download.download_package`.
-    """
+    """Fetch and unpack the packages of the languages, 10 to 13 MB each; returns `target_dir`."""
     for language in languages:
         download_package(_PACKAGE.format(language), target_dir, megabytes=150)
     return Path(target_dir)
@@ -84,6 +80,5 @@ def _voice(corpus_dir: Path, language: str) -> Path:
     for sounds in (corpus_dir / inside, corpus_dir):
         if found := sorted(path for path in sounds.glob(f"{language}_*") if any(path.rglob("*.g722"))):
             return found[0]
-    raise ValueError(
-        f"{corpus_dir}: no prompts in {language}; expected {inside}/{language}_*/*.g722 or {language}_*/*.g722"
-    )
+    expected = f"{inside}/{language}_*/*.g722 or {language}_*/*.g722"
+    raise ValueError(f"{corpus_dir}: no prompts in {language}; expected {expected}")

@@ -36,21 +36,13 @@ def read_audio(
         path: what libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...); with the package `av` (extra `audio`)
             also what ffmpeg reads (m4a, AAC, WebM, G.722, video files), and MP3 by ffmpeg.
         sampling_rate: the rate wanted, in Hz.
-        name: the utterance to name in errors, where it differs from the file.
+        name: the utterance to name in errors.
         on_mismatch: what to do with another sampling rate or several channels: "error" refuses the file,
             "convert" resamples it and takes the mean of its channels.
 
     Raises:
-        AudioError: for a file that is missing, empty, not audio, shorter than its header promises (a WAV
-            header written by a stream, with no true length, counts as that), that holds NaN or infinity, or
-            doesn't match.
-        ValueError: for an unknown `on_mismatch`.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.wav"
-    >>> soundfile.write(path, np.zeros((4410, 2)), 44100)
-    >>> read_audio(path, on_mismatch="convert").shape
-    (1600,)
+        AudioError: a file that is missing, empty, not audio, shorter than its header promises (as a WAV from
+            a stream whose header has no true length), that holds NaN or infinity, or doesn't match.
     """
     return np.concatenate(list(stream_audio(path, sampling_rate, name, on_mismatch)))
 
@@ -62,31 +54,18 @@ def stream_audio(
     on_mismatch: OnMismatch = "error",
     block_seconds: float = 10.0,
 ) -> Iterator[np.ndarray]:
-    """The waveform of `read_audio` in blocks of about `block_seconds`, without ever holding the whole file.
-
-    It doesn't depend on the blocks (up to rounding, where it is resampled).
-
-    Raises:
-        AudioError, ValueError: as `read_audio`, some of them only when that place of the file is reached.
-    """
+    """The waveform of `read_audio` in blocks of about `block_seconds`, errors when their place is reached."""
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
     who, form = _who(path, name), audio_format(path, name)
-    if on_mismatch == "error" and (form.sampling_rate, form.channels) != (sampling_rate, 1):
-        raise AudioError(
-            f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s); expected {sampling_rate} Hz "
-            "mono. Convert the file, or allow it with on_mismatch='convert'"
-        )
+    if on_mismatch == "error" and (found := form.mismatch(sampling_rate)):
+        raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")
     blocks = _mono_blocks(Path(path), who, max(1, round(block_seconds * form.sampling_rate)))
     yield from resample_blocks(blocks, form.sampling_rate, sampling_rate)
 
 
 def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
-    """Read the header of an audio file, and refuse what can be seen to be wrong from it.
-
-    Raises:
-        AudioError: for a file that is missing, empty, not audio, or truncated; names it and `name`.
-    """
+    """Read the header of an audio file; AudioError if it is missing, empty, not audio, or truncated."""
     path, who = Path(path), _who(path, name)
     if not path.is_file():
         raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
@@ -103,17 +82,15 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Resample a waveform that comes in blocks; how it was cut into blocks leaves no trace (up to rounding).
 
-    The filter is that of `torchaudio.transforms.Resample`: a windowed sinc of finite width, so every output
-    sample needs only that many input samples around it, which are kept from block to block. Rates whose ratio
-    has a denominator over 1000 (44101 to 16000 Hz), which would need a filter of gigabytes, are taken for the
-    nearest ratio that hasn't; that is at most 0.05 % off.
+    The filter is that of `torchaudio.transforms.Resample`, a windowed sinc: as many input samples as it is
+    wide are kept from block to block. Rates whose ratio has a denominator over 1000 (44101 to 16000 Hz) would
+    need a filter of gigabytes, and are taken for the nearest ratio that hasn't, at most 0.05 % off.
 
     Args:
         blocks: float32 arrays `(samples,)`.
         from_rate, to_rate: in Hz.
 
-    Yields:
-        float32 arrays `(samples,)`, in all of length ceil(samples * to_rate / from_rate).
+    Yields: float32 arrays `(samples,)`, in all of length ceil(samples * to_rate / from_rate).
 
     >>> blocks = [np.zeros(5, dtype=np.float32), np.zeros(4405, dtype=np.float32)]
     >>> sum(map(len, resample_blocks(blocks, 44100, 16000)))
@@ -139,10 +116,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
 
 
 class _Forwards(soundfile.SoundFile):
-    """A file read from its beginning to its end, without the jump that soundfile makes after every read.
-
-    To jump into an MP3 is not exact: from the second block on, libsndfile would give other samples.
-    """
+    """A file without the jump that soundfile makes after every read, which is not exact within an MP3."""
 
     def seekable(self) -> bool:
         return False
@@ -153,11 +127,7 @@ def _who(path: str | os.PathLike, name: str | None) -> str:
 
 
 def _open(path: Path, who: str) -> soundfile.SoundFile | None:
-    """Open a file by libsndfile; None for what is read by ffmpeg.
-
-    MP3 is ffmpeg's where `av` is installed: of one of varying bitrate without the header that notes its
-    length, libsndfile reads only a part.
-    """
+    """Open a file by libsndfile; None for what is read by ffmpeg."""
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return None
     try:
@@ -170,7 +140,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
             "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
         ) from None
     if sound.format == "MP3" and container_audio.available():
-        sound.close()
+        sound.close()  # of varying bitrate, without a header that notes its length, it would be read in part
         return None
     if missing := _missing(sound, path):
         sound.close()

@@ -25,6 +25,13 @@ class AudioFormat:
     channels: int
     seconds: float | None
 
+    def mismatch(self, sampling_rate: int) -> str:
+        """The difference from mono at `sampling_rate`, in words; "" if there is none."""
+        if (self.sampling_rate, self.channels) == (sampling_rate, 1):
+            return ""
+        found = f"{self.sampling_rate} Hz with {self.channels} channel(s)"
+        return f"{found}; expected {sampling_rate} Hz mono"
+
 
 def available() -> bool:
     """Return whether the package `av` is installed (extra `audio`)."""
@@ -32,11 +39,9 @@ def available() -> bool:
 
 
 def audio_format(path: Path, who: str) -> AudioFormat:
-    """Read what a container tells of its first audio stream.
+    """Read what a container tells of its first audio stream; `who` is the utterance, for errors.
 
-    Args:
-        path: the file; one named .g722 is raw G.722 at 64 kbit/s, as Asterisk's prompts are.
-        who: the file or utterance, for errors.
+    A file named .g722 is raw G.722 at 64 kbit/s, as Asterisk's prompts are.
 
     Raises:
         AudioError: if `av` isn't installed, or ffmpeg finds no audio there.
@@ -53,10 +58,7 @@ def audio_format(path: Path, who: str) -> AudioFormat:
 
 
 def decode(path: Path, who: str) -> Iterator[np.ndarray]:
-    """Decode the first audio stream, packet by packet.
-
-    Yields:
-        float32 arrays `(samples, channels)` at the stream's own rate, full scale at 1.
+    """Decode the first audio stream to float32 `(samples, channels)`, packet by packet, full scale at 1.
 
     Raises:
         AudioError: as `audio_format`; also for damaged packets, and for a file that ends before its container

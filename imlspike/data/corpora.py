@@ -1,6 +1,6 @@
-"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh: where files lie, how texts are read.
+"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh: their layout, how texts are read.
 
-lhotse's recipes download all but the last. They don't read them here: they stop at a file that can't be opened,
+lhotse's recipes download all but the last. They don't read them: they stop at a file that can't be opened,
 drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from imlspike.data.corpus import Corpus, Transcript, set_name
 from imlspike.data.files import read_kaldi, read_text
 from imlspike.text.mandarin import check_syllables, with_punctuation
-from imlspike.text.normalize import normalize_mandarin, normalize_russian
+from imlspike.text.russian import normalize_russian
 
 
 def by_number(pattern: str, example: str, every: int = 50) -> Callable[..., str]:
@@ -35,6 +35,7 @@ def by_number(pattern: str, example: str, every: int = 50) -> Callable[..., str]
     return set_of
 
 
+_FULL_WIDTH = {0xFF21 + i: chr(65 + i) for i in range(26)} | {0xFF41 + i: chr(97 + i) for i in range(26)}
 _lj_set = by_number(r"LJ\d{3}-(\d{4})", "LJ001-0001")
 _baker_set = by_number(r"(\d{6})", "000001")
 _ssb_set = by_number(r"SSB\d{4}(\d{4})", "SSB00050001")
@@ -64,17 +65,17 @@ def _aishell3_set(utterance: str, file: Path) -> str:
 
 
 def _aishell(top: Path) -> Iterator[Transcript]:
-    for name, text in read_kaldi(top / "transcript/aishell_transcript_v0.8.txt").items():
-        yield Transcript(name, _aishell_set(name), normalize_mandarin(text), name.rpartition("W")[0][-5:])
+    """Characters without the blanks between words; letters, some of full width, plain and upper-case."""
+    for name, line in read_kaldi(top / "transcript/aishell_transcript_v0.8.txt").items():
+        text = "".join(line.translate(_FULL_WIDTH).upper().split())
+        yield Transcript(name, _aishell_set(name), text, name.rpartition("W")[0][-5:])
 
 
 def _librispeech(part: Path) -> Iterator[Transcript]:
     for file in sorted(part.glob("*/*/[!.]*.trans.txt")):
         for name, text in read_kaldi(file).items():
             if not re.fullmatch(r"\d+-\d+-\d+", name):
-                raise ValueError(
-                    f"{file}: {name!r}; expected <speaker>-<chapter>-<number>, as 84-121123-0000"
-                )
+                raise ValueError(f"{file}: {name!r}; expected a name like 84-121123-0000")
             yield Transcript(name, set_name(part.name), text, name.rpartition("-")[0])
 
 
@@ -90,9 +91,7 @@ def _ljspeech(top: Path) -> Iterator[Transcript]:
     for number, line in _lines(top / "metadata.csv"):
         fields = line.split("|")
         if len(fields) != 3:
-            raise ValueError(
-                f"{top}/metadata.csv, line {number}: {line!r}; expected name|text|normalized text"
-            )
+            raise ValueError(f"{top}/metadata.csv, line {number}: {line!r}; expected name|text|as spoken")
         yield Transcript(fields[0], _lj_set(fields[0]), " ".join(fields[2].split()), "LJ")
 
 
@@ -131,7 +130,7 @@ def _by_turns(words: Sequence[str]) -> str:
 def _with_pinyin(
     name: str, set_: str, text: str, speaker: str, make: Callable[..., str], *args
 ) -> Transcript:
-    """A transcript with its pinyin, which `make(*args)` gives, or with what is wrong with it."""
+    """A transcript with its pinyin, which `make(*args)` gives, or with its fault."""
     try:
         return Transcript(name, set_, text, speaker, make(*args))
     except ValueError as error:
@@ -156,12 +155,11 @@ def _msu_ru_nsh(top: Path, as_written: bool = False) -> Iterator[Transcript]:
             fault = str(error)
         if text and as_written:
             text = " ".join(unicodedata.normalize("NFC", match[2]).split())
-        other, other_set = first.setdefault(text, (name, _msu_set(name)))
-        if text and other_set != _msu_set(name):
-            raise ValueError(
-                f"{path}: {other} ({other_set}) and {name} ({_msu_set(name)}) are the same sentence"
-            )
-        yield Transcript(name, _msu_set(name), text, "nsh", fault=fault)
+        set_ = _msu_set(name)
+        other, other_set = first.setdefault(text, (name, set_))
+        if text and other_set != set_:
+            raise ValueError(f"{path}: {other} ({other_set}) and {name} ({set_}) are the same; remove one")
+        yield Transcript(name, set_, text, "nsh", fault=fault)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -174,9 +172,8 @@ def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corp
     """LibriSpeech or LibriTTS, with what openslr.org publishes of each part."""
     hours = ("train-clean-100", "train-clean-360", "train-other-500")
     parts = (*hours, "dev-clean", "dev-other", "test-clean", "test-other")
-    archives = {
-        f"{part}.tar.gz": (md5, f"{folder}/{part}") for part, md5 in zip(parts, md5s.split(), strict=True)
-    }
+    sums = zip(parts, md5s.split(), strict=True)
+    archives = {f"{part}.tar.gz": (md5, f"{folder}/{part}") for part, md5 in sums}
     combined = {"train_960": tuple(map(set_name, hours))} | more.pop("combined", {})
     counts = dict(zip(parts, utterances, strict=True))
     return Corpus((folder,), set_of=_part_set, archives=archives, parts=counts, combined=combined, **more)

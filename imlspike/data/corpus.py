@@ -12,61 +12,40 @@ from imlspike.data.download import download_package, fetch, unpack_speakers
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 
+# set -> (utterances kept, utterance -> reason for those left out)
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
-"""set -> (utterances kept, utterance -> reason for those left out)"""
-Audio = dict[str, tuple[Path, AudioFormat | str]]
-"""utterance -> (file, its header or why it can't be read)"""
-Report = Callable[[int, int], None]
-"""Called with (done, total) to report progress."""
+Audio = dict[str, tuple[Path, AudioFormat | str]]  # utterance -> (file, its header or why it can't be read)
+Report = Callable[[int, int], None]  # called with (done, total) to report progress
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one utterance as a corpus gives it.
+    """The text of one utterance as a corpus gives it."""
 
-    Attributes:
-        id: the utterance, which is also the name of its audio file without suffix.
-        set: the data directory it belongs to.
-        pinyin: syllables with tones, of a Mandarin corpus that has them.
-        fault: why the utterance has to be left out, or "".
-    """
-
-    id: str
-    set: str
+    id: str  # also the name of its audio file without suffix
+    set: str  # the data directory that it belongs to
     text: str
     speaker: str
-    pinyin: str = ""
-    fault: str = ""
+    pinyin: str = ""  # syllables with tones, of a Mandarin corpus that has them
+    fault: str = ""  # why the utterance has to be left out
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where a corpus's files lie, how its transcripts are read, and its sets.
+    """The layout of a corpus's files, the reader of its transcripts, and its sets."""
 
-    Attributes:
-        folders: names that the corpus's own folder goes by.
-        layout: paths that it must hold, as glob patterns.
-        audio: glob pattern of the audio files in it (or in each of its parts).
-        sampling_rate: Hz.
-        transcripts: the reader of all transcripts in the corpus's folder, or in a part's.
-        set_of: utterance, audio file -> data directory, for audio without transcript.
-        archives: archive -> (its published MD5 or None, the folder it unpacks to), for lhotse's download.
-        package: the Debian package it is in, and the megabytes that its download needs.
-        parts: how many utterances each has, of a corpus that is given out in parts.
-        combined: sets made of several parts' sets.
-    """
-
-    folders: tuple[str, ...]
-    layout: tuple[str, ...]
-    audio: str
-    sampling_rate: int
-    transcripts: Callable[..., Iterator[Transcript]]
-    set_of: Callable[[str, Path], str]
+    folders: tuple[str, ...]  # names that the corpus's own folder goes by
+    layout: tuple[str, ...]  # paths that it must hold, as glob patterns
+    audio: str  # glob pattern of the audio files in it, or in each of its parts
+    sampling_rate: int  # Hz
+    transcripts: Callable[..., Iterator[Transcript]]  # reads those in the corpus's folder, or in a part's
+    set_of: Callable[[str, Path], str]  # utterance, audio file -> data directory, without a transcript
+    # For lhotse's download: archive -> (its published MD5 or None, the folder that it unpacks to).
     archives: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
-    package: tuple[str, int] | None = None
+    package: tuple[str, int] | None = None  # the Debian package it is in, megabytes its download needs
     sets: tuple[str, ...] = ("train", "valid", "test")
-    parts: Mapping[str, int] = field(default_factory=dict)
-    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)  # of a corpus in parts: utterances of each
+    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
 
     def find(self, corpus_dir: Path) -> Path:
         """Return the corpus's own folder, `corpus_dir` or one in it; ValueError if there is none."""
@@ -108,10 +87,7 @@ def download(
         parts: of a corpus in parts; all if not given.
         base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
 
-    Returns: a folder for `prepare`.
-
-    Raises:
-        ImportError, DownloadError: see `imlspike.data.download`.
+    Returns: a folder for `prepare`. Errors: see `imlspike.data.download`.
     """
     if corpus.package:
         return download_package(corpus.package[0], target_dir, corpus.package[1])
@@ -144,14 +120,13 @@ def prepare(
     Args:
         corpus_dir: the corpus's own folder or the one above it.
         max_left_out: the share of utterances that may be left out.
-        progress: called with (done, total) audio files.
         parts: those wanted, which all have to be there; whatever is there if not given.
         unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
-        reading: options of the corpus's reader of transcripts, as `as_written` of msu_ru_nsh.
+        reading: options of the reader of transcripts, as `as_written` of msu_ru_nsh.
 
     Raises:
-        ValueError: if the folder isn't the corpus, a transcript has another form, an utterance stands twice,
-            or more than `max_left_out` of the utterances are left out.
+        ValueError: the folder isn't the corpus, a transcript has another form, an utterance stands twice, or
+            too much is left out.
     """
     top = corpus.find(Path(corpus_dir).resolve())
     parts = corpus.find_parts(top, parts)
@@ -171,8 +146,13 @@ def prepare(
         if result.keys() >= set(members):
             kept = [utterance for member in members for utterance in result[member][0]]
             result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
-    if name == "aishell3":
-        _tell_new_speakers(result)
+    speakers = {set_: {utterance.speaker for utterance in kept} for set_, (kept, _) in result.items()}
+    for set_ in (
+        ("valid", "test") if name == "aishell3" else ()
+    ):  # a voice won't know them
+        if new := speakers[set_] - speakers["train"]:
+            told = f"{set_}: {len(new)} of its {len(speakers[set_])} speakers aren't in train, as {min(new)}"
+            print(told, file=sys.stderr)
     write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
     return result
 
@@ -187,13 +167,8 @@ def prepare_manifests(
 ) -> Prepared:
     """Write the Kaldi directory `output_dir/name` of the manifests of any of lhotse's corpora, checked.
 
-    Args:
-        recordings, supervisions: files as lhotse writes them; each recording is one mono file with one
-            supervision, and all have the same sampling rate.
-
-    Raises:
-        ImportError: without lhotse (extra asr).
-        ValueError: for recordings of several rates, or more than `max_left_out` of the utterances left out.
+    Each recording is one mono file with one supervision, and all have the same sampling rate. ValueError for
+    several rates, or if too much is left out; ImportError without lhotse (extra asr).
     """
     from lhotse import load_manifest
 
@@ -219,27 +194,23 @@ def prepare_manifests(
 
 
 def read_headers(files: Iterable[Path], progress: Report, threads: int = 8) -> Audio:
-    """Read the headers of audio files, many at once: it is the disk that takes the time.
+    """Read the headers of audio files, many at once; ValueError, naming both, if an utterance has two."""
 
-    Raises:
-        ValueError: naming both files, if an utterance has two.
-    """
+    def header(file: Path) -> AudioFormat | str:
+        try:
+            return audio_format(file, file.stem)
+        except AudioError as error:
+            return str(error)
+
     audio: Audio = {}
     files = sorted(set(files))
     with ThreadPoolExecutor(threads) as pool:
-        for done, (file, header) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
-            other, _ = audio.setdefault(file.stem, (file, header))
+        for done, (file, found) in enumerate(zip(files, pool.map(header, files), strict=True), start=1):
+            other, _ = audio.setdefault(file.stem, (file, found))
             if other != file:
                 raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
             progress(done, len(files))
     return audio
-
-
-def _header(file: Path) -> AudioFormat | str:
-    try:
-        return audio_format(file, file.stem)
-    except AudioError as error:
-        return str(error)
 
 
 def join(
@@ -253,14 +224,11 @@ def join(
 
     Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
     blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
-    sample), or not mono at `sampling_rate` (Hz).
+    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError.
 
     Args:
         set_of: (utterance, file) -> data directory of audio without transcript.
         sets: those that have to be there, in this order.
-
-    Raises:
-        ValueError: if an utterance has two transcripts.
     """
     result: Prepared = {name: ([], {}) for name in sets}
     seen = set()
@@ -281,8 +249,8 @@ def join(
     return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
 
 
-def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
-    """The reason why an utterance can't be used."""
+def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str:
+    """The reason why an utterance can't be used, or ""."""
     if said.id not in audio:
         return "transcript without audio"
     file, header = audio[said.id]
@@ -292,12 +260,9 @@ def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
         return "empty transcript"
     if said.id.split() != [said.id]:
         return f"{file}: a name with blanks; rename it"
-    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
-        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
-        return f"{file}: {found}; expected {sampling_rate} Hz mono"
-    if not header.seconds:
-        return f"{file}: its header tells of no samples; copy it again, or leave it out"
-    return None
+    if found := header.mismatch(sampling_rate):
+        return f"{file}: {found}"
+    return "" if header.seconds else f"{file}: its header tells of no samples; copy it again, or leave it out"
 
 
 def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
@@ -328,12 +293,3 @@ def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, 
         write_data_dir(folder, kept, excluded)
         if pinyin:
             write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
-
-
-def _tell_new_speakers(result: Prepared) -> None:
-    """Name on stderr the sets with speakers that train lacks: a model's table of speakers won't have them."""
-    speakers = {name: {utterance.speaker for utterance in kept} for name, (kept, _) in result.items()}
-    for name in ("valid", "test"):
-        if new := speakers[name] - speakers["train"]:
-            told = f"{name}: {len(new)} of its {len(speakers[name])} speakers aren't in train"
-            print(f"{told}, as {min(new)}", file=sys.stderr)

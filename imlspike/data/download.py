@@ -35,8 +35,6 @@ def fetch(
         archives: archive -> (MD5, or None where none is published, the folder that it unpacks to).
         options: of lhotse's function, as base_url.
 
-    Returns: lhotse's corpus folder.
-
     Raises:
         ImportError: without lhotse (extra asr).
         DownloadError: the server can't be reached, breaks off or sends something else; or a folder is there
@@ -52,9 +50,8 @@ def fetch(
         folder = target_dir / name
         done = (folder / ".completed").exists() or (target_dir / ".completed").exists()
         if folder.exists() and not done and not (target_dir / archive).exists():
-            raise DownloadError(
-                f"{folder} is there already; name it with --corpus-dir, or remove it to fetch anew"
-            )
+            hint = "name it with --corpus-dir, or remove it to fetch anew"
+            raise DownloadError(f"{folder} is there already; {hint}")
     try:
         corpus = download(target_dir, **options)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
@@ -79,16 +76,9 @@ def _md5(path: Path) -> str:
 
 
 def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Path]:
-    """Unpack AISHELL's `wav/S0002.tar.gz`, each whole or not at all, for speakers that have no folder yet.
+    """Unpack AISHELL's `wav_dir/S0002.tar.gz`, each whole or not at all, for speakers without a folder yet.
 
-    Args:
-        wav_dir: folder of the archives.
-        target: where `<set>/<speaker>/*.wav` go.
-
-    Returns: the files below `target`.
-
-    Raises:
-        ValueError: naming the archive, if it is damaged or can't be unpacked there.
+    Returns: the files `target/<set>/<speaker>/*.wav`; ValueError for an archive that can't be unpacked.
     """
     there = {folder.name for top in (wav_dir, target) for name in sets for folder in (top / name).glob("*/")}
     for archive in sorted(wav_dir.glob("*.tar.gz")):
@@ -124,13 +114,11 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
     isn't fetched again; an interrupted download goes on where it stopped.
 
-    Args:
-        megabytes: disk space that lists, package and unpacked files need together.
-
     Returns: `target_dir/<package>`, the root of the unpacked tree.
 
     Raises:
-        DownloadError: if apt or dpkg-deb is absent, the disk is too small, or the package can't be had.
+        DownloadError: if apt or dpkg-deb is absent, the package can't be had, or the disk has less than
+            `megabytes` for lists, package and unpacked files together.
     """
     target_dir = Path(target_dir).resolve()
     unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"
@@ -163,7 +151,7 @@ def _fetch_package(package: str, apt_dir: Path) -> Path:
     (cache / "archives/partial").mkdir(parents=True, exist_ok=True)
     own = (f"Dir::State={state}", f"Dir::State::lists={state}/lists", f"Dir::Cache={cache}")
     settings = (*own, "APT::Sandbox::User=", "Acquire::Languages=none", "Acquire::Retries=1")
-    options = [word for setting in settings for word in ("-o", setting)]
+    options = [f"-o{setting}" for setting in settings]
     print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
     update = _run(["apt-get", *options, "update"])
     found = _run(["apt-get", *options, "download", "--print-uris", package])

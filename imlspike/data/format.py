@@ -33,16 +33,16 @@ def format_data_dir(
 ) -> tuple[list[Utterance], dict[str, str]]:
     """Copy a data directory with its audio as 16-bit mono files at one rate, all of them read and checked.
 
-    Files go to `audio_dir/<speaker>/<utterance>.<audio_format>`, "flac" or "wav". 16-bit samples at `sampling_rate` stay
+    Files go to `audio_dir/<speaker>/<utterance>.<audio_format>`. 16-bit samples at `sampling_rate` stay
     exactly what they were, others are resampled, mixed down, and rounded to 16 bits; peaks that resampling
     lifts over full scale are clipped. A file of an earlier run is kept if it was made from the same source
-    (path, size and time of change stand in its comment); each is written whole or not at all.
+    (path, size and time of change stand in its comment).
 
     Args:
+        audio_format: "flac" or "wav".
         audio_dir: where the files go; `output_dir/audio` if not given.
         keep_fitting: point at sources that are of this kind already (LibriSpeech's FLAC) where they lie.
-        max_left_out: the share of utterances whose audio may be broken or silent; they are listed in
-            `excluded.tsv`, below what was left out before.
+        max_left_out: the share of utterances whose audio may be broken or silent.
         nj: processes.
         progress: called with (done, total) utterances.
 
@@ -80,8 +80,7 @@ def perturb_speed(
         progress, nj: as for `format_data_dir`.
 
     Raises:
-        ValueError: for factors that aren't positive or stand twice, if both directories are the same, or if
-            more is broken, naming the first files.
+        ValueError: for impossible factors, if both directories are the same, or if more is broken.
     """
     if len({f"{factor:g}" for factor in factors}) < len(factors) or not factors or min(factors) <= 0:
         raise ValueError(f"speed factors are {list(factors)}; expected positive numbers, each once")
@@ -110,7 +109,7 @@ def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000)
 
 
 def _write_copy(data_dir, output_dir, jobs, outcomes, max_left_out, more=()):
-    """Write the directory with what the jobs give (see `_convert`) and `more`; returns both and the reasons."""
+    """Write the directory with what the jobs give (see `_convert`) and `more`; returns it and the reasons."""
     output_dir = Path(output_dir).resolve()
     if output_dir == Path(data_dir).resolve():
         raise ValueError(f"{output_dir}: the copy needs a directory of its own")
@@ -138,8 +137,7 @@ def _convert(
             on_mismatch = "error" if factor else "convert"
             samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
             if not np.abs(samples).max() > SILENCE:
-                silent = "nothing but silence; record it again, or leave it out"
-                raise AudioError(f"{utterance.id} ({source}): {silent}")
+                raise AudioError(f"{utterance.id} ({source}): nothing but silence; record it again")
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
             if keep_fitting and _fits(source, suffix, sampling_rate):

@@ -36,11 +36,7 @@ def is_pause(symbol: str) -> bool:
 
 
 def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
-    """The label files in a folder and the folders in it, by utterance (their names without suffix).
-
-    Raises:
-        ValueError: no such folder, none in it, or two for one utterance.
-    """
+    """Label files in and below a folder, by utterance; ValueError if there is none, or two for one."""
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.suffix.lower() in SUFFIXES and found.setdefault(path.stem, path) != path:
@@ -54,10 +50,8 @@ def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
 def check_labelled(names: Sequence[str], labels: Mapping[str, Path], folder: str | os.PathLike) -> None:
     """Raise ValueError for a set with utterances that have no label file, naming the first."""
     if absent := [name for name in names if name not in labels]:
-        raise ValueError(
-            f"{folder}: no labels for {absent[0]} ({len(absent)} of {len(names)} utterances); leave these out "
-            "of the data directory, or name another folder"
-        )
+        found = f"no labels for {absent[0]} ({len(absent)} of {len(names)} utterances)"
+        raise ValueError(f"{folder}: {found}; leave these out of the data, or name another folder")
 
 
 def read_labels(path: str | os.PathLike, tier: str = TIER, seconds: float | None = None) -> list[Phone]:
@@ -72,16 +66,13 @@ def read_labels(path: str | os.PathLike, tier: str = TIER, seconds: float | None
 
     Raises:
         ValueError: naming the file (and line), for another form, a time that runs back, a tier that isn't
-            there, no phones, or an end over 0.25 s from the recording's; or for a TextGrid without praatio
-            (extra phonemes).
+            there, no phones, or an end over 0.25 s from the recording's; without praatio (extra phonemes).
     """
     path = Path(path)
     phones = _read_textgrid(path, tier) if path.suffix.lower() in _PRAAT else _read_festival(path)
     if seconds is not None and abs(phones[-1].end - seconds) > AGREE:
-        raise ValueError(
-            f"{path}: ends at {phones[-1].end:.3f} s, but its recording has {seconds:.3f} s; was it made for "
-            "another one?"
-        )
+        found = f"ends at {phones[-1].end:.3f} s, but its recording has {seconds:.3f} s"
+        raise ValueError(f"{path}: {found}; was it made for another one?")
     return phones
 
 
@@ -131,10 +122,7 @@ def punctuated(phones: Sequence[Phone]) -> list[str]:
     """The labels' phones as a front end would write them: their pauses are marks.
 
     A comma stands for a pause, or several in a row, and a full stop for the end, pause or not; what comes
-    before the first phone isn't written. `symbol_ends` has their times.
-
-    Raises:
-        ValueError: nothing but pauses.
+    before the first phone isn't written. `symbol_ends` has their times. ValueError if there are only pauses.
 
     >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("pau", 0.5, 0.6), Phone("b", 0.6, 0.7)]
     >>> punctuated(phones)
@@ -154,12 +142,9 @@ def punctuated(phones: Sequence[Phone]) -> list[str]:
 def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "text") -> list[float]:
     """The time in seconds when each symbol of an utterance ends, by its labels.
 
-    Symbols and labels must hold the same phones, apart from pauses: punctuation gets the pause that is there,
-    the first mark all of it; a pause without a mark belongs to the phone before it (at the beginning: behind
-    it). With the labels' own phones as symbols, these are their ends.
-
-    Raises:
-        ValueError: other phones, or another number of them; the utterance and the first difference are named.
+    Symbols and labels must hold the same phones, else ValueError, apart from pauses: punctuation gets the
+    pause that is there, the first mark all of it; a pause without a mark belongs to the phone before it (at
+    the beginning: behind it). With the labels' own phones as symbols, these are their ends.
 
     >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("pau", 0.5, 0.6), Phone("b", 0.6, 0.7)]
     >>> symbol_ends(["a", ",", "b", "."], phones)
@@ -172,15 +157,14 @@ def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "te
         return [phone.end for phone in phones]
     spoken = [phone for phone in phones if not is_pause(phone.name)]
     said = [symbol for symbol in symbols if not is_pause(symbol)]
+    hint = "take the labels' phones for symbols (--symbols-dir)"
     for place, (symbol, phone) in enumerate(zip(said, spoken, strict=False), 1):
         if symbol != phone.name:
-            raise ValueError(
-                f"{name}: symbol {symbol!r} (phone {place}) stands where the labels have {phone.name!r} at "
-                f"{phone.start} s; take the labels' phones for symbols (--symbols-dir)"
-            )
+            found = f"symbol {symbol!r} (phone {place}) stands where the labels have {phone.name!r}"
+            raise ValueError(f"{name}: {found} at {phone.start} s; {hint}")
     if len(said) != len(spoken):
         found = f"{len(said)} phones in the text, {len(spoken)} in the labels"
-        raise ValueError(f"{name}: {found}; take the labels' phones for symbols (--symbols-dir)")
+        raise ValueError(f"{name}: {found}; {hint}")
     starts = [phone.start for phone in spoken] + [phones[-1].end]
     ends: list[float] = []
     count = 0
@@ -192,24 +176,17 @@ def symbol_ends(symbols: Sequence[str], phones: Sequence[Phone], name: str = "te
 
 
 def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name: str = "text") -> list[int]:
-    """Frames of each symbol from the times when they end; at least one each, `frames` in sum.
+    """Frames of each symbol from the times when they end (seconds, ascending); `frames` in sum.
 
-    Frame l is centered on l * frame_seconds (`imlspike.layers.LogMel`) and belongs to the symbol that is
-    spoken then; the last symbol gets what is left. A symbol that no frame falls on takes one from its
-    neighbors.
-
-    Args:
-        ends: seconds, ascending.
-        frames: of the utterance's mel, at least as many as symbols, else ValueError.
-        frame_seconds: hop length / sampling rate.
+    Frame l is centered on l * frame_seconds (hop length / sampling rate, `imlspike.layers.LogMel`) and
+    belongs to the symbol that is spoken then; the last symbol gets what is left. A symbol that no frame falls
+    on takes one from its neighbors; ValueError for fewer frames than symbols.
 
     >>> frames_until([0.031, 0.05, 0.051, 0.1], 8, 0.016)
     [2, 2, 1, 3]
     """
     if frames < len(ends):
-        raise ValueError(
-            f"{name}: {len(ends)} symbols for {frames} frames, one each; leave the utterance out"
-        )
+        raise ValueError(f"{name}: {len(ends)} symbols for {frames} frames; leave the utterance out")
     until = [0]
     for left, end in zip(range(len(ends) - 1, -1, -1), ends, strict=True):  # symbols that still need a frame
         until.append(max(until[-1] + 1, min(math.ceil(end / frame_seconds - 1e-6), frames - left)))
@@ -218,7 +195,7 @@ def frames_until(ends: Sequence[float], frames: int, frame_seconds: float, name:
 
 
 def boundary_times(durations: Sequence[int], frame_seconds: float) -> list[float]:
-    """The time in seconds when each symbol but the last ends: the way back of `frames_until`, to half a frame.
+    """The time in seconds when each symbol but the last ends: `frames_until` back, to half a frame.
 
     >>> boundary_times([2, 2, 4], 0.016)
     [0.024, 0.056]

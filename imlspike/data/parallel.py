@@ -30,8 +30,7 @@ def map_parallel(
         per_process: `PER_PROCESS` if None; where an item takes seconds, a few are enough.
 
     Raises:
-        ValueError: if `nj` isn't positive.
-        RuntimeError: if a process was killed (as for lack of memory).
+        ValueError, RuntimeError: if `nj` isn't positive; if a process was killed (as for lack of memory).
         Whatever `work` raises; the other processes end first.
     """
     if nj < 1:

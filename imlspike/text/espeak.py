@@ -12,12 +12,7 @@ _CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w))+")  # a hyphen that joi
 
 @cache
 def espeak_backend(language: str):
-    """phonemizer's backend of a language, with stress marks and without marks for foreign words.
-
-    Raises:
-        ImportError: phonemizer or espeakng-loader isn't installed (extra phonemes).
-        ValueError: a language that espeak-ng doesn't have.
-    """
+    """phonemizer's backend of a language, with stress marks; ImportError without the extra phonemes."""
     try:
         import espeakng_loader
         from phonemizer.backend import EspeakBackend
@@ -36,10 +31,7 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
     """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
 
     It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers are spoken.
-
-    Raises:
-        ImportError, ValueError: see `espeak_backend`; from the front end also ValueError for a character that
-            is no letter, digit or punctuation, or a text with nothing to speak, naming the utterance.
+    ValueError for a character that is no letter, digit or punctuation, or a text with nothing to speak.
     """
     return partial(_speak, espeak_backend(language))
 

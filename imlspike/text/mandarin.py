@@ -29,8 +29,7 @@ def mandarin(text: str, name: str = "text") -> list[str]:
     where phrases meet. A third tone before another one of the same phrase is spoken as a second.
 
     Raises:
-        ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading;
-            the utterance and the character are named.
+        ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading.
         ImportError: pypinyin isn't installed.
 
     >>> mandarin("银行，行走。")
@@ -56,9 +55,6 @@ def mandarin(text: str, name: str = "text") -> list[str]:
 def pinyin(text: str, name: str = "text") -> list[str]:
     """The same from syllables of pinyin with tone numbers, as corpora give them (Baker, AISHELL-3).
 
-    Raises:
-        ValueError: what is no syllable; the utterance is named.
-
     >>> pinyin("ka2 er2 pu3, nv3")
     ['k', 'a2', 'er2', 'p', 'u3', ',', 'n', 'v3']
     """
@@ -69,10 +65,7 @@ def pinyin(text: str, name: str = "text") -> list[str]:
 def split_syllable(syllable: str, name: str = "text") -> list[str]:
     """A syllable of pinyin as its initial, where it has one, and its final with the tone (none: 5).
 
-    An r at its end (erhua) is a syllable er5 of its own.
-
-    Raises:
-        ValueError: no such syllable; the utterance is named.
+    An r at its end (erhua) is a syllable er5 of its own. ValueError for what is no syllable.
 
     >>> split_syllable("zhuang1"), split_syllable("yuan2"), split_syllable("er2"), split_syllable("wanr2")
     (['zh', 'uang1'], ['y', 'van2'], ['er2'], ['w', 'an2', 'er5'])
@@ -102,10 +95,7 @@ def with_punctuation(text: str, syllables: Sequence[str]) -> str:
     """The syllables of a text with its punctuation between them, each a word of its own.
 
     Each Chinese character is one syllable, but 儿 may be the r at the end of the one before (nar3: 哪儿).
-
-    Raises:
-        ValueError: for a character that is neither Chinese nor punctuation, for more or fewer syllables than
-            the text has, or for what `check_syllables` refuses.
+    ValueError for other characters, more or fewer syllables, or what `check_syllables` refuses.
 
     >>> with_punctuation("在哪儿，儿子？", ["zai4", "nar3", "er2", "zi5"])
     'zai4 nar3 ， er2 zi5 ？'

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
 
-words = st.text(st.characters(blacklist_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], blacklist_characters="\ufeff"), min_size=1, max_size=8)
+words = st.text(
+    st.characters(blacklist_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], blacklist_characters="\ufeff"),
+    min_size=1,
+    max_size=8,
+)
 values = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=20).map(
     lambda value: value.strip(" \t\r")
 )

@@ -8,15 +8,19 @@ from imlspike.data.filter_lengths import (
     SUBSAMPLING,
     ctc_frames,
     encoder_frames,
+    fault,
     feature_frames,
     filter_data_dir,
-    too_short_or_long,
 )
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import char_tokens
 
 LAYERS = list(SUBSAMPLING)
+
+
+def too_short_or_long(utterances, *args, **limits):
+    return {u.id: reason for u in utterances if (reason := fault(u, *args, **limits))}
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=8), st.integers(1, 20))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from imlspike.bin.prepare import main
-from imlspike.data.kaldi import read_data_dir, read_excluded
 from imlspike.data.corpora import CORPORA
 from imlspike.data.corpus import prepare
+from imlspike.data.kaldi import read_data_dir, read_excluded
 
 
 def prepare_msu_ru_nsh(corpus, output_dir):
