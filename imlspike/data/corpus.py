@@ -147,9 +147,7 @@ def prepare(
             kept = [utterance for member in members for utterance in result[member][0]]
             result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
     speakers = {set_: {utterance.speaker for utterance in kept} for set_, (kept, _) in result.items()}
-    for set_ in (
-        ("valid", "test") if name == "aishell3" else ()
-    ):  # a voice won't know them
+    for set_ in ("valid", "test") if name == "aishell3" else ():  # a voice won't know them
         if new := speakers[set_] - speakers["train"]:
             told = f"{set_}: {len(new)} of its {len(speakers[set_])} speakers aren't in train, as {min(new)}"
             print(told, file=sys.stderr)

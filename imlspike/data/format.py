@@ -133,14 +133,15 @@ def _convert(
         stat = source.stat()
         made_from = f"{sampling_rate} Hz of {source}, {stat.st_size} bytes, {stat.st_mtime_ns}"
         made_from = f"{factor:g} times as fast, {made_from}" if factor else made_from
-        if (frames := _frames_if_made_from(target, made_from)) is None:
+        _, frames, comment = _look(target)
+        if comment != made_from:
             on_mismatch = "error" if factor else "convert"
             samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
             if not np.abs(samples).max() > SILENCE:
                 raise AudioError(f"{utterance.id} ({source}): nothing but silence; record it again")
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
-            if keep_fitting and _fits(source, suffix, sampling_rate):
+            if keep_fitting and _look(source)[0] == (suffix.upper(), "PCM_16", sampling_rate, 1):
                 target = source
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,19 +153,11 @@ def _convert(
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 
 
-def _frames_if_made_from(target: Path, made_from: str) -> int | None:
-    """The length in samples of an earlier run's file whose comment is `made_from`; None for any other."""
+def _look(path: Path) -> tuple[tuple, int, str]:
+    """The kind of an audio file, its length in samples and its comment; empty where libsndfile can't tell."""
     try:
-        with soundfile.SoundFile(target) as sound:
-            return sound.frames if sound.comment == made_from else None
+        with soundfile.SoundFile(path) as sound:
+            kind = (sound.format, sound.subtype, sound.samplerate, sound.channels)
+            return kind, sound.frames, sound.comment
     except soundfile.LibsndfileError:
-        return None
-
-
-def _fits(source: Path, suffix: str, sampling_rate: int) -> bool:
-    try:
-        info = soundfile.info(source)
-    except soundfile.LibsndfileError:  # read by ffmpeg
-        return False
-    kind = (info.format, info.subtype, info.samplerate, info.channels)
-    return kind == (suffix.upper(), "PCM_16", sampling_rate, 1)
+        return (), 0, ""
