@@ -38,14 +38,8 @@ def prepare_asterisk(
     The recordings become 16-bit WAV files in `asterisk_<language>/wav`. Silence, tones and jingles
     (`silence/` and `NOT_SPEECH`) and broken files are left out, each with its reason in `excluded.tsv`.
 
-    Args:
-        corpus_dir: the folder with the unpacked packages, or Asterisk's own folder `sounds`.
-        max_left_out: the share of prompts that may be broken.
-        progress: called with (done, total) prompts.
-
-    Raises:
-        ValueError: for a language that isn't there, or if more than `max_left_out` of the prompts are broken.
-        AudioError: without ffmpeg (extra audio), which decodes G.722.
+    `corpus_dir` has the unpacked packages, or is Asterisk's own folder `sounds`. ValueError for a language
+    that isn't there, or if more than the share `max_left_out` of the prompts is broken.
     """
     output_dir, result = Path(output_dir).resolve(), {}
     voices = {language: _voice(Path(corpus_dir).resolve(), language) for language in languages}

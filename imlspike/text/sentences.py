@@ -15,12 +15,9 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
     """The sentences of a text, in their order, each with its marks: nothing but white space is lost.
 
     A sentence ends at `.`, `!`, `?`, `…` and their like with a blank behind them (Chinese marks need none),
-    if what follows doesn't go on in small letters, and at a blank line. One that is too long is cut behind a
-    lesser mark, between words, or where there are neither between characters. What has no letter is left
-    with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
-
-    Args:
-        longest: characters of a sentence, at least 1.
+    if what follows doesn't go on in small letters, and at a blank line. One of more than `longest` characters
+    is cut behind a lesser mark, between words, or where there are neither between characters. What has no
+    letter is left with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
 
     >>> split_sentences('"Stop!" he said. But... why?\\n\\nChapter 2\\n\\nIt rained.')
     ['"Stop!" he said.', 'But... why?', 'Chapter 2', 'It rained.']

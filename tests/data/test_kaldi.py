@@ -47,9 +47,10 @@ def test_tables_that_disagree_are_refused(tmp_path, table):
 
 def test_other_errors_name_the_place(tmp_path):
     write_data_dir(tmp_path, [utterance("a")])
-    (tmp_path / "utt2dur").write_text("a long\n")
-    with pytest.raises(ValueError, match="'a' has 'long'; expected seconds"):
-        read_data_dir(tmp_path)
+    for seconds in ("long", "nan", "inf", "-1"):
+        (tmp_path / "utt2dur").write_text(f"a {seconds}\n")
+        with pytest.raises(ValueError, match=f"utt2dur: 'a' has '{seconds}'"):
+            read_data_dir(tmp_path)
     (tmp_path / "segments").write_text("a a 0 1\n")
     with pytest.raises(ValueError, match="segments"):
         read_data_dir(tmp_path)

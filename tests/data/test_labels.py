@@ -40,6 +40,7 @@ def test_labels_of_festival(tmp_path):
     for content, message in (
         ("#\n0.3 125\n", "line 2"),
         ("#\n0.3 1 a\n0.2 1 b\n", "line 3"),
+        ("#\n0.3.1 1 a\n", "line 2"),
         ("#\n", "no phones"),
     ):
         file.write_text(content)

@@ -50,10 +50,9 @@ def test_a_piece_is_a_stretch_of_one_recording(data_dir, cache_gb):
 
 @pytest.mark.parametrize("gain_db", [None, (-6.0, -1.0)])
 def test_from_memory_and_from_files_come_the_same_pieces(data_dir, gain_db):
-    kinds = [
-        RandomCrops(Recordings([data_dir], RATE, cache_gb=gb), 450, gain_db=gain_db) for gb in (1.0, 0.0)
-    ]
-    assert all(torch.equal(kinds[0][draw], kinds[1][draw]) for draw in range(40))
+    stored = [Recordings([data_dir], RATE, cache_gb=gigabytes) for gigabytes in (1.0, 0.0)]
+    one, other = (RandomCrops(recordings, 450, gain_db=gain_db) for recordings in stored)
+    assert all(torch.equal(one[draw], other[draw]) for draw in range(40))
 
 
 def test_a_piece_depends_on_seed_and_number_only(data_dir):
