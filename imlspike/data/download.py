@@ -114,7 +114,7 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     isn't fetched again; an interrupted download goes on where it stopped.
 
     Returns: `target_dir/<package>`, the root of the unpacked tree. DownloadError if apt or dpkg-deb is
-    absent, the package can't be had, or the disk has less than `megabytes` for lists, package and unpacked files.
+    absent, the package can't be had, or `megabytes` for lists, package and unpacked files aren't free.
     """
     target_dir = Path(target_dir).resolve()
     unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"

@@ -146,6 +146,8 @@ def test_what_cannot_be_used_is_counted_listed_and_left_out(name, corpus, tmp_pa
     extra = copied.with_name(re.sub(r"\d\d(?=\.)", "99", copied.name))
     shutil.copy(copied, extra)
     shutil.copy(copied, copied.with_name(f"._{copied.name}"))
+    text = transcripts(corpus) if name != "libritts" else next(corpus.rglob("*.normalized.txt"))
+    text.with_name(f"._{text.name}").write_bytes(b"\x00\x05\x16\x07\xff")  # as macOS adds
     assert run(name, corpus, tmp_path / "data") == 1
     assert "utterances would be left out, more than 5%" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
@@ -347,6 +349,11 @@ def test_any_corpus_of_lhotses_is_prepared_from_its_manifests(tmp_path):
     prepare("aishell", corpus, tmp_path / "ours", max_left_out=0.2)
     assert theirs == read_data_dir(tmp_path / "ours/train")
     assert len(read_excluded(tmp_path / "data/train")) == 1
+    for supervision in (said := list(manifests["train"]["supervisions"])):
+        supervision.speaker, supervision.text = "A. Reader", f" {supervision.text}  x "
+    lhotse.SupervisionSet.from_segments(said).to_file(tmp_path / "blanks.jsonl.gz")
+    assert main([*argv[:-1], str(tmp_path / "blanks.jsonl.gz")]) == 0
+    assert read_data_dir(tmp_path / "data/train")[0].speaker == "A._Reader"
     cut = [s.trim(end=0.05) for s in manifests["train"]["supervisions"]]
     lhotse.SupervisionSet.from_segments(cut).to_file(tmp_path / "cut.jsonl.gz")
     assert main([*argv[:-1], str(tmp_path / "cut.jsonl.gz"), "--max-left-out", "1"]) == 1

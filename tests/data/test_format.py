@@ -1,4 +1,4 @@
-"""Audio of one kind, and at other speeds: samples stay, nothing is done twice, nothing broken gets through."""
+"""Audio of one kind, and at other speeds: samples stay, nothing broken gets through or is done twice."""
 
 import shutil
 from pathlib import Path
