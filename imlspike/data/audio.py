@@ -3,8 +3,11 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -17,6 +20,7 @@ from imlspike.data.container_audio import AudioError, AudioFormat
 
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
+LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz of what may be sound
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
 # What libsndfile, which reads a truncated file without a word, notes of its chunks. The sizes of WAV's and
 # AIFF's outermost chunks may be wrong where that of the samples is right.
@@ -65,7 +69,10 @@ def stream_audio(
 
 
 def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
-    """Read the header of an audio file; AudioError if it is missing, empty, not audio, or truncated."""
+    """Read the header of an audio file.
+
+    AudioError if it is missing, empty, not audio, truncated, or of a rate that no sound has.
+    """
     path, who = Path(path), _who(path, name)
     if not path.is_file():
         raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
@@ -73,10 +80,28 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
     sound = _open(path, who)
     if sound is None:
-        return container_audio.audio_format(path, who)
-    with sound:
-        seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
-        return AudioFormat(sound.samplerate, sound.channels, seconds)
+        form = container_audio.audio_format(path, who)
+    else:
+        with sound:
+            seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
+            form = AudioFormat(sound.samplerate, sound.channels, seconds)
+    try:
+        check_rate(form.sampling_rate)
+    except ValueError as error:
+        raise AudioError(f"{who}: {error}; write the file again from its source") from None
+    return form
+
+
+def check_rate(rate: float) -> int:
+    """A sampling rate in Hz, as an int; ValueError for what isn't a whole number, or no rate of sound.
+
+    >>> check_rate(44100.0)
+    44100
+    """
+    if not isinstance(rate, Real) or not LEAST_RATE <= rate <= MOST_RATE or rate != int(rate):
+        expected = f"a whole number of Hz from {LEAST_RATE} to {MOST_RATE}"
+        raise ValueError(f"sampling_rate is {rate!r}; expected {expected}")
+    return int(rate)
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
@@ -88,7 +113,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
 
     Args:
         blocks: float32 arrays `(samples,)`.
-        from_rate, to_rate: in Hz.
+        from_rate, to_rate: in Hz, such as `check_rate` takes.
 
     Yields: float32 arrays `(samples,)`, in all of length ceil(samples * to_rate / from_rate).
 
@@ -96,7 +121,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
     >>> sum(map(len, resample_blocks(blocks, 44100, 16000)))
     1600
     """
-    ratio = Fraction(from_rate, to_rate).limit_denominator(1000)
+    ratio = Fraction(check_rate(from_rate), check_rate(to_rate)).limit_denominator(1000)
     step_in, step_out = ratio.numerator, ratio.denominator
     if step_in == step_out:
         yield from blocks
@@ -131,7 +156,8 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return None
     try:
-        sound = _Forwards(path)
+        with _quiet(path.suffix.lower() == ".mp3"):
+            sound = _Forwards(path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         if container_audio.available():
             return None
@@ -164,6 +190,28 @@ def _missing(sound: soundfile.SoundFile, path: Path) -> str:
     return ""
 
 
+_STDERR = Lock()
+
+
+@contextmanager
+def _quiet(is_mp3: bool) -> Iterator[None]:
+    """Keep from the user what libmpg123 writes to stderr, the process's own, of a damaged MP3.
+
+    For one call of libsndfile, so that nothing else is lost; a thread at a time.
+    """
+    if not is_mp3:
+        yield
+        return
+    with _STDERR, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block,)`, channels averaged, checked."""
     sound, done = _open(path, who), 0
@@ -183,7 +231,11 @@ def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarr
     done = 0
     with sound:
         try:
-            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+            while True:
+                with _quiet(sound.format == "MP3"):
+                    samples = sound.read(block, dtype="float32", always_2d=True)
+                if not len(samples):
+                    break
                 done += len(samples)
                 yield samples
         except (soundfile.LibsndfileError, RuntimeError) as error:
