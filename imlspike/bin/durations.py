@@ -18,7 +18,7 @@ from imlspike.data.labels import (
     find_labels,
     frames_until,
     punctuated,
-    read_labelled,
+    read_labels,
     symbol_ends,
 )
 from imlspike.data.progress import Progress
@@ -110,7 +110,7 @@ def _one(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
     """Symbols of an utterance, and the frames of each if they are asked for."""
     rate = audio_format(utterance.wav, utterance.id).sampling_rate
     samples = len(read_audio(utterance.wav, rate, utterance.id))
-    phones = read_labelled(path, samples / rate, args.tier)
+    phones = read_labels(path, args.tier, samples / rate)
     if args.punctuate:
         symbols = punctuated(phones)
     else:

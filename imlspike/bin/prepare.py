@@ -14,7 +14,6 @@ from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asteris
 from imlspike.data.corpora import CORPORA
 from imlspike.data.corpus import Prepared, download, prepare, prepare_manifests
 from imlspike.data.download import OPENSLR, DownloadError
-from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
 from imlspike.data.progress import Progress
 
 SETS = {
@@ -87,9 +86,7 @@ def _functions(args: argparse.Namespace):
     if args.corpus == "asterisk":
         fetch = partial(download_asterisk, languages=args.languages)
         return fetch, partial(prepare_asterisk, languages=args.languages, progress=told)
-    if args.corpus == "msu_ru_nsh":
-        return download_msu_ru_nsh, partial(prepare_msu_ru_nsh, as_written=args.as_written, progress=told)
-    own = {key: getattr(args, key) for key in ("parts", "unpack_dir") if hasattr(args, key)}
+    own = {key: getattr(args, key) for key in ("parts", "unpack_dir", "as_written") if hasattr(args, key)}
     parts, base_url = getattr(args, "parts", None), getattr(args, "base_url", None)
     corpus = CORPORA[args.corpus]
     fetch = partial(download, args.corpus, corpus, parts=parts, base_url=base_url)

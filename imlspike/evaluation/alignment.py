@@ -24,7 +24,7 @@ from imlspike.data.labels import (
     find_labels,
     is_pause,
     read_durations,
-    read_labelled,
+    read_labels,
 )
 from imlspike.data.progress import Progress
 from imlspike.evaluation.plots import plot_boundaries, plot_boundary_errors
@@ -261,7 +261,7 @@ def score_alignment(
     compared, found, progress = [], {}, Progress("utterances aligned")
     for number, utterance in enumerate(utterances, 1):
         wave, symbols = read_audio(utterance.wav, rate, utterance.id), utterance.text.split()
-        phones = read_labelled(files[utterance.id], len(wave) / rate, tier)
+        phones = read_labels(files[utterance.id], tier, len(wave) / rate)
         if voice:
             durations = align(voice, symbols, wave, utterance.id)
         else:

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, WholeRecordings, step_batches
 from imlspike.training.config import VocoderConfig
 
 
@@ -75,7 +75,7 @@ class VocoderData(LightningDataModule):
         """Batches (B, S) from the step that training has reached up to the next validation."""
         step, told = self.trainer.lightning_module.step, self.config.trainer
         last = min(told.steps, (step // told.validate_every + 1) * told.validate_every)
-        batches = StepBatches(
+        batches = step_batches(
             step, last, self.config.data.batch_size, self.trainer.global_rank, self.trainer.world_size
         )
         return DataLoader(self.train, batch_sampler=batches, **self._workers())
