@@ -19,6 +19,16 @@ from imlspike.inference.experiment import SPIKING, effective
 from imlspike.inference.recognizer import Recognizer
 
 
+FROM_ARGUMENTS = {
+    "encoder": "iml_spikeformer transformer conformer branchformer e_branchformer multiconv_conformer rnn vgg_rnn "
+    "contextual_block_transformer contextual_block_conformer",
+    "decoder": "iml_spikeformer transformer rnn lightweight_conv lightweight_conv2d dynamic_conv dynamic_conv2d",
+    "lm": "seq_rnn transformer",
+}
+"""ESPnet's classes that are built of their arguments alone; others read files or the network where a bundle,
+which may be a stranger's, tells them to."""
+
+
 def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int]:
     """An encoder of ESPnet's by its key and arguments, and the frames that it needs for one token.
 
@@ -100,8 +110,8 @@ def _class(part: str, name: str, source: str) -> type:
             from espnet2.tasks import asr
 
             choices = getattr(asr, f"{part}_choices")
-    if str(name).lower() not in choices.classes:
-        raise ConfigError(f"{source}: {unknown_key(str(name), choices.classes)}")
+    if str(name).lower() not in FROM_ARGUMENTS[part].split():
+        raise ConfigError(f"{source}, {part}: {unknown_key(str(name), FROM_ARGUMENTS[part].split())}")
     return choices.get_class(name)
 
 
