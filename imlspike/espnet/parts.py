@@ -18,12 +18,12 @@ from imlspike.inference.bundle import Bundle
 from imlspike.inference.experiment import SPIKING, effective
 from imlspike.inference.recognizer import Recognizer
 
-
 FROM_ARGUMENTS = {
-    "encoder": "iml_spikeformer transformer conformer branchformer e_branchformer multiconv_conformer rnn vgg_rnn "
-    "contextual_block_transformer contextual_block_conformer",
-    "decoder": "iml_spikeformer transformer rnn lightweight_conv lightweight_conv2d dynamic_conv dynamic_conv2d",
-    "lm": "seq_rnn transformer",
+    "encoder": "iml_spikeformer transformer conformer branchformer e_branchformer multiconv_conformer "
+    "contextual_block_transformer contextual_block_conformer rnn vgg_rnn",
+    "decoder": "iml_spikeformer transformer lightweight_conv lightweight_conv2d dynamic_conv "
+    "dynamic_conv2d rnn",
+    "lm": "transformer seq_rnn",
 }
 """ESPnet's classes that are built of their arguments alone; others read files or the network where a bundle,
 which may be a stranger's, tells them to."""
