@@ -28,17 +28,11 @@ MEANING = {
     "full": "full accounting (everything that runs)",
     "int8": "dense int8 network of the same shape",
 }
-_PRODUCTS = ("weights", "product")
 # Projections of the encoder's output inside a decoder: computed once, whatever the beam. First the names of
 # ESPnet's decoder, then those of `IMLSpikeformerDecoder`.
 _ONCE_PER_UTTERANCE = (
-    ".src_attn.linear_k",
-    ".src_attn.linear_v",
-    ".src_attn.k",
-    ".src_attn.v",
-    ".src_attn.k_neuron",
-    ".src_attn.v_neuron",
-    ".memory_neuron",
+    *(".src_attn.linear_k", ".src_attn.linear_v"),
+    *(".src_attn.k", ".src_attn.v", ".src_attn.k_neuron", ".src_attn.v_neuron", ".memory_neuron"),
 )
 
 
@@ -67,7 +61,10 @@ class Costs:
         return round(self.mac - self.accumulate, 9)
 
 
-def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, float]:  # noqa: B008
+HOROWITZ = Costs()
+
+
+def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, float]:
     """The three figures, in pJ, of the operations that `OperationCounter` counted.
 
     >>> weights = Operations("w", "weights", accumulates=10, dense_macs=100)
@@ -82,7 +79,7 @@ def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, floa
         figures["full"] += products + others
         if row.kind == "weights":
             figures["paper"] += products
-        if row.kind in _PRODUCTS:
+        if row.kind in ("weights", "product"):
             figures["int8"] += costs.int8_mac * row.dense_macs
         elif row.kind == "elementwise":
             figures["int8"] += others
@@ -103,10 +100,7 @@ def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
 
 
 def summarize(
-    parts: dict[str, list[Operations]],
-    seconds: float,
-    costs: Costs = Costs(),  # noqa: B008
-    scope: str = "encoder",
+    parts: dict[str, list[Operations]], seconds: float, costs: Costs = HOROWITZ, scope: str = "encoder"
 ) -> dict:
     """Energies and operations per second of audio, for one part and for the whole model; ready to be JSON.
 
@@ -118,7 +112,7 @@ def summarize(
 
     Returns:
         ``{"unit": ..., "costs_pj": ..., "scope": scope, scope: ..., "model": ..., "parts": {name: ...}}``;
-        of each: the three figures in microjoules per second of audio (`FIGURES`), operations per second.
+        of each what `scope_of` gives.
     """
     scopes = {name: scope_of(rows, seconds, costs) for name, rows in parts.items()}
     return {
@@ -133,16 +127,20 @@ def summarize(
     }
 
 
-def scope_of(rows: Iterable[Operations], seconds: float, costs: Costs = Costs()) -> dict:  # noqa: B008
+def scope_of(rows: Sequence[Operations], seconds: float, costs: Costs = HOROWITZ) -> dict:
     """The three figures in microjoules per second of audio, and the operations per second.
 
     >>> scope_of([Operations("w", "weights", macs=10**6, dense_macs=10**6)], seconds=2.0)["paper"]
     2.3
     """
-    rows = list(rows)
     figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
     amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
     return figures | {"operations_per_second": amounts}
+
+
+def times(above: float, below: float) -> float:
+    """How many times `below` goes into `above`; infinite for a network that takes nothing (no spike)."""
+    return above / below if below else float("inf")
 
 
 def verdict(spiking: dict, twin: dict) -> str:
@@ -151,28 +149,18 @@ def verdict(spiking: dict, twin: dict) -> str:
     >>> print(verdict({"paper": 1, "full": 2, "int8": 1}, {"paper": 5, "full": 5.5, "int8": 0.5}))
     5.00 times less than the ANN (paper), 2.75 times less (full); LOSES to int8: 4.00 times its energy
     """
-    paper, full = _ratio(twin["paper"] / spiking["paper"]), _ratio(twin["full"] / spiking["full"])
-    times = spiking["full"] / twin["int8"]
-    end = (
-        f"LOSES to int8: {times:.2f} times its energy"
-        if times > 1
-        else f"{1 / times:.2f} times less than int8"
+    saved = [times(twin[figure], spiking[figure]) for figure in ("paper", "full")]
+    paper, full = (f"{one:.2f} times less" if one >= 1 else f"{1 / one:.2f} times MORE" for one in saved)
+    against = times(spiking["full"], twin["int8"])
+    loses = f"LOSES to int8: {against:.2f} times its energy"
+    return f"{paper} than the ANN (paper), {full} (full); " + (
+        loses if against > 1 else f"{times(1, against):.2f} times less than int8"
     )
-    return f"{paper} than the ANN (paper), {full} (full); {end}"
-
-
-def _ratio(times: float) -> str:
-    return f"{times:.2f} times less" if times >= 1 else f"{1 / times:.2f} times MORE"
 
 
 class VocoderEnergy(NamedTuple):
-    """Energy in pJ. The paper's figure is `blocks` alone.
-
-    Attributes:
-        blocks: the convolutions of the ConvNeXt blocks.
-        embedding: the first convolution, from mel bands to channels.
-        head: the linear map to magnitudes and phases.
-    """
+    """Energy in pJ of the convolutions of the ConvNeXt blocks, which alone is the paper's figure, of the
+    embedding (the first convolution, from mel bands to channels) and the head (to magnitudes and phases)."""
 
     blocks: float
     embedding: float
@@ -181,7 +169,7 @@ class VocoderEnergy(NamedTuple):
     @property
     def model(self) -> float:
         """All three."""
-        return self.blocks + self.embedding + self.head
+        return sum(self)
 
 
 def spiking_vocos_energy(
@@ -194,7 +182,7 @@ def spiking_vocos_energy(
     n_mels: int = 100,
     n_fft: int = 1024,
     kernel: int = 7,
-    costs: Costs = Costs(),  # noqa: B008
+    costs: Costs = HOROWITZ,
 ) -> VocoderEnergy:
     r"""Energy of Vocos or Spiking Vocos by the paper's equations, in pJ.
 
@@ -232,9 +220,8 @@ def spiking_vocos_energy(
     else:
         rates = [rate] if isinstance(rate, int | float) else list(rate)
         if len(rates) not in (1, 2 * num_layers):
-            raise ValueError(
-                f"{len(rates)} rates for {2 * num_layers} neuron layers; give each its own, or one"
-            )
+            layers = f"{2 * num_layers} neuron layers"
+            raise ValueError(f"{len(rates)} rates for {layers}; give each its own, or one")
         if not all(0 <= r <= 1 for r in rates):
             raise ValueError(f"a firing rate is a share of the time steps, 0 to 1, not {rate}")
         blocks = steps * (depthwise + pointwise * sum(rates) / len(rates) * costs.accumulate)

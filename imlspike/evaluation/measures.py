@@ -3,29 +3,22 @@ utterance.
 
 A new measure is a function here and a line in `VOCODER` (copy-synthesis: both waveforms are of the same
 length and in step) or `VOICE` (lengths are free; frames are matched by dynamic time warping). Libraries of
-the extra `scores` are imported where they are used; `why_not` tells what is missing.
+the extra `scores` are imported where they are used; `why_not` tells what is missing. UTMOS, DNSMOS and NISQA
+are networks' guesses of a mean opinion score, of the synthetic sound alone.
 """
 
 import functools
 import importlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from imlspike.evaluation.sound import (
-    RATE,
-    Sound,
-    distortion,
-    mel_cepstrum,
-    mel_powers,
-    power_spectrum,
-    speech_frames,
-)
+from imlspike.evaluation.sound import RATE, Sound, cepstral_distortion, mel_powers, power_spectrum
 
 LOUDEST = 48000  # Hz; ViSQOL's audio mode
 NISQA_WEIGHTS = Path("~/.torchmetrics/NISQA/nisqa.tar")  # where torchmetrics looks for them
@@ -35,7 +28,7 @@ def pesq(natural: Sound, synthetic: Sound) -> float:
     """PESQ, wideband at 16 kHz (ITU-T P.862.2)."""
     from pesq import pesq as library
 
-    return float(library(RATE, natural.at(RATE), synthetic.at(RATE), "wb"))
+    return library(RATE, natural.at(RATE), synthetic.at(RATE), "wb")
 
 
 def estoi(natural: Sound, synthetic: Sound) -> float:
@@ -44,7 +37,7 @@ def estoi(natural: Sound, synthetic: Sound) -> float:
 
     with warnings.catch_warnings():  # what is too short for it is a warning and a tiny number there
         warnings.simplefilter("error", RuntimeWarning)
-        return float(stoi(natural.at(RATE), synthetic.at(RATE), RATE, extended=True))
+        return stoi(natural.at(RATE), synthetic.at(RATE), RATE, extended=True)
 
 
 @functools.cache
@@ -59,7 +52,7 @@ def _visqol():
 def visqol(natural: Sound, synthetic: Sound) -> float:
     """ViSQOL v3 in audio mode at 48 kHz, in whose range the values of Vocos' paper lie."""
     pair = (sound.at(LOUDEST).astype(np.float64) for sound in (natural, synthetic))
-    return float(_visqol().measure_from_arrays(*pair, LOUDEST).moslqo)
+    return _visqol().measure_from_arrays(*pair, LOUDEST).moslqo
 
 
 def f1_score(truth: np.ndarray, guess: np.ndarray) -> float:
@@ -84,40 +77,33 @@ def vuv_f1(natural: Sound, synthetic: Sound) -> float:
 
 def periodicity(natural: Sound, synthetic: Sound) -> float:
     """Root mean square difference of the periodicities of all frames."""
-    return float(np.sqrt(np.mean((natural.pitch[1] - synthetic.pitch[1]) ** 2)))
+    return np.sqrt(np.mean((natural.pitch[1] - synthetic.pitch[1]) ** 2))
+
+
+def _log_ratio(natural: np.ndarray, synthetic: np.ndarray) -> float:
+    """Root mean square of ln F0 / F0 over the frames voiced (above 0, not NaN) in both; ValueError: none."""
+    both = (natural > 0) & (synthetic > 0)
+    if not both.any():
+        raise ValueError("no frame is voiced in both waveforms")
+    return np.sqrt(np.mean(np.log(synthetic[both] / natural[both]) ** 2))
 
 
 def pitch_error(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of the pitch in cents over the frames voiced in both; ValueError: none
-    is."""
-    cents = 1200 * np.log2(synthetic.pitch[0] / natural.pitch[0])
-    cents = cents[~np.isnan(cents)]
-    if not len(cents):
-        raise ValueError("no frame is voiced in both waveforms")
-    return float(np.sqrt(np.mean(cents**2)))
+    """Root mean square difference of the pitch in cents over the frames voiced in both."""
+    return 1200 / np.log(2) * _log_ratio(natural.pitch[0], synthetic.pitch[0])
 
 
 def mel_cepstral_distortion(natural: Sound, synthetic: Sound) -> float:
-    """Mel-cepstral distortion in dB, frame by frame without alignment.
-
-    Spectra of windows of 25 ms each 5 ms; the mean over the frames of speech. By Parseval's theorem it is the
-    root mean square difference, in dB, of the two spectral envelopes on the mel scale; the level plays no
-    part. WORLD's or SPTK's envelopes give somewhat other values: compare within one table.
-
-    Raises:
-        ValueError: if the natural waveform is digital silence.
-    """
+    """Mel-cepstral distortion in dB of spectra (windows of 25 ms each 5 ms), frame by frame, unaligned."""
     rate = natural.sampling_rate
-    powers = [mel_powers(power_spectrum(s.samples, rate, rate // 200), rate) for s in (natural, synthetic)]
-    speech = speech_frames(powers[0])
-    cepstra = [mel_cepstrum(power[:, speech], powers[0].max()) for power in powers]
-    return float(distortion(*cepstra).mean())
+    spectra = (power_spectrum(sound.samples, rate, rate // 200) for sound in (natural, synthetic))
+    return cepstral_distortion(*(mel_powers(spectrum, rate) for spectrum in spectra))
 
 
 def mel_distance(natural: Sound, synthetic: Sound) -> float:
     """Mean absolute difference of the log-mel spectrograms that a vocoder reads (nepers)."""
-    mels = [natural.log_mel(torch.from_numpy(sound.samples)[None]) for sound in (natural, synthetic)]
-    return float((mels[0] - mels[1]).abs().mean())
+    one, other = (sound.log_mel(torch.from_numpy(sound.samples)[None]) for sound in (natural, synthetic))
+    return (one - other).abs().mean()
 
 
 @functools.cache
@@ -132,50 +118,37 @@ def _utmos_files() -> tuple[list[Path], list[Path]]:
 
 
 def _no_utmos() -> str:
-    way_out = "import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)"
-    missing = (
-        f"its weights aren't in torch's hub folder; fetch them once, with a network: python -c \"{way_out}\""
-    )
-    return "" if all(_utmos_files()) else missing
+    fetch = "import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)"
+    missing = "its weights aren't in torch's hub folder; fetch them once, with a network"
+    return "" if all(_utmos_files()) else f'{missing}: python -c "{fetch}"'
 
 
 @torch.no_grad()
 def utmos(natural: Sound, synthetic: Sound) -> float:
-    """UTMOS (Saeki et al. 2022), a network's guess of a mean opinion score, of the synthetic one alone."""
-    return float(_utmos()(torch.from_numpy(synthetic.at(RATE))[None], RATE))
+    """UTMOS (Saeki et al. 2022)."""
+    return _utmos()(torch.from_numpy(synthetic.at(RATE))[None], RATE)
 
 
 def warped_distortion(natural: Sound, synthetic: Sound) -> float:
-    """Mel-cepstral distortion in dB along the path of least distortion: the mean over the pairs of frames of
-    which the natural one is speech."""
-    first, second = synthetic.path_from(natural).T
-    powers, strongest = natural.world[1], natural.world[1].max()
-    cepstra = (
-        mel_cepstrum(powers, strongest)[:, first],
-        mel_cepstrum(synthetic.world[1], strongest)[:, second],
-    )
-    return float(distortion(*cepstra)[speech_frames(powers)[first]].mean())
+    """Mel-cepstral distortion in dB of WORLD's envelopes along the path of least distortion."""
+    first, second = synthetic.path_from(natural)
+    return cepstral_distortion(natural.world[1][:, first], synthetic.world[1][:, second])
 
 
 def _f0_pairs(natural: Sound, synthetic: Sound) -> tuple[np.ndarray, np.ndarray]:
-    first, second = synthetic.path_from(natural).T
+    first, second = synthetic.path_from(natural)
     return natural.world[0][first], synthetic.world[0][second]
 
 
 def log_f0_error(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of ln F0 over the pairs of frames voiced in both (0.06 is a semitone);
-    ValueError: no pair is."""
-    one, other = _f0_pairs(natural, synthetic)
-    both = (one > 0) & (other > 0)
-    if not both.any():
-        raise ValueError("no frame is voiced in both waveforms")
-    return float(np.sqrt(np.mean(np.log(one[both] / other[both]) ** 2)))
+    """Root mean square difference of ln F0 over the pairs of frames voiced in both (0.06 is a semitone)."""
+    return _log_ratio(*_f0_pairs(natural, synthetic))
 
 
 def voicing_error(natural: Sound, synthetic: Sound) -> float:
     """Per cent of the pairs of frames that are voiced in one waveform only."""
     one, other = _f0_pairs(natural, synthetic)
-    return float(100 * np.mean((one > 0) != (other > 0)))
+    return 100 * np.mean((one > 0) != (other > 0))
 
 
 def length_error(natural: Sound, synthetic: Sound) -> float:
@@ -189,7 +162,7 @@ def symbol_duration_error(natural: Sound, synthetic: Sound) -> float:
         raise ValueError("no durations of its symbols are known")
     if len(natural.durations) != len(synthetic.durations):
         raise ValueError(f"{len(natural.durations)} natural durations, {len(synthetic.durations)} synthetic")
-    return float(1000 * np.abs(natural.durations - synthetic.durations).mean())
+    return 1000 * np.abs(natural.durations - synthetic.durations).mean()
 
 
 @functools.cache
@@ -205,7 +178,7 @@ def speaker_similarity(natural: Sound, synthetic: Sound) -> float:
 
     encoder = _speaker_encoder()
     one, other = (encoder.embed_utterance(preprocess_wav(x.at(RATE).copy())) for x in (natural, synthetic))
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
 
 def _no_speaker_weights() -> str:
@@ -214,35 +187,32 @@ def _no_speaker_weights() -> str:
 
 
 def dnsmos(natural: Sound, synthetic: Sound) -> float:
-    """DNSMOS P.835, overall (Reddy et al. 2022), a network's guess of an opinion score, of the synthetic."""
+    """DNSMOS P.835, overall (Reddy et al. 2022)."""
     from speechmos import dnsmos as library
 
-    return float(library.run(synthetic.at(RATE).clip(-1, 1), RATE)["ovrl_mos"])
+    return library.run(synthetic.at(RATE).clip(-1, 1), RATE)["ovrl_mos"]
 
 
 def nisqa(natural: Sound, synthetic: Sound) -> float:
-    """NISQA v2.0, overall (Mittag et al. 2021), a network's guess of an opinion score, of the synthetic."""
+    """NISQA v2.0, overall (Mittag et al. 2021)."""
     from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
 
     wave = torch.from_numpy(synthetic.samples)
-    return float(non_intrusive_speech_quality_assessment(wave, synthetic.sampling_rate)[0])
+    return non_intrusive_speech_quality_assessment(wave, synthetic.sampling_rate)[0]
 
 
 def _no_nisqa() -> str:
-    missing = (
-        f"its weights aren't at {NISQA_WEIGHTS}; with a network, one call of torchmetrics' NISQA fetches them"
-    )
-    return "" if NISQA_WEIGHTS.expanduser().is_file() else missing
+    missing = f"its weights aren't at {NISQA_WEIGHTS}; with a network, one call of torchmetrics' NISQA"
+    return "" if NISQA_WEIGHTS.expanduser().is_file() else f"{missing} fetches them"
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A column of the table.
 
     Attributes:
         title: its head, with the unit.
-        function: of the natural and the synthetic `Sound`.
-        higher: whether more is better.
+        function: of the natural and the synthetic `Sound`; any exception says that there is no value.
+        arrow: ↑ or ↓, to where it gets better.
         digits: after the point.
         what: a phrase for the reader of the table.
         needs: modules to import.
@@ -251,7 +221,7 @@ class Measure:
 
     title: str
     function: Callable[[Sound, Sound], float]
-    higher: bool
+    arrow: str
     digits: int
     what: str
     needs: tuple[str, ...] = ()
@@ -259,45 +229,32 @@ class Measure:
 
 
 _CREPE, _WORLD = ("torchcrepe", "librosa"), ("librosa", "pyworld")
-_DNSMOS, _NISQA = (
-    ("onnxruntime", "librosa", "requests", "speechmos.dnsmos"),
-    ("librosa", "torchmetrics", "requests"),
-)
-_UTMOS = Measure("UTMOS", utmos, True, 2, "a network's guess of an opinion score, 1 to 5", (), _no_utmos)
+_DNSMOS = ("onnxruntime", "librosa", "requests", "speechmos.dnsmos")
+_NISQA = ("librosa", "torchmetrics", "requests")
+_UTMOS = Measure("UTMOS", utmos, "↑", 2, "a network's guess of an opinion score, 1 to 5", (), _no_utmos)
+_SPEAKER = Measure("speaker", speaker_similarity, "↑", 3, "cosine of speaker embeddings", ("resemblyzer",))
 VOCODER = {
-    "pesq": Measure("PESQ", pesq, True, 2, "wideband PESQ (P.862.2) at 16 kHz, 1.04 to 4.64", ("pesq",)),
-    "visqol": Measure("ViSQOL", visqol, True, 2, "ViSQOL v3, audio mode at 48 kHz, 1 to 4.73", ("visqol",)),
-    "estoi": Measure("ESTOI", estoi, True, 3, "intelligibility, up to 1", ("pystoi",)),
-    "vuv_f1": Measure("V/UV F1", vuv_f1, True, 4, "F1 of voiced or unvoiced, frames of 10 ms", _CREPE),
-    "periodicity": Measure(
-        "periodicity", periodicity, False, 3, "RMS error of the periodicity, 0 to 1", _CREPE
-    ),
-    "pitch": Measure("pitch, cents", pitch_error, False, 1, "RMS error of the pitch, both voiced", _CREPE),
-    "mcd": Measure("MCD, dB", mel_cepstral_distortion, False, 2, "mel-cepstral distortion, unaligned"),
-    "mel_l1": Measure("log-mel L1", mel_distance, False, 3, "mean difference of the model's log-mel, nepers"),
+    "pesq": Measure("PESQ", pesq, "↑", 2, "wideband PESQ (P.862.2) at 16 kHz, 1.04 to 4.64", ("pesq",)),
+    "visqol": Measure("ViSQOL", visqol, "↑", 2, "ViSQOL v3, audio mode at 48 kHz, 1 to 4.73", ("visqol",)),
+    "estoi": Measure("ESTOI", estoi, "↑", 3, "intelligibility, up to 1", ("pystoi",)),
+    "vuv_f1": Measure("V/UV F1", vuv_f1, "↑", 4, "F1 of voiced or unvoiced, frames of 10 ms", _CREPE),
+    "periodicity": Measure("periodicity", periodicity, "↓", 3, "RMS error of periodicity, 0 to 1", _CREPE),
+    "pitch": Measure("pitch, cents", pitch_error, "↓", 1, "RMS error of the pitch, both voiced", _CREPE),
+    "mcd": Measure("MCD, dB", mel_cepstral_distortion, "↓", 2, "mel-cepstral distortion, unaligned"),
+    "mel_l1": Measure("log-mel L1", mel_distance, "↓", 3, "mean difference of the model's log-mel, nepers"),
     "utmos": _UTMOS,
 }
+_ALONG = "mel-cepstral distortion along the DTW path"
+_SYMBOLS = "mean difference of the symbols' durations"
 VOICE = {
-    "mcd": Measure(
-        "MCD, dB", warped_distortion, False, 2, "mel-cepstral distortion along the DTW path", _WORLD
-    ),
-    "log_f0": Measure("log F0", log_f0_error, False, 3, "RMS error of ln F0, both voiced", _WORLD),
-    "voicing": Measure("V/UV, %", voicing_error, False, 1, "frames voiced in one only", _WORLD),
-    "length": Measure("length, %", length_error, False, 1, "difference of the utterances' lengths"),
-    "symbol_duration": Measure(
-        "durations, ms", symbol_duration_error, False, 1, "mean difference of the symbols' durations"
-    ),
-    "speaker": Measure(
-        "speaker",
-        speaker_similarity,
-        True,
-        3,
-        "cosine of speaker embeddings",
-        ("resemblyzer",),
-        _no_speaker_weights,
-    ),
-    "dnsmos": Measure("DNSMOS", dnsmos, True, 2, "DNSMOS P.835 overall, 1 to 5", _DNSMOS),
-    "nisqa": Measure("NISQA", nisqa, True, 2, "NISQA overall, 1 to 5", _NISQA, _no_nisqa),
+    "mcd": Measure("MCD, dB", warped_distortion, "↓", 2, _ALONG, _WORLD),
+    "log_f0": Measure("log F0", log_f0_error, "↓", 3, "RMS error of ln F0, both voiced", _WORLD),
+    "voicing": Measure("V/UV, %", voicing_error, "↓", 1, "frames voiced in one only", _WORLD),
+    "length": Measure("length, %", length_error, "↓", 1, "difference of the utterances' lengths"),
+    "symbol_duration": Measure("durations, ms", symbol_duration_error, "↓", 1, _SYMBOLS),
+    "speaker": _SPEAKER._replace(lacks=_no_speaker_weights),
+    "dnsmos": Measure("DNSMOS", dnsmos, "↑", 2, "DNSMOS P.835 overall, 1 to 5", _DNSMOS),
+    "nisqa": Measure("NISQA", nisqa, "↑", 2, "NISQA overall, 1 to 5", _NISQA, _no_nisqa),
     "utmos": _UTMOS,
 }
 MEASURES = {"vocoder": VOCODER, "voice": VOICE}

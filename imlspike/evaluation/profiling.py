@@ -1,23 +1,21 @@
 """One measurement of a recognizer, voice or vocoder on real utterances: spikes, operations, energy, time.
 
-What runs an utterance is a function of the kind: `recognizer`, `voice` and `vocoder` make a `System` of a
-model, `profile` runs it and counts, `energy_report` is the content of energy.json, `write_profile` writes
-all.
+`recognizer`, `voice` and `vocoder` make a `System` of a model, `profile` runs it and counts, `energy_report`
+is the content of energy.json, `write_profile` writes all.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from imlspike.evaluation.energy import Costs, for_beam, scope_of, spiking_vocos_energy, summarize
+from imlspike.evaluation.energy import HOROWITZ, Costs, for_beam, scope_of, spiking_vocos_energy, summarize
 from imlspike.evaluation.operations import OperationCounter, Operations
 from imlspike.evaluation.plots import plot_firing_rates, plot_raster
 from imlspike.evaluation.spikes import LayerSpikes, SpikeRecorder, overall_rate, rates_out_of_range
@@ -32,18 +30,16 @@ VOICE_MODULES = ("encoder", "adaptor", "decoder", "mel", "postnet")
 _VOICE_MODULE_OF = {"embedding": "encoder", "speakers": "encoder", "mel_neuron": "mel", BETWEEN: "mel"}
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(NamedTuple):
     """One utterance: name, length in seconds, samples (S,); for a recognizer tokens, <sos> in front (N,)."""
 
     utterance: str
     seconds: float
     wave: Tensor
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    tokens: Tensor = torch.zeros(0, dtype=torch.long)
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """One text to speak: its name, symbols (N,) int64, and for a model with speakers the speaker's number."""
 
     utterance: str
@@ -131,8 +127,7 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
 
 
 def vocoder(model: SpikingVocos) -> System:
-    """A vocoder: mel spectrogram to waveform. The mel spectrogram itself is the front end, which costs the
-    same for all, and is not counted.
+    """A vocoder: mel spectrogram, which is the front end and not counted, to waveform.
 
     Further keys of energy.json: "blocks", the figures of the ConvNeXt blocks alone ("paper" is then what
     table 3 of Spiking Vocos counts); "table_3", equations 15 and 16 with r = "layer_rate": pJ at L = 1000.
@@ -149,9 +144,8 @@ def vocoder(model: SpikingVocos) -> System:
         table_3 = None
         if config["neuron"] == "none" or NEURONS[config["neuron"]].stateful:  # as in the equations
             sizes = {key: config[key] for key in ("dim", "intermediate_dim", "num_layers", "n_mels", "n_fft")}
-            found = spiking_vocos_energy(
-                1000, report["layer_rate"], report["steps"] or 1, costs=costs, **sizes
-            )
+            rate, steps = report["layer_rate"], report["steps"] or 1
+            found = spiking_vocos_energy(1000, rate, steps, costs=costs, **sizes)
             table_3 = {"blocks": found.blocks, "model": found.model}
         return {"blocks": scope_of(blocks, measured.seconds, costs), "table_3": table_3}
 
@@ -212,7 +206,7 @@ def profile(
 
     Args:
         utterances: `Heard`, of a voice `Sentence`.
-        raster_of: the utterance whose spikes are kept; the first if it is empty.
+        raster_of: the utterance whose spikes are kept; the first one that runs if it is empty or too short.
         progress: called with the number of utterances that are done.
 
     Raises:
@@ -229,7 +223,7 @@ def profile(
         recorder = stack.enter_context(SpikeRecorder(system.network))
         counter = stack.enter_context(OperationCounter(system.network))
         for item in utterances:
-            recorder.keep = item.utterance == raster_of or (not raster_of and not result.utterances)
+            recorder.keep = item.utterance == raster_of or not result.utterances
             seconds = system.run(item)
             if not seconds:
                 result.too_short.append(item.utterance)
@@ -245,15 +239,18 @@ def profile(
         raise ValueError(f"no utterance to profile; too short for the network: {short}")
     rows = [row if row.name else replace(row, name=BETWEEN) for row in counter.rows.values()]
     names = [*VOICE_MODULES, *(system.part_of(row.name) for row in rows)]
-    for part in sorted({system.part_of(row.name) for row in rows}, key=names.index):
-        result.parts[part] = [row for row in rows if system.part_of(row.name) == part]
+    for part in dict.fromkeys(names):
+        if own := [row for row in rows if system.part_of(row.name) == part]:
+            result.parts[part] = own
     result.layers, result.unknown, result.silent = recorder.layers, counter.unknown, recorder.silent()
     for name, counts in recorder.rasters.items():
         result.rasters[name] = system.in_frames(result.raster_of, name, counts)
     return result
 
 
-def energy_report(measured: Profile, system: System, beam: int | None = None, costs: Costs = Costs()) -> dict:  # noqa: B008
+def energy_report(
+    measured: Profile, system: System, beam: int | None = None, costs: Costs = HOROWITZ
+) -> dict:
     """The content of energy.json: what `imlspike.evaluation.energy.summarize` gives and what it rests on.
 
     ==================  ==================================================================================
@@ -348,8 +345,7 @@ def write_profile(measured: Profile, report: dict, system: System, output_dir) -
         title = f"{measured.raster_of}, {measured.raster_seconds:.1f} s"
         plot_raster(measured.rasters, measured.raster_seconds, pictures[1], title)
         files += pictures
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    return files + write_files({output_dir / "energy.json": text})
+    return files + write_files({output_dir / "energy.json": report})
 
 
 def role_of(name: str, model: nn.Module) -> tuple[str, int]:

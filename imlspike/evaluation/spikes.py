@@ -29,34 +29,23 @@ def spiking_neurons(module: nn.Module) -> dict[str, Neuron]:
     return found
 
 
-@dataclass(frozen=True)
-class Firing:
-    """What one call of a neuron fired.
-
-    Attributes:
-        counts: spikes of each element, whole numbers in the shape of the neuron's output.
-        worth: what a spike is worth, or the thresholds where it is worth 1; broadcasts to `counts`.
-        scaled: the output is counts times worth, not the counts themselves.
-        levels: the most that an element of `counts` can hold.
-    """
-
-    counts: Tensor
-    worth: Tensor
-    scaled: bool
-    levels: int
-
-
 @torch.no_grad()
-def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron") -> Firing:
+def firing(
+    neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron"
+) -> tuple[Tensor, Tensor]:
     """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
 
+    Returns:
+        Spikes of each element, 0, 1, ... levels in the shape of the output, and what a spike is worth (of a
+        neuron that sends the counts themselves: the thresholds), which broadcasts to these.
+
     Raises:
-        ValueError: the output is not counts (0, 1, ... levels), times what a spike is worth if the neuron
-            sends that; `name` is named.
+        ValueError: the output is not counts, times what a spike is worth if the neuron sends that; `name` is
+            named.
 
     >>> from imlspike.neurons import IMLS
     >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])
-    >>> firing(neuron, (x,), {}, neuron(x)).counts
+    >>> firing(neuron, (x,), {}, neuron(x))[0]
     tensor([[1., 2., 0.]])
     """
     counts, worth = neuron.encode(*args, **kwargs)
@@ -66,10 +55,10 @@ def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str 
         raise ValueError(
             f"{name}: its output isn't made of 0 to {neuron.levels} whole spikes; this is no spiking layer"
         )
-    return Firing(counts, worth, not neuron.unit, neuron.levels)
+    return counts, worth
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerSpikes:
     """Spikes of one neuron layer over everything that was run.
 
@@ -92,19 +81,14 @@ class LayerSpikes:
     largest_input: float = float("-inf")
 
     @property
-    def mean_count(self) -> float:
-        """Mean spikes of a neuron for one token, 0 to T."""
-        return self.spikes / self.neurons
-
-    @property
     def rate(self) -> float:
-        """Firing rate: mean count over T, 0 to 1."""
-        return self.mean_count / self.levels
+        """Firing rate: mean spikes of a neuron for one token over T, 0 to 1."""
+        return self.spikes / self.neurons / self.levels
 
     def row(self) -> dict:
         """All figures, ready for a table."""
         return asdict(self) | {
-            "mean_count": self.mean_count,
+            "mean_count": self.spikes / self.neurons,
             "rate": self.rate,
             "firing_fraction": self.firing / self.neurons,
             "saturated_fraction": self.saturated / self.neurons,
@@ -154,27 +138,24 @@ class SpikeRecorder:
 
     def _hook(self, name: str):
         def count(neuron, args, kwargs, output):
-            fired = firing(neuron, args, kwargs, output, name)
-            counts, levels = fired.counts, fired.levels
+            counts, _ = firing(neuron, args, kwargs, output, name)
+            levels = neuron.levels
             if neuron.stateful:  # (T, ...): the steps' spikes are one count
                 counts, levels = counts.sum(0), levels * counts.shape[0]
-            before = self.layers.get(name, LayerSpikes(name, levels))
-            self.layers[name] = LayerSpikes(
-                name,
-                levels,
-                before.neurons + counts.numel(),
-                before.spikes + int(counts.sum(dtype=torch.float64)),
-                before.firing + int((counts > 0).sum()),
-                before.saturated + int((counts >= levels).sum()),
-                max(before.largest_input, float((args or tuple(kwargs.values()))[0].detach().max())),
-            )
+            layer = self.layers.setdefault(name, LayerSpikes(name, levels))
+            layer.neurons += counts.numel()
+            layer.spikes += int(counts.sum(dtype=torch.float64))
+            layer.firing += int((counts > 0).sum())
+            layer.saturated += int((counts >= levels).sum())
+            largest = float((args or tuple(kwargs.values()))[0].detach().max())
+            layer.largest_input = max(layer.largest_input, largest)
             if self.keep:
                 self.rasters[name] = counts.to("cpu", torch.uint8)
 
         return count
 
 
-def overall_rate(layers: dict[str, LayerSpikes]) -> float:
+def overall_rate(layers: Mapping[str, LayerSpikes]) -> float:
     """Firing rate of all layers together: spikes over the spikes that were possible.
 
     >>> overall_rate({"a": LayerSpikes("a", 2, neurons=4, spikes=4), "b": LayerSpikes("b", 6, 2, 1)})

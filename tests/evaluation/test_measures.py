@@ -35,11 +35,10 @@ from imlspike.evaluation.sound import (
     BANDS,
     COEFFICIENTS,
     Sound,
-    distortion,
+    cepstral_distortion,
     mel_cepstrum,
     mel_powers,
     power_spectrum,
-    speech_frames,
 )
 from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.models.vocoder_parts import LogMelFeatures
@@ -84,7 +83,7 @@ def test_equal_audio_is_best_and_noise_makes_it_worse_and_worse(key, best):
     levels = (0.003, 0.03) if "torchcrepe" in measure.needs else (0.001, 0.003, 0.01, 0.03)
     values = [best, *(measure.function(natural, at_level(level)) for level in levels)]
     if key != "pitch":  # its frames change with the noise
-        assert values == sorted(values, reverse=measure.higher)
+        assert values == sorted(values, reverse=measure.arrow == "↑")
     assert abs(values[-1] - best) > 1e-3
 
 
@@ -148,8 +147,6 @@ def test_audio_of_another_rate_is_resampled_once():
     one = Sound(voice(rate=24000), 24000, "tiny")
     assert len(one.at(RATE)) == len(one.samples) * 2 // 3
     assert one.at(RATE) is one.at(RATE) and one.at(24000) is one.samples
-    with pytest.raises(ValueError, match="crepe"):
-        Sound(voice(), RATE, "small")
 
 
 def test_a_missing_library_or_missing_weights_are_a_reason_with_the_way_out(monkeypatch, tmp_path):
@@ -206,8 +203,7 @@ def test_warped_time_is_warped_back(sung):
     natural, warped = sound(sung), sound(resung(voice(), tempo=slow))
     powers = [s.world[1] for s in (natural, warped)]
     shorter = min(p.shape[1] for p in powers)
-    cepstra = [mel_cepstrum(p, powers[0].max())[:, :shorter] for p in powers]
-    in_step = distortion(*cepstra)[speech_frames(powers[0])[:shorter]].mean()
+    in_step = cepstral_distortion(*(p[:, :shorter] for p in powers))
     assert warped_distortion(natural, warped) < 0.4 * in_step
     assert log_f0_error(natural, warped) < 0.05
     assert length_error(natural, warped) == pytest.approx(30, abs=1.5)
@@ -223,7 +219,7 @@ def test_the_path_is_the_least_of_all():
     total[0, 0] = 0
     for i, j in np.ndindex(cost.shape):
         total[i + 1, j + 1] = cost[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
-    path = other.path_from(natural)
+    path = np.stack(other.path_from(natural), 1)
     assert cost[path[:, 0], path[:, 1]].sum() == pytest.approx(total[-1, -1])
     assert path[0].tolist() == [0, 0] and path[-1].tolist() == [cost.shape[0] - 1, cost.shape[1] - 1]
     assert np.isin(np.diff(path, axis=0), (0, 1)).all()
