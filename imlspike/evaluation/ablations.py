@@ -36,9 +36,8 @@ def read_list(
 ) -> list[Run]:
     """The runs that a list asks for, in its order, each once.
 
-    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, all its
-    names with the first seed before any with the second, so that a list which is stopped leaves pairs to
-    compare.
+    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, so that a
+    list which is stopped leaves pairs to compare.
 
     Args:
         text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without
@@ -47,8 +46,8 @@ def read_list(
         places: the folders from which paths may start.
 
     Raises:
-        ValueError: for a name without a file (the nearest is named), a seed that is no whole number, two
-            files for one name, or an empty list.
+        ValueError: a name without a file (the nearest is named), a seed that is no whole number, two files
+            for one name, or an empty list.
 
     >>> [run.name for run in read_list("base : 0 1")]
     ['base_s0', 'base_s1']
@@ -96,18 +95,15 @@ def turns(override: Path | None) -> str:
 
 
 def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = "greedy") -> dict:
-    """Results of the runs, ready to be JSON.
+    """Results of the runs in the folder `exp_dir`, ready to be JSON.
 
-    A run counts as complete when it has a score of this `decoding` for every set that any run has.
-
-    Args:
-        exp_dir: folder of the experiments.
-        measure: ``cer`` or ``wer``.
-        decoding: as in ``decode_<decoding>/<set>/score.json``.
+    A run counts as complete when ``decode_<decoding>/<set>/score.json`` is there for every set that any run
+    has.
 
     Returns:
-        ``sets``; ``runs``, what each complete one came to; ``rows``, one for each ablation with `spread` over
-        seeds and `difference` to the base; ``incomplete``, the names of the other runs.
+        ``sets``; ``runs``, what each complete one came to by `measure` ("cer" or "wer"); ``rows``, one for
+        each ablation with `spread` over seeds and `difference` to the base; ``incomplete``, the other runs'
+        names.
     """
     found = {run.name: _gather(Path(exp_dir) / run.name, measure, decoding) for run in runs}
     sets = {name for result in found.values() for name in result["rates"]}

@@ -136,9 +136,6 @@ def compare_boundaries(
 ) -> Compared:
     """Boundary errors of N symbols with the frames that the aligner gave each, against a label file's phones.
 
-    Raises:
-        ValueError: another number of durations than symbols; the utterance is named.
-
     >>> phones = [Phone("a", 0.0, 0.1), Phone("b", 0.1, 0.2), Phone("o", 0.2, 0.3)]
     >>> compare_boundaries("ru_1", ["a", "b", "o"], [10, 11, 9], phones, 0.01)
     Compared(utterance='ru_1', errors=(-5.0, 5.0), labelled=2)
@@ -155,16 +152,12 @@ def compare_boundaries(
 
 
 def summarize_boundaries(compared: Sequence[Compared]) -> dict:
-    """Boundary errors of a set, ready to be JSON.
+    """Boundary errors of a set, ready to be JSON; ValueError if no boundary could be compared at all.
 
     Returns:
         median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner
-            is late); within: ms to the share of boundaries that are at most so far off; boundaries: how many
-            were
-        compared, compared_share: of the labels' boundaries; per_utterance: median_ms, compared and labelled.
-
-    Raises:
-        ValueError: if no boundary could be compared at all.
+        is
+        late); within: ms to the share of boundaries at most so far off; compared_share: of the labels'.
     """
     errors = np.array([error for one in compared for error in one.errors])
     if not len(errors):
@@ -188,12 +181,7 @@ def summarize_boundaries(compared: Sequence[Compared]) -> dict:
 
 
 def boundaries_table(summaries: Mapping[str, Mapping]) -> str:
-    """A Markdown table of `summarize_boundaries`' results, a line for each set.
-
-    >>> summary = summarize_boundaries([Compared("a", (-10.0, 30.0, 50.0), 4)])
-    >>> print(boundaries_table({"test": summary}).splitlines()[2][:48])
-    | test | 1          | 3 of 4 (75 %)       | 30.0
-    """
+    """A Markdown table of `summarize_boundaries`' results, a line for each set."""
     rows = []
     for name, found in summaries.items():
         share = f"{found['boundaries']} of {found['labelled']} ({100 * found['compared_share']:.0f} %)"
@@ -213,7 +201,7 @@ def score_alignment(
     output_dir: Path,
     tier: str = TIER,
 ) -> tuple[str, list[Path]]:
-    """Boundaries of a whole set against labels: alignment.json, alignment.md, alignment.png and errors.png.
+    """Score boundaries of a whole set; write alignment.json, alignment.md, alignment.png and errors.png.
 
     Args:
         data_dir: Kaldi directory, its text in symbols.
@@ -222,7 +210,6 @@ def score_alignment(
         aligner: where the aligner comes from; without `voice` a Kaldi table of frames of each symbol.
         voice: whose aligner is asked.
         hop_length: samples in a frame of that table.
-        output_dir: where the files go.
         tier: of a TextGrid with several.
 
     Returns:

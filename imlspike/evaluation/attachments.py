@@ -45,9 +45,6 @@ def attach(
         output: the report.
         samples: utterances to hear and see, spread over the set.
         data_dir: of the natural speech; default: that of the scores.
-
-    Raises:
-        ValueError: if a system's audio isn't where it was scored.
     """
     files, attached = output.with_name(f"{output.stem}_files"), Attachments()
     if scores:

@@ -19,9 +19,6 @@ def interval(statistic: Callable, *columns, resamples: int = 10000, seed: int = 
 
     Raises:
         ValueError: fewer than one resample. ImportError: scipy is missing.
-
-    >>> interval(ratio, [1, 1, 1], [4, 4, 4])
-    [0.25, 0.25]
     """
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; a bootstrap draws at least once (--resamples)")

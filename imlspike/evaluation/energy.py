@@ -1,19 +1,15 @@
 """Energy from operation counts: three figures that only mean something together.
 
-paper
-    What the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
-    accumulates at that of an addition.
-full
-    Everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
-    masks, norms that are not folded, softmax, residuals, biases and activation functions.
-int8
-    The same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
-    dense at the price of an 8-bit MAC, its other operations (not the neurons', not the scalings) at the
-    full price. Taken from the ANN twin it is the **bit-matched baseline**, which a spiking network has to
-    beat in its full figure.
+paper   what the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
+        accumulates at that of an addition.
+full    everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
+        masks, norms that are not folded, softmax, residuals, biases and activation functions.
+int8    the same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
+        dense, its other operations (not the neurons', not the scalings) at the full price. Taken from the ANN
+        twin it is the **bit-matched baseline**, which a spiking network has to beat in its full figure.
 
-Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features),
-which is the same for all. So these figures compare networks; they don't predict a battery's life.
+Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features).
+So these figures compare networks; they don't predict a battery's life.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,22 +34,15 @@ _ONCE_PER_UTTERANCE = (
 
 @dataclass(frozen=True)
 class Costs:
-    """Energy of one operation in pJ: 45 nm, 0.9 V.
-
-    Source: Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, figure 1.1.9.
-
-    Attributes:
-        mac: 32-bit floating-point multiplication (3.7) and addition (0.9).
-        accumulate: 32-bit floating-point addition; also the price of an addition or comparison elsewhere.
-        int8_mac: 8-bit integer multiplication (0.2) and addition (0.03); with a 32-bit accumulator it is 0.3.
+    """Energy of one operation in pJ at 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014, 1.1.9).
 
     >>> Costs().multiplication
     3.7
     """
 
-    mac: float = 4.6
-    accumulate: float = 0.9
-    int8_mac: float = 0.23
+    mac: float = 4.6  # 32-bit floating-point multiplication (3.7) and addition (0.9)
+    accumulate: float = 0.9  # also the price of an addition or comparison elsewhere
+    int8_mac: float = 0.23  # multiplication (0.2), addition (0.03); with a 32-bit accumulator it is 0.3
 
     @property
     def multiplication(self) -> float:
@@ -87,10 +76,7 @@ def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, flo
 
 
 def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
-    """A decoder's operations for `beam` hypotheses, from those for one.
-
-    A decoder that keeps its keys and values runs once for each token and hypothesis; only the projections of
-    the encoder's output are shared.
+    """A decoder's operations for `beam` hypotheses, from those for one; keys and values are kept.
 
     >>> rows = Operations("d.ff", "weights", 2), Operations("d.src_attn.linear_k", "weights", 2)
     >>> [row.macs for row in for_beam(rows, 5)]
@@ -102,17 +88,15 @@ def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
 def summarize(
     parts: dict[str, list[Operations]], seconds: float, costs: Costs = HOROWITZ, scope: str = "encoder"
 ) -> dict:
-    """Energies and operations per second of audio, for one part and for the whole model; ready to be JSON.
+    """Energies and operations per second of audio, ready to be JSON.
 
     Args:
         parts: name ("encoder", "ctc", "decoder"; "backbone", "head") to operations over all the audio.
         seconds: length of that audio.
-        costs: of one operation.
         scope: the part that stands beside the whole model, one of `parts`.
 
     Returns:
-        ``{"unit": ..., "costs_pj": ..., "scope": scope, scope: ..., "model": ..., "parts": {name: ...}}``;
-        of each what `scope_of` gives.
+        ``{"scope": scope, scope: ..., "model": ..., "parts": {name: ...}, ...}``, of each `scope_of`.
     """
     scopes = {name: scope_of(rows, seconds, costs) for name, rows in parts.items()}
     return {
@@ -128,11 +112,7 @@ def summarize(
 
 
 def scope_of(rows: Sequence[Operations], seconds: float, costs: Costs = HOROWITZ) -> dict:
-    """The three figures in microjoules per second of audio, and the operations per second.
-
-    >>> scope_of([Operations("w", "weights", macs=10**6, dense_macs=10**6)], seconds=2.0)["paper"]
-    2.3
-    """
+    """The three figures in microjoules per second of audio, and the operations per second."""
     figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
     amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
     return figures | {"operations_per_second": amounts}
@@ -184,32 +164,27 @@ def spiking_vocos_energy(
     kernel: int = 7,
     costs: Costs = HOROWITZ,
 ) -> VocoderEnergy:
-    r"""Energy of Vocos or Spiking Vocos by the paper's equations, in pJ.
+    r"""Energy of Vocos or Spiking Vocos by the paper's equations 15 and 16, in pJ.
 
     .. math::
         E_\mathrm{dwConv} = K_d C L T E_\mathrm{MAC}, \qquad
         E_\mathrm{pwConv} = C_\mathrm{in} C_\mathrm{out} L T r E_\mathrm{AC}
 
-    Table 3 leaves out the embedding and the head, which cost the same in both networks: with them the final
-    model takes 20.2 % of the ANN's energy, not 14.7 %. The equations also leave out the neurons themselves,
-    norms, GELU, the amplitude shortcut, the temporal shift and the inverse Fourier transform; the figure
-    "full" of `imlspike profile` counts them.
+    The paper's table 3 leaves out the embedding and the head, which cost the same in both networks; the
+    equations leave out neurons, norms, GELU, shortcut, temporal shift and Fourier transform, which "full"
+    counts.
 
     Args:
         frames: L.
-        rate: r, share of the time steps in which a neuron fires: of all layers (their mean, which is exact,
-            for all pointwise convolutions have as many connections), or of each neuron layer. None: the ANN,
-            whose pointwise convolutions take MACs, once.
+        rate: r, share of the time steps in which a neuron fires, 0 to 1: of all neuron layers (their mean,
+            which is exact, for all pointwise convolutions have as many connections), or of each. None: the
+            ANN, whose pointwise convolutions take MACs, once.
         steps: T; plays no part for the ANN.
-        dim, intermediate_dim, num_layers, n_mels, n_fft, kernel: sizes of the model.
-        costs: of a MAC and of an accumulate.
 
     Raises:
         ValueError: a rate outside 0 to 1, or as many rates as the model has no layers.
 
     >>> ann, final = spiking_vocos_energy(), spiking_vocos_energy(rate=0.176)
-    >>> f"{ann.blocks:.3g} {final.blocks:.3g}"
-    '5.8e+10 8.5e+09'
     >>> round(100 * final.blocks / ann.blocks, 2), round(100 * final.model / ann.model, 1)
     (14.65, 20.2)
     """

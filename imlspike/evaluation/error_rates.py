@@ -44,10 +44,6 @@ def align_transcripts(
 
     Raises:
         ValueError: as `check_references`, or a hypothesis has no reference; each is named.
-
-    >>> found = align_transcripts({"utt1": "a cat sat"}, {"utt1": "a hat sat on"})
-    >>> error_counts(found, "wer")  # hits, substitutions, deletions, insertions
-    array([[2, 1, 0, 1]])
     """
     check_references(references)
     if extra := sorted(set(hypotheses) - set(references)):
@@ -100,13 +96,17 @@ def summarize(
         for utterance, *pair in zip(aligned, errors.tolist(), lengths.tolist(), strict=True):
             summary["per_utterance"][utterance][rate] = pair
         summary[rate] = {
-            "rate": float(ratio(errors, lengths)),
-            "ci95": interval(ratio, errors, lengths, resamples=resamples, seed=seed),
+            **_rate(errors, lengths, resamples=resamples, seed=seed),
             "errors": int(errors.sum()),
             **dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True)),
             "reference_length": int(lengths.sum()),
         }
     return summary
+
+
+def _rate(errors: np.ndarray, lengths: np.ndarray, name: str = "", **resampling: int) -> dict:
+    ends = interval(ratio, errors, lengths, **resampling)
+    return {name or "rate": float(ratio(errors, lengths)), f"{name}_ci95" if name else "ci95": ends}
 
 
 def format_alignments(aligned: Mapping[str, Aligned]) -> str:
@@ -147,11 +147,8 @@ def format_summary(summary: Mapping) -> str:
 def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True) -> dict:
     """Score a Kaldi `text` file against another; write `score.json` and `alignments.txt` into `output_dir`.
 
-    Returns:
-        The summary, as in `score.json`.
-
-    Raises:
-        ValueError: as `read_kaldi` and `align_transcripts`, with both files named.
+    Returns the summary, as in `score.json`. ValueError as `read_kaldi` and `align_transcripts`, with both
+    files.
     """
     try:
         aligned = align_transcripts(read_kaldi(reference), read_kaldi(hypothesis), spaces)
@@ -171,23 +168,16 @@ def compare_transcripts(
     spaces: bool = True,
     **resampling: int,
 ) -> dict[str, dict[str, dict]]:
-    """Error rates of a recognizer on several systems' speech, and by how much they exceed those on one of
-    them; both sides as they can be heard (`plain`).
+    """Error rates of a recognizer on several systems' speech, and by how much they exceed those of the system
+    `against`; both sides as they can be heard (`plain`).
 
     Args:
-        references: utterance to text.
-        transcripts: system to utterance to text.
-        against: the system that the others are compared with.
+        references, transcripts: utterance to text; system to utterance to text.
         resampling: as for `interval`.
 
     Returns:
         System to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
         intervals (paired for the difference), errors of each utterance.
-
-    >>> texts = {"natural": {"a": "to be", "b": "not"}, "voice": {"a": "Two, be!", "b": "not"}}
-    >>> found = compare_transcripts({"a": "to be", "b": "not"}, texts, "natural")["voice"]["wer"]
-    >>> round(found["over"], 4), found["per_utterance"]
-    (0.3333, {'a': 1, 'b': 0})
     """
     truth = {utterance: plain(text) for utterance, text in references.items()}
     result: dict[str, dict[str, dict]] = {name: {} for name in transcripts}
@@ -201,10 +191,8 @@ def compare_transcripts(
         for name, table in counts.items():
             errors = table[:, 1:].sum(1)
             result[name][rate] = {
-                "rate": float(ratio(errors, lengths)),
-                "ci95": interval(ratio, errors, lengths, **resampling),
-                "over": float(ratio(errors - base, lengths)),
-                "over_ci95": interval(ratio, errors - base, lengths, **resampling),
+                **_rate(errors, lengths, **resampling),
+                **_rate(errors - base, lengths, "over", **resampling),
                 "per_utterance": dict(zip(truth, errors.tolist(), strict=True)),
             }
     return result

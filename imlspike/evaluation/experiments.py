@@ -36,13 +36,8 @@ _PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, o
 def gather(folder) -> dict:
     """What the folder holds; ready to be JSON. Missing files leave None or an empty list behind.
 
-    Returns:
-        name, kind ("recognizer", "voice" or "vocoder"), model (what tables show of its settings; "neuron"
-        among them is `NONE` for an ANN), seed, command, config, training, scores, energy, layers, alignment,
-        voice.
-
-    Raises:
-        ValueError: the folder has no config.yaml, or a file is broken; it is named.
+    "kind" is "recognizer", "voice" or "vocoder", "model" what tables show of its settings ("neuron" among
+    them is `NONE` for an ANN). ValueError: the folder has no config.yaml, or a file is broken; it is named.
     """
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():

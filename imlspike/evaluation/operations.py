@@ -23,7 +23,6 @@ from imlspike.evaluation.spikes import firing, spiking_neurons
 from imlspike.layers.token_conv import TokenConv, windows
 from imlspike.neurons import Neuron
 
-KINDS = ("weights", "product", "neuron", "scaling", "elementwise")
 AMOUNTS = ("macs", "accumulates", "additions", "multiplications", "dense_macs")
 
 aten = torch.ops.aten
@@ -66,24 +65,18 @@ _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 class Operations:
     """Operations of one kind in one module.
 
-    Attributes:
-        name: the module.
-        kind: one of `KINDS`. ``weights``: linear maps and convolutions. ``product``: matrix products of two
-            activations (attention). ``neuron``: membrane updates, threshold statistics. ``scaling``: by the
-            threshold, after a sum of spikes. ``elementwise``: the rest.
-        macs: multiply-accumulates on real-valued input.
-        accumulates: additions that spikes cause.
-        additions, multiplications: of single numbers.
-        dense_macs: what `macs` would be if nothing were spikes.
+    Kinds are ``weights``: linear maps and convolutions; ``product``: matrix products of two activations
+    (attention); ``neuron``: membrane updates, threshold statistics; ``scaling``: by the threshold, after a
+    sum of spikes; ``elementwise``: the rest.
     """
 
     name: str
     kind: str
-    macs: int = 0
-    accumulates: int = 0
-    additions: int = 0
+    macs: int = 0  # multiply-accumulates on real-valued input
+    accumulates: int = 0  # additions that spikes cause
+    additions: int = 0  # of single numbers, as the multiplications
     multiplications: int = 0
-    dense_macs: int = 0
+    dense_macs: int = 0  # what `macs` would be if nothing were spikes
 
     def times(self, factor: float) -> "Operations":
         """The same, `factor` times as often."""
@@ -241,8 +234,8 @@ class OperationCounter(TorchDispatchMode):
         elif name in ("_fft_c2r", "_fft_r2c"):
             self._fourier(args[0], result)
         elif name in _REDUCTIONS:
-            multiplications = result.numel() if name == "mean" else 0
-            self._add("elementwise", additions=args[0].numel(), multiplications=multiplications)
+            means = result.numel() if name == "mean" else 0
+            self._add("elementwise", additions=args[0].numel(), multiplications=means)
         elif name not in _FREE:
             self.unknown[name] += 1
             self._add("elementwise", additions=result.numel())

@@ -54,9 +54,7 @@ def _title(axis, text: str) -> None:
 def plot_firing_rates(modules: Mapping[str, Mapping[str, Sequence[tuple[int, LayerSpikes]]]], path) -> None:
     """Firing rate of every layer, a panel for each module of a network, on one scale; a line for each role.
 
-    Args:
-        modules: title of a panel to role to layers with their depth in the module.
-        path: of the PNG.
+    `modules` is title of a panel to role to layers with their depth in the module.
     """
     highest = max(layer.rate for roles in modules.values() for role in roles.values() for _, layer in role)
     sizes = [max(2.0, 1 + 0.5 * len(roles)) for roles in modules.values()]
@@ -122,13 +120,8 @@ def plot_spectrograms(sounds: Mapping[str, Sequence], sampling_rate: int, path, 
 def plot_boundaries(
     systems: Mapping[str, Sequence[Phone]], samples: np.ndarray, sampling_rate: int, path, title: str = ""
 ) -> None:
-    """The mel spectrogram of one utterance's beginning, with each system's symbols and their boundaries.
-
-    Args:
-        systems: name to symbols with their times.
-        samples: (S,) of the utterance, at `sampling_rate` in Hz.
-        path: of the PNG.
-    """
+    """The mel spectrogram of one utterance's beginning, samples (S,), with each system's symbols and their
+    boundaries."""
     seconds = min(SHOWN_SECONDS, len(samples) / sampling_rate)
     part = samples[: round(seconds * sampling_rate)]
     powers = mel_powers(power_spectrum(part, sampling_rate, sampling_rate // SHIFTS), sampling_rate)
@@ -169,11 +162,7 @@ def _evenly(total: int, wanted: int) -> list[int]:
 def plot_learning_curves(trainings: Mapping[str, list[dict]], path) -> bool:
     """Losses and error rates on training (dashed) and validation data by epoch, those that the logs have.
 
-    Args:
-        trainings: name to what `imlspike.evaluation.training_log.read_epochs` gives.
-        path: of the PNG.
-
-    Returns whether there was anything to draw.
+    `trainings` is name to what `read_epochs` gives. Returns whether there was anything to draw.
     """
     validated = {key for epochs in trainings.values() for epoch in epochs for key in epoch.get("valid", {})}
     shown = [key for key in CURVES if key in validated]

@@ -64,14 +64,11 @@ leave out.""",
 
 
 def error_ratio(score: Mapping, twin: Mapping, rate: str = "cer") -> dict:
-    """CER or WER (`rate`) of one score.json over that of another on the same utterances, and its 95 %
-    interval.
+    """CER or WER (`rate`) of one score.json over that of another on the same utterances, with its interval.
 
     The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
-    An interval that holds 1 means that these test sentences don't tell the two apart.
-
-    Raises:
-        ValueError: they do not hold the same utterances.
+    An interval that holds 1 means that these test sentences don't tell the two apart. ValueError: other
+    utterances.
     """
     ours, theirs = score["per_utterance"], twin["per_utterance"]
     if odd := sorted(ours.keys() ^ theirs.keys()):

@@ -117,15 +117,7 @@ def modules_table(experiments: Experiments) -> str:
 
 
 def layers_table(experiments: Experiments) -> str:
-    """Firing rate of every neuron layer in %, a column a spiking model; "!" marks those out of range.
-
-    >>> layers = [{"name": "net.a", "rate": 0.25}, {"name": "net.b", "rate": 0.0}]
-    >>> print(layers_table([{"name": "lif", "layers": layers}]))
-    | layer | lif   |
-    | ----- | ----- |
-    | net.a | 25.0  |
-    | net.b | 0.0 ! |
-    """
+    """Firing rate of every neuron layer in %, a column a spiking model; "!" marks those out of range."""
     spiking = [e for e in experiments if e["layers"]]
     rows: dict[str, dict] = {}
     for e in spiking:

@@ -1,5 +1,7 @@
 """Tables of the scores of vocoders and voices (a scores.json), with what their columns mean."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from imlspike.evaluation.measures import MEASURES
 from imlspike.evaluation.scoring import Scored
 from imlspike.evaluation.sound import RATE
 from imlspike.evaluation.systems import NATURAL, SHOWN
-from imlspike.evaluation.tables import interval_cell, markdown_table, to_csv, write_files
+from imlspike.evaluation.tables import interval_cell, markdown_table, write_files
 
 
 def scores_table(report: Mapping) -> str:
@@ -19,8 +21,7 @@ def scores_table(report: Mapping) -> str:
         for key in report["measures"]:
             score, measure = entry["scores"].get(key, {}), measures[key]
             few = f", {score['utterances']} utterances" if score.get("failed") else ""
-            cell = interval_cell(score, f".{measure.digits}f", key="mean", more=few)
-            row[f"{measure.title} {measure.arrow}"] = cell
+            row[measure.head] = interval_cell(score, f".{measure.digits}f", key="mean", more=few)
         cer, wer = entry["cer"] or {}, entry["wer"] or {}
         row["CER, % ↓"] = interval_cell(cer, ".1f", 100)
         row[over] = interval_cell(cer, "+.1f", 100, "over")
@@ -37,8 +38,7 @@ def twin_table(report: Mapping) -> str:
             row = {f"minus {report['twin']}": name}
             for key, gap in gaps.items():
                 measure = MEASURES[report["kind"]][key]
-                cell = interval_cell(gap, f"+.{measure.digits}f", key="mean")
-                row[f"{measure.title} {measure.arrow}"] = cell
+                row[measure.head] = interval_cell(gap, f"+.{measure.digits}f", key="mean")
             rows.append(row)
     return markdown_table(rows)
 
@@ -96,7 +96,11 @@ def write_scores(report: Mapping, scored: Sequence[Scored], output_dir) -> list[
                 errors = report["systems"][name][rate]
                 row[head] = errors["per_utterance"][one.utterance] if errors else ""
             rows.append(row)
+    table = io.StringIO()
     columns = ["utterance", "system", "seconds", *report["measures"], *heads.values()]
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     text = "\n\n".join([scores_table(report), "".join(f"- {note}\n" for note in score_notes(report))])
-    contents = {"scores.json": report, "scores.csv": to_csv(rows, columns), "scores.md": text}
+    contents = {"scores.json": report, "scores.csv": table.getvalue(), "scores.md": text}
     return write_files({Path(output_dir) / name: content for name, content in contents.items()})

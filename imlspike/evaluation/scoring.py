@@ -12,9 +12,9 @@ import json
 import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,48 +53,31 @@ LIBRARIES = (
 PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all utterances are scored with.
+class Settings(NamedTuple):
+    """What all utterances are scored with."""
 
-    Attributes:
-        kind: "vocoder" or "voice", of `MEASURES`.
-        sampling_rate: Hz.
-        hop_length: samples in a frame; by so many the lengths of copy-synthesis may differ.
-        measures: keys of ``MEASURES[kind]``.
-        crepe, f0_range: as for `Sound`.
-        features: arguments of the vocoder's `LogMelFeatures`; empty for a voice.
-    """
-
-    kind: str
-    sampling_rate: int
-    hop_length: int
-    measures: tuple[str, ...]
-    crepe: str = "full"
+    kind: str  # "vocoder" or "voice", of `MEASURES`
+    sampling_rate: int  # Hz
+    hop_length: int  # samples in a frame; by so many the lengths of copy-synthesis may differ
+    measures: tuple[str, ...]  # keys of ``MEASURES[kind]``
+    crepe: str = "full"  # as `f0_range`: see `Sound`
     f0_range: tuple[float, float] = F0_RANGE
-    features: tuple[tuple[str, float], ...] = ()
+    features: tuple[tuple[str, float], ...] = ()  # arguments of the vocoder's `LogMelFeatures`
+
+
+class Scored(NamedTuple):
+    """One utterance's scores."""
+
+    utterance: str
+    seconds: float  # of the natural recording
+    values: dict[str, dict[str, float]]  # system to measure to value
+    failed: dict[tuple[str, str], str]  # (system, measure) to why there is no value
 
 
 @functools.cache
 def log_mel(features: tuple[tuple[str, float], ...]) -> LogMelFeatures:
     """The feature extractor of a vocoder, by `Settings.features`."""
     return LogMelFeatures(**dict(features))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One utterance's scores.
-
-    Attributes:
-        utterance, seconds: name, and length of the natural recording.
-        values: system to measure to value.
-        failed: (system, measure) to why there is no value.
-    """
-
-    utterance: str
-    seconds: float
-    values: dict[str, dict[str, float]]
-    failed: dict[tuple[str, str], str]
 
 
 def score_utterance(settings: Settings, task: Task) -> Scored:
@@ -167,7 +150,7 @@ def score_or_recall(folder: Path, versions: Mapping[str, str], settings: Setting
     for name in scored.values.keys() - failed:
         kept[name] = {"key": keys[name], "seconds": scored.seconds, "values": scored.values[name]}
     write_files({path: kept})
-    return replace(scored, values={name: (known | scored.values)[name] for name in keys})
+    return scored._replace(values={name: (known | scored.values)[name] for name in keys})
 
 
 def summarize(

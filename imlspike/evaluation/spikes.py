@@ -33,20 +33,12 @@ def spiking_neurons(module: nn.Module) -> dict[str, Neuron]:
 def firing(
     neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron"
 ) -> tuple[Tensor, Tensor]:
-    """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
+    """Spikes (0, 1, ... levels) of each element of the `output` of a call of `neuron`, and what one is worth.
 
-    Returns:
-        Spikes of each element, 0, 1, ... levels in the shape of the output, and what a spike is worth (of a
-        neuron that sends the counts themselves: the thresholds), which broadcasts to these.
+    The worth broadcasts to the counts; of a neuron that sends the counts themselves it is the thresholds.
 
     Raises:
-        ValueError: the output is not counts, times what a spike is worth if the neuron sends that; `name` is
-            named.
-
-    >>> from imlspike.neurons import IMLS
-    >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])
-    >>> firing(neuron, (x,), {}, neuron(x))[0]
-    tensor([[1., 2., 0.]])
+        ValueError: the output is not counts, times their worth if the neuron sends that; `name` is named.
     """
     counts, worth = neuron.encode(*args, **kwargs)
     agrees = torch.equal(counts if neuron.unit else (counts * worth).to(output.dtype), output)
@@ -60,24 +52,14 @@ def firing(
 
 @dataclass
 class LayerSpikes:
-    """Spikes of one neuron layer over everything that was run.
+    """Spikes of one neuron layer over everything that was run."""
 
-    Attributes:
-        name: the layer's place in the network.
-        levels: T, spikes that a neuron can fire for one token (of a stateful one: the time steps).
-        neurons: how many values the layer produced (tokens times channels).
-        spikes: how many spikes they fired.
-        firing: how many of them fired at all.
-        saturated: how many of them fired T times.
-        largest_input: the largest value that came in.
-    """
-
-    name: str
-    levels: int
-    neurons: int = 0
-    spikes: int = 0
-    firing: int = 0
-    saturated: int = 0
+    name: str  # the layer's place in the network
+    levels: int  # T, spikes that a neuron can fire for one token (of a stateful one: the time steps)
+    neurons: int = 0  # values that the layer produced (tokens times channels)
+    spikes: int = 0  # how many these fired,
+    firing: int = 0  # how many of them fired at all,
+    saturated: int = 0  # and how many T times
     largest_input: float = float("-inf")
 
     @property
@@ -98,21 +80,17 @@ class LayerSpikes:
 class SpikeRecorder:
     """Context manager that counts the spikes of every neuron inside `module` while it runs.
 
-    Args:
-        module: any network. Run it in evaluation mode and one utterance at a time: padding would count.
-        keep: hold on to the counts of the last call of each layer, for a raster.
+    Run it in evaluation mode and one utterance at a time: padding would count. ValueError at the first output
+    that isn't whole spikes, with the layer's name.
 
     Attributes:
+        keep: hold on to the counts of the last call of each layer, for a raster.
         layers: name to `LayerSpikes`, in the order in which the neurons first fired (their depth).
         rasters: with `keep`, name to the counts of its last call (uint8, on the CPU).
 
-    Raises:
-        ValueError: at the first output that isn't whole spikes, with the layer's name.
-
     >>> from imlspike.neurons import IMLS
-    >>> network = nn.Sequential(nn.Linear(4, 3), IMLS(levels=2))
-    >>> with SpikeRecorder(network) as recorder:
-    ...     _ = network(torch.randn(5, 4))
+    >>> with SpikeRecorder(nn.Sequential(nn.Linear(4, 3), IMLS(levels=2))) as recorder:
+    ...     _ = recorder.module(torch.randn(5, 4))
     >>> recorder.layers["1"].neurons, recorder.layers["1"].levels
     (15, 2)
     """
@@ -153,16 +131,6 @@ class SpikeRecorder:
                 self.rasters[name] = counts.to("cpu", torch.uint8)
 
         return count
-
-
-def overall_rate(layers: Mapping[str, LayerSpikes]) -> float:
-    """Firing rate of all layers together: spikes over the spikes that were possible.
-
-    >>> overall_rate({"a": LayerSpikes("a", 2, neurons=4, spikes=4), "b": LayerSpikes("b", 6, 2, 1)})
-    0.25
-    """
-    possible = sum(layer.neurons * layer.levels for layer in layers.values())
-    return sum(layer.spikes for layer in layers.values()) / possible
 
 
 def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> dict[str, dict]:

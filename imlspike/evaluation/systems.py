@@ -55,7 +55,6 @@ def find_pairs(
     """The files to compare, checked before any work is done.
 
     Args:
-        utterances: of the natural speech.
         systems: name to folder of audio.
         sampling_rate: Hz, of all files.
         hop_length: samples that lengths may differ by; None: lengths are free.

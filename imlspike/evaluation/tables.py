@@ -1,7 +1,5 @@
-"""Tables as Markdown, text, CSV and JSON, and files that are written whole."""
+"""Tables in Markdown, and files that are written whole."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,26 +30,11 @@ def markdown_table(rows: Sequence[Mapping]) -> str:
 
 
 def write_table(stem: Path, rows: Sequence[Mapping]) -> list[Path]:
-    """Write rows of the same keys as an aligned text, CSV and JSON: `stem` with .txt, .csv and .json."""
-    cells = [[f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    lines = [list(rows[0]), *cells]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [str.ljust if isinstance(value, str) else str.rjust for value in rows[0].values()]
-    aligned = [
-        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    contents = {".txt": "\n".join(aligned) + "\n", ".csv": to_csv(rows), ".json": rows}
-    return write_files({stem.with_name(stem.name + ending): text for ending, text in contents.items()})
-
-
-def to_csv(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> str:
-    """Rows as CSV; `columns` are those of the first row if none are named."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns or list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    """Write rows as a Markdown table, floats with four digits, and as JSON: `stem` with .txt and .json."""
+    shown = [{k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    return write_files(
+        {stem.with_suffix(".txt"): markdown_table(shown) + "\n", stem.with_suffix(".json"): rows}
+    )
 
 
 def write_files(contents: Mapping[Path, object]) -> list[Path]:
@@ -74,11 +57,7 @@ def number(value, form: str, missing: str = "") -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a table shows it.
-
-    >>> percent(0.1234), percent(None)
-    ('12.3 %', '–')
-    """
+    """A share as a table shows it."""
     return EMPTY if share is None else f"{100 * share:.1f} %"
 
 

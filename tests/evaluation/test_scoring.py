@@ -187,7 +187,7 @@ def test_a_measure_that_fails_on_an_utterance_is_counted_and_named(corpus, monke
             raise RuntimeError("too short for me")
         return 1.0
 
-    monkeypatch.setitem(VOCODER, "pesq", Measure("PESQ", choosy, "↑", 2, ""))
+    monkeypatch.setitem(VOCODER, "pesq", Measure("PESQ", "↑", 2, choosy))
     assert vocoders(corpus, tmp_path, "--measures", "pesq", systems=["good"]) == 0
     found = json.loads((tmp_path / "scores.json").read_text())["systems"]["good"]["scores"]["pesq"]
     assert (found["mean"], found["utterances"]) == (1.0, 2)
