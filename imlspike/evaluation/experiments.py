@@ -2,7 +2,6 @@
 
 config.yaml, command     of the trainer: settings, seed; the command that trained it
 train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
-voice.yaml               a voice's front end and speakers
 decode_MODE/SET/         score.json of `imlspike score`; pieces/N/text.json of `imlspike decode`: what it took
 profile/                 energy.json and spikes.json of `imlspike profile`
 alignment/               alignment.json of `imlspike score --labels`
@@ -50,7 +49,7 @@ def gather(folder) -> dict:
     if kind != "vocoder":
         settings = {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})}
         seed, training = config.get("seed"), folder / "train.log"
-    command, voice = folder / "command", folder / "voice.yaml"
+    command = folder / "command"
     return {
         "name": folder.name,
         "kind": kind,
@@ -58,7 +57,6 @@ def gather(folder) -> dict:
         "seed": seed,
         "command": command.read_text(encoding="utf-8").strip() if command.is_file() else "",
         "config": settings,
-        "voice": read_yaml(voice) if voice.is_file() else {},
         "training": vocoder_costs(training) if kind == "vocoder" else training_costs(training),
         "scores": [_score(path) for path in sorted(folder.glob("decode_*/*/score.json"))],
         "energy": read_json(folder / "profile" / "energy.json"),

@@ -14,8 +14,17 @@ from imlspike.evaluation.sound import mel_powers, power_spectrum
 from imlspike.evaluation.spikes import LayerSpikes
 
 INK, PALE = "#1f2937", "#d1d5db"
+STYLE = {
+    **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "text.color", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), PALE),
+    **dict.fromkeys(("axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize"), 8),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size", "axes.titlepad"), 2),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **{"axes.titlelocation": "left", "figure.titlesize": 9, "legend.fontsize": 7, "grid.linewidth": 0.5},
+    **{"lines.linewidth": 1.4, "lines.markersize": 4},
+}
 LAYERS, NEURONS = 8, 48  # of a raster; picked evenly, the first and the last are among them
-SHIFTS = 200  # columns of an alignment's spectrogram in a second
+SHIFTS = 200  # columns of a spectrogram in a second
 SHOWN_SECONDS = 4.0  # of an alignment, at most
 WIDEST = 150.0  # ms; boundary errors beyond are counted there
 CURVES = {
@@ -30,25 +39,17 @@ CURVES = {
 @contextmanager
 def drawing(path, rows: int, height: float, label: str, width: float = 7.5, **options) -> Iterator[tuple]:
     """(figure, axes as a list) to draw on; saved to `path` at the end. `label`: of the lowest x axis."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, 1, squeeze=False, **options)[:, 0])
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        for spine in axis.spines.values():
-            spine.set_color(PALE)
-        axis.tick_params(colors=INK, labelsize=8, length=2)
-    axes[-1].set_xlabel(label, fontsize=9, color=INK)
-    yield figure, axes
-    with atomic_write(path, "wb") as out:
+    with matplotlib.rc_context(STYLE), atomic_write(path, "wb") as out:
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = list(figure.subplots(rows, 1, squeeze=False, **options)[:, 0])
+        axes[-1].set_xlabel(label)
+        yield figure, axes
         figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
-
-
-def _title(axis, text: str) -> None:
-    axis.set_title(text, fontsize=8, color=INK, loc="left", pad=2)
 
 
 def plot_firing_rates(modules: Mapping[str, Mapping[str, Sequence[tuple[int, LayerSpikes]]]], path) -> None:
@@ -63,15 +64,15 @@ def plot_firing_rates(modules: Mapping[str, Mapping[str, Sequence[tuple[int, Lay
         for axis, (title, roles) in zip(axes, modules.items(), strict=True):
             for number, (role, points) in enumerate(roles.items()):
                 depths, rates = zip(*((depth, 100 * layer.rate) for depth, layer in points), strict=True)
-                style = dict(marker="osD^v"[number // 10 % 5], markersize=4, color=f"C{number % 10}")
-                axis.plot(depths, rates, label=role, linewidth=1.4, **style)
-            _title(axis, title)
+                style = dict(marker="osD^v"[number // 10 % 5], color=f"C{number % 10}")
+                axis.plot(depths, rates, label=role, **style)
+            axis.set_title(title)
             axis.set_ylim(0, 105 * highest or 1)
             axis.set_xlim(-0.3, max(depth for role in roles.values() for depth, _ in role) + 0.3)
             axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.grid(axis="y", color=PALE, linewidth=0.5)
-            axis.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        axes[len(axes) // 2].set_ylabel("firing rate, % of T", color=INK, fontsize=9)
+            axis.grid(axis="y")
+            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes[len(axes) // 2].set_ylabel("firing rate, % of T")
 
 
 def plot_raster(rasters: Mapping, seconds: float, path, title: str = "") -> None:
@@ -93,28 +94,26 @@ def plot_raster(rasters: Mapping, seconds: float, path, title: str = "") -> None
             # The axis counts channels of the layer, whichever of them are drawn.
             options = dict(extent=(0, seconds, -0.5, channels - 0.5), origin="lower", vmin=0)
             axis.imshow(counts, aspect="auto", cmap="Blues", interpolation="nearest", **options)
-            _title(axis, f"{name.removeprefix(prefix)}: {mean:.2f} spikes a neuron and token")
+            axis.set_title(f"{name.removeprefix(prefix)}: {mean:.2f} spikes a neuron and token")
             axis.set_yticks([0, channels - 1])
-            axis.set_ylabel("channel", fontsize=8, color=INK)
-        figure.suptitle(title, fontsize=9, color=INK)
+            axis.set_ylabel("channel")
+        figure.suptitle(title)
 
 
 def plot_spectrograms(sounds: Mapping[str, Sequence], sampling_rate: int, path, title: str = "") -> None:
     """Spectrograms of the same utterance from several systems (name to samples (S,)) at one rate in Hz, under
     each other, on the same axes and scale."""
-    window, loudest = 1 << (sampling_rate // 40 - 1).bit_length(), None
+    loudest = None
     with drawing(path, len(sounds), 1.15 * len(sounds) + 0.7, "time, s", sharex=True) as (figure, axes):
         for axis, (name, samples) in zip(axes, sounds.items(), strict=True):
-            padded = np.pad(np.asarray(samples, dtype=np.float64), window // 2)
-            frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: sampling_rate // 200]
-            level = 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(window))).T + 1e-6)
+            level = 10 * np.log10(power_spectrum(samples, sampling_rate, sampling_rate // SHIFTS) + 1e-12)
             loudest = level.max() if loudest is None else loudest
             extent = (0, len(samples) / sampling_rate, 0, sampling_rate / 2000)
             options = dict(extent=extent, origin="lower", vmin=loudest - 80, vmax=loudest)
             axis.imshow(level, aspect="auto", cmap="magma", interpolation="bilinear", **options)
-            _title(axis, name)
-            axis.set_ylabel("kHz", fontsize=8, color=INK)
-        figure.suptitle(title, fontsize=9, color=INK)
+            axis.set_title(name)
+            axis.set_ylabel("kHz")
+        figure.suptitle(title)
 
 
 def plot_boundaries(
@@ -135,10 +134,10 @@ def plot_boundaries(
                 if symbol.start < seconds:
                     axis.axvline(symbol.start, color="white", linewidth=0.8)
                     middle = (symbol.start + min(symbol.end, seconds)) / 2
-                    axis.text(middle, len(level) + 0.5, symbol.name, fontsize=7, ha="center", color=INK)
-            axis.set_ylabel(f"{name}\nmel band", fontsize=8, color=INK)
+                    axis.text(middle, len(level) + 0.5, symbol.name, fontsize=7, ha="center")
+            axis.set_ylabel(f"{name}\nmel band")
             axis.set_xlim(0, seconds)
-        figure.suptitle(title, fontsize=9, color=INK)
+        figure.suptitle(title)
 
 
 def plot_boundary_errors(errors: Sequence[float], path) -> None:
@@ -148,9 +147,9 @@ def plot_boundary_errors(errors: Sequence[float], path) -> None:
         axis.hist(np.clip(errors, -WIDEST, WIDEST), bins=np.arange(-WIDEST, WIDEST + 1, 10), color="C0")
         for end in (-40, 40):
             axis.axvline(end, color=PALE, linewidth=1)
-        axis.set_ylabel("boundaries", fontsize=9, color=INK)
+        axis.set_ylabel("boundaries")
         within = f"median {np.median(far):.1f} ms, {np.mean(far <= 40):.0%} within 40 ms"
-        _title(axis, f"{len(far)} boundaries: {within}")
+        axis.set_title(f"{len(far)} boundaries: {within}")
 
 
 def _evenly(total: int, wanted: int) -> list[int]:
@@ -178,8 +177,8 @@ def plot_learning_curves(trainings: Mapping[str, list[dict]], path) -> bool:
                     known = [epoch for epoch in epochs if key in epoch.get(phase, {})]
                     values = [scale * epoch[phase][key] for epoch in known]
                     numbers = [epoch["epoch"] for epoch in known]
-                    axis.plot(numbers, values, color=f"C{number % 10}", linewidth=1.4, **style)
-            axis.set_ylabel(CURVES[key], color=INK, fontsize=9)
-            axis.grid(color=PALE, linewidth=0.5)
-            axis.legend(fontsize=8, frameon=False)
+                    axis.plot(numbers, values, color=f"C{number % 10}", **style)
+            axis.set_ylabel(CURVES[key])
+            axis.grid()
+            axis.legend()
     return True

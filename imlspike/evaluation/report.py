@@ -83,8 +83,13 @@ def error_ratio(score: Mapping, twin: Mapping, rate: str = "cer") -> dict:
 
 
 def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None) -> list[dict]:
-    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy."""
+    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy.
+
+    ValueError: two experiments of one name, by which tables tell them apart, or scores of other utterances.
+    """
     named, comparisons = {e["name"]: e for e in experiments}, []
+    if len(named) < len(experiments):
+        raise ValueError(f"two experiments of one name among {' '.join(named)}; rename a folder")
     for name, other in twins_of(experiments, twin).items():
         ours, theirs = named[name], named[other]
         scores = {(s["decoding"], s["set"]): s for s in theirs["scores"]}
@@ -99,8 +104,6 @@ def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None
         if ours["energy"] and theirs["energy"]:
             scopes = dict.fromkeys((ours["energy"].get("scope", "encoder"), "model"))
             found["energy"] = {s: verdict(ours["energy"][s], theirs["energy"][s]) for s in scopes}
-            whole = (e["energy"]["model"]["paper"] for e in (ours, theirs))
-            found["paper_share"] = times(*whole)
         comparisons.append(found)
     return comparisons
 

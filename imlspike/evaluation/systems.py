@@ -80,8 +80,13 @@ def find_pairs(
     for utterance in utterances:
         files = {NATURAL: utterance.wav} | {name: str(own[utterance.id]) for name, own in found.items()}
         lengths = {n: _length(path, f"{utterance.id}, {n}", sampling_rate) for n, path in files.items()}
-        if hop_length is not None:
-            check_lengths(utterance.id, lengths, hop_length)
+        for name, length in lengths.items():
+            if hop_length is not None and abs(lengths[NATURAL] - length) > hop_length:
+                raise AudioError(
+                    f"{utterance.id}: {name} has {length} samples, natural speech {lengths[NATURAL]}; "
+                    f"copy-synthesis may differ by a hop ({hop_length}) at most. Was it made from another "
+                    "recording?"
+                )
         tasks.append(Task(utterance.id, files))
     return tasks, {name: sorted(files.keys() - names) for name, files in found.items()}
 
@@ -102,17 +107,6 @@ def _length(path: str, who: str, sampling_rate: int) -> int:
         )
     known = form.seconds is not None
     return round(form.seconds * sampling_rate) if known else len(read_audio(path, sampling_rate, who))
-
-
-def check_lengths(utterance: str, lengths: Mapping[str, int], hop_length: int) -> None:
-    """Refuse copy-synthesis whose length in samples is more than a hop off the natural one's (AudioError)."""
-    natural = lengths[NATURAL]
-    for name, length in lengths.items():
-        if abs(natural - length) > hop_length:
-            raise AudioError(
-                f"{utterance}: {name} has {length} samples, natural speech {natural}; copy-synthesis may "
-                f"differ by a hop ({hop_length}) at most. Was it made from another recording?"
-            )
 
 
 def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, System]) -> list[Task]:

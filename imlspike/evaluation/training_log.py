@@ -62,7 +62,8 @@ def training_costs(log: Path) -> dict | None:
     """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without
     a log of an epoch."""
     epochs = read_epochs(log) if log.is_file() else []
-    if not epochs:
+    trained = [epoch["train"] for epoch in epochs if "train" in epoch]
+    if not trained:
         return None
     phases = [phase for epoch in epochs for phase in epoch.values() if isinstance(phase, dict)]
     valid = [epoch for epoch in epochs if math.isfinite(epoch.get("valid", {}).get("loss", math.nan))]
@@ -71,8 +72,8 @@ def training_costs(log: Path) -> dict | None:
     gpu = "gpu_max_cached_mem_GB"
     return {
         "epochs": len(epochs),
-        "steps": int(epochs[-1]["train"].get("total_count", 0)) or None,
-        "seconds_per_epoch": statistics.median(epoch["train"]["seconds"] for epoch in epochs),
+        "steps": int(trained[-1].get("total_count", 0)) or None,
+        "seconds_per_epoch": statistics.median(phase["seconds"] for phase in trained),
         "hours": sum(phase["seconds"] for phase in phases) / 3600,
         "peak_memory_mb": peak_memory_mb(log),
         "gpu_memory_gb": max((phase[gpu] for phase in phases if gpu in phase), default=None),

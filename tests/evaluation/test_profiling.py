@@ -60,6 +60,8 @@ def recognized():
 def test_a_recognizer_is_counted_once_and_per_second(recognized):
     system, result, done = recognized
     assert (done, result.too_short, result.raster_of) == ([1, 2], ["short"], "b")
+    heard = [Heard(name, n / 100, torch.randn(20 * n), torch.arange(1)) for name, n in (("x", 3), ("y", 40))]
+    assert profile(system, heard, "x").raster_of == "y"  # the one that is asked for is too short
     assert (result.utterances, result.tokens, result.seconds) == (2, 4 + 6, pytest.approx(1.04))
     tokens = [system.model.encoder.output_lengths(n) for n in (40, 64)]
     [ctc] = result.parts["ctc"]
@@ -211,6 +213,7 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     assert names >= {"spikes.txt", "operations.txt", "operations.json", "raster.png", "firing_rates.png"}
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
+    assert main([*where, "--raster", "d"]) == 1 and "--raster d" in capsys.readouterr().err
     (data / "wav.scp").write_text(f"a {tmp_path}/gone.wav\n")
     assert main(where) == 1
 
