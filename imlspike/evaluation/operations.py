@@ -13,6 +13,7 @@ read-out over time; a mean is a sum of which the factor is left for later).
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from math import log2, prod
 
 import torch
@@ -129,8 +130,8 @@ class OperationCounter(TorchDispatchMode):
             # These are counted as such, however they compute it.
             whole = isinstance(module, nn.Linear | TokenConv) or module in neurons
             self._handles += [
-                module.register_forward_pre_hook(self._enter(name, whole)),
-                module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
+                module.register_forward_pre_hook(partial(self._enter, name, whole)),
+                module.register_forward_hook(partial(self._leave, name, whole), with_kwargs=True),
             ]
         self._no_grad = torch.no_grad()
         self._no_grad.__enter__()
@@ -145,25 +146,19 @@ class OperationCounter(TorchDispatchMode):
         self._spikes.clear()
         self._muted = 0
 
-    def _enter(self, name, whole):
-        def hook(module, args):
-            self._path.append(name)
-            self._muted += whole
+    def _enter(self, name, whole, module, args):
+        self._path.append(name)
+        self._muted += whole
 
-        return hook
-
-    def _leave(self, name, whole):
-        def hook(module, args, kwargs, output):
-            if isinstance(module, nn.Linear | TokenConv):
-                self._linear(module, (args or tuple(kwargs.values()))[0], output)
-            elif whole:
-                self._fired(module, *firing(module, args, kwargs, output, name), output)
-            self._muted -= whole
-            self._path.pop()
-            if not self._path:
-                self._spikes.clear()
-
-        return hook
+    def _leave(self, name, whole, module, args, kwargs, output):
+        if isinstance(module, nn.Linear | TokenConv):
+            self._linear(module, (args or tuple(kwargs.values()))[0], output)
+        elif whole:
+            self._fired(module, *firing(module, args, kwargs, output, name), output)
+        self._muted -= whole
+        self._path.pop()
+        if not self._path:
+            self._spikes.clear()
 
     def _add(self, kind, **amounts):
         name = self._path[-1]
@@ -185,10 +180,10 @@ class OperationCounter(TorchDispatchMode):
     def _source(self, x):
         """The spikes that `x` holds, or None."""
         spikes = self._spikes.get(_memory(x)) if isinstance(x, Tensor) else None
-        return spikes if spikes is not None and spikes.tensor._version == spikes.version else None
+        return spikes if spikes and spikes.tensor._version == spikes.version else None
 
     def _scales(self, *tensors):
-        """What spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
+        """Worths of spikes; with `_UNKNOWN` where a tensor isn't spikes."""
         return {spikes.worth if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
 
     def _counts(self, x):

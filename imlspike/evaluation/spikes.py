@@ -5,6 +5,7 @@ One utterance runs at a time, so padding never counts; sums over tokens weigh ea
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ class SpikeRecorder:
 
     def __enter__(self) -> "SpikeRecorder":
         for name, neuron in spiking_neurons(self.module).items():
-            self._handles.append(neuron.register_forward_hook(self._hook(name), with_kwargs=True))
+            self._handles.append(neuron.register_forward_hook(partial(self._count, name), with_kwargs=True))
         return self
 
     def __exit__(self, *exception) -> None:
@@ -114,23 +115,20 @@ class SpikeRecorder:
         """Neurons of the module that no call has reached so far."""
         return [name for name in spiking_neurons(self.module) if name not in self.layers]
 
-    def _hook(self, name: str):
-        def count(neuron, args, kwargs, output):
-            counts, _ = firing(neuron, args, kwargs, output, name)
-            levels = neuron.levels
-            if neuron.stateful:  # (T, ...): the steps' spikes are one count
-                counts, levels = counts.sum(0), levels * counts.shape[0]
-            layer = self.layers.setdefault(name, LayerSpikes(name, levels))
-            layer.neurons += counts.numel()
-            layer.spikes += int(counts.sum(dtype=torch.float64))
-            layer.firing += int((counts > 0).sum())
-            layer.saturated += int((counts >= levels).sum())
-            largest = float((args or tuple(kwargs.values()))[0].detach().max())
-            layer.largest_input = max(layer.largest_input, largest)
-            if self.keep:
-                self.rasters[name] = counts.to("cpu", torch.uint8)
-
-        return count
+    def _count(self, name, neuron, args, kwargs, output):
+        counts, _ = firing(neuron, args, kwargs, output, name)
+        levels = neuron.levels
+        if neuron.stateful:  # (T, ...): the steps' spikes are one count
+            counts, levels = counts.sum(0), levels * counts.shape[0]
+        layer = self.layers.setdefault(name, LayerSpikes(name, levels))
+        layer.neurons += counts.numel()
+        layer.spikes += int(counts.sum(dtype=torch.float64))
+        layer.firing += int((counts > 0).sum())
+        layer.saturated += int((counts >= levels).sum())
+        largest = float((args or tuple(kwargs.values()))[0].detach().max())
+        layer.largest_input = max(layer.largest_input, largest)
+        if self.keep:
+            self.rasters[name] = counts.to("cpu", torch.uint8)
 
 
 def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> dict[str, dict]:
