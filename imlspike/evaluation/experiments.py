@@ -90,7 +90,7 @@ def _model(kind: str, config: Mapping) -> dict:
 def _score(path: Path) -> dict:
     """A score.json with its decoding, its set, and what all processes of the decoding took together."""
     score, speed = read_json(path), None
-    if not isinstance(score, dict) or not {*RATES, "characters_include_space", "missing"} <= score.keys():
+    if not isinstance(score, dict) or not score.keys() & set(RATES):
         raise ValueError(f"{path}: not what `imlspike score` writes; delete it and score again")
     if pieces := [read_json(piece) for piece in path.parent.glob("pieces/*/text.json")]:
         speed = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
