@@ -237,9 +237,11 @@ case ${1:-} in
     test)
         setup
         ruff check . # first, so that the last line is the tests' summary
+        lint-imports --no-logo --no-cache
         shopt -s globstar
         shellcheck --severity=warning run.sh egs/**/*.sh
-        exec python -m pytest "${@:2}"
+        # A test file is one process's; torch would otherwise take all cores for each.
+        OMP_NUM_THREADS=1 exec python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "${@:2}"
         ;;
     bench)
         setup

@@ -33,9 +33,12 @@ def positive(text: str) -> float:
 
 
 def thread_count(text: str) -> int:
-    """A number of threads, 0 for as many as there are cores, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; 0 is as many as there are cores")
+    """A number of threads, at most as many as there are cores, which is what 0 is; for argparse."""
+    cores = os.cpu_count() or 1
+    if not text.isdecimal() or len(text) > 9 or int(text) > cores:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number up to {cores}, the cores of this machine; 0 is all of them"
+        )
     return int(text)
 
 

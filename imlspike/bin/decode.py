@@ -63,6 +63,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         for option in ("decode_config", "lm_config", "lm_file"):
             if getattr(args, option):
                 parser.error(f"--{option.replace('_', '-')} is for --mode joint")
+    if args.lm_file and not args.lm_config:
+        parser.error("--lm-file needs --lm-config, the language model's config.yaml")
     return args
 
 

@@ -17,6 +17,7 @@ from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.inference.beam_search import read_options
 from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle_config import KINDS
 from imlspike.inference.experiment import language_model
 
 PARTS = {
@@ -35,7 +36,7 @@ ESPnet. In Python:
 ```python
 from imlspike import Speech2Text
 
-text = Speech2Text.from_pretrained("{zip}")("in.wav")
+(transcript,) = Speech2Text.from_pretrained("{zip}").transcribe("in.wav")   # transcript.text
 ```""",
     "voice": """\
 `imlspike synthesize "Text." out.wav --model {zip} --vocoder VOCODER`, with a vocoder of the same mel, or by
@@ -89,6 +90,12 @@ def pack(args: argparse.Namespace) -> Bundle:
     if args.output.suffix != ".zip":
         raise ConfigError(f"{args.output}: expected a name that ends in .zip")
     bundle = Bundle.load(args.exp, model_file=args.model and os.path.relpath(args.model, args.exp))
+    args.exp = bundle.folder or args.exp  # where a recipe's folder was named
+    if bundle.folder is None or (bundle.kind == "recognizer" and not (args.exp / "config.yaml").is_file()):
+        raise ConfigError(
+            f"{args.exp}: a bundle already, which `{KINDS[bundle.kind]}` opens; copy it, or name "
+            "the experiment (exp/NAME) that it was packed from"
+        )
     bundle.origin |= {k: v for k in ("command", "corpus") if (v := getattr(args, k))}
     if bundle.kind == "recognizer":
         add_search(bundle, args)

@@ -3,9 +3,11 @@
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from imlspike.data.container_audio import AudioError, AudioFormat
 
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
+LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz of what may be sound
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
 
 
@@ -85,7 +88,8 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     """Read the header of an audio file, and refuse what can be seen to be wrong from it.
 
     Raises:
-        AudioError: for a file that is missing, empty, not audio, or a truncated WAV; names it and `name`.
+        AudioError: for a file that is missing, empty, not audio, a truncated WAV, or of a rate that no sound
+            has; names it and `name`.
     """
     path, who = Path(path), f"{name} ({path})" if name else str(path)
     if not path.is_file():
@@ -98,11 +102,31 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
             "copy it again, or re-encode it if the shorter recording is right"
         )
     sound = _open(path, who)
-    if isinstance(sound, AudioFormat):
-        return sound
-    with sound:
-        seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
-        return AudioFormat(sound.samplerate, sound.channels, seconds)
+    if not isinstance(sound, AudioFormat):
+        with sound:
+            seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
+            sound = AudioFormat(sound.samplerate, sound.channels, seconds)
+    try:
+        check_rate(sound.sampling_rate)
+    except ValueError as error:
+        raise AudioError(f"{who}: {error}; write the file again from its source") from None
+    return sound
+
+
+def check_rate(rate: float) -> int:
+    """A sampling rate in Hz, as an int.
+
+    Raises:
+        ValueError: for what isn't a whole number, or no rate that sound is recorded at.
+
+    >>> check_rate(44100.0)
+    44100
+    """
+    if not isinstance(rate, Real) or not LEAST_RATE <= rate <= MOST_RATE or rate != int(rate):
+        raise ValueError(
+            f"sampling_rate is {rate!r}; expected a whole number of Hz from {LEAST_RATE} to {MOST_RATE}"
+        )
+    return int(rate)
 
 
 def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
@@ -114,7 +138,8 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | AudioFormat:
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return container_audio.audio_format(path, who)
     try:
-        sound = _Forwards(path)
+        with _quiet(path.suffix.lower() == ".mp3"):
+            sound = _Forwards(path)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         if not container_audio.available():
             raise AudioError(
@@ -143,11 +168,14 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
     Yields:
         float32 arrays `(samples,)`, in all of length ceil(samples * to_rate / from_rate).
 
+    Raises:
+        ValueError: for rates that `check_rate` refuses.
+
     >>> blocks = [np.zeros(5, dtype=np.float32), np.zeros(4405, dtype=np.float32)]
     >>> sum(map(len, resample_blocks(blocks, 44100, 16000)))
     1600
     """
-    ratio = Fraction(from_rate, to_rate).limit_denominator(1000)
+    ratio = Fraction(check_rate(from_rate), check_rate(to_rate)).limit_denominator(1000)
     step_in, step_out = ratio.numerator, ratio.denominator
     if step_in == step_out:
         yield from blocks
@@ -174,6 +202,28 @@ class _Forwards(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
+
+
+_STDERR = Lock()
+
+
+@contextmanager
+def _quiet(is_mp3: bool) -> Iterator[None]:
+    """Keep from the user what libmpg123 writes to stderr, the process's own, of a damaged MP3.
+
+    For one call of libsndfile, so that nothing else is lost; a thread at a time.
+    """
+    if not is_mp3:
+        yield
+        return
+    with _STDERR, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
@@ -205,7 +255,11 @@ def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
 def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarray]:
     """Float32 `(block, channels)` by libsndfile."""
     try:
-        while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+        while True:
+            with _quiet(sound.format == "MP3"):
+                samples = sound.read(block, dtype="float32", always_2d=True)
+            if not len(samples):
+                return
             yield samples
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None

@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -51,6 +52,24 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def save_checkpoint(path: str | os.PathLike, write: Callable[[IO], object]) -> None:
+    """Have `write` fill the file `path`, which is then the old one or the new one, never a part.
+
+    Raises:
+        OSError: if the file can't be written whole; names it and the space left.
+    """
+    try:
+        with atomic_write(path, "wb") as out:
+            write(out)
+    except (OSError, RuntimeError) as error:
+        folder = Path(path).parent
+        free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free" if folder.is_dir() else "no such folder"
+        raise OSError(
+            f"couldn't write {os.fspath(path)} ({free}): {error}. The file that was there before is "
+            "unchanged. Make room and run the same command again: training goes on from the last checkpoint"
+        ) from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """YAML files of this project: one reader, one writer, one kind of error."""
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -73,6 +74,43 @@ def parse_value(content: bytes | str, source: str) -> Any:
         return yaml.load(content, Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not usable as YAML: {error}") from None
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """A setting `key=value`, dots for nesting, as the mapping that a file would hold.
+
+    >>> parse_setting("encoder_conf.kappa=0.5")
+    {'encoder_conf': {'kappa': 0.5}}
+    >>> parse_setting("max_epoch")
+    Traceback (most recent call last):
+    imlspike.data.yaml_file.ConfigError: max_epoch: expected key=value, such as encoder_conf.kappa=0.5
+    """
+    path, equals, value = setting.partition("=")
+    if not equals or not all(path.split(".")):
+        raise ConfigError(f"{setting}: expected key=value, such as encoder_conf.kappa=0.5")
+    return nested(path, parse_value(value, setting))
+
+
+def nested(path: str, value: Any) -> Any:
+    """`value` in mappings, one for each key of a path with dots between."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Replace the keys of `into` by copies of those of `layer`; where both hold mappings, merge these.
+
+    >>> config = {"conf": {"a": 1, "b": 2}}
+    >>> merge(config, {"conf": {"b": 3}})
+    >>> config
+    {'conf': {'a': 1, 'b': 3}}
+    """
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = copy.deepcopy(value)
 
 
 def dump_yaml(config: Mapping[str, Any]) -> str:

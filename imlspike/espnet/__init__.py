@@ -1,5 +1,5 @@
 """ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, the text-to-speech model, key
-`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and entry points that know them.
+`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and an entry point that knows them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
@@ -8,29 +8,26 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-ENCODER_KEY = "iml_spikeformer"
-DECODER_KEY = "iml_spikeformer"
-TTS_KEY = "spikevoice"
-LOG_MEL_KEY = "log_mel"
-
 
 def register() -> None:
     """Make ESPnet know what imlspike adds; calling it again changes nothing.
 
-    Adds the encoder key `iml_spikeformer` to ESPnet's ASR task, so that a training YAML may say
-    `encoder: iml_spikeformer` with the arguments of `imlspike.models.IMLSpikeformerEncoder` under
-    `encoder_conf`, and likewise the decoder key `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`).
-    To the TTS task it adds the key `spikevoice` (`imlspike.models.SpikeVoice`, `tts_conf`), whose speed
-    ESPnet's `tts_inference` controls like FastSpeech 2's, the feature extractor `log_mel`
-    (`imlspike.espnet.log_mel.LogMelExtract`, `feats_extract_conf`), and `imlspike.espnet.tts_model.TTSModel`.
-    From then on every ESPnet task of this process trains through
-    `imlspike.espnet.worker.run_worker`: worker processes that ESPnet spawns (one a GPU) register too, and
-    checkpoints are replaced whole. ESPnet's import takes several seconds, hence a function.
+    ESPnet's import takes several seconds, hence a function. Where it hooks in (espnet 202511):
+
+    - `ClassChoices.classes` of espnet2/tasks/asr.py and tts.py map a YAML's names to classes. They get the
+      encoder `iml_spikeformer` (arguments of `imlspike.models.IMLSpikeformerEncoder` under `encoder_conf`),
+      the decoder `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`), the voice `spikevoice`
+      (`SpikeVoice`, `tts_conf`) and the features `log_mel` (`LogMelExtract`, `feats_extract_conf`).
+    - `TTSTask.build_model` makes the class that its module names `ESPnetTTSModel`: now
+      `imlspike.espnet.tts_model.TTSModel`, the same for all other voices.
+    - espnet2/bin/tts_inference.py gives the speed to instances of `FastSpeech2`, an abstract class: the voice
+      is registered as one.
+    - `AbsTask.main_worker` is what every task trains by, in this process or spawned: now
+      `imlspike.espnet.worker.run_worker`, which registers there and replaces checkpoints whole.
 
     Raises:
         ImportError: if ESPnet isn't installed; the message says how to install it.
 
-    >>> from imlspike.espnet import register
     >>> register()
     >>> from espnet2.tasks.asr import encoder_choices
     >>> encoder_choices.get_class("iml_spikeformer").__name__
@@ -47,19 +44,18 @@ def register() -> None:
         if error.name not in ("espnet", "espnet2", "nltk"):
             raise
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
-    from imlspike.espnet.decoder import SpikeformerDecoder
-    from imlspike.espnet.encoder import SpikeformerEncoder
+    from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
     from imlspike.espnet.log_mel import LogMelExtract
     from imlspike.espnet.tts import SpikeVoiceTTS
     from imlspike.espnet.tts_model import TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
-    encoder_choices.classes[ENCODER_KEY] = SpikeformerEncoder
-    decoder_choices.classes[DECODER_KEY] = SpikeformerDecoder
-    tts.tts_choices.classes[TTS_KEY] = SpikeVoiceTTS
-    tts.feats_extractor_choices.classes[LOG_MEL_KEY] = LogMelExtract
+    encoder_choices.classes["iml_spikeformer"] = SpikeformerEncoder
+    decoder_choices.classes["iml_spikeformer"] = SpikeformerDecoder
+    tts.tts_choices.classes["spikevoice"] = SpikeVoiceTTS
+    tts.feats_extractor_choices.classes["log_mel"] = LogMelExtract
     tts.ESPnetTTSModel = TTSModel
-    FastSpeech2.register(SpikeVoiceTTS)  # ESPnet hands the speed to the classes that it knows only
+    FastSpeech2.register(SpikeVoiceTTS)
     AbsTask.main_worker = RegisteredWorker()
 
 

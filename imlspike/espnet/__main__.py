@@ -1,17 +1,23 @@
-"""`python -m imlspike.espnet`: stands in for `python3` in ESPnet's own scripts, with imlspike registered.
+"""`python -m imlspike.espnet`: ESPnet's programs, and a stand-in for `python3` in its scripts, with imlspike.
 
+    python -m imlspike.espnet asr --config conf/train_asr_spikeformer.yaml ...     # also lm, tts: training
+    python -m imlspike.espnet asr_inference ...               # likewise any program of espnet2.bin
     ./asr.sh --python "python3 -m imlspike.espnet" --asr_config conf/train_asr_spikeformer.yaml ...
 
-Whatever follows is what one would give to python: `-m module args`, `script.py args`, `-c code args`, or a
-program on the standard input. Options of the interpreter (`-u`, `-X dev`, ...) go to a new interpreter.
+Whatever else follows is what one would give to python: `-m module args`, `script.py args`, `-c code args`, or
+a program on the standard input. Options of the interpreter (`-u`, `-X dev`, ...) go to a new interpreter.
 """
 
 import os
 import runpy
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from imlspike.espnet import register
+from imlspike.espnet.entry import run_espnet
+
+TRAININGS = ("asr", "lm", "tts")
 
 
 def split_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -32,30 +38,31 @@ def split_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(program: Sequence[str]) -> None:
-    """Run `-m module args`, `-c code args`, `script args` or `-` (standard input), as python would."""
-    kind = program[0] if program else "-"
-    if kind in ("-m", "-c") and len(program) < 2:
+    """Run a program of ESPnet by its name; `-m`, `-c`, a script or `-` (standard input), as python would."""
+    kind, *words = program or "-"
+    name = f"{kind}_train" if kind in TRAININGS else kind
+    if name.isidentifier() and find_spec("espnet2") and find_spec(f"espnet2.bin.{name}"):
+        return run_espnet(name, words)
+    if kind in ("-m", "-c") and not words:
         sys.exit(f"python -m imlspike.espnet: {kind} needs an argument")
     register()
     if kind == "-m":
-        sys.argv = list(program[1:])
-        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     elif kind in ("-c", "-"):
-        code = program[1] if kind == "-c" else sys.stdin.read()
-        sys.argv = [kind, *program[2 if kind == "-c" else 1 :]]
-        sys.path[0] = ""
-        name = "<string>" if kind == "-c" else "<stdin>"
-        exec(compile(code, name, "exec"), sys.modules["__main__"].__dict__)
+        code = words.pop(0) if kind == "-c" else sys.stdin.read()
+        sys.argv, sys.path[0] = [kind, *words], ""
+        exec(
+            compile(code, "<string>" if kind == "-c" else "<stdin>", "exec"), sys.modules["__main__"].__dict__
+        )
     else:
-        sys.argv = list(program)
-        sys.path[0] = os.path.dirname(os.path.abspath(kind))
+        sys.argv, sys.path[0] = list(program), os.path.dirname(os.path.abspath(kind))
         runpy.run_path(kind, run_name="__main__")
 
 
 if __name__ == "__main__":
-    interpreter_options, given = split_options(sys.argv[1:])
-    if interpreter_options and given:
-        os.execv(sys.executable, [sys.executable, *interpreter_options, "-m", "imlspike.espnet", *given])
-    elif interpreter_options:
-        os.execv(sys.executable, [sys.executable, *interpreter_options])
+    options, given = split_options(sys.argv[1:])
+    if options:
+        stand_in = ["-m", "imlspike.espnet"] if given else []
+        os.execv(sys.executable, [sys.executable, *options, *stand_in, *given])
     run(given)

@@ -9,7 +9,6 @@ The rule, for each layer in turn (base, override files, `key=value` settings):
 So the ANN twin of a spiking recipe is a file of a few lines: `encoder: transformer` and its `encoder_conf`.
 """
 
-import copy
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 import imlspike
 from imlspike.data.files import atomic_write
 from imlspike.data.keys import check_choice, constructor_keys, unknown_key
-from imlspike.data.yaml_file import ConfigError, parse_value, read_yaml
+from imlspike.data.yaml_file import ConfigError, merge, parse_setting, read_yaml
 from imlspike.espnet import register
 
 TASKS = {"asr": "ASRTask", "tts": "TTSTask"}
@@ -53,7 +52,7 @@ def resolve(
     {'encoder': 'transformer', 'encoder_conf': {'num_blocks': 6}}
     """
     layers = [(os.fspath(path), read_yaml(path)) for path in (base, *overrides)]
-    layers += [(f"--set {setting}", _parse_setting(setting)) for setting in set]
+    layers += [(f"--set {setting}", parse_setting(setting)) for setting in set]
     check = _TaskKeys(task)
     config: dict[str, Any] = {}
     for source, layer in layers:
@@ -61,35 +60,15 @@ def resolve(
         for key in layer:
             if key in check.classes:
                 config.pop(f"{key}_conf", None)
-        _merge(config, copy.deepcopy(layer))
+        merge(config, layer)
         check.constructors(source, layer, config)
     return config
 
 
-def _parse_setting(setting: str) -> dict[str, Any]:
-    """`a.b=1` as {"a": {"b": 1}}."""
-    path, equals, value = setting.partition("=")
-    if not equals or not all(path.split(".")):
-        raise ConfigError(f"--set {setting}: expected key=value, such as encoder_conf.kappa=0.5")
-    nested = parse_value(value, f"--set {setting}")
-    for key in reversed(path.split(".")):
-        nested = {key: nested}
-    return nested
-
-
-def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
-    """Replace the keys of `into` by those of `layer`; where both hold mappings, merge these."""
-    for key, value in layer.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
-
-
 class _TaskKeys:
-    """What an ESPnet task takes: its options, and for each class that can be chosen, its constructor's.
+    """Options that an ESPnet task takes, and the arguments of each class that can be chosen.
 
-    ESPnet's import takes 5 to 20 seconds, so what it says is kept in the user's cache folder, until ESPnet or
+    ESPnet's import takes 5 to 20 seconds, so they are kept in the user's cache folder, until ESPnet or
     this package's source changes.
     """
 

@@ -1,4 +1,4 @@
-"""Running ESPnet's command lines with imlspike registered."""
+"""ESPnet's programs with imlspike registered; training by several processes of one machine."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -16,38 +16,22 @@ def run_espnet(name: str, argv: Sequence[str] | None = None) -> None:
     Raises:
         torch.multiprocessing.ProcessRaisedException, ProcessExitedException: if one of several processes
             fails or is killed; the others have been ended then.
-
-    >>> run_espnet("asr_train", ["--help"])  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    SystemExit: 0
     """
     if name.endswith("_train"):
         parser = ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--num_processes", type=int, default=1)
         own, argv = parser.parse_known_args(argv)
         if own.num_processes > 1:
-            return _run_in_processes(name, argv, own.num_processes)
+            from espnet2.train.distributed_utils import free_port
+            from torch.multiprocessing import spawn
+
+            return spawn(_run_rank, (name, argv, own.num_processes, free_port()), own.num_processes)
     register()
     import_module(f"espnet2.bin.{name}").main(argv)
 
 
-def _run_in_processes(name: str, argv: Sequence[str], count: int) -> None:
-    """`run_espnet` in `count` processes of this machine, which talk by gloo."""
-    from espnet2.train.distributed_utils import free_port
-    from torch.multiprocessing import spawn
-
-    spawn(_run_rank, (name, argv, count, free_port()), count)
-
-
 def _run_rank(rank: int, name: str, argv: Sequence[str], count: int, port: int) -> None:
-    group = {
-        "ngpu": 0,
-        "multiprocessing_distributed": "false",
-        "dist_backend": "gloo",
-        "dist_world_size": count,
-        "dist_rank": rank,
-        "dist_master_addr": "localhost",
-        "dist_master_port": port,
-    }
-    run_espnet(name, [*argv, *(word for key, value in group.items() for word in (f"--{key}", str(value)))])
+    group = ["--ngpu", "0", "--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
+    group += ["--dist_world_size", str(count), "--dist_rank", str(rank)]
+    group += ["--dist_master_addr", "localhost", "--dist_master_port", str(port)]
+    run_espnet(name, [*argv, *group])

@@ -13,41 +13,23 @@ from imlspike.layers.log_mel import LogMel
 class LogMelExtract(AbsFeatsExtract):
     """`imlspike.layers.log_mel.LogMel`: what a voice learns to give is what the project's vocoders read.
 
-    It has as many frames as ESPnet's `dio` and `energy` of the same `hop_length`. Where `fmax` isn't
-    said, it is half the sampling rate, as the vocoder's `f_max` is. An utterance's frames don't depend on the
-    padding of its batch.
+    It has as many frames as ESPnet's `dio` and `energy` of the same `hop_length`; an utterance's frames don't
+    depend on the padding of its batch.
 
     Args:
-        fs: Hz; n_fft, hop_length: samples; n_mels: bands M; fmin, fmax: Hz, ends of the bands. ESPnet's names
-            for `LogMel`'s `sampling_rate`, `f_min`, `f_max`.
-
-    Forward: waveforms (B, S) and their lengths (B,), None: all full -> (B, L, M), zero at padding, L the
-    longest utterance's S // hop_length + 1, and lengths (B,).
-
-    Raises:
-        ValueError: an utterance of no more than n_fft / 2 samples; its place in the batch is named.
-
-    >>> extract = LogMelExtract(fs=16000, n_fft=1024, hop_length=256, n_mels=40)
-    >>> mel, frames = extract(torch.zeros(2, 1280), torch.tensor([1280, 600]))
-    >>> mel.shape, frames.tolist()
-    (torch.Size([2, 6, 40]), [6, 3])
+        fs: Hz; n_fft, hop_length: samples; n_mels: bands M; fmin, fmax: Hz, ends of the bands, None: half of
+            fs. ESPnet's names for `LogMel`'s `sampling_rate`, `f_min`, `f_max`.
     """
 
     def __init__(
-        self,
-        fs: int,
-        n_fft: int,
-        hop_length: int,
-        n_mels: int,
-        fmin: float = 0.0,
-        fmax: float | None = None,
+        self, fs: int, n_fft: int, hop_length: int, n_mels: int, fmin: float = 0.0, fmax: float | None = None
     ):
         super().__init__()
         self.conf = dict(fs=fs, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, fmin=fmin, fmax=fmax)
         self.log_mel = LogMel(fs, n_fft, hop_length, n_mels, fmin, fmax)
 
     def output_size(self) -> int:
-        """M."""
+        """Mel bands M."""
         return self.conf["n_mels"]
 
     def get_parameters(self) -> dict[str, Any]:
@@ -55,7 +37,16 @@ class LogMelExtract(AbsFeatsExtract):
         return dict(self.conf)
 
     def forward(self, input: Tensor, input_lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return log-mels (B, L, M), zero at padding, and their lengths (B,).
+
+        L is the longest utterance's S // hop_length + 1.
+
+        Args:
+            input, input_lengths: waveforms (B, S), their lengths (B,); None: all full.
+
+        Raises:
+            ValueError: an utterance of no more than n_fft / 2 samples; its place in the batch is named.
+        """
         if input_lengths is None:
             input_lengths = torch.full((len(input),), input.shape[1], device=input.device)
         least = self.conf["n_fft"] // 2

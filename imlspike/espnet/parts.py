@@ -20,12 +20,9 @@ from imlspike.inference.recognizer import Recognizer
 
 
 def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int]:
-    """An encoder of ESPnet's, and the frames that it needs for one token.
+    """An encoder of ESPnet's by its key and arguments, and the frames that it needs for one token.
 
-    Args:
-        name: its key in ESPnet's ASR task.
-        arguments: of its constructor.
-        source: is named in errors.
+    `source` is named in errors, here and below.
 
     Raises:
         ConfigError: for a name or an argument that ESPnet doesn't know.
@@ -38,11 +35,10 @@ def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[to
 
 
 def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
-    """What makes the scorer of a recognizer's attention decoder, which becomes `recognizer.decoder`.
+    """Return the maker of scorers for a recognizer's attention decoder, which becomes `recognizer.decoder`.
 
     Raises:
-        ConfigError: if the bundle has none that can search.
-        ImportError: without ESPnet.
+        ConfigError: if the bundle has none that can search; and as `build_encoder`.
     """
     open_attention(bundle, recognizer)
     if not hasattr(recognizer.decoder, "batch_score"):
@@ -53,11 +49,7 @@ def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
 
 
 def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
-    """Give a recognizer its attention decoder, if the bundle has one; folded if its encoder is.
-
-    Raises:
-        ConfigError, ImportError: as `build_encoder`.
-    """
+    """Give a recognizer its attention decoder, if the bundle has one; folded if its encoder is."""
     conf = bundle.config["model"]
     if "decoder" not in conf:
         return
@@ -74,11 +66,7 @@ def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
 def lm_scorer_of(
     bundle: Bundle, name: str, arguments: dict[str, Any], states: dict[str, torch.Tensor], source: str
 ) -> MakeScorer:
-    """What makes the scorer of an ESPnet language model of this name, arguments and weights.
-
-    Raises:
-        ConfigError, ImportError: as `build_encoder`.
-    """
+    """Return the maker of scorers for an ESPnet language model of this name, arguments and weights."""
     lm = bundle.fill(construct(_class("lm", name, source), arguments, source), states)
     from imlspike.espnet.scorers import lm_scorer
 
@@ -86,11 +74,7 @@ def lm_scorer_of(
 
 
 def complete(bundle: Bundle) -> None:
-    """Write out the defaults of ESPnet's parts in a recognizer's bundle, so that none of them can change.
-
-    Raises:
-        ConfigError, ImportError: as `build_encoder`.
-    """
+    """Write out the defaults of ESPnet's parts in a recognizer's bundle, so that none of them can change."""
     model, where = bundle.config["model"], bundle.where("model")
     for part in ("encoder", "decoder"):
         if model.get(part) not in (None, SPIKING):
@@ -101,7 +85,7 @@ def complete(bundle: Bundle) -> None:
 
 
 def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those that YAML can say."""
+    """The arguments that YAML can say."""
     return {
         key: value for key, value in arguments.items() if isinstance(value, str | int | float | list | None)
     }
@@ -118,8 +102,7 @@ def _class(part: str, name: str, source: str) -> type:
             choices = getattr(asr, f"{part}_choices")
     if str(name).lower() not in choices.classes:
         raise ConfigError(f"{source}: {unknown_key(str(name), choices.classes)}")
-    cls = choices.get_class(name)
-    return cls
+    return choices.get_class(name)
 
 
 @contextmanager

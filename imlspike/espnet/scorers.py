@@ -63,7 +63,7 @@ class CachedDecoder:
         return attention.forward_attention(values, scores, self.mask)
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
+        """Go on with hypotheses, see `Scorer`."""
         if utterances is not None:
             self.mask = self.mask[utterances]
             self.memory = [(keys[utterances], values[utterances]) for keys, values in self.memory]
@@ -90,7 +90,7 @@ class CachedLM:
         return self.lm.decoder(x).log_softmax(-1)
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
+        """Go on with hypotheses, see `Scorer`."""
         self.cache.advance(parents, utterances)
 
 
@@ -130,7 +130,7 @@ class BatchScorer:
         return torch.cat(scores)[back].unflatten(0, prefixes.shape[:2])
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see `imlspike.inference.beam_search.Scorer`."""
+        """Go on with hypotheses, see `Scorer`."""
         rows = rows_of(parents, utterances)
         self.states = [self.states[row] for row in rows.tolist()]
         if utterances is not None:
@@ -172,7 +172,7 @@ class _Cache:
 
 
 def _cacheable(embed: torch.nn.Module, layers: torch.nn.Module) -> bool:
-    """Whether an embedding and Transformer layers are those that the cached scorers compute."""
+    """True if the cached scorers compute such an embedding and such Transformer layers."""
     attentions = [m for layer in layers for name, m in layer.named_children() if name.endswith("_attn")]
     return (
         isinstance(embed, torch.nn.Sequential)

@@ -9,7 +9,7 @@ from imlspike.inference.voice import TrainedVoice
 
 
 class Teacher:
-    """What a voice says where a recording tells it how.
+    """Speech of a voice with the rhythm, pitch and energy of a recording.
 
     Durations are given, or those of the voice's aligner; pitch and energy are extracted by what ESPnet
     extracted them with in training, averaged over the durations and normalised alike.
@@ -17,14 +17,9 @@ class Teacher:
     Args:
         voice: a voice.
 
-    Forward: called with numbers of symbols (N,) int64, the recording (S,), its log-mel (L, M) and for a voice
-    with speakers the speaker's number, and frames of each symbol (N) where they are known; returns the
-    normalised log-mel (L, M) and durations (N,).
-
     Raises:
         ImportError: without ESPnet.
-        ValueError: a voice that was trained without pitch and energy of a recording; called: durations of
-            another number or sum, or without them no aligner or more symbols than frames.
+        ValueError: a voice that was trained without pitch and energy of a recording.
     """
 
     def __init__(self, voice: TrainedVoice):
@@ -34,9 +29,8 @@ class Teacher:
         from imlspike.espnet.tts import SpikeVoiceTTS
 
         self.voice, config, conf = voice, voice.recording, dict(voice.model.config)
-        self.tts = SpikeVoiceTTS(
-            conf.pop("vocab_size"), conf.pop("n_mels"), prior_scale=config.get("prior_scale", 1.0), **conf
-        )
+        sizes = conf.pop("vocab_size"), conf.pop("n_mels")
+        self.tts = SpikeVoiceTTS(*sizes, prior_scale=config.get("prior_scale", 1.0), **conf)
         self.tts.spikevoice = voice.model
         self.extractors = []
         for name, average in (("pitch", "use_token_averaged_f0"), ("energy", "use_token_averaged_energy")):
@@ -56,7 +50,18 @@ class Teacher:
         speaker: int | None = None,
         durations: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the normalised log-mel (L, M) and the durations (N,) in frames.
+
+        Args:
+            text: numbers of symbols (N,) int64.
+            wave, mel: the recording (S,), its log-mel (L, M).
+            speaker: number, for a voice with speakers.
+            durations: frames of each symbol (N); None: the aligner's.
+
+        Raises:
+            ValueError: durations of another number or sum, or without them no aligner, or more symbols than
+                frames.
+        """
         if durations is not None and sum(durations) != len(mel):
             raise ValueError(f"the durations add up to {sum(durations)} frames; the recording has {len(mel)}")
         like, frames, given = self.voice.model.mel.weight, text.new_tensor([len(mel)]), {}

@@ -7,7 +7,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.tts.abs_tts import AbsTTS
 from torch import Tensor
 
-from imlspike.data.keys import unknown_key
+from imlspike.espnet.asr import check_arguments
 from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_durations
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.variance_adaptor import Controls
@@ -32,35 +32,22 @@ class SpikeVoiceTTS(AbsTTS):
     energy come a value per frame (`use_token_averaged_f0: false`, `use_token_averaged_energy: false`) and
     are averaged here over the frames of each token; where durations are given, ESPnet may do it, too. They
     must be normalised (`pitch_normalize: global_mvn`, `energy_normalize: global_mvn`); what lies outside
-    `pitch_range` and `energy_range`, as the pitch of an utterance without a voiced frame, is moved to the
-    nearer end.
-
-    There is no end symbol. Durations of ESPnet's models with one (N + 1 of them) are taken, too: its frames
-    go to the last token.
+    `pitch_range` and `energy_range` is moved to the nearer end. There is no end symbol; with durations of
+    ESPnet's models that have one (N + 1 of them), its frames go to the last token.
 
     Args:
-        idim: entries of the token list; ESPnet gives it.
-        odim: mel bands M; ESPnet gives it.
+        idim: entries of the token list; odim: mel bands M; ESPnet gives both.
         loss_weights: of `SpikeVoiceLoss`.
         prior_scale: of `beta_binomial_prior`.
         **conf: the other arguments of `SpikeVoice`; all of these `tts_conf` in a training YAML. `speakers`
             is the number of lines of ESPnet's spk2sid.
 
     Attributes:
-        spikevoice: the core model. Once the prefix `tts.spikevoice.` is taken off, the entries of an ESPnet
-            checkpoint load into it.
+        spikevoice: the core model; the entries `tts.spikevoice.*` of an ESPnet checkpoint load into it.
 
     Raises:
         TypeError: for a key that isn't such an argument, naming the nearest one that is.
         ValueError: for a value outside its choices.
-
-    >>> sizes = dict(dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_layers=0)
-    >>> voice = SpikeVoiceTTS(40, 80, **sizes)
-    >>> voice.inference(torch.tensor([3, 7, 1]))["feat_gen"].shape[1]
-    80
-    >>> SpikeVoiceTTS(40, 80, atention="ann")
-    Traceback (most recent call last):
-    TypeError: tts_conf of spikevoice: unknown key 'atention'; did you mean 'attention'? (known: ...
     """
 
     __signature__ = _signature()
@@ -69,10 +56,7 @@ class SpikeVoiceTTS(AbsTTS):
         self, idim: int, odim: int, loss_weights: dict | None = None, prior_scale: float = 1.0, **conf
     ):
         super().__init__()
-        known = [name for name in self.__signature__.parameters if name not in ("idim", "odim")]
-        for key in conf:
-            if key not in known:
-                raise TypeError(f"tts_conf of spikevoice: {unknown_key(key, known)}")
+        check_arguments("tts_conf of spikevoice", conf, type(self))
         self.spikevoice = SpikeVoice.from_config(
             {"vocab_size": idim, "n_mels": odim, **conf}, "tts_conf of spikevoice"
         )
@@ -98,7 +82,10 @@ class SpikeVoiceTTS(AbsTTS):
         lids: Tensor | None = None,
         joint_training: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The loss of a padded batch; what stands in padding has no effect.
+        """Return the loss (1,) of a padded batch, its parts by name, and the number of utterances (1,).
+
+        In joint training, the loss is (), and in place of the number stands the mel after the PostNet
+        (B, L, M). What stands in padding has no effect.
 
         Args:
             text, text_lengths: (B, N) int64 tokens, (B,).
@@ -106,13 +93,7 @@ class SpikeVoiceTTS(AbsTTS):
             durations, durations_lengths: (B, N or N + 1) whole frames of each token, (B,); None: learned.
             pitch, pitch_lengths, energy, energy_lengths: (B, L, 1), (B,), normalised; with durations also
                 per token, (B, N or N + 1, 1).
-            sids: (B, 1) int64, for a model with speakers.
-            spembs, lids: must be None.
-            joint_training: return mels in place of the weight.
-
-        Returns:
-            the loss (1,), its parts by name, and the weight (1,), the number of utterances; in joint training
-            the loss (), its parts and the mel after the PostNet (B, L, M).
+            sids: (B, 1) int64, for a model with speakers; spembs, lids: must be None.
 
         Raises:
             ValueError: an utterance with more tokens than frames, durations that don't add up to the mel,
@@ -123,24 +104,16 @@ class SpikeVoiceTTS(AbsTTS):
         speaker = self._speaker(sids, spembs, lids)
         alignment, given_lengths = None, durations_lengths
         if durations is None:
-            mels = (feats, feats_lengths)
-            alignment, durations = learned_durations(
-                self.spikevoice, text, text_lengths, *mels, self.prior_scale
-            )
+            batch = (text, text_lengths, feats, feats_lengths)
+            alignment, durations = learned_durations(self.spikevoice, *batch, self.prior_scale)
         else:
             durations = _without_end(durations, durations_lengths, text_lengths)
         lengths = (feats_lengths, given_lengths)
         pitch = self._per_token("pitch", pitch, pitch_lengths, durations, *lengths)
         energy = self._per_token("energy", energy, energy_lengths, durations, *lengths)
+        values = {"durations": durations, "pitch": pitch, "energy": energy}
         said = self.spikevoice(
-            text,
-            text_lengths,
-            mel_lengths=feats_lengths,
-            durations=durations,
-            pitch=pitch,
-            energy=energy,
-            speaker=speaker,
-            alignment=alignment,
+            text, text_lengths, mel_lengths=feats_lengths, speaker=speaker, alignment=alignment, **values
         )
         loss, parts = self.loss(
             said, text_lengths, feats, feats_lengths, pitch, energy, learned=alignment is not None
@@ -164,14 +137,13 @@ class SpikeVoiceTTS(AbsTTS):
         alpha: float = 1.0,
         use_teacher_forcing: bool = False,
     ) -> dict[str, Tensor]:
-        """Speaks one utterance; durations, pitch and energy are predicted where they aren't given.
+        """Speak one utterance: what isn't given is predicted.
 
         Args:
             text: (N,) int64 tokens.
             feats: (L, M) normalised log-mel to align with, if the teacher is to be forced without durations.
             durations, pitch, energy: (N or N + 1,), (L, 1), (L, 1) as in `forward`.
             sids: (1,) int64, for a model with speakers.
-            spembs, lids: must be None.
             alpha: factor on the predicted durations, as in ESPnet's FastSpeech 2: 1.1 is 10 % slower.
             use_teacher_forcing: with the natural durations.
 
@@ -201,14 +173,8 @@ class SpikeVoiceTTS(AbsTTS):
                 own = torch.tensor([len(values)], device=text.device)
                 frames = durations.sum(1)
                 known[name] = self._per_token(name, values[None], own, durations, frames, given)
-        said = self.spikevoice(
-            text,
-            lengths,
-            durations=durations,
-            speaker=self._speaker(sids, spembs, lids),
-            controls=Controls(speed=1 / alpha),
-            **known,
-        )
+        known |= {"speaker": self._speaker(sids, spembs, lids), "controls": Controls(speed=1 / alpha)}
+        said = self.spikevoice(text, lengths, durations=durations, **known)
         found = {"duration": said.durations, "pitch": said.pitch, "energy": said.energy}
         return {"feat_gen": said.mel_post[0]} | {name: values[0] for name, values in found.items()}
 
@@ -219,15 +185,7 @@ class SpikeVoiceTTS(AbsTTS):
         batch = (text[None], lengths[0], feats[None], lengths[1])
         return learned_durations(self.spikevoice, *batch, self.prior_scale)[1][0]
 
-    def _per_token(
-        self,
-        name: str,
-        values: Tensor | None,
-        lengths: Tensor | None,
-        durations: Tensor,
-        frames: Tensor,
-        given: Tensor | None,
-    ) -> Tensor:
+    def _per_token(self, name: str, values, lengths, durations: Tensor, frames: Tensor, given) -> Tensor:
         """Pitch or energy, (B, L, 1) or with durations given (B, N or N + 1, 1), as (B, N)."""
         extract, average = {
             "pitch": ("dio", "use_token_averaged_f0"),
@@ -265,12 +223,7 @@ class SpikeVoiceTTS(AbsTTS):
 
 
 def _without_end(durations: Tensor, lengths: Tensor, text_lengths: Tensor) -> Tensor:
-    """(B, N) durations of the tokens; those of an end symbol, if any, are added to the last token's.
-
-    >>> three, two = torch.tensor([3]), torch.tensor([2])
-    >>> _without_end(torch.tensor([[4, 5, 2]]), three, two), _without_end(torch.tensor([[4, 5]]), two, two)
-    (tensor([[4, 7]]), tensor([[4, 5]]))
-    """
+    """(B, N) durations of the tokens; those of an end symbol, if any, are added to the last token's."""
     extra = lengths - text_lengths
     wrong = (extra < 0) | (extra > 1)
     if wrong.any():

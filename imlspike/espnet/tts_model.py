@@ -13,14 +13,11 @@ class TTSModel(ESPnetTTSModel):
 
     A batch that the TTS model refuses is named by its utterances. Pitch that can't be averaged is an error
     before training. SpikeVoice's aligner gives the durations for teacher forcing where the data have none.
-    Its controls of pitch and energy are told by what both are normalised; its weights hold it from then on.
+    Its weights hold what pitch and energy are normalised by, in which its controls are told.
 
     Raises (in training, statistics and inference):
         ValueError: pitch or energy shall be averaged over durations that the data don't have, or unvoiced
             frames without a pitch shall be averaged by SpikeVoice.
-
-    >>> issubclass(TTSModel, ESPnetTTSModel)
-    True
     """
 
     def __init__(self, *args, **parts):
@@ -45,13 +42,9 @@ class TTSModel(ESPnetTTSModel):
         return super().collect_feats(*args, **batch)
 
     def inference(
-        self,
-        text: Tensor,
-        speech: Tensor | None = None,
-        durations: Tensor | None = None,
-        **options: Any,
+        self, text: Tensor, speech: Tensor | None = None, durations: Tensor | None = None, **options: Any
     ) -> dict[str, Tensor]:
-        """What is spoken, see ESPnet's class; options: other inputs, `use_teacher_forcing` and `alpha`."""
+        """Speak; see ESPnet's class. Options: other inputs, `use_teacher_forcing` and `alpha`."""
         if options.get("use_teacher_forcing"):
             if durations is None and speech is not None and isinstance(self.tts, SpikeVoiceTTS):
                 durations = self.align(text, speech)
@@ -59,14 +52,7 @@ class TTSModel(ESPnetTTSModel):
         return super().inference(text, speech=speech, durations=durations, **options)
 
     def align(self, text: Tensor, speech: Tensor) -> Tensor:
-        """Frames of each token, found by SpikeVoice's aligner.
-
-        Args:
-            text: (N,) int64 tokens.
-            speech: (S,) samples, or (L, M) features where the model is given these.
-
-        Returns:
-            (N,) int64.
+        """Frames (N,) int64 of tokens (N,), found by SpikeVoice's aligner in samples (S,) or features (L, M).
 
         Raises:
             ValueError: the model has no aligner, or there are more tokens than frames.

@@ -1,38 +1,60 @@
-"""What each of ESPnet's worker processes runs: the one that a user started and those that ESPnet spawns."""
+"""ESPnet's training in a process: its checkpoints appear whole, bf16 works on the CPU, a bundle ends it.
+
+Where it hooks in (espnet 202511): `AbsTask.main` runs `cls.main_worker` in this process, or spawns it once a
+GPU (espnet2/tasks/abs_task.py); `Trainer.run` saves by `torch.save(..., output_dir / "checkpoint.pth")` and
+`<epoch>epoch.pth` and sets links (espnet2/train/trainer.py, step 4 of an epoch), `average_nbest_models` saves
+by `torch.save`; trainer and ASR model enter `autocast`, a name in their modules that is CUDA's.
+"""
 
 import argparse
 import logging
+import os
 import resource
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import torch
+from espnet2.asr import espnet_model
 from espnet2.main_funcs import collect_stats
 from espnet2.tasks import abs_task
 from espnet2.tasks.abs_task import AbsTask
+from espnet2.train import trainer
 from espnet2.train.distributed_utils import get_rank
+from espnet2.train.reporter import Reporter
 
-from imlspike.data.files import sole_training
+from imlspike.data.files import save_checkpoint, sole_training
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
-from imlspike.espnet.atomic_save import atomic_torch_save, repair_experiment
-from imlspike.espnet.mixed_precision import bf16_on_cpu
 from imlspike.inference.experiment import read_experiment
 
 _espnet_main_worker = AbsTask.main_worker.__func__
+# `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
+_log = logging.getLogger(__name__)
+
+
+class RegisteredWorker:
+    """Stands for `AbsTask.main_worker` and is pickled as `run_worker` and the task class.
+
+    A process that ESPnet spawns imports only what its target names; since that is `run_worker`, it registers.
+    """
+
+    def __get__(self, instance, task: type[AbsTask]) -> partial:
+        return partial(run_worker, task)
 
 
 def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     """ESPnet's `task.main_worker(args)` with imlspike registered and checkpoints that are replaced whole.
 
     Only one training at a time writes to an output folder. That of a recognizer or a voice ends by writing
-    its bundle there (`imlspike.inference.Bundle`). `use_amp: true` means bf16 on the CPU, too (see
-    `imlspike.espnet.mixed_precision`). At the end the log says how much memory the process took at most.
+    its bundle there (`imlspike.inference.Bundle`). `use_amp: true` means bf16 on the CPU, too. At the end the
+    log says how much memory the process took at most.
 
     Args:
         task: ESPnet's task class, for example `ASRTask`.
@@ -40,41 +62,59 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
 
     Raises:
         RuntimeError: if another process is training in the output folder.
-
-    >>> callable(run_worker)
-    True
     """
     register()
-    writes = not args.collect_stats and not args.dry_run and _is_first(args)
+    folder = Path(args.output_dir)
+    first = not args.distributed or get_rank(args.dist_rank, args.dist_launcher) == 0
+    writes = first and not args.collect_stats and not args.dry_run
     with ExitStack() as during:
         during.enter_context(atomic_torch_save())
-        during.enter_context(bf16_on_cpu(args.use_amp and args.ngpu == 0))
+        if args.use_amp and args.ngpu == 0:
+            during.enter_context(bf16_on_cpu())
         if args.collect_stats:
             during.enter_context(sums_in_fp64())
         if writes:
-            during.enter_context(sole_training(Path(args.output_dir)))
+            during.enter_context(sole_training(folder))
             if args.resume:
-                repair_experiment(Path(args.output_dir), args.best_model_criterion)
+                repair_experiment(folder, args.best_model_criterion)
         _espnet_main_worker(task, args)
         if writes and task.__name__ in ("ASRTask", "TTSTask"):
-            _write_bundle(Path(args.output_dir))
+            _write_bundle(folder)
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     logging.info(f"peak resident memory: {peak:.0f} MB")
 
 
-def _write_bundle(folder: Path) -> None:
-    """The bundle of what was trained, into its folder, where it is of a kind that a bundle can hold."""
-    from imlspike.espnet.parts import complete
+@contextmanager
+def atomic_torch_save() -> Iterator[None]:
+    """Within the block, `torch.save` to a path, not to an open file, is `save_checkpoint`."""
+    original = torch.save
 
-    try:
-        bundle = read_experiment(folder)
-        bundle.origin |= origin(bundle.origin.get("command", shlex.join(sys.argv)), "espnet")
-        if bundle.kind == "recognizer":
-            complete(bundle)
-        bundle.save(folder)
-    except ConfigError as error:
-        logging.warning(f"no bundle was written: {error}")
+    def save(obj, f, *args, **kwargs):
+        if not isinstance(f, str | os.PathLike):
+            return original(obj, f, *args, **kwargs)
+        save_checkpoint(f, lambda out: original(obj, out, *args, **kwargs))
+
+    with mock.patch.object(torch, "save", save):
+        yield
+
+
+@contextmanager
+def bf16_on_cpu() -> Iterator[None]:
+    """Within the block `use_amp: true` makes ESPnet's trainer run models under bf16 autocast on the CPU.
+
+    There ESPnet enters the autocast of CUDA, which has no effect, and trains in fp32 without a word. Feature
+    extraction stays in fp32 as it does on the GPU. Gradients are not scaled: bf16 has the range of fp32.
+    """
+
+    def autocast(enabled: bool = True, dtype: torch.dtype | None = None) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+    with (
+        mock.patch.object(trainer, "autocast", autocast),
+        mock.patch.object(espnet_model, "autocast", autocast),
+    ):
+        yield
 
 
 @contextmanager
@@ -84,6 +124,7 @@ def sums_in_fp64() -> Iterator[None]:
 
     Features that are written for training stay fp32.
     """
+    original = abs_task.collect_stats
 
     def collect(model, *args, **kwargs):
         if model is not None:
@@ -98,30 +139,55 @@ def sums_in_fp64() -> Iterator[None]:
         def __setitem__(self, key, value):
             super().__setitem__(key, value.astype(np.float32) if value.dtype == np.float64 else value)
 
-    original, writer = abs_task.collect_stats, collect_stats.NpyScpWriter
-    abs_task.collect_stats, collect_stats.NpyScpWriter = collect, Writer
-    try:
+    with (
+        mock.patch.object(abs_task, "collect_stats", collect),
+        mock.patch.object(collect_stats, "NpyScpWriter", Writer),
+    ):
         yield
-    finally:
-        abs_task.collect_stats, collect_stats.NpyScpWriter = original, writer
 
 
-def _is_first(args: argparse.Namespace) -> bool:
-    """Whether this is the process that writes files: the only one, or rank 0 of several."""
-    return not args.distributed or get_rank(args.dist_rank, args.dist_launcher) == 0
+def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]]) -> None:
+    """Complete what a kill between two writes left open in an ESPnet experiment, before training resumes.
 
+    `checkpoint.pth` is the truth. Temporary files of interrupted writes are removed; a missing
+    `<epoch>epoch.pth` of the checkpoint's epoch is written again (without it ESPnet's averaging at the end
+    fails); `latest.pth` and the links to the best epoch are set again.
 
-class RegisteredWorker:
-    """Stands for `AbsTask.main_worker` and is pickled as `run_worker` and the task class.
-
-    ESPnet starts one process per GPU by `spawn` with `cls.main_worker` as its target. A spawned process
-    imports only what the target names; since that is `run_worker`, it imports this module and registers.
-
-    >>> class Task:
-    ...     main_worker = RegisteredWorker()
-    >>> Task.main_worker.func is run_worker, Task.main_worker.args == (Task,)
-    (True, True)
+    Args:
+        folder: the experiment; without a `checkpoint.pth` only temporary files are removed.
+        best_model_criterion: ESPnet's option, as [["valid", "acc", "max"], ...].
     """
+    for stale in folder.glob(".*.pth.*.tmp"):
+        stale.unlink()
+    if not (folder / "checkpoint.pth").exists():
+        return
+    states = torch.load(folder / "checkpoint.pth", map_location="cpu", mmap=True, weights_only=False)
+    reporter = Reporter()
+    reporter.load_state_dict(states["reporter"])
+    epoch = reporter.get_epoch()
+    model, links = folder / f"{epoch}epoch.pth", ["latest.pth"]
+    if not model.exists():
+        _log.warning(f"{model} is missing; written again from checkpoint.pth")
+        torch.save(states["model"], model)
+    for phase, key, mode in best_model_criterion:
+        if reporter.has(phase, key) and reporter.get_best_epoch(phase, key, mode) == epoch:
+            links.append(f"{phase}.{key}.best.pth")
+    for name in links:
+        temporary = folder / f".{name}.link.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(model.name)
+        os.replace(temporary, folder / name)
 
-    def __get__(self, instance, task: type[AbsTask]) -> partial:
-        return partial(run_worker, task)
+
+def _write_bundle(folder: Path) -> None:
+    """Write the bundle of what was trained, where it is of a kind that a bundle can hold."""
+    from imlspike.espnet.parts import complete
+
+    try:
+        bundle = read_experiment(folder)
+        bundle.origin |= origin(bundle.origin.get("command", shlex.join(sys.argv)), "espnet")
+        if bundle.kind == "recognizer":
+            complete(bundle)
+        bundle.save(folder)
+    except ConfigError as error:
+        logging.warning(f"no bundle was written: {error}")

@@ -131,17 +131,32 @@ class SpikeRecorder:
             self.rasters[name] = counts.to("cpu", torch.uint8)
 
 
+def least_current(neuron: nn.Module, steps: int) -> float:
+    """The smallest constant current, up to 1000, with which a neuron fires within so many steps from rest.
+
+    >>> from imlspike.neurons import LIF
+    >>> round(least_current(LIF(tau=2.0), steps=4), 4)
+    1.0667
+    """
+    low, high, like = 0.0, 1e3, next(neuron.parameters(), torch.zeros(()))
+    for _ in range(60):
+        middle = (low + high) / 2
+        current = like.new_full((steps, 1) if neuron.stateful else (1, 1), middle, dtype=torch.float64)
+        low, high = (low, middle) if neuron.encode(current)[0].any() else (middle, high)
+    return high
+
+
 def rates_out_of_range(layers: Mapping[str, LayerSpikes], model: nn.Module) -> dict[str, dict]:
     """Neuron layers whose firing rate lies outside 0.5 % to 60 %, and what may tell why.
 
     Returns:
-        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and for
-        neurons that can tell (`LIF.least_current`) the least with which one fires at all.
+        Layer to ``{"rate", "largest_input", "least_that_fires"}``: the largest input that it saw, and, of
+        neurons with a state, the least with which one fires at all.
     """
     odd = {}
     for name, layer in layers.items():
         if not LEAST_RATE < layer.rate < MOST_RATE:
             neuron = model.get_submodule(name)
-            least = neuron.least_current(layer.levels) if hasattr(neuron, "least_current") else None
+            least = least_current(neuron, layer.levels) if neuron.stateful else None
             odd[name] = {"rate": layer.rate, "largest_input": layer.largest_input, "least_that_fires": least}
     return odd

@@ -27,22 +27,14 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from imlspike.data.files import atomic_write
-from imlspike.data.keys import check_choice, unknown_key
-from imlspike.data.yaml_file import ConfigError, dump_yaml, parse_yaml
+from imlspike.data.yaml_file import ConfigError, dump_yaml
+from imlspike.inference.bundle_config import FORMAT, KINDS, read_config
 from imlspike.inference.common import check_device
 
-FORMAT = 1
 CONFIG, WEIGHTS, TOKENS, LM_WEIGHTS = "bundle.yaml", "weights.safetensors", "tokens.txt", "lm.safetensors"
 FILES = ("bpe.model", "README.md")  # others that a bundle may hold, taken as they are
-KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "vocoder": "imlspike vocode"}
-KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
-    "recognizer": (("features", "model", "token_type"), ("lm", "search")),
-    "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
-    "vocoder": (("features", "model"), ()),
-}
 MOST_MEMBERS, MOST_BYTES = 1000, 8 * 2**30  # of a zip: files, and bytes when unpacked
 MOST_TEXT = 64 * 2**20  # bytes of a file that holds no weights
-SECTIONS = ("features", "model", "lm", "search", "recording", "origin")  # keys that hold further keys
 EXPECTED = (
     "expected a bundle (a folder or .zip with bundle.yaml, as training and `imlspike pack` write it), an "
     "experiment (exp/NAME), a folder that holds one of these, or a name OWNER/MODEL on the Hugging Face hub"
@@ -57,7 +49,8 @@ class Bundle:
         kind: of `KINDS`.
         name: of the model.
         config: the other keys of bundle.yaml: `model` (all arguments of the model's constructor), `features`
-            (those of its features, `sampling_rate` in Hz among them), and what else `KEYS` names.
+            (those of its features, `sampling_rate` in Hz among them), and what else
+            `imlspike.inference.bundle_config.KEYS` names.
         states: name to tensor, the model's state_dict.
         tokens: that the model's numbers stand for.
         lm_states: of the language model.
@@ -122,9 +115,12 @@ class Bundle:
         if not found:
             place = _from_hub(named, cache_dir)
         if place.is_file():
+            _refuse_model_file(named, model_file)
             bundle = _read(_zip_reader(place), named)
         else:
             place = place if kind_of(place) else _only_one(place, kind, named)
+            if not (place / "config.yaml").is_file():
+                _refuse_model_file(named, model_file)
             if (place / CONFIG).is_file() and model_file is None:
                 bundle = _read(_folder_reader(place), named)
             else:
@@ -216,7 +212,7 @@ def kind_of(folder: Path) -> str | None:
     >>> kind_of(Path("no/such/folder"))
     """
     if (folder / CONFIG).is_file():
-        return _read_config(_folder_reader(folder), os.fspath(folder))["kind"]
+        return _config(_folder_reader(folder), os.fspath(folder))["kind"]
     if (folder / "generator.pth").is_file() and (folder / "generator.yaml").is_file():
         return "vocoder"
     config = folder / "config.yaml"
@@ -237,6 +233,8 @@ def _only_one(folder: Path, kind: str | None, named: str) -> Path:
     if found:
         several = ", ".join(map(str, found))
         raise ConfigError(f"{named}: holds several {kind or 'model'}s, name one of them: {several}")
+    if zips := ", ".join(sorted(map(str, folder.glob("*.zip")))):
+        raise ConfigError(f"{named}: holds zips and no other trained {kind or 'model'}, name one of: {zips}")
     inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
     raise ConfigError(f"{named}: no trained {kind or 'model'} here (there is {inside}); {EXPECTED}")
 
@@ -317,38 +315,12 @@ def _check_members(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
             raise ConfigError(f"{path}: {member.filename!r} is a link; don't trust this file")
 
 
-def _read_config(read: Reader, named: str) -> dict[str, Any]:
-    """The content of bundle.yaml, checked as far as this module knows it."""
-    source = f"{named}: {CONFIG}"
-    config = parse_yaml(read(CONFIG) or b"", source)
-    if config.get("format") != FORMAT:
-        form = reprlib.repr(config.get("format"))
-        raise ConfigError(f"{source}: format is {form}; this imlspike reads {FORMAT}")
-    for key in ("kind", "name"):
-        if key not in config:
-            raise ConfigError(f"{source}: no key {key!r}")
-    try:
-        check_choice("kind", config["kind"], KINDS)
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from None
-    needed, may_be = KEYS[config["kind"]]
-    known = {"format", "kind", "name", "origin", *needed, *may_be}
-    for key in config:
-        if key not in known:
-            raise ConfigError(f"{source}: {unknown_key(str(key), known)}")
-    for key in needed:
-        if key not in config:
-            raise ConfigError(f"{source}: no key {key!r}; a {config['kind']} has it")
-    for key in SECTIONS:
-        if key in config and not isinstance(config[key], dict):
-            raise ConfigError(f"{source}: {key} is {reprlib.repr(config[key])}; expected keys and values")
-    if not isinstance(config["features"].get("sampling_rate"), int):
-        raise ConfigError(f"{source}: features has no sampling_rate in Hz")
-    return config
+def _config(read: Reader, named: str) -> dict[str, Any]:
+    return read_config(read(CONFIG) or b"", f"{named}: {CONFIG}")
 
 
 def _read(read: Reader, named: str) -> Bundle:
-    config = _read_config(read, named)
+    config = _config(read, named)
     kind, name, _ = config.pop("kind"), str(config.pop("name")), config.pop("format")
     origin = config.pop("origin", {})
     try:
@@ -387,6 +359,14 @@ def _from_bytes(content: bytes | None, source: str) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ConfigError(f"{source}: damaged ({error}); copy or pack the bundle again") from None
     return {key: state.float() if state.dtype == torch.float16 else state for key, state in states.items()}
+
+
+def _refuse_model_file(named: str, model_file: str | None) -> None:
+    if model_file is not None:
+        raise ConfigError(
+            f"{named}: model_file is {model_file!r}, but only an experiment (exp/NAME) has several models to "
+            "choose from; leave it out, or name the experiment"
+        )
 
 
 def _refuse_kind(named: str, found: str, wanted: str) -> NoReturn:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
+
 
 def check_device(device: str | torch.device) -> None:
     """Refuse a device that isn't here.
@@ -23,7 +25,7 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     """A waveform as float32 (samples,) with full scale at 1, checked.
 
     Args:
-        waveform: (samples,), floats with full scale at 1 or signed integers.
+        waveform: (samples,), floats of any size with full scale at 1, or int8, int16 or int32.
         what: names it in errors.
 
     Raises:
@@ -32,15 +34,20 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     >>> as_float(np.array([-16384, 0], dtype=np.int16), "it")
     array([-0.5,  0. ], dtype=float32)
     """
-    samples = np.asarray(waveform.detach().cpu() if isinstance(waveform, torch.Tensor) else waveform)
+    if isinstance(waveform, torch.Tensor):
+        waveform = waveform.detach().cpu()
+        waveform = waveform.float() if waveform.dtype == torch.bfloat16 else waveform  # numpy has none
+    samples = np.asarray(waveform)
+    if samples.dtype.kind != "f" and samples.dtype not in INTEGERS:
+        raise ValueError(
+            f"{what} is of type {samples.dtype}; expected floats with full scale at 1, int8, int16 or int32"
+        )
     if samples.ndim != 1:
         raise ValueError(
             f"{what} has shape {samples.shape}; expected (samples,): give the mean of its channels"
         )
     if samples.dtype.kind == "i":
         samples = samples / -float(np.iinfo(samples.dtype).min)
-    elif samples.dtype.kind != "f":
-        raise ValueError(f"{what} is of type {samples.dtype}; expected floats or signed integers")
     if not np.isfinite(samples).all():
         raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
     return samples.astype(np.float32)

@@ -8,10 +8,9 @@ from math import fsum  # the same in any order
 from pathlib import Path
 from typing import Literal
 
-import soundfile
 import torch
 
-from imlspike.data.audio import AudioError, OnMismatch, read_audio
+from imlspike.data.audio import OnMismatch, audio_format, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.keys import construct, unknown_key
 from imlspike.data.yaml_file import ConfigError
@@ -94,7 +93,7 @@ def open_decoder(
             attention decoder, too, for which ESPnet must be installed unless `ctc_weight` is 1).
         lm: the experiment of a language model; default, where `lm_weight` isn't 0: the one in the bundle or
             beside the experiment.
-        lm_file: of its folder, another model than the average of its best epochs.
+        lm_file: of its folder (not of a bundle), another model than the average of its best epochs.
         exact: see `Recognizer.from_bundle`; default: unless greedy, for the search takes most of the time.
         **options: of "beam" and "joint", see `SearchOptions`; default: those that the bundle says suit it.
 
@@ -104,8 +103,9 @@ def open_decoder(
             none.
         ImportError: without ESPnet, where it's needed.
     """
-    known = {} if decoding == "greedy" else {"lm", *(field.name for field in fields(SearchOptions))}
-    for option in {**options, **({"lm": lm} if lm else {})}:
+    named = {"lm": lm, "lm_file": lm_file}
+    known = {} if decoding == "greedy" else {*named, *(field.name for field in fields(SearchOptions))}
+    for option in options | {name: value for name, value in named.items() if value is not None}:
         if option not in known:
             raise ConfigError(f"options of {decoding} decoding: {unknown_key(option, known)}")
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
@@ -128,8 +128,9 @@ def open_decoder(
 
         attention = attention_scorer(bundle, recognizer)
     make_lm = _lm_scorer(bundle, lm, lm_file) if settings.lm_weight else None
-    if lm and not settings.lm_weight:
-        raise ConfigError("lm_weight is 0, but a language model is given; it takes both or neither")
+    if not settings.lm_weight and (lm or lm_file):
+        given = "lm" if lm else "lm_file"
+        raise ConfigError(f"{given} is given, but lm_weight is 0; it takes both or neither")
     search = BeamSearch(recognizer.log_probs, recognizer.tokens.eos, settings, attention, make_lm)
     return Decoder(recognizer, search)
 
@@ -137,6 +138,8 @@ def open_decoder(
 def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | None) -> MakeScorer:
     """What makes the language model's scorer."""
     about, states, tokens = bundle.config.get("lm"), bundle.lm_states, bundle.tokens
+    if file is not None and folder is None and about:
+        raise ConfigError(f"lm_file is {file!r}, but the lm is that in {bundle.source}; name another lm")
     if folder is not None or not about:
         place = Path(folder) if folder is not None else language_model_beside(bundle)
         about, states, tokens = language_model(place, file)
@@ -176,7 +179,7 @@ def decode_dir(
     Raises:
         AudioError, ValueError, FloatingPointError: naming the utterances; nothing is written.
 
-    >>> import tempfile
+    >>> import soundfile, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> soundfile.write(folder / "a.wav", [0.0] * 1600, 16000)
     >>> _ = (folder / "wav.scp").write_text(f"a {folder}/a.wav\\n")
@@ -186,7 +189,7 @@ def decode_dir(
     wavs = read_kaldi(Path(data_dir) / "wav.scp")
     if not wavs:
         raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
-    seconds = {utterance: _duration(utterance, wav) for utterance, wav in wavs.items()}
+    seconds = {utterance: audio_format(wav, utterance).seconds or 0.0 for utterance, wav in wavs.items()}
     result = Decoded(audio_seconds=fsum(seconds.values()))
     begin = time.monotonic()
     for batch in batches(seconds, batch_seconds):
@@ -219,11 +222,3 @@ def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:
         batch.append(utterance)
     if batch:
         yield batch
-
-
-def _duration(utterance: str, wav: str) -> float:
-    """Seconds that the file's header tells."""
-    try:
-        return soundfile.info(wav).duration
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{utterance} ({wav}): {error}; each line of wav.scp needs an audio file") from None

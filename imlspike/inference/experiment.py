@@ -41,7 +41,7 @@ def read_experiment(folder: str | os.PathLike, model_file: str | None = None) ->
         ConfigError: if there is none, or it's of a kind that a bundle can't hold.
     """
     folder = Path(folder)
-    if (folder / "generator.yaml").is_file() and not (folder / CONFIG).is_file():
+    if (folder / "generator.yaml").is_file() and not (folder / CONFIG).is_file() and model_file is None:
         return _vocoder(folder)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: no config.yaml; {EXPECTED}")

@@ -81,7 +81,7 @@ class Speech2Text:
         """The text of a waveform, or the texts of a list of them.
 
         Args:
-            waveform: (samples,), floats with full scale at 1 or signed integers; or a list of such.
+            waveform: (samples,), floats with full scale at 1, int8, int16 or int32; or a list of such.
             sampling_rate: of the waveforms, in Hz; they are resampled if need be.
             max_seconds: a longer one is cut at pauses, see `imlspike.data.segment.cut_at_pauses`; None:
                 never, however much memory that takes.
@@ -91,7 +91,8 @@ class Speech2Text:
             A text, or a list of texts for a list; "" for a waveform too short for the recogniser.
 
         Raises:
-            ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it.
+            ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it;
+                for a sampling rate that `imlspike.data.audio.check_rate` refuses.
             FloatingPointError: if the recogniser's output isn't finite.
         """
         many = isinstance(waveform, list | tuple)

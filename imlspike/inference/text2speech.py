@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from imlspike.inference.bundle import Bundle
+from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
-from imlspike.inference.vocoder import FEATURES, Vocoder
+from imlspike.inference.vocoder import Vocoder
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.models.variance_adaptor import Controls
@@ -131,6 +132,7 @@ class Text2Speech:
         Raises:
             ValueError: what can't be spoken (the sentence and the character or symbol are named), an unknown
                 speaker, a factor that isn't positive.
+            TypeError: for a text that isn't a str.
             FloatingPointError: if the voice's or the vocoder's output isn't finite.
         """
         parts = list(self.stream(text, speaker, speed, pitch, energy, pause))
@@ -233,6 +235,8 @@ class Text2Speech:
 
     def _spell(self, text: str) -> Iterator[tuple[str, list[str], str]]:
         """(sentence, symbols, name) for each sentence."""
+        if not isinstance(text, str):
+            raise TypeError(f"text is of type {type(text).__name__}; expected str")
         if self.voice.front_end is None:
             sentences, to_symbols = [text.strip()], lambda sentence, name: sentence.split()
         else:
@@ -299,14 +303,14 @@ def check_mel(voice: TrainedVoice, vocoder: Vocoder) -> None:
     ValueError: the voice ann and the vocoder voc aren't of the same mel: sampling_rate is 16000 of the ...
     """
     own, others = (
-        {key: features[key] for key in FEATURES} for features in (voice.features, vocoder.model.config)
+        {key: features[key] for key in MEL_KEYS} for features in (voice.features, vocoder.model.config)
     )
     for features in (own, others):
         top = features["sampling_rate"] / 2
         features["f_max"] = top if features["f_max"] is None else features["f_max"]
     wrong = [
         f"{key} is {own[key]:g} of the voice and {others[key]:g} of the vocoder"
-        for key in FEATURES
+        for key in MEL_KEYS
         if own[key] != others[key]
     ]
     if wrong:

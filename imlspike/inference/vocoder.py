@@ -11,10 +11,9 @@ from torch import Tensor
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import construct
 from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
 from imlspike.models import SpikingVocos
-
-FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")  # of the mel
 
 
 class Vocoder:
@@ -93,6 +92,7 @@ class Vocoder:
 
         Raises:
             ValueError: for a mel of another shape or type, with NaN or infinity, or of another model.
+            TypeError: for what is no array of numbers.
             FloatingPointError: if the audio isn't finite.
         """
         mel = self._checked(mel, "the mel spectrogram", sampling_rate, hop_length)
@@ -104,7 +104,7 @@ class Vocoder:
         """The log-mel spectrogram that the model expects of a waveform.
 
         Args:
-            audio: (S,), floats with full scale at 1 or signed integers.
+            audio: (S,), floats with full scale at 1, int8, int16 or int32.
             sampling_rate: of the audio, in Hz, where it isn't the model's: it is resampled.
 
         Returns:
@@ -112,7 +112,8 @@ class Vocoder:
 
         Raises:
             ValueError: for a waveform with several channels, of another type, with NaN or infinity in it, or
-                not longer than half a window of the spectrum.
+                not longer than half a window of the spectrum; for a sampling rate that
+                `imlspike.data.audio.check_rate` refuses.
         """
         blocks = list(self._resampled([audio], sampling_rate))
         samples = sum(map(len, blocks))
@@ -136,7 +137,7 @@ class Vocoder:
         Raises:
             ValueError, FloatingPointError: as `features` and `decode`.
         """
-        return torch.cat([torch.zeros(0), *self.stream([audio], sampling_rate)])
+        return torch.cat([torch.zeros(0), *self._vocode(self._resampled([audio], sampling_rate))])
 
     def stream(
         self,
@@ -219,12 +220,12 @@ class Vocoder:
     def _resampled(self, blocks: Iterable, sampling_rate: int | None) -> Iterator[Tensor]:
         """Blocks of a waveform as floats at the model's sampling rate."""
         floats = (as_float(block, "the waveform") for block in blocks)
-        from_rate = sampling_rate or self.sampling_rate
+        from_rate = self.sampling_rate if sampling_rate is None else sampling_rate
         return map(torch.from_numpy, resample_blocks(floats, from_rate, self.sampling_rate))
 
     def _checked(self, mel, what: str, sampling_rate: int | None, hop_length: int | None) -> Tensor:
         """A mel spectrogram in the model's dtype."""
-        mel = mel if isinstance(mel, Tensor) else torch.tensor(mel)
+        mel = mel if isinstance(mel, Tensor) else torch.tensor(np.asarray(mel))
         for name, given in (("sampling_rate", sampling_rate), ("hop_length", hop_length)):
             own = getattr(self, name)
             if given not in (None, own):
@@ -264,8 +265,8 @@ def spiking_vocos(bundle: Bundle) -> SpikingVocos:
 
 def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
     """The bundle of a vocoder; `origin` as `Bundle` has it."""
-    features = {key: model.config[key] for key in FEATURES}
-    rest = {key: value for key, value in model.config.items() if key not in FEATURES}
+    features = {key: model.config[key] for key in MEL_KEYS}
+    rest = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
     return Bundle(
         "vocoder", name, {"features": features, "model": rest}, model.state_dict(), origin=origin or {}
     )

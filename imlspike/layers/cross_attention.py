@@ -88,7 +88,7 @@ class SpikingCrossAttention(nn.Module):
         self.o = RepLinear(channels, channels, branches, gain)
 
     def remember(self, spikes: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """What is kept of a memory, computed once for all tokens.
+        """The tensors of a memory, computed once for all tokens.
 
         Args:
             spikes: M, packed (K, C), and their `layout`, over U utterances.

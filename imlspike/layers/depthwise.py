@@ -29,7 +29,6 @@ class DepthwiseConv(nn.Conv1d):
         super().__init__(channels, channels, kernel, padding=kernel // 2, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         # (B, 1, L, C) seen as (B, C, 1, L) is torch's channels-last memory format: nothing is copied.
         images = x.reshape(-1, 1, *x.shape[-2:]).permute(0, 3, 1, 2)
         padding = (0, self.padding[0])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 class Layout:
-    """Takes padding out of a batch once, so that what works token by token never sees it.
+    """Take padding out of a batch once, so that what works token by token never sees it.
 
     Without lengths, or where all are full, packing is a reshape: no operation depends on the data. Whether
     lengths are full is looked up in eager execution only; a compiled program serves any lengths, which asks
@@ -62,7 +62,7 @@ def _indices(mask: Tensor) -> Tensor:
 
 
 class _Pack(torch.autograd.Function):
-    """Picks the real rows. It and `_Unpack` are each other's gradients, each one pass over the memory; a
+    """Pick the real rows. It and `_Unpack` are each other's gradients, each one pass over the memory; a
     compiler is given torch's own operations, which it fuses."""
 
     @staticmethod
@@ -77,7 +77,7 @@ class _Pack(torch.autograd.Function):
 
 
 class _Unpack(torch.autograd.Function):
-    """Puts rows back to where they were picked from, zeros at padding."""
+    """Put rows back to where they were picked from, zeros at padding."""
 
     @staticmethod
     def forward(ctx, x: Tensor, dim: int, real: Tensor, padding: Tensor) -> Tensor:

@@ -49,7 +49,6 @@ class LogMel(FullPrecisionBuffers):
         self.register_buffer("bands", bands.T.contiguous(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """See the class."""
         if audio.dim() != 2 or audio.shape[1] <= self.n_fft // 2:
             raise ValueError(
                 f"expected audio (B, S) of more than {self.n_fft // 2} samples, got {tuple(audio.shape)}"

@@ -47,7 +47,6 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     synchronised = True
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """See the class."""
         if layout is not None and self.training:
             return layout.unpack(self._normed(layout.pack(x)))
         return self._normed(x)
@@ -92,7 +91,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
 
 def synchronise_norms(module: nn.Module, synchronised: bool) -> None:
-    """Sets `MaskedBatchNorm.synchronised` of every such norm in `module`.
+    """Set `MaskedBatchNorm.synchronised` of every such norm in `module`.
 
     >>> network = nn.Sequential(MaskedBatchNorm(2))
     >>> synchronise_norms(network, False)

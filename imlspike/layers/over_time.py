@@ -1,4 +1,4 @@
-"""What layers over T time steps of padded batches share: tensors (T, B, N, C) and their `Layout`."""
+"""Helpers of layers over T time steps of padded batches: tensors (T, B, N, C) and their `Layout`."""
 
 from torch import Tensor, nn
 
@@ -56,7 +56,6 @@ class StepDropout(nn.Dropout):
         self.scaled = scaled
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         if not self.training or not self.p:
             return x
         kept = super().forward(x.new_ones(1, *x.shape[1:]))

@@ -66,7 +66,6 @@ class RepLinear(nn.Module):
             nn.init.constant_(self.identity.weight, gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         parts = []
         if self.linear is not None:
             parts.append(_apply(self.linear, x))

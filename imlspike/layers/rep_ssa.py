@@ -14,7 +14,7 @@ QK = ("key", "both", "none")
 
 
 def sees_utterance(neuron: nn.Module) -> bool:
-    """Whether a neuron's threshold is taken over all tokens of an utterance.
+    """True if a neuron's threshold is taken over all tokens of an utterance.
 
     >>> sees_utterance(IMLS(threshold="layer")), sees_utterance(IMLS(threshold="token"))
     (True, False)
@@ -97,7 +97,6 @@ class RepSSA(nn.Module):
         self.o = RepLinear(channels, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         mixed = self.attention(*self._qkv(x, layout), None if layout.mask is None else layout.lengths)
         return self._merge(mixed, layout)
 
@@ -126,7 +125,7 @@ class RepSSA(nn.Module):
         return tuple(self._split(layout.unpack(t)) for t in (q, k, v))
 
     def _merge(self, mixed: Tensor, layout: Layout) -> Tensor:
-        """What the heads mixed, (B, H, N, C/H) -> (K, C)."""
+        """Output of the heads (B, H, N, C/H) -> (K, C)."""
         mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
         return self.o(fire(self.o_neuron, mixed, layout))
 
@@ -168,6 +167,5 @@ class SpikingFeedForward(nn.Module):
         self.project = RepLinear(hidden, channels, branches, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         hidden = self.dropout(self.expand(fire(self.neuron, self.norm(x), layout)))
         return self.project(fire(self.hidden_neuron, hidden, layout))

@@ -78,7 +78,6 @@ class SpikingConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
         read = x
         if self.temporal_shift is not None:
             read = self.temporal_shift(x.expand(self.steps, *x.shape[1:]))

@@ -34,7 +34,6 @@ class HeadNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         x = x.unflatten(-1, (self.heads, -1))
         return F.layer_norm(x, x.shape[-1:], eps=self.eps).flatten(-2) * self.weight + self.bias
 
@@ -54,9 +53,10 @@ class STSA(nn.Module):
     K V is summed before Q comes in, so the cost is linear in N: for each token and step 4 C^2 connections for
     the maps and 2 C operations for the mixing, and no product of tokens with tokens.
 
-    The paper's gate is the bare sum, which saturates as the sequence grows. The mean, normalised over the
-    channels of each head (ours), is a current of the same size for any length. It is also where heads
-    matter: channels compete for the gate inside their head.
+    The paper's gate is the bare sum, which saturates as the sequence grows. Normalised over the channels of
+    each head (ours), sum and mean are the same current, of the same size for any length; the mean only keeps
+    numbers small, as half precision needs. The norm is also where heads matter: channels compete for the gate
+    inside their head.
 
     Args:
         channels: C.
@@ -88,7 +88,6 @@ class STSA(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         currents = over_time(self.qkv, self.neuron(x), layout).unflatten(-1, (3, -1))
         # Thresholds that depend on the input are of the queries, of the keys and of the values.
         q, k, v = self.qkv_neuron(currents).unbind(-2)
@@ -135,7 +134,6 @@ class SoftmaxAttention(nn.Module):
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         qkv = self.qkv(self.neuron(x)).unflatten(-1, (3, self.heads, -1)).flatten(0, 1)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         mask = None if layout.mask is None else layout.mask.repeat(len(x), 1)[:, None, None]

@@ -53,7 +53,7 @@ class _Stage(nn.Module):
         return self.neuron(self._current(x, layout), layout.mask), layout
 
     def layout(self, lengths: Tensor | None, frames: int, batch: int) -> Layout:
-        """That of the output, for an input of so many frames."""
+        """Frames of the output for an input of so many frames."""
         return Layout(None if lengths is None else self._positions(lengths), self._positions(frames), batch)
 
     def in_pieces(self, pieces: Iterable[Tensor], mask: Tensor | None) -> Iterator[Tensor]:
@@ -77,7 +77,7 @@ class _Stage(nn.Module):
         yield from map(neuron, self._currents(pieces))
 
     def _currents(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """What reaches the neuron; of a piece only what the next window sees again is kept."""
+        """The neuron's input; of a piece only what the next window sees again is kept."""
         kept = None
         for piece in pieces:
             piece = piece if kept is None else torch.cat((kept, piece), 1)
@@ -150,7 +150,6 @@ class SpikingSubsampling(nn.Module):
         self.linear = RepLinear(channels * features, output_size, [b for b in branches if b != "identity"])
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Layout]:
-        """See the class."""
         self._check(x, lengths)
         x = x[..., None]
         if self._works_in_pieces(x):
@@ -173,7 +172,7 @@ class SpikingSubsampling(nn.Module):
             )
 
     def _works_in_pieces(self, x: Tensor) -> bool:
-        """In evaluation, unless a threshold needs more of the utterance than each frame's mean."""
+        """True in evaluation, unless a threshold needs more of the utterance than each frame's mean."""
         if torch.compiler.is_compiling() or self.training or torch.is_grad_enabled() or x.shape[1] <= PIECE:
             return False
         if is_in_torch_dispatch_mode():  # a counter of operations, say: in pieces some would be counted twice
@@ -204,6 +203,6 @@ class SpikingSubsampling(nn.Module):
         return frames
 
     def fold(self) -> None:
-        """Folds each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""
+        """Fold each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""
         for stage in self.stages:
             stage.fold()

@@ -40,7 +40,6 @@ class TemporalShift(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(alpha))) if learnable else float(alpha)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         ahead, same, behind = x.split((self.quarter, x.shape[-1] - 2 * self.quarter, self.quarter), -1)
         zeros = torch.zeros_like(ahead[:1])
         ahead, behind = torch.cat((ahead[1:], zeros)), torch.cat((zeros, behind[:-1]))

@@ -59,7 +59,6 @@ class SpikingTimeConv(nn.Module):
         self.before, self.after = (kernel - 1, 0) if causal else (kernel // 2, kernel // 2)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         spikes = layout.unpack(fire(self.neuron, self.norm(x), layout)).transpose(1, 2)
         mixed = self.conv(nn.functional.pad(spikes, (self.before, self.after)))
         mixed = layout.pack(mixed.transpose(1, 2))
@@ -67,7 +66,7 @@ class SpikingTimeConv(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Folds the convolution with the batch norm behind it, in place, for evaluation."""
+        """Fold the convolution with the batch norm behind it, in place, for evaluation."""
         if self.out_norm is not None:
             scale, shift = self.out_norm.affine_map()
             self.conv.weight.mul_(scale[:, None, None])

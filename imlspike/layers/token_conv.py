@@ -75,7 +75,6 @@ class NormedConv(nn.Module):
         nn.init.constant_(self.norm.weight, gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         return over_time(self.norm, self.conv(x), layout)
 
     @torch.no_grad()

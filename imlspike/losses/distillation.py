@@ -43,7 +43,6 @@ class FeatureAdapter(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         y = self.linear(torch.tensordot(self.fusion, x, dims=1))
         return torch.where(y > 0, y, self.slope * y)
 
@@ -112,7 +111,6 @@ class DistillationLoss(nn.Module):
         self.adapters = nn.ModuleList(FeatureAdapter(student_dim, teacher_dim, steps) for _ in range(layers))
 
     def forward(self, student: Any, teacher: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """See the class."""
         total, parts = student.log_magnitude.new_zeros(()), {}
         if self.feature_weight:
             parts["feature"] = self._feature_loss(student.hidden, teacher.hidden)

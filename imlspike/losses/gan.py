@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """What discriminators minimise: mean of max(0, 1 - score) if real, of max(0, 1 + score) if generated.
+    """Hinge loss of discriminators: mean of max(0, 1 - score) if real, of max(0, 1 + score) if generated.
 
     Args:
         real: scores of any shape, one tensor for each sub-discriminator; floating point.
@@ -33,7 +33,7 @@ def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tenso
 
 
 def hinge_generator(fake: Sequence[Tensor]) -> Tensor:
-    """What the generator minimises: mean of max(0, 1 - score) of generated audio.
+    """Hinge loss of the generator: mean of max(0, 1 - score) of generated audio.
 
     Args:
         fake: scores of any shape, one tensor for each sub-discriminator; floating point.

@@ -41,7 +41,6 @@ class MelLoss(nn.Module):
         self.log_mel = LogMel(sampling_rate, n_fft, hop_length, n_mels, f_min, f_max)
 
     def forward(self, audio: Tensor, target: Tensor) -> Tensor:
-        """See the class."""
         if audio.shape != target.shape:
             raise ValueError(f"the waveforms have shapes {tuple(audio.shape)} and {tuple(target.shape)}")
         with torch.no_grad():

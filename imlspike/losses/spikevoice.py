@@ -27,7 +27,7 @@ WEIGHTS = {
 def learned_durations(
     model: Any, text: Tensor, text_lengths: Tensor, mel: Tensor, mel_lengths: Tensor, prior_scale: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """What a model's aligner finds in a batch: the soft alignment, and the durations of its best path.
+    """A model's aligner on a batch: the soft alignment, and the durations of its best path.
 
     Args:
         model: a SpikeVoice with an aligner (anything with its `align`).
@@ -99,7 +99,6 @@ class SpikeVoiceLoss(nn.Module):
         energy: Tensor,
         learned: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See the class."""
         if not torch.equal(said.mel_lengths, mel_lengths):
             raise ValueError(
                 f"the model spoke {said.mel_lengths.tolist()} frames, the targets have {mel_lengths.tolist()}"

@@ -58,7 +58,6 @@ class Aligner(nn.Module):
         mel_layout: Layout,
         log_prior: Tensor | None = None,
     ) -> Tensor:
-        """See the class."""
         tokens = _encode(self.text, text, text_layout)
         frames = _encode(self.mel, self.norm(mel, mel_layout), mel_layout)
         squares = frames.square().sum(-1, keepdim=True) + tokens.square().sum(-1)[:, None]

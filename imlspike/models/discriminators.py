@@ -56,7 +56,6 @@ class PeriodDiscriminator(nn.Module):
         return audio.unflatten(-1, (-1, self.period)).transpose(1, 2)
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See the class."""
         # Columns don't mix, so that they can stand in the batch of a one-dimensional convolution.
         x = self.fold(audio).flatten(0, 1).unsqueeze(1)
         maps = []
@@ -96,7 +95,6 @@ class MultiPeriodDiscriminator(nn.Module):
         self.discriminators = nn.ModuleList(PeriodDiscriminator(period, channels) for period in periods)
 
     def forward(self, audio: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """See the class."""
         return _all(self.discriminators, audio)
 
 
@@ -149,7 +147,6 @@ class ResolutionDiscriminator(nn.Module):
         return torch.view_as_real(spectrum).permute(0, 3, 2, 1)
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See the class."""
         bands = self.spectrogram(audio).split(self.widths, dim=-1)
         ends, maps = [], []
         for x, convs in zip(bands, self.bands, strict=True):
@@ -195,7 +192,6 @@ class MultiResolutionDiscriminator(nn.Module):
         )
 
     def forward(self, audio: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """See the class."""
         return _all(self.discriminators, audio)
 
 

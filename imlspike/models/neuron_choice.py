@@ -10,7 +10,8 @@ from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.neurons import NEURONS, Neuron, RateCoded
 
 DEFAULTS = {"detach_reset": True, "amplitude": "unit"}
-_PLACED = {"levels", "token_dim", "channel_dims"}  # `steps` says the first, the layers the others
+# Arguments that the network says, and the method by which a class that defines it takes them.
+_PLACED = {"levels": "for_steps", "token_dim": "for_maps", "channel_dims": "for_maps"}
 
 
 class NeuronChoice:
@@ -26,7 +27,9 @@ class NeuronChoice:
     Args:
         kind: a name in `imlspike.neurons.NEURONS`, or ``none``.
         steps: T.
-        conf: further arguments of the neuron.
+        conf: further arguments of the neuron's constructor, whatever their names. But a class that defines
+            `for_steps`, as IMLS does, has ``levels`` from `steps`, and one that defines `for_maps` has
+            ``token_dim`` and ``channel_dims`` from the layers; there these are refused.
         defaults: arguments that the network wants unless `conf` says otherwise, for neurons that have them;
             None: the reset of LIF and PLIF is detached, IMLS sends whole numbers.
         one_pass: the network has no time axis: a stateful neuron becomes a `RateCoded`.
@@ -40,7 +43,8 @@ class NeuronChoice:
         levels: the neurons send whole numbers from 0 to so many; 0: other numbers.
 
     Raises:
-        ValueError: an unknown kind or argument (the nearest right one is named), or steps below 1.
+        ValueError: an unknown kind or argument (the nearest right one is named), an argument that the network
+            says, or steps below 1.
 
     >>> choice = NeuronChoice("imls", steps=4)
     >>> choice.time, choice().levels, NeuronChoice("none")(nn.Tanh())
@@ -66,9 +70,12 @@ class NeuronChoice:
         if not self.spiking:
             self._refuse_unknown(set())
         else:
-            known = _keys(NEURONS[kind])
+            known, placed = _keys(NEURONS[kind]), _placed(NEURONS[kind])
+            for key in placed & self.conf.keys():
+                by = "by steps, or levels, of the model" if key == "levels" else "by each layer"
+                raise ValueError(f"neuron_conf of {kind}: {key!r} is said {by}; leave it out here")
             if known is not None:
-                self._refuse_unknown(known - _PLACED)
+                self._refuse_unknown(known - placed)
             ours = (DEFAULTS if defaults is None else defaults).items()
             self.conf = {key: value for key, value in ours if known is None or key in known} | self.conf
             example = self()
@@ -105,6 +112,15 @@ class NeuronChoice:
 def _keys(cls: type[Neuron]) -> set[str] | None:
     """The arguments of a neuron's constructor; none where it has no constructor of its own."""
     return set() if cls.__init__ is nn.Module.__init__ else constructor_keys(cls)
+
+
+def _placed(cls: type[Neuron]) -> set[str]:
+    """The arguments that a neuron has from the network, and not from its configuration."""
+    return {
+        key
+        for key, method in _PLACED.items()
+        if getattr(cls, method).__func__ is not getattr(Neuron, method).__func__
+    }
 
 
 def _import_own() -> None:

@@ -50,7 +50,6 @@ class SpikeformerBlock(nn.Module):
         self.attention, self.feed_forward, self.dropout = attention, feed_forward, nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         if self.conv is not None:
             x = x + self.dropout(self.conv(x, layout))
         x = x + self.dropout(self.attention(x, layout))
@@ -204,7 +203,6 @@ class IMLSpikeformerEncoder(nn.Module):
         return self.embed.output_lengths(lengths)
 
     def forward(self, xs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None, None]:
-        """See the class."""
         x, layout = self.embed(xs, lengths)
         if self.positions == "sinusoidal":
             position = torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
@@ -215,7 +213,7 @@ class IMLSpikeformerEncoder(nn.Module):
         return layout.unpack(self.after_norm(x)), layout.lengths, None
 
     def reparameterize(self) -> "IMLSpikeformerEncoder":
-        """Folds branches and batch norms into the linear maps and convolutions they belong to, in place.
+        """Fold branches and batch norms into the linear maps and convolutions they belong to, in place.
 
         The encoder is put into evaluation mode; its output stays the same up to rounding. Returns the
         encoder.

@@ -21,7 +21,7 @@ from imlspike.models.spikeformer import sinusoids
 
 
 class Memory(NamedTuple):
-    """What a decoder keeps of U encoder outputs.
+    """A decoder's tensors of U encoder outputs, computed once.
 
     Attributes:
         kept: for each block, the two tensors of `SpikingCrossAttention.remember`, (U, ...).
@@ -39,13 +39,13 @@ class Memory(NamedTuple):
         return len(self.kept[0][0])
 
     def select(self, utterances: Tensor) -> "Memory":
-        """That of some of the utterances, by their indices."""
+        """The memory of some of the utterances, by their indices."""
         kept = tuple((a[utterances], b[utterances]) for a, b in self.kept)
         return self._replace(kept=kept, mask=None if self.mask is None else self.mask[utterances])
 
 
 class DecoderState(NamedTuple):
-    """What a decoder keeps of one hypothesis; its size doesn't depend on the number of tokens.
+    """A decoder's state of one hypothesis; its size doesn't depend on the number of tokens.
 
     Attributes:
         sums: of each block's self-attention, (blocks, H, D, D).
@@ -96,7 +96,6 @@ class SpikeformerDecoderBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """See the class."""
         x = x + self.dropout(self.self_attn(x, layout))
         return self._heard(x, layout, kept, mask)
 
@@ -257,7 +256,6 @@ class IMLSpikeformerDecoder(nn.Module):
     def forward(
         self, hs_pad: Tensor, hlens: Tensor | None, ys_in_pad: Tensor, ys_in_lens: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """See the class."""
         layout = Layout(ys_in_lens, ys_in_pad.shape[1], len(ys_in_pad))
         memory = self.remember(hs_pad, hlens)
         position = torch.arange(layout.tokens, device=ys_in_pad.device).expand(layout.batch, -1)
@@ -267,7 +265,7 @@ class IMLSpikeformerDecoder(nn.Module):
         return layout.unpack(self._logits(x)), ys_in_lens
 
     def remember(self, hs_pad: Tensor, hlens: Tensor | None) -> Memory:
-        """All that decoding needs of encoder outputs (U, M, C) of hlens (U,) tokens."""
+        """The memory of encoder outputs (U, M, C) of hlens (U,) tokens."""
         hlens = None if hlens is None else hlens.to(hs_pad.device)
         layout = Layout(hlens, hs_pad.shape[1], len(hs_pad))
         spikes = self.memory_neuron(layout.pack(hs_pad))
@@ -357,7 +355,7 @@ class IMLSpikeformerDecoder(nn.Module):
         return like.new_zeros(len(states), len(self.blocks), heads, width, width)
 
     def reparameterize(self) -> "IMLSpikeformerDecoder":
-        """Folds branches and batch norms into the linear maps they belong to, in place.
+        """Fold branches and batch norms into the linear maps they belong to, in place.
 
         The decoder is put into evaluation mode; its output stays the same up to rounding. Returns the
         decoder.

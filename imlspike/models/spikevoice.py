@@ -25,7 +25,7 @@ from imlspike.models.variance_adaptor import Controls, VarianceAdaptor
 
 @dataclass(frozen=True)
 class SpikeVoiceOutput:
-    """What SpikeVoice says, padding zero throughout.
+    """SpikeVoice's output, padding zero throughout.
 
     Attributes:
         mel, mel_post: (B, L, M) log-mel before and after the PostNet.
@@ -249,7 +249,7 @@ class SpikeVoice(nn.Module):
         return spoken.mel_post[0]
 
     def reparameterize(self) -> "SpikeVoice":
-        """Folds batch norms into the maps and convolutions before them, in place, for inference.
+        """Fold batch norms into the maps and convolutions before them, in place, for inference.
 
         The model is put into evaluation mode; its output stays the same up to rounding. Returns the model.
         """
@@ -288,7 +288,7 @@ class SpikeVoice(nn.Module):
         return text, layout
 
     def _voice(self, speaker: Tensor | None, layout: Layout) -> Tensor | float:
-        """What a speaker adds to every token: (1, B, N, C), or nothing."""
+        """The vector that a speaker adds to every token: (1, B, N, C), or nothing."""
         if (speaker is None) != (self.speakers is None):
             raise ValueError(
                 "this model has one voice: give no speaker"

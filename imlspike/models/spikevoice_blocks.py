@@ -15,7 +15,7 @@ ATTENTIONS = ("stsa", "sequential", "ann")
 
 
 def default_attention(neuron: str) -> str:
-    """What a voice of such neurons has unless told otherwise; one pass has no time axis to mix.
+    """Attention of a voice of such neurons unless told otherwise; one pass has no time axis to mix.
 
     >>> [default_attention(neuron) for neuron in ("lif", "imls", "none")]
     ['stsa', 'sequential', 'ann']
@@ -81,7 +81,6 @@ class SpikeVoiceBlock(nn.Module):
             last.weight.data.div_(max(neurons.levels, 1))
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         for mix, norm in zip(self.mixers, self.norms, strict=True):
             x = blank(norm(x + self.dropout(mix(x, layout))), layout)
         hidden = self.hidden_neuron(self.expand(self.neuron(x), layout))
@@ -123,7 +122,6 @@ class SpikeVoiceStack(nn.Module):
         self.blocks = nn.ModuleList(SpikeVoiceBlock(*arguments) for _ in range(blocks))
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         x = x + sinusoids(torch.arange(layout.tokens, device=x.device), x.shape[-1]).to(x.dtype)
         if self.time is not None:
             x = x + self.time[:, None, None]
@@ -182,7 +180,6 @@ class PostNet(nn.Module):
         )
 
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         x = blank(over_time(self.norm, mel[None], layout), layout)
         spikes = self.neurons[0](x.expand(self.time, *(-1,) * 3))
         for neuron, conv in zip(self.neurons[1:], self.convs, strict=False):

@@ -16,7 +16,7 @@ NUMBERS = {"f_min": False, "f_max": True, "shift_alpha": False, "readout_decay":
 
 
 class VocoderOutput(NamedTuple):
-    """What a vocoder makes of a mel spectrogram.
+    """A vocoder's output for a mel spectrogram.
 
     Attributes:
         audio: (B, S).

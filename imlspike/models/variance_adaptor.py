@@ -42,7 +42,6 @@ class VariancePredictor(nn.Module):
         self.out = nn.Linear(channels, 1)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """See the class."""
         first, second, last = self.neurons
         x = blank(self.norms[0](self.convs[0](first(x))), layout)
         x = blank(self.norms[1](self.convs[1](self.dropout(second(x)))), layout)
@@ -81,13 +80,12 @@ class BinnedEmbedding(nn.Module):
         return place.floor().clamp(0, self.bins - 1).long()
 
     def forward(self, values: Tensor) -> Tensor:
-        """See the class."""
         return self.embedding(self.bin(values))
 
 
 @dataclass(frozen=True)
 class Controls:
-    """How to speak: `speed` 2 is twice as fast, `pitch` and `energy` are factors on F0 and on the energy.
+    """Controls: `speed` 2 is twice as fast, `pitch` and `energy` are factors on F0 and on the energy.
 
     Raises:
         ValueError: a factor that isn't a positive number.
@@ -165,7 +163,6 @@ class VarianceAdaptor(nn.Module):
         energy: Tensor | None = None,
         controls: Controls | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See the class."""
         controls = controls or Controls()
         found = {"log_durations": self.duration(x, layout), "pitch": self.pitch(x, layout)}
         if pitch is None:

@@ -1,7 +1,6 @@
-"""The parts of a vocoder that can be replaced: features, backbone and head (the scheme of Vocos).
+"""The parts of a vocoder: backbone and head (the scheme of Vocos).
 
-A vocoder with other parts is a subclass of one of the three base classes: their docstrings say what goes in
-and what comes out. B batch, S samples, L frames, C channels, F = n_fft / 2 + 1 frequencies.
+B batch, S samples, L frames, C channels, F = n_fft / 2 + 1 frequencies.
 """
 
 import math
@@ -17,39 +16,10 @@ LARGEST_LOG_MAGNITUDE = math.log(100)
 KERNEL = 7  # frames under every convolution
 
 
-class FeatureExtractor(nn.Module):
-    """Audio (B, S) -> features (B, n_mels, L)."""
-
-    def forward(self, audio: Tensor) -> Tensor:
-        """See the class."""
-        raise NotImplementedError
+LogMelFeatures = LogMel
 
 
-class Backbone(nn.Module):
-    """Features (B, n_mels, L) -> hidden features (B, L, C), and with `keep_hidden` those of each layer."""
-
-    def forward(self, features: Tensor, keep_hidden: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """See the class."""
-        raise NotImplementedError
-
-
-class FourierHead(nn.Module):
-    """Hidden features (B, L, C) -> audio (B, S), log magnitude (B, F, L) and phase in radians (B, F, L)."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
-        raise NotImplementedError
-
-
-class LogMelFeatures(LogMel, FeatureExtractor):
-    """What Vocos reads: `imlspike.layers.log_mel.LogMel`, whose arguments it has.
-
-    >>> LogMelFeatures(16000, 512, 128, 40)(torch.zeros(1, 1280)).shape
-    torch.Size([1, 40, 11])
-    """
-
-
-class SpikingVocosBackbone(Backbone):
+class SpikingVocosBackbone(nn.Module):
     """The ConvNeXt blocks of Vocos, with spiking neurons before their pointwise convolutions.
 
     Convolution over 7 frames and LayerNorm (the embedding), T copies of that, the blocks, a weighted sum over
@@ -88,7 +58,6 @@ class SpikingVocosBackbone(Backbone):
                 nn.init.zeros_(module.bias)
 
     def forward(self, features: Tensor, keep_hidden: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """See the class."""
         embedded = self.embed(features.to(self.embed.weight.dtype)).transpose(1, 2)
         x = self.norm(embedded.to(self.norm.weight.dtype))[None]  # of autocast fp32 again
         hidden = []
@@ -110,7 +79,7 @@ class SpikingVocosBackbone(Backbone):
         return first
 
 
-class ISTFTHead(FullPrecisionBuffers, FourierHead):
+class ISTFTHead(FullPrecisionBuffers):
     """A linear map to log magnitudes and phases, and the inverse short-time Fourier transform of these.
 
     Magnitudes are capped at 100, as in Vocos. The head runs in fp32 under autocast, and all behind the map in
@@ -144,7 +113,6 @@ class ISTFTHead(FullPrecisionBuffers, FourierHead):
         return (self.n_fft // 2 + self.hop_length - 2) // self.hop_length
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
         with torch.autocast(x.device.type, enabled=False):
             out = self.out(x.to(self.out.weight.dtype))
             log_magnitude, phase = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, -1)

@@ -12,9 +12,8 @@ NEURONS: dict[str, type["Neuron"]] = {}
 class Neuron(nn.Module):
     """The protocol: a module that turns currents into spikes, and says of which kind these are.
 
-    A new neuron is a subclass with the decorator `register`, in any file that is imported: nothing else asks
-    for its class. It defines `forward`, those attributes that differ, and `encode` if what it sends isn't
-    whole spikes worth 1.
+    A new neuron is a subclass with the decorator `register`, in any file that is imported. It defines
+    `forward`, those attributes that differ, and `encode` if what it sends isn't whole spikes worth 1.
 
     Attributes:
         levels: most spikes that an element fires at once; 1: binary; None: no spikes (an ANN's activation).
@@ -23,8 +22,8 @@ class Neuron(nn.Module):
         unit: what flows on is the counts; otherwise, counts times what `encode` says that a spike is worth.
         over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with
             the mask, not packed tokens.
-        from_means: that statistic is one of each token's mean |x|: its method `theta` takes these means in
-            x's place, and `forward` and `encode` take the `theta` it gives, for an utterance in pieces.
+        from_means: that statistic is one of tokens' means |x|, which `theta` takes in x's place; `forward`
+            and `encode` take what it gives, for an utterance in pieces.
 
     >>> @register("half_wave")
     ... class HalfWave(Neuron):
@@ -96,7 +95,7 @@ def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
 class RateCoded(Neuron):
     """A stateful neuron where a layer has no time axis: its spikes in T steps on a constant current.
 
-    So such a neuron, binary, can stand in an IML-Spikeformer: (...) -> spikes of T steps, 0..T.
+    So a binary one can stand in an IML-Spikeformer: (...) -> spikes of T steps, 0..T.
 
     >>> from imlspike.neurons import LIF
     >>> RateCoded(LIF(tau=2.0), steps=4)(torch.tensor([0.5, 1.2, 3.0]))
@@ -118,11 +117,7 @@ class RateCoded(Neuron):
 
 @register("relu")
 class ReLU(Neuron):
-    """max(x, 0) in a neuron's place: what turns a spiking network into its ANN twin. It fires no spikes.
-
-    >>> ReLU()(torch.tensor([-1.0, 2.0])), ReLU.levels
-    (tensor([0., 2.]), None)
-    """
+    """max(x, 0) in a neuron's place: what turns a spiking network into its ANN twin. It fires no spikes."""
 
     levels = None
 

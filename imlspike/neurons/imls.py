@@ -68,10 +68,10 @@ class IMLS(Neuron):
         channel_dims: tuple[int, ...] = (-1,),
     ):  # fmt: skip
         super().__init__()
-        if threshold not in THRESHOLDS:
-            raise ValueError(f"threshold must be one of {', '.join(THRESHOLDS)}, got {threshold!r}")
-        if amplitude not in AMPLITUDES:
-            raise ValueError(f"amplitude must be one of {', '.join(AMPLITUDES)}, got {amplitude!r}")
+        choices = (("threshold", threshold, THRESHOLDS), ("amplitude", amplitude, AMPLITUDES))
+        for name, given, known in choices:
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
         if levels < 1 or levels != int(levels):
             raise ValueError(f"levels must be a whole number of at least 1, got {levels}")
         if min(kappa, value, eps) <= 0:
@@ -155,16 +155,16 @@ class IMLS(Neuron):
         return cls.for_steps(steps, **{**conf, "token_dim": 1, "channel_dims": (2, 3)})
 
     def extra_repr(self) -> str:
-        own = f"threshold={self.threshold}, kappa={self.kappa}, amplitude={self.amplitude}"
-        return f"levels={self.levels}, {own}"
+        shown = ("levels", "threshold", "kappa", "amplitude")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
 def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
     """The binary spikes that a neuromorphic chip fires in `levels` time steps for one multi-level spike.
 
-    An integrate-and-fire neuron with soft reset that starts at v = x + theta/2 and at each step fires
-    b = 1[v >= theta], v -= theta b. The potential is kept relative to the threshold (v - theta), where
-    each subtraction is exact, so that the spikes sum to the counts of `IMLS.encode` exactly, in every dtype.
+    An integrate-and-fire neuron with soft reset starts at v = x + theta/2 and at each step fires
+    b = 1[v >= theta], v -= theta b. Kept relative to the threshold (v - theta), each subtraction is exact,
+    and the spikes sum to the counts of `IMLS.encode`, in every dtype.
     Input x (...) and thresholds theta as `IMLS.encode` has them -> zeros and ones (levels, ...) in x's dtype.
 
     >>> unfold(torch.tensor([0.4, 0.5, 2.6]), torch.tensor(1.0), levels=3)

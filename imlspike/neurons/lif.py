@@ -38,7 +38,7 @@ class LIF(Neuron):
         alpha: its sharpness; that surrogate's default when left out.
 
     Raises:
-        ValueError: an argument out of range, or an unknown surrogate (the error names the nearest one).
+        ValueError: an argument out of range, or an unknown surrogate.
 
     >>> LIF(tau=2.0)(torch.tensor([[1.0], [1.5], [1.0]])).flatten().tolist()      # (T, ...) -> (T, ...)
     [0.0, 1.0, 0.0]
@@ -91,16 +91,12 @@ class LIF(Neuron):
         """
         if x.dim() == 0 or not x.is_floating_point():
             raise ValueError(f"expected a floating-point (T, ...), got {x.dtype} of shape {tuple(x.shape)}")
-        if state is None:
-            u = x.new_zeros(x.shape[1:], dtype=wide(x))
-        elif state.shape == x.shape[1:] and state.dtype == wide(x):
-            u = state - self.v_reset
-        else:
-            given, wanted = (tuple(state.shape), state.dtype), (tuple(x.shape[1:]), wide(x))
-            raise ValueError(f"the state must have shape and dtype {wanted}, not {given}")
+        u = x.new_zeros(x.shape[1:], dtype=wide(x)) if state is None else state - self.v_reset
+        if (u.shape, u.dtype) != (wanted := (x.shape[1:], wide(x))):
+            raise ValueError(f"the state must have shape and dtype {wanted}, not {(u.shape, u.dtype)}")
         above = (self.threshold - self.v_reset, self.decay_input, self.reset == "soft", self.detach_reset)
         spikes, u = ops.lif(x, u, self.leak(x), *above, self.surrogate, self.alpha)
-        return spikes, u + self.v_reset
+        return spikes, u + self.v_reset if self.v_reset else u
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One time step: input (...) and state V (...) to spikes (...) and the new state.
@@ -115,20 +111,6 @@ class LIF(Neuron):
         s = spike(h - threshold, self.surrogate, self.alpha)
         fired = s.detach() if self.detach_reset else s
         return s.to(x.dtype), h - fired * (threshold if self.reset == "soft" else h) + self.v_reset
-
-    def least_current(self, steps: int) -> float:
-        """The smallest constant input x that makes it fire within T steps from rest.
-
-        Without a spike the potential is V_re + x (1 - (1 - 1 / tau)^T) after T steps; it has to reach V_th.
-
-        >>> round(LIF(tau=2.0).least_current(steps=4), 4)
-        1.0667
-        """
-        leak = 1 / self.tau
-        reached = 1 - (1 - leak) ** steps
-        if not self.decay_input:  # the sum of what is left of each step's input
-            reached = reached / leak if leak else steps
-        return (self.threshold - self.v_reset) / reached
 
     def extra_repr(self) -> str:
         shown = ("tau", "threshold", "reset", "v_reset", "decay_input", "detach_reset", "surrogate", "alpha")

@@ -37,35 +37,29 @@ OPERATORS = {  # name: signature, and results without numbers
         lambda s, v, x, u, leak, *_: (x.new_empty(x.shape), u.new_empty(u.shape), leak.new_empty(())),
     ),
 }
-LIBRARY = torch.library.Library("imlspike", "DEF")
-TRITON = "imlspike.ops.triton_kernels"
+LIBRARY, TRITON = torch.library.Library("imlspike", "DEF"), "imlspike.ops.triton_kernels"
 for _name, (_signature, _fake) in OPERATORS.items():
     LIBRARY.define(_name + _signature)
     LIBRARY.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
     torch.library.register_fake(f"imlspike::{_name}", _fake)
-    if _name in ("imls", "lif", "lif_backward") and find_spec("triton"):
+    if _name != "eight_bits" and find_spec("triton"):
         LIBRARY.impl(_name, lambda *a, name=_name: getattr(import_module(TRITON), name)(*a), "CUDA")
 
+
+def _reverse_mode(operator):
+    """`operator`; NotImplementedError under forward-mode derivatives, which torch would take for 0."""
+
+    def run(x: Tensor, *others):
+        if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+            if forward_ad.unpack_dual(x).tangent is not None:
+                raise NotImplementedError("spiking neurons have no forward-mode derivatives (jvp)")
+        return operator(x, *others)
+
+    return run
+
+
 eight_bits = torch.ops.imlspike.eight_bits
-
-
-def imls(x: Tensor, *others) -> tuple[Tensor, Tensor]:
-    """`reference.imls` in the fastest form at hand; NotImplementedError under forward-mode derivatives."""
-    _reverse_mode_only(x)
-    return torch.ops.imlspike.imls(x, *others)
-
-
-def lif(x: Tensor, *others) -> tuple[Tensor, Tensor]:
-    """`reference.lif` in the fastest form at hand; NotImplementedError under forward-mode derivatives."""
-    _reverse_mode_only(x)
-    return torch.ops.imlspike.lif(x, *others)
-
-
-def _reverse_mode_only(x: Tensor) -> None:
-    # torch.library knows no forward-mode derivatives and would take them for zero.
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
-        if forward_ad.unpack_dual(x).tangent is not None:
-            raise NotImplementedError("spiking neurons have no forward-mode derivatives (jvp); use backward")
+imls, lif = _reverse_mode(torch.ops.imlspike.imls), _reverse_mode(torch.ops.imlspike.lif)
 
 
 def _load_extension() -> bool:
@@ -83,8 +77,7 @@ def _load_extension() -> bool:
     return False
 
 
-COMPILED = _load_extension()
-"""Whether the CPU kernels are in use."""
+COMPILED = _load_extension()  # whether the CPU kernels are in use
 
 
 def _keep_imls(ctx, inputs, output):

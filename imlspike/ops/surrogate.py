@@ -43,10 +43,9 @@ def derivative(x: Tensor, name: str, alpha: float) -> Tensor:
 def check_surrogate(name: str, alpha: float | None) -> None:
     """Raise ValueError for an unknown name (naming the nearest), or a sharpness that isn't above zero."""
     if name not in FORMS:
-        near = difflib.get_close_matches(str(name), FORMS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown surrogate gradient {name!r}{hint} (known: {', '.join(FORMS)})")
-    if alpha is not None and not 0 < alpha < math.inf:
+        near = difflib.get_close_matches(str(name), FORMS, n=1, cutoff=0)[0]
+        raise ValueError(f"unknown surrogate gradient {name!r}; nearest: {near!r}, known: {', '.join(FORMS)}")
+    if not (alpha is None or 0 < alpha < math.inf):
         raise ValueError(f"surrogate gradient {name!r}: alpha must be above zero and finite, not {alpha}")
 
 

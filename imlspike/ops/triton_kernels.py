@@ -1,8 +1,7 @@
 """The neurons' operators on a GPU (Triton); `imlspike.ops.reference` is their definition.
 
-With TRITON_INTERPRET=1 in the environment they run on a CPU, which is how they are tested where there is no
-GPU. Nothing here waits for the device. Products and sums are not fused, so that spikes are those of the
-definition; constants are compiled in, because Triton would pass them in single precision.
+With TRITON_INTERPRET=1 they run on a CPU: so they are tested without a GPU. Products and sums are not
+fused, so that spikes are the definition's; constants are compiled in: Triton passes them in fp32.
 """
 
 import torch
@@ -32,6 +31,15 @@ def _imls(x, theta, y, gate, n, run, levels, HALF: tl.constexpr, SCALED: tl.cons
     s = tl.where(s < 0, 0.0, tl.where(s > levels, levels + 0.0, s))  # NaN stays
     tl.store(y + at, (s * unit if SCALED else s).to(y.dtype.element_ty), real)
     tl.store(gate + at, ((wide >= 0) & (wide <= (levels + 0.5) * unit)).to(gate.dtype.element_ty), real)
+
+
+@triton.jit
+def _imls_backward(grad, gate, theta, to_x, n, run, SCALED: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    real = at < n
+    unit = tl.load(theta + at // run, real, 1.0)
+    passed = tl.load(grad + at, real, 0.0).to(unit.dtype) * tl.load(gate + at, real, 0).to(unit.dtype)
+    tl.store(to_x + at, (passed if SCALED else _divide(passed, unit)).to(to_x.dtype.element_ty), real)
 
 
 @triton.jit
@@ -111,18 +119,27 @@ def _grid(n: int) -> tuple[int]:
     return (max(1, triton.cdiv(n, BLOCK)),)
 
 
+def _runs(x: Tensor, theta: Tensor) -> tuple[Tensor, int]:
+    """Thresholds of the runs of x, and their length: elements one after the other that share a threshold."""
+    one, by_row = theta.numel() == 1, theta.shape == (*x.shape[:-1], 1)
+    run = x.numel() if one else x.shape[-1] if by_row else 1
+    return (theta if one or by_row else theta.expand_as(x)).to(wide(x)).contiguous(), max(run, 1)
+
+
 def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, Tensor]:
-    """See `imlspike.ops.reference.imls`. A run: elements one after the other that share a threshold."""
-    x, theta, dim = x.contiguous(), theta.to(wide(x)), x.dim()
-    while theta.dim() == x.dim() and dim > 0 and theta.shape[dim - 1] == 1:
-        dim -= 1
-    run = x.shape[dim:].numel() if theta.numel() > 1 else x.numel()
-    if theta.numel() != 1 and theta.shape[:dim] != x.shape[:dim]:
-        theta, run = theta.expand_as(x), 1
-    y, gate, n = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool), x.numel()
-    theta, run, half = theta.contiguous(), max(run, 1), BELOW_HALF[theta.dtype]
-    _imls[_grid(n)](x, theta, y, gate, n, run, levels, half, scaled, BLOCK, **UNFUSED)
+    """See `imlspike.ops.reference.imls`."""
+    x, (theta, run), n = x.contiguous(), _runs(x, theta), x.numel()
+    y, gate = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+    _imls[_grid(n)](x, theta, y, gate, n, run, levels, BELOW_HALF[theta.dtype], scaled, BLOCK, **UNFUSED)
     return y, gate
+
+
+def imls_backward(grad: Tensor, gate: Tensor, theta: Tensor, scaled: bool) -> Tensor:
+    """See `imlspike.ops.reference.imls_backward`."""
+    grad, gate, (theta, run), n = grad.contiguous(), gate.contiguous(), _runs(grad, theta), grad.numel()
+    to_x = torch.empty_like(grad)
+    _imls_backward[_grid(n)](grad, gate, theta, to_x, n, run, scaled, BLOCK)
+    return to_x
 
 
 def lif(x, u, leak, threshold, decay_input, soft_reset, *_) -> tuple[Tensor, Tensor]:

@@ -134,7 +134,7 @@ def perplexity(o: Asr):
     text = join_texts(o.lm_texts["test"], f"{out}/text")
     words = ["--data_path_and_name_and_type", f"{text},text,text", "--train_config", f"{o.lm}/config.yaml"]
     words += ["--model_file", o.lm_model, "--output_dir", out, "--ngpu", min(o.ngpu, 1)]
-    training.espnet(o, "espnet2.bin.lm_calc_perplexity", *words, log=f"{out}/log")
+    training.espnet(o, "lm_calc_perplexity", *words, log=f"{out}/log")
     ppl = float(Path(out, "ppl").read_text())
     log(f"  {ppl:.2f} a token, ends of sentences counted, on {' '.join(o.lm_texts['test'])}")
 

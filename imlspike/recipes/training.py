@@ -15,7 +15,6 @@ from imlspike.recipes.processes import ProgramError, RecipeError, call
 from imlspike.recipes.progress import Count, Log, lines_in, log
 from imlspike.recipes.runner import Needs
 
-TRAINER = "imlspike.espnet.{}_train"  # asr, lm, tts
 _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl"}
 
 
@@ -155,9 +154,9 @@ def describe(o: EspnetOptions, exp: str, config: dict) -> None:
     write_yaml(f"{exp}/train.yaml", config)
 
 
-def espnet(o: EspnetOptions, module: str, *words: object, log: str) -> None:
-    """Run one of ESPnet's programs that needs this project's models."""
-    call([o.python, "-m", "imlspike.espnet", "-m", module, *words], log, o.environment)
+def espnet(o: EspnetOptions, program: str, *words: object, log: str) -> None:
+    """Run a program of espnet2.bin that needs this project's models."""
+    call([o.python, "-m", "imlspike.espnet", program, *words], log, o.environment)
 
 
 def data_of(tables: dict[str, list]) -> dict[str, list]:
@@ -179,7 +178,7 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
         RecipeError: if it fails; for lack of memory it says what to halve.
     """
     write_yaml(f"{exp}/run.yaml", config | {"output_dir": exp, "resume": True, "seed": o.seed})
-    program = [o.python, "-m", TRAINER.format(task), "--config", f"{exp}/run.yaml", *words]
+    program = [o.python, "-m", "imlspike.espnet", task, "--config", f"{exp}/run.yaml", *words]
     program += ["--num_processes", o.num_processes] if o.num_processes > 1 else []
     try:
         if not (o.cuda_cmd or o.host):
@@ -250,7 +249,7 @@ def statistics(
             part = lines[-(-n * len(lines) // pieces) : -(-(n + 1) * len(lines) // pieces)]
             Path(stats, "pieces", f"{split}.{n + 1}").write_text("".join(part), encoding="utf-8")
     write_yaml(f"{stats}/run.yaml", config | {"collect_stats": True, "ngpu": 0})
-    program = [o.python, "-m", TRAINER.format(task), "--config", f"{stats}/run.yaml", *words]
+    program = [o.python, "-m", "imlspike.espnet", task, "--config", f"{stats}/run.yaml", *words]
     for split in ("train", "valid"):
         program += [f"--{split}_shape_file", f"{stats}/pieces/{split}.JOB"]
     program += ["--output_dir", f"{stats}/pieces/JOB"]

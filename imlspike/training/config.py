@@ -1,17 +1,20 @@
-"""What a training of a vocoder is told: YAML files and `key=value` settings, every key checked."""
+"""The configuration of a vocoder's training: YAML files and `key=value` settings, every key checked."""
 
-import os
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
 from imlspike.data.keys import constructor_keys, unknown_key
-from imlspike.data.yaml_file import ConfigError, read_yaml, write_yaml
+from imlspike.data.yaml_file import ConfigError, merge, nested, parse_setting, read_yaml
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.spiking_vocos import SpikingVocos
 
-SETTING = re.compile(r"[a-z_]+(\.\w+)+=")  # key=value, its key in a section
+SETTING = re.compile(r"(--)?[a-z_]+(\.\w+)+=")  # section.key=value
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,8 @@ class LossConfig:
     """Section `losses`: weights in the generator's loss (the defaults are those of Vocos and of KD's code).
 
     Args:
-        mel: weight of the mel loss.
-        adversarial, feature_matching: weights of the hinge and the feature matching loss.
-        mrd: what the multi-resolution discriminator counts in both (and in the discriminators' own loss);
-            the multi-period one counts 1.
+        mel, adversarial, feature_matching: of the mel, the hinge and the feature matching loss.
+        mrd: of the multi-resolution discriminator in all losses; the multi-period one counts 1.
         feature_weight, output_weight, phase_weight: of the distillation from a teacher, if there is one.
     """
 
@@ -44,8 +45,7 @@ class OptimizerConfig:
         discriminator_lr: of the discriminators; None: the same.
         betas: the paper's are (0.9, 0.999), those of Vocos and the paper's code (0.8, 0.9).
         weight_decay: as torch's AdamW.
-        clip_norm: gradients of a larger norm are scaled down to it, the generator's and the discriminators'
-            each for themselves; None: never.
+        clip_norm: largest norm of the generator's gradients, and of the discriminators'; None: no limit.
         warmup_steps: the rate rises linearly over so many steps first.
     """
 
@@ -72,8 +72,8 @@ class DataConfig:
         valid_utterances: whole utterances for validation, spread over the validation set; None: all.
     """
 
-    crop_samples: int = 16384
-    batch_size: int = 16
+    crop_samples: PositiveInt = 16384
+    batch_size: PositiveInt = 16
     resample: bool = False
     short: Literal["pad", "drop"] = "pad"
     gain_db: tuple[float, float] | None = None
@@ -88,13 +88,11 @@ class TrainerConfig:
 
     Args:
         steps: of the generator; they rule the schedule. The discriminators take steps - pretrain_steps.
-        pretrain_steps: so many steps with the mel loss (and the distillation) only, before the discriminators
-            start.
+        pretrain_steps: steps before the discriminators start, with the mel loss and the distillation only.
         validate_every: steps between validations; each writes a checkpoint and the bundle.
         checkpoint_every: steps between further checkpoints; None: none.
         log_every: steps between lines of the log.
-        max_time_minutes: end after so many minutes, with a validation and a checkpoint; the same command goes
-            on from there. None: no limit.
+        max_time_minutes: end after so many minutes; the same command goes on from there. None: no limit.
         seed: of the weights and of the pieces of audio.
         pictures: validation utterances that TensorBoard gets as sound and spectrogram.
         precision: "32-true", or "bf16-mixed" on GPUs.
@@ -102,11 +100,11 @@ class TrainerConfig:
         accelerator, devices, num_nodes: as of Lightning's Trainer; several devices train with DDP.
     """
 
-    steps: int = 1_000_000
-    pretrain_steps: int = 0
-    validate_every: int = 5000
-    checkpoint_every: int | None = None
-    log_every: int = 50
+    steps: PositiveInt = 1_000_000
+    pretrain_steps: NonNegativeInt = 0
+    validate_every: PositiveInt = 5000
+    checkpoint_every: PositiveInt | None = None
+    log_every: PositiveInt = 50
     max_time_minutes: float | None = None
     seed: int = 0
     pictures: int = 4
@@ -117,19 +115,13 @@ class TrainerConfig:
     num_nodes: int = 1
 
 
+OPTIONS = ("train_dirs", "valid_dirs", "teacher")  # options of the command line that a file may hold too
+SECTIONS = {"losses": LossConfig, "optimizer": OptimizerConfig, "data": DataConfig, "trainer": TrainerConfig}
+MPD, MRD = MultiPeriodDiscriminator, MultiResolutionDiscriminator
+MODELS = {"generator": SpikingVocos, "discriminators.mpd": MPD, "discriminators.mrd": MRD}
 # What may change between the parts of one training: it doesn't change what is learned.
-FREE = {
-    "data": {"cache_gb", "num_workers", "valid_utterances"},
-    "trainer": {
-        "validate_every",
-        "checkpoint_every",
-        "log_every",
-        "max_time_minutes",
-        "pictures",
-        "accelerator",
-        "compile",
-    },
-}
+FREE = {"data": "cache_gb num_workers valid_utterances"}
+FREE["trainer"] = "accelerator checkpoint_every compile log_every max_time_minutes pictures validate_every"
 
 
 @dataclass(frozen=True)
@@ -154,30 +146,18 @@ class VocoderConfig:
     data: DataConfig = DataConfig()
     trainer: TrainerConfig = TrainerConfig()
 
-    def __post_init__(self):
-        for section, name, least in (
-            ("trainer", "steps", 1), ("trainer", "pretrain_steps", 0), ("trainer", "validate_every", 1),
-            ("trainer", "log_every", 1), ("data", "batch_size", 1), ("data", "crop_samples", 1),
-        ):  # fmt: skip
-            value = getattr(getattr(self, section), name)
-            if value < least:
-                raise ConfigError(f"{section}.{name} is {value}; expected at least {least}")
-
     def as_dict(self) -> dict[str, Any]:
-        """Plain mappings, lists, numbers and text, ready for YAML.
-
-        >>> VocoderConfig(["data/train"], ["data/valid"]).as_dict()["optimizer"]["betas"]
-        [0.9, 0.999]
-        """
-        return _plain(asdict(self))
+        """Mappings, lists, numbers and text, ready for YAML."""
+        return json.loads(json.dumps(asdict(self)))  # tuples become lists
 
 
 def read_config(argv: Sequence[str]) -> tuple[VocoderConfig, dict[str, Any]]:
-    """The configuration of a command line, and its options that are no part of the configuration.
+    """Read the configuration of a command line, and its options that are no part of the configuration.
 
     Args:
         argv: `--config A.yaml [--config B.yaml ...] --train-dir D ... [section.key=value ...]`. Later files
-            win over earlier ones, settings over files. A file may hold the sections only in part.
+            win over earlier ones, settings over files; what names a neuron starts `neuron_conf` afresh. A
+            file may hold the sections only in part.
 
     Returns:
         the configuration, and {"exp_dir": ..., "resume": ...}.
@@ -187,45 +167,39 @@ def read_config(argv: Sequence[str]) -> tuple[VocoderConfig, dict[str, Any]]:
             option that is missing.
         SystemExit: after `--help`.
 
-    >>> import tempfile
-    >>> path = tempfile.mktemp()
-    >>> with open(path, "w") as out:
-    ...     _ = out.write("generator: {dim: 64, num_layers: 2}\\noptimizer: {lr: 1e-3}\\n")
-    >>> argv = f"--config {path} --exp-dir exp --train-dir a b --valid-dir c generator.dim=32".split()
+    >>> argv = "--exp-dir exp --train-dir a b --valid-dir c generator.dim=32 optimizer.lr=1e-3".split()
     >>> config, options = read_config(argv)
-    >>> config.generator["dim"], config.generator["num_layers"], config.optimizer.lr, config.train_dirs
-    (32, 2, 0.001, ['a', 'b'])
+    >>> config.generator["dim"], config.optimizer.lr, config.train_dirs
+    (32, 0.001, ['a', 'b'])
     >>> read_config([*argv, "generator.dimm=32"])
     Traceback (most recent call last):
-    imlspike.data.yaml_file.ConfigError: generator.dimm=32: unknown key 'dimm'; did you mean 'dim'? ...
+    imlspike.data.yaml_file.ConfigError: generator.dimm=32: generator: unknown key 'dimm'; did you mean ...
     """
-    files, rest = _files_first(argv)
-    known = _known_keys()
-    for file in files:
-        _check_keys(file, read_yaml(file), known)
-    for setting in rest:
-        if match := SETTING.match(setting.removeprefix("--")):
-            path = match.group()[:-1].split(".")
-            _check_path(setting, path, known)
-    rest = [f"--{setting}" if SETTING.match(setting) else setting for setting in rest]
-    values = _parse([f"--config={file}" for file in files] + rest)
+    settings = [word for word in argv if SETTING.match(word)]
+    parser, known = _parser(), _known_keys()
+    try:
+        given = parser.parse_args([word for word in argv if word not in settings])
+        layers = [(path, read_yaml(path)) for path in given.config]
+        layers += [(word, parse_setting(word.removeprefix("--"))) for word in settings]
+        layers.append(("options", {key: given[key] for key in OPTIONS if given[key]}))
+        values: dict[str, Any] = {}
+        for source, layer in layers:
+            _check_keys(source, layer, known)
+            if "neuron" in layer.get("generator", {}):
+                values.get("generator", {}).pop("neuron_conf", None)
+            merge(values, layer)
+        values.pop("run", None)  # of an experiment's config.yaml
+        values = parser.parse_object(
+            values | {"exp_dir": given.exp_dir or "", "resume": given.resume}
+        ).as_dict()
+    except ArgumentError as error:
+        raise ConfigError(str(error)) from None
     for name in ("exp_dir", "train_dirs", "valid_dirs"):
         if not values[name]:
             raise ConfigError(f"--{name.replace('_', '-').removesuffix('s')} is missing; --help tells more")
-    config = VocoderConfig(
-        train_dirs=values["train_dirs"],
-        valid_dirs=values["valid_dirs"],
-        teacher=values["teacher"],
-        generator=values["generator"],
-        discriminators=values["discriminators"],
-        **{name: cls(**values[name]) for name, cls in _sections().items()},
-    )
-    return config, {"exp_dir": values["exp_dir"], "resume": values["resume"]}
-
-
-def write_config(path: str | os.PathLike, config: VocoderConfig, run: dict[str, Any]) -> None:
-    """Write config.yaml: the whole configuration, and under `run` how it came about; `--config` reads it."""
-    write_yaml(path, config.as_dict() | {"run": run})
+    sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
+    parts = {name: values[name] for name in (*OPTIONS, "generator", "discriminators")}
+    return VocoderConfig(**parts, **sections), {"exp_dir": values["exp_dir"], "resume": values["resume"]}
 
 
 def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
@@ -238,37 +212,25 @@ def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
 
     Raises:
         ConfigError: naming each key that differs, with both values.
-
-    >>> config = VocoderConfig(["data/train"], ["data/valid"], generator={"dim": 64})
-    >>> check_same(config.as_dict() | {"generator": {"dim": 32}}, config, "exp/config.yaml")
-    Traceback (most recent call last):
-    imlspike.data.yaml_file.ConfigError: exp/config.yaml: this training began with generator.dim=32, not ...
     """
-    differences = list(_differences(before, now.as_dict()))
-    if differences:
-        told = "; ".join(f"{key}={old}, not {new}" for key, old, new in differences)
-        raise ConfigError(
-            f"{source}: this training began with {told}. Give it the same again, take another --exp-dir, or "
-            "go on with --resume anyway"
-        )
+    old, new = dict(_flat(before)), dict(_flat(now.as_dict()))
+    free = {f"{section}.{key}" for section, names in FREE.items() for key in names.split()}
+    keys = [key for key in sorted({*old, *new} - free) if not key.startswith("run.")]
+    if told := [f"{k}={old.get(k)}, not {new.get(k)}" for k in keys if old.get(k) != new.get(k)]:
+        way_out = "Give it the same again, take another --exp-dir, or go on with --resume anyway"
+        raise ConfigError(f"{source}: this training began with {'; '.join(told)}. {way_out}")
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], path: str = ""):
-    for key in sorted((before.keys() | now.keys()) - {"run"} - FREE.get(path, set())):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{path}.{key}" if path else key)
-        elif old != new:
-            yield f"{path}.{key}" if path else key, old, new
+def _flat(config: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by their keys with dots."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
-def _sections() -> dict[str, type]:
-    return {"losses": LossConfig, "optimizer": OptimizerConfig, "data": DataConfig, "trainer": TrainerConfig}
-
-
-def _parse(argv: list[str]) -> dict[str, Any]:
-    from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
-
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="imlspike train-vocoder",
         usage="imlspike train-vocoder --config YAML --exp-dir DIR --train-dir DIR --valid-dir DIR [options]",
@@ -277,7 +239,7 @@ def _parse(argv: list[str]) -> dict[str, Any]:
         "section.key=value stand anywhere, with or without -- in front, and win over the files.",
     )
     add = parser.add_argument
-    add("--config", action="config", help="YAML with sections; may be given several times, later ones win")
+    add("--config", action="append", default=[], help="YAML with sections; may be given several times")
     add("--exp-dir", type=str, help="the experiment's folder; an interrupted training goes on")
     add("--train-dir", dest="train_dirs", nargs="+", type=str, help="Kaldi data directories")
     add("--valid-dir", dest="valid_dirs", nargs="+", type=str, help="likewise, for validation")
@@ -289,28 +251,17 @@ def _parse(argv: list[str]) -> dict[str, Any]:
         help="auto: go on from exp-dir's last checkpoint if there is one; anyway: even if the configuration "
         "has changed; never: refuse to; or a checkpoint to start from (default: auto)",
     )
-    add("--run", type=dict | None, default=None, help=SUPPRESS)  # of a config.yaml that is given as --config
-    parser.add_class_arguments(SpikingVocos, "generator")
-    parser.add_class_arguments(MultiPeriodDiscriminator, "discriminators.mpd")
-    parser.add_class_arguments(MultiResolutionDiscriminator, "discriminators.mrd")
-    for name, cls in _sections().items():
+    for name, cls in (MODELS | SECTIONS).items():
         parser.add_class_arguments(cls, name)
-    try:
-        return parser.parse_args(argv).as_dict()
-    except ArgumentError as error:
-        raise ConfigError(str(error)) from None
+    return parser
 
 
 def _known_keys() -> dict[str, Any]:
     """Every key that a file may hold, nested; None where a value stands."""
-
-    def keys(cls):
-        return dict.fromkeys(constructor_keys(cls))
-
-    discriminators = {"mpd": keys(MultiPeriodDiscriminator), "mrd": keys(MultiResolutionDiscriminator)}
-    sections = {name: keys(cls) for name, cls in _sections().items()}
-    top = dict.fromkeys(("train_dirs", "valid_dirs", "teacher", "run"))
-    return top | {"generator": keys(SpikingVocos), "discriminators": discriminators} | sections
+    known: dict[str, Any] = dict.fromkeys((*OPTIONS, "run"))
+    for name, cls in (MODELS | SECTIONS).items():
+        merge(known, nested(name, dict.fromkeys(constructor_keys(cls))))
+    return known
 
 
 def _check_keys(source: str, content: dict[str, Any], known: dict[str, Any], where: str = "") -> None:
@@ -322,32 +273,3 @@ def _check_keys(source: str, content: dict[str, Any], known: dict[str, Any], whe
         if not isinstance(value, dict):
             raise ConfigError(f"{source}: {key} is {value!r}; expected a mapping of its keys")
         _check_keys(source, value, known[key], f"{where}.{key}" if where else key)
-
-
-def _check_path(setting: str, path: list[str], known: dict[str, Any]) -> None:
-    for key in path:
-        if key not in known:
-            raise ConfigError(f"{setting}: {unknown_key(key, known)}")
-        if known[key] is None:
-            return
-        known = known[key]
-
-
-def _files_first(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files of --config, and all other words: so settings win wherever they stand."""
-    files, rest = [], []
-    words = iter(argv)
-    for word in words:
-        if word == "--config":
-            files.append(next(words, ""))
-        elif word.startswith("--config="):
-            files.append(word.partition("=")[2])
-        else:
-            rest.append(word)
-    return files, rest
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

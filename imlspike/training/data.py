@@ -45,18 +45,16 @@ class VocoderData(LightningDataModule):
         )
         self.valid = WholeRecordings(self._read(config.valid_dirs), told.valid_utterances)
         for index in self.valid.used:
-            if self.valid.recordings.lengths[index] <= n_fft // 2:
+            length, path = self.valid.recordings.lengths[index], self.valid.recordings.paths[index]
+            if length <= n_fft // 2:
                 raise ValueError(
-                    f"{self.valid_name(index)} ({self.valid.recordings.paths[index]}): "
-                    f"{self.valid.recordings.lengths[index]} samples are too few to validate on; expected "
-                    f"more than {n_fft // 2}. Take it out of wav.scp"
+                    f"{self.valid_name(index)} ({path}): {length} samples are too few to validate on; "
+                    f"expected more than {n_fft // 2}. Take it out of wav.scp"
                 )
 
     def _read(self, data_dirs) -> Recordings:
-        told = self.config.data
-        return Recordings(
-            data_dirs, self.sampling_rate, told.resample, told.cache_gb, progress=rank_zero_only.rank == 0
-        )
+        told, first = self.config.data, rank_zero_only.rank == 0
+        return Recordings(data_dirs, self.sampling_rate, told.resample, told.cache_gb, progress=first)
 
     def describe(self) -> list[str]:
         """Lines that say how much there is, and what is short."""
@@ -64,9 +62,8 @@ class VocoderData(LightningDataModule):
         short = {"pad": "padded with zeros", "drop": "left out"}[told.short]
         where = "in memory" if train.cached else "read from their files"
         return [
-            f"training: {len(train)} recordings, {train.seconds / 60:.1f} minutes, {where}",
-            f"training: {self.train.short} recordings have less than a piece of {told.crop_samples} samples "
-            f"and are {short}",
+            f"training: {len(train)} recordings, {train.seconds / 60:.1f} minutes, {where}; "
+            f"{self.train.short} are shorter than {told.crop_samples} samples and {short}",
             f"validation: {len(self.valid)} of {len(self.valid.recordings)} recordings",
         ]
 
@@ -84,7 +81,7 @@ class VocoderData(LightningDataModule):
         return DataLoader(self.train, batch_sampler=batches, **self._workers())
 
     def val_dataloader(self) -> DataLoader:
-        """Whole recordings one by one, those of this process."""
+        """This process's share of the whole recordings, one by one."""
         share = range(self.trainer.global_rank, len(self.valid), self.trainer.world_size)
         return DataLoader(self.valid, sampler=share, batch_size=1, **self._workers())
 

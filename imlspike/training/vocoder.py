@@ -1,19 +1,14 @@
-"""What is trained and how: generator, discriminators, adapters; one step of each (Lightning, by hand)."""
+"""The Lightning module of a vocoder: generator, discriminators and adapters; one step of each."""
 
 import math
+import time
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from imlspike.losses import (
-    DistillationLoss,
-    MelLoss,
-    feature_matching,
-    hinge_discriminator,
-    hinge_generator,
-)
+from imlspike.losses import DistillationLoss, MelLoss, feature_matching, hinge_discriminator, hinge_generator
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spiking_vocos import SpikingVocos
@@ -37,8 +32,7 @@ class VocoderTraining(LightningModule):
     Attributes:
         step, discriminator_steps: steps taken by the generator and by the discriminators.
         seconds: time spent in training so far, all runs together.
-        valid_mel: distance of the log-mel spectrograms at the last validation; None before the first.
-        best_mel: the smallest so far.
+        valid_mel: distance of the log-mel spectrograms at the last validation.
         rates: firing rate of each neuron layer at the last validation.
         heard: (name, natural, generated) of a few utterances of the last validation, 1-D, on the CPU.
 
@@ -61,27 +55,27 @@ class VocoderTraining(LightningModule):
         self.distillation = None if teacher is None else _distillation(own, teacher.config, config.losses)
         self._unstored = (teacher and teacher.eval().requires_grad_(False),)  # a tuple: not a submodule
         self.step = self.discriminator_steps = 0
-        self.seconds = 0.0
-        self.valid_mel: float | None = None
-        self.best_mel = math.inf
+        self._spent, self._started = 0.0, time.monotonic()
+        self.valid_mel = math.inf
         self.rates: dict[str, float] = {}
         self.heard: list[tuple[str, Tensor, Tensor]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training so far, all runs together."""
+        return self._spent + time.monotonic() - self._started
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW of the generator and the adapters, and of the discriminators."""
         told = self.config.optimizer
-        learned = [self.generator, *([self.distillation] if self.distillation else [])]
         options = {"betas": tuple(told.betas), "weight_decay": told.weight_decay, "fused": True}
-        return [
-            torch.optim.AdamW(_parameters(modules), lr, **options)
-            for modules, lr in (
-                (learned, told.lr),
-                ([self.mpd, self.mrd], told.discriminator_lr or told.lr),
-            )
-        ]
+        learned = nn.ModuleList([self.generator, *([self.distillation] if self.distillation else [])])
+        judges = nn.ModuleList([self.mpd, self.mrd])
+        return [torch.optim.AdamW(part.parameters(), told.lr, **options) for part in (learned, judges)]
 
     def on_fit_start(self) -> None:
-        """Bring the teacher, which is no submodule, to the device."""
+        """Start the clock; bring the teacher, which is no submodule, to the device."""
+        self._started = time.monotonic()
         if self._unstored[0] is not None:
             self._unstored[0].to(self.device)
 
@@ -98,13 +92,12 @@ class VocoderTraining(LightningModule):
         logs |= self._train_generator(audio, fake, mel, output, adversarial, factor)
         self.step += 1
         self.discriminator_steps += adversarial
+        self.log("mel", logs["mel"], prog_bar=True, logger=False)
         return logs
 
     def _train_discriminators(self, real: Tensor, fake: Tensor, factor: float) -> dict[str, Tensor]:
-        loss = sum(
-            weight * hinge_discriminator(judge(real)[0], judge(fake)[0])
-            for _, judge, weight in self._discriminators()
-        )
+        mpd, mrd = (hinge_discriminator(judge(real)[0], judge(fake)[0]) for judge in (self.mpd, self.mrd))
+        loss = mpd + self.config.losses.mrd * mrd
         norm = self._take_step(1, loss, factor)
         return {"discriminator": loss.detach(), "norm_discriminator": norm}
 
@@ -120,7 +113,8 @@ class VocoderTraining(LightningModule):
                 part, parts = self.distillation(output, wanted)
                 loss = loss + part
                 logs |= {"distillation": part.detach(), **parts}
-            for name, judge, weight in self._discriminators() if adversarial else ():
+            judges = (("mpd", self.mpd, 1.0), ("mrd", self.mrd, weights.mrd))
+            for name, judge, weight in judges if adversarial else ():
                 with torch.no_grad():
                     of_real = judge(real)[1]
                 scores, of_fake = judge(fake)
@@ -129,9 +123,6 @@ class VocoderTraining(LightningModule):
                 logs |= {f"hinge_{name}": hinge.detach(), f"matching_{name}": matching.detach()}
             norm = self._take_step(0, loss, factor)
         return {"generator": loss.detach(), "norm_generator": norm} | logs
-
-    def _discriminators(self) -> list[tuple[str, nn.Module, float]]:
-        return [("mpd", self.mpd, 1.0), ("mrd", self.mrd, self.config.losses.mrd)]
 
     def _take_step(self, which: int, loss: Tensor, factor: float) -> Tensor:
         """Backward and step of one optimiser; returns the norm of its gradients before clipping."""
@@ -149,7 +140,7 @@ class VocoderTraining(LightningModule):
         """Begin to sum up."""
         self._distances: list[Tensor] = []
         self.heard = []
-        self._firing = FiringRates(self.generator).__enter__()
+        self._firing = FiringRates(self.generator)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Copy-synthesis of one whole recording: its number (1,), its audio (1, S)."""
@@ -163,28 +154,30 @@ class VocoderTraining(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Mean mel distance over the recordings and firing rates, of all processes together."""
-        self._firing.__exit__(None, None, None)
-        sums = self._firing.sums()
+        self._firing.close()
+        sums = self._firing.sums().to(self.device)
         distance = sum(self._distances, sums.new_zeros(()))
-        here = torch.cat([torch.stack([distance, distance.new_tensor(len(self._distances))]), sums])
-        total, count, *sums = self.trainer.strategy.reduce(here, reduce_op="sum").tolist()
-        self.rates = self._firing.rates(sums)
-        self.valid_mel = total / count
+        here = torch.cat([torch.stack([distance, distance.new_tensor(len(self._distances))]), sums.flatten()])
+        total, count, *_ = everywhere = self.trainer.strategy.reduce(here, reduce_op="sum")
+        self.rates = self._firing.rates(everywhere[2:].view_as(sums))
+        self.valid_mel = float(total / count)
         if not math.isfinite(self.valid_mel):
             raise FloatingPointError(
                 f"the generator gives no finite audio at step {self.step}; the last checkpoint is good. "
                 "Train with a smaller optimizer.lr or optimizer.clip_norm"
             )
+        self.log("valid_mel", self.valid_mel, logger=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the counts."""
-        names = ("step", "discriminator_steps", "seconds", "best_mel")
+        names = ("step", "discriminator_steps", "seconds")
         checkpoint["vocoder"] = {name: getattr(self, name) for name in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the counts back. Lightning's own are put aside: the data follow from the step alone."""
-        for name, value in checkpoint["vocoder"].items():
-            setattr(self, name, value)
+        counts = checkpoint["vocoder"]
+        self.step, self.discriminator_steps = counts["step"], counts["discriminator_steps"]
+        self._spent = counts["seconds"]
         checkpoint.pop("loops", None)
 
 
@@ -200,10 +193,6 @@ def schedule(step: int, steps: int, warmup_steps: int = 0) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def _parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
-    return [parameter for module in modules for parameter in module.parameters()]
-
-
 def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossConfig) -> DistillationLoss:
     for name in (*FEATURES, "num_layers"):
         if own[name] != teacher[name]:
@@ -211,12 +200,6 @@ def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossCon
                 f"the teacher has {name}={teacher[name]}, the generator {own[name]}: every block and every "
                 "frame is compared, so they must be alike; train a teacher with the generator's"
             )
-    return DistillationLoss(
-        student_dim=own["dim"],
-        teacher_dim=teacher["dim"],
-        num_layers=own["num_layers"],
-        steps=NeuronChoice(own["neuron"], own["steps"]).time,
-        feature_weight=weights.feature_weight,
-        output_weight=weights.output_weight,
-        phase_weight=weights.phase_weight,
-    )
+    steps = NeuronChoice(own["neuron"], own["steps"]).time
+    factors = (weights.feature_weight, weights.output_weight, weights.phase_weight)
+    return DistillationLoss(own["dim"], teacher["dim"], own["num_layers"], steps, *factors)

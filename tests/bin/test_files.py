@@ -20,6 +20,8 @@ def parse(*options: str) -> argparse.Namespace:
         ("--threads", "-1"),
         ("--threads", "x"),
         ("--threads", "1.5"),
+        ("--threads", "5000"),
+        ("--threads", "9" * 5000),
         ("--device", "foo"),
         ("--device", "cuda:x"),
         ("--device", ""),
@@ -43,6 +45,6 @@ def test_cuda_without_a_gpu_is_an_error(capsys):
 
 
 def test_what_is_there_is_taken():
-    args = parse("--threads", "2", "--device", "cpu:0")
-    assert (args.threads, args.device) == (2, "cpu:0")
+    args = parse("--threads", "1", "--device", "cpu:0")
+    assert (args.threads, args.device) == (1, "cpu:0")
     assert (parse().threads, parse().device) == (0, "cpu")

@@ -136,21 +136,22 @@ def test_what_is_done_is_not_done_again(folder, tmp_path, capsys, opened):
 
 
 def test_a_broken_file_is_named_and_the_rest_is_done(folder, tmp_path, capsys):
-    """Empty, cut off, not audio, not readable here, NaN, missing: status 1 and a list at the end."""
+    """Empty, cut off, not audio, not readable here, NaN, of 1 Hz, missing: status 1 and a list at the end."""
     out = tmp_path / "out"
     (folder / "empty.wav").touch()
     (folder / "cut.wav").write_bytes((folder / "x/a.wav").read_bytes()[:-1000])
     (folder / "text.mp3").write_text("no sound")
     (folder / "phone.m4a").write_bytes(b"\x00\x00\x00\x20ftypM4A " + bytes(4000))
     soundfile.write(folder / "nan.wav", np.full(1000, np.nan), 16000, subtype="FLOAT")
-    broken = ["cut.wav", "empty.wav", "nan.wav", "phone.m4a", "text.mp3"]
+    soundfile.write(folder / "once.wav", np.zeros(16000), 1)
+    broken = ["cut.wav", "empty.wav", "nan.wav", "once.wav", "phone.m4a", "text.mp3"]
     assert run(folder, folder / "missing.wav", "--output-dir", out) == 1
     error = capsys.readouterr().err
     assert len(list(out.rglob("*.txt"))) == 4
     for name in (*broken, "missing.wav"):
         assert f"transcribe: {folder}/{name}: " in error
     names = ", ".join(f"{folder}/{name}" for name in (*broken, "missing.wav"))
-    assert error.splitlines()[-1] == f"transcribe: 6 of 10 files were not transcribed: {names}"
+    assert error.splitlines()[-1] == f"transcribe: 7 of 11 files were not transcribed: {names}"
     assert "ffmpeg" in error
 
 

@@ -1,3 +1,6 @@
+import os
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import soundfile
@@ -145,6 +148,24 @@ def test_blocks_joined_are_the_whole(tmp_path, rate, channels, suffix):
         np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5 if rate != 16000 else 1e-6)
 
 
+@pytest.mark.parametrize("ffmpeg", [True, False])
+def test_a_damaged_mp3_is_read_without_a_word_of_its_library(tmp_path, monkeypatch, capfd, ffmpeg):
+    """What this process itself says is shown, before and after."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, tone(3.0), 16000)
+    content = bytearray(path.read_bytes())
+    content[3000:3400] = bytes(400)
+    path.write_bytes(content)
+    soundfile.read(path)
+    assert "resync" in capfd.readouterr().err
+    monkeypatch.setattr("imlspike.data.container_audio.available", lambda: ffmpeg)
+    os.write(2, b"before")
+    with suppress(AudioError):
+        read_audio(path)
+    os.write(2, b", after")
+    assert capfd.readouterr().err == "before, after"
+
+
 @settings(max_examples=20)
 @example(rates=(44100, 16000), sizes=[1])
 @given(
@@ -161,6 +182,18 @@ def test_resampling_in_blocks_leaves_no_seams(rates, sizes):
     else:
         whole = torchaudio.transforms.Resample(*rates)(torch.from_numpy(samples)).numpy()
         np.testing.assert_allclose(joined, whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1, 1.5, float("nan"), float("inf"), 10**9, True, "16000", None])
+def test_no_rate_of_sound_is_refused_wherever_one_is_given(rate):
+    for rates in ((rate, 16000), (16000, rate)):
+        with pytest.raises(ValueError, match=f"sampling_rate is {rate!r}"):
+            list(resample_blocks([np.zeros(9, dtype=np.float32)], *rates))
+
+
+def test_a_whole_number_of_any_type_is_a_rate():
+    for rate in (44100.0, np.float32(44100), np.int64(44100)):
+        assert sum(map(len, resample_blocks([np.zeros(441, dtype=np.float32)], rate, 16000))) == 160
 
 
 def test_a_long_block_is_resampled_in_parts(monkeypatch):

@@ -22,5 +22,5 @@ def tiny_experiment(tiny_data, tmp_path_factory) -> Path:
     """The experiment folder of a recogniser trained for one epoch by two processes on the CPU."""
     exp = tmp_path_factory.mktemp("tiny_experiment")
     args = train_args(tiny_data, exp, max_epoch=1, ngpu=0, num_processes=2)
-    (exp / "train.log").write_text(finish(python("-m", "imlspike.espnet.asr_train", *args)))
+    (exp / "train.log").write_text(finish(python("-m", "imlspike.espnet", "asr", *args)))
     return exp

@@ -56,7 +56,7 @@ class Models:
 
 
 def espnet(models, options: SearchOptions, lm=None):
-    """What ESPnet's `Speech2Text` builds, as a function of one encoder output (T, C)."""
+    """The search that ESPnet's `Speech2Text` builds, as a function of one encoder output (T, C)."""
     from espnet.nets.batch_beam_search import BatchBeamSearch
     from espnet.nets.scorers.ctc import CTCPrefixScorer
     from espnet.nets.scorers.length_bonus import LengthBonus
@@ -175,7 +175,7 @@ def test_batch_score_with_and_without_lengths(classes):
 
 def test_spiking_decoder(classes):
     """The spiking decoder finds in a batch what ESPnet's search finds with it."""
-    from imlspike.espnet.decoder import SpikeformerDecoder
+    from imlspike.espnet.asr import SpikeformerDecoder
 
     models, options = Models(classes, 6), SearchOptions(beam_size=4)
     torch.manual_seed(0)

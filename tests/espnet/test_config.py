@@ -48,40 +48,38 @@ def test_mappings_merge_and_later_layers_win(yamls, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message",
+    "text, key",
     [
-        ("max_epochs: 3", r"bad.yaml: unknown key 'max_epochs'; did you mean 'max_epoch'"),
-        ("encoder_conf: {kapa: 1}", r"bad.yaml: encoder_conf of iml_spikeformer: .*did you mean 'kappa'"),
-        ("encoder: transformr", r"bad.yaml: encoder can't be 'transformr'; did you mean 'transformer'"),
-        ("encoder: transformer\nencoder_conf: {kappa: 1}", r"encoder_conf of transformer: .*'kappa'"),
-        ("decoder_conf: {num_block: 2}", r"decoder_conf of transformer: .*did you mean 'num_blocks'"),
-        ("optim_conf: {learning_rate: 1}", r"optim_conf of adam: unknown key 'learning_rate'"),
-        ("ctc_conf: {dropout: 0.1}", r"ctc_conf of CTC: .*did you mean 'dropout_rate'"),
-        ("scheduler_conf: {T_max: 3}", r"scheduler_conf without scheduler"),
-        ("encoder_conf: 3", r"encoder_conf is 3; expected a mapping"),
-        ("max_epoch: 3\nmax_epoch: 4", r"(?s)bad.yaml: .*line 2: key 'max_epoch' stands twice"),
-        ("- max_epoch", r"bad.yaml: expected 'key: value' lines, found list"),
-        ("max_epoch: [", r"bad.yaml: not usable as YAML"),
+        ("max_epochs: 3", "'max_epoch'"),
+        ("encoder_conf: {kapa: 1}", "'kappa'"),
+        ("encoder: transformr", "'transformer'"),
+        ("encoder: transformer\nencoder_conf: {kappa: 1}", "'kappa'"),
+        ("decoder_conf: {num_block: 2}", "'num_blocks'"),
+        ("optim_conf: {learning_rate: 1}", "'learning_rate'"),
+        ("ctc_conf: {dropout: 0.1}", "'dropout_rate'"),
+        ("scheduler_conf: {T_max: 3}", "scheduler_conf without scheduler"),
+        ("encoder_conf: 3", "encoder_conf is 3"),
+        ("max_epoch: 3\nmax_epoch: 4", "line 2: key 'max_epoch'"),
+        ("- max_epoch", "list"),
+        ("max_epoch: [", "YAML"),
     ],
 )
-def test_wrong_yaml_names_the_file_and_the_nearest_key(yamls, tmp_path, text, message):
+def test_wrong_yaml_names_the_file_and_the_nearest_key(yamls, tmp_path, text, key):
     """Each mistake is an error before any training starts."""
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=f"(?s)bad.yaml: .*{key}"):
         resolve(tmp_path / "base.yaml", [yamls("bad.yaml", text)])
 
 
-def test_wrong_settings(yamls, tmp_path):
-    """`--set` is checked like a file, and a file that isn't there is named."""
-    with pytest.raises(ConfigError, match=r"--set encoder_conf.kapa=1: .*did you mean 'kappa'"):
-        resolve(tmp_path / "base.yaml", set=["encoder_conf.kapa=1"])
-    with pytest.raises(ConfigError, match="expected key=value"):
-        resolve(tmp_path / "base.yaml", set=["max_epoch"])
-    with pytest.raises(ConfigError, match="none.yaml: No such file"):
+def test_wrong_settings_and_files(yamls, tmp_path):
+    for setting, key in (("encoder_conf.kapa=1", "'kappa'"), ("max_epoch", "max_epoch")):
+        with pytest.raises(ConfigError, match=key):
+            resolve(tmp_path / "base.yaml", set=[setting])
+    with pytest.raises(ConfigError, match="none.yaml"):
         resolve(tmp_path / "none.yaml")
 
 
 def test_numbers_survive_the_file(tmp_path):
-    """What plain YAML readers, ESPnet's among them, would take for text is a number, there and back."""
+    """Numbers that plain YAML readers, ESPnet's among them, would take for text, there and back."""
     values = {"a": 1e-3, "b": 5e-324, "c": 1e22, "d": -2.5e-7, "e": 3, "f": "3", "g": None, "h": True}
     write_yaml(tmp_path / "c.yaml", values)
     assert yaml.safe_load((tmp_path / "c.yaml").read_text()) == read_yaml(tmp_path / "c.yaml") == values
@@ -89,24 +87,16 @@ def test_numbers_survive_the_file(tmp_path):
     assert read_yaml(tmp_path / "d.yaml") == {"a": 0.001, "b": -200000.0, "c": "1e", "d": "0x1e-3"}
 
 
-def test_command_writes_or_prints_and_fails_in_one_line(yamls, tmp_path, capsys):
+def test_command_writes_or_prints_several_and_fails_in_one_line(yamls, tmp_path, capsys):
     """The command's file and its standard output are the same configuration; an error leaves no file."""
     arguments = [f"{tmp_path}/base.yaml", "--override", f"{tmp_path}/twin.yaml", "--set", "max_epoch=7"]
     assert main(arguments) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert main([*arguments, "--output", f"{tmp_path}/train.yaml"]) == 0
+    base = [f"{tmp_path}/base.yaml", "--output", f"{tmp_path}/b.yaml"]
+    assert main([*arguments, "--output", f"{tmp_path}/train.yaml", "--then", *base]) == 0
     assert printed == read_yaml(tmp_path / "train.yaml")
     assert printed["max_epoch"] == 7 and printed["encoder"] == "transformer"
+    assert read_yaml(tmp_path / "b.yaml") == yaml.safe_load(CONFIG)
     capsys.readouterr()
     assert main([*arguments, "--set", "optimm=adam", "--output", f"{tmp_path}/bad.yaml"]) == 1
-    assert "did you mean 'optim'" in capsys.readouterr().err
-    assert not (tmp_path / "bad.yaml").exists()
-
-
-def test_one_call_writes_several_configurations_each_with_its_own_options(yamls, tmp_path):
-    base = [f"{tmp_path}/base.yaml", "--set", "max_epoch=7", "--output", f"{tmp_path}/a.yaml"]
-    twin = [f"{tmp_path}/base.yaml", "--override", f"{tmp_path}/twin.yaml", "--output", f"{tmp_path}/b.yaml"]
-    assert main([*base, "--then", *twin]) == 0
-    a, b = read_yaml(tmp_path / "a.yaml"), read_yaml(tmp_path / "b.yaml")
-    assert (a["max_epoch"], a["encoder"]) == (7, "iml_spikeformer")
-    assert b.get("max_epoch") != 7 and b["encoder"] == "transformer"
+    assert "'optim'" in capsys.readouterr().err and not (tmp_path / "bad.yaml").exists()

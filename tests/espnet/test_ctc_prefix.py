@@ -13,7 +13,7 @@ EOS = 3  # blank 0, two tokens, <eos>: with it the sum over all paths has few te
 
 
 def said_by(path: tuple[int, ...]) -> tuple[int, ...]:
-    """What a path of tokens says: repetitions merged, blanks left out."""
+    """A path's tokens: repetitions merged, blanks left out."""
     return tuple(token for token, _ in groupby(path) if token)
 
 
@@ -96,7 +96,7 @@ def test_espnets_recursion(frames, vocabulary, scale):
 
 
 def test_utterances_leave():
-    """What goes on of fewer utterances is what they would have done alone."""
+    """Utterances that go on after others ended do as they would have done alone."""
     generator = torch.Generator().manual_seed(2)
     log_probs = torch.randn(3, 20, 9, generator=generator).log_softmax(-1)
     lengths, parents, tokens = (

@@ -225,8 +225,9 @@ def test_what_joint_decoding_refuses(experiment, language_model, tmp_path):
         open_with(lm=tmp_path, lm_weight=0.3)
 
 
-def test_options_of_the_other_mode(capsys):
-    """A beam's options without the beam are a mistake, not ignored."""
+@pytest.mark.parametrize("words", [["--decode-config", "a.yaml"], ["--lm-file", "a.pth", "--mode", "joint"]])
+def test_options_that_need_another(words, capsys):
+    """A beam's options without the beam are a mistake, not ignored; so is a model file without its folder."""
     with pytest.raises(SystemExit):
-        main(["--config", "c", "--data-dir", "d", "--output", "o", "--decode-config", "conf/decode.yaml"])
-    assert "--decode-config is for --mode joint" in capsys.readouterr().err
+        main(["--config", "c", "--data-dir", "d", "--output", "o", *words])
+    assert words[0] in capsys.readouterr().err.splitlines()[-1]

@@ -27,15 +27,30 @@ def test_two_gloo_processes_train_one_epoch(tiny_experiment):
     assert [path.name for path in tiny_experiment.glob(".*")] == [".training"]
 
 
-def test_imlspike_imports_without_espnet():
-    """Neither `import imlspike` nor `import imlspike.espnet` imports ESPnet."""
-    code = "import sys, imlspike, imlspike.espnet; assert not {'espnet', 'espnet2'} & {*sys.modules}"
-    finish(python("-c", code))
-
-
-def test_importing_espnet_prints_nothing():
+def test_importing_prints_nothing_and_leaves_espnet_alone_until_it_is_registered():
     """A verb's results stand alone on stdout."""
-    assert finish(python("-W", "ignore", "-c", "from imlspike.espnet import register; register()")) == ""
+    code = "import sys, imlspike.espnet as e; assert not {'espnet', 'espnet2'} & {*sys.modules}; e.register()"
+    assert finish(python("-W", "ignore", "-c", code)) == ""
+
+
+def test_names_of_tasks_and_programs(monkeypatch):
+    """`asr`, `lm`, `tts` train; others are programs of ESPnet; what is neither is a script."""
+    called = []
+    monkeypatch.setattr(stand_in, "run_espnet", lambda *words: called.append(words))
+    for program in (
+        ["asr", "--config", "a"],
+        ["lm"],
+        ["tts"],
+        ["asr_inference", "-x"],
+        ["lm_calc_perplexity"],
+    ):
+        stand_in.run(program)
+    assert called == [
+        ("asr_train", ["--config", "a"]), ("lm_train", []), ("tts_train", []), ("asr_inference", ["-x"]),
+        ("lm_calc_perplexity", []),
+    ]  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="asr_trian"):
+        stand_in.run(["asr_trian"])
 
 
 def test_beam_search_through_the_stand_in_on_half_of_the_keys(tiny_data, tiny_experiment, tmp_path):
@@ -98,7 +113,7 @@ def test_spawned_workers_are_registered(tiny_data, tmp_path):
 
 
 def test_stand_in_runs_scripts_code_and_standard_input(tmp_path, monkeypatch):
-    """What isn't `-m` runs as python would run it: sys.argv, sys.path[0] and __name__ are right."""
+    """They run as python would run them: sys.argv, sys.path[0] and __name__ are right."""
     (tmp_path / "neighbour.py").write_text("VALUE = 3\n")
     (tmp_path / "script.py").write_text(
         "import sys, neighbour\nassert __name__ == '__main__'\nsys.exit([neighbour.VALUE, *sys.argv[1:]])\n"

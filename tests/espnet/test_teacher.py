@@ -33,7 +33,7 @@ def experiment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def theirs(experiment):
-    """What ESPnet's inference gives, in fp64, where rounding moves no spike."""
+    """ESPnet's inference, in fp64, where rounding moves no spike."""
     from espnet2.bin.tts_inference import Text2Speech as ESPnetText2Speech
 
     files = experiment / "config.yaml", experiment / "valid.loss.ave.pth"
@@ -71,17 +71,13 @@ def test_forced_synthesis_is_that_of_espnet(ours, theirs):
     said = ours.force(SYMBOLS, audio)
     assert said.durations.sum() == len(said.mel) == len(audio) // HOP + 1
     assert len(said.durations) == len(TEXT) and said.durations.min() >= 1
-    wanted = theirs(numbers(ours), speech=torch.from_numpy(audio), decode_conf={"use_teacher_forcing": True})
+    forced = {"speech": torch.from_numpy(audio), "decode_conf": {"use_teacher_forcing": True}}
+    wanted = theirs(numbers(ours), **forced)
     assert said.durations.tolist() == wanted["duration"].tolist()
     np.testing.assert_allclose(said.mel, wanted["feat_gen_denorm"].numpy(), atol=1e-4)
     given = np.roll(said.durations, 1)  # of others than the aligner's
     assert given.tolist() != said.durations.tolist()
-    wanted = theirs(
-        numbers(ours),
-        speech=torch.from_numpy(audio),
-        durations=torch.from_numpy(given),
-        decode_conf={"use_teacher_forcing": True},
-    )
+    wanted = theirs(numbers(ours), durations=torch.from_numpy(given), **forced)
     told = ours.force(SYMBOLS, audio, durations=given)
     assert told.durations.tolist() == given.tolist()
     np.testing.assert_allclose(told.mel, wanted["feat_gen_denorm"].numpy(), atol=1e-4)

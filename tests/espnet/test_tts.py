@@ -1,6 +1,5 @@
 """SpikeVoice in ESPnet's TTS task: trained and used through the entry points, and its interface by itself."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,19 @@ import yaml
 
 from imlspike.data.files import read_kaldi
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import TTS_KEY, register, tts_inference, tts_train
+from imlspike.espnet import register
 from imlspike.espnet.config import resolve
+from imlspike.espnet.entry import run_espnet
+from imlspike.inference import Vocoder
 from imlspike.losses import learned_durations
+from imlspike.models import SpikingVocos
 from imlspike.models.spikevoice import SpikeVoice
 from tests.espnet.tiny import TEXTS, tone, write_data
 
 SMALL = dict(dim=16, hidden_dim=24, kernel=3, encoder_layers=1, decoder_layers=1, steps=2, bins=16)
 SMALL |= dict(postnet_dim=12, postnet_layers=2, aligner_dim=8)
 SYMBOLS, MELS = 12, 10
+CONF = Path(__file__).parents[2] / "conf"
 
 # What a user writes: a plain ESPnet training YAML with `tts: spikevoice`.
 CONFIG = f"""
@@ -81,17 +84,19 @@ def experiment(data, tmp_path_factory) -> Path:
         args += [f"--{part}_data_path_and_name_and_type", f"{data}/text,text,text"]
         args += [f"--{part}_shape_file", f"{data}/text_shape", f"--{part}_shape_file", f"{data}/speech_shape"]
     stats = ["--output_dir", f"{data}/stats", "--collect_stats", "true"]
-    in_fork(tts_train.main, args + stats + [word for key in STATISTICS for word in (f"--{key}", "none")])
+    in_fork(
+        run_espnet, "tts_train", args + stats + [word for key in STATISTICS for word in (f"--{key}", "none")]
+    )
     for key, name in STATISTICS.items():
         args += [f"--{key}_conf", f"stats_file={data}/stats/train/{name}_stats.npz"]
-    in_fork(tts_train.main, [*args, "--output_dir", str(exp)])
+    in_fork(run_espnet, "tts_train", [*args, "--output_dir", str(exp)])
     return exp
 
 
 @pytest.mark.timeout(600)  # trains
 def test_training_leaves_an_experiment_whose_weights_are_the_core_models(data, experiment):
     config = yaml.safe_load((experiment / "config.yaml").read_text())
-    assert config["tts"] == TTS_KEY and config["tts_conf"]["dim"] == 16
+    assert config["tts"] == "spikevoice" and config["tts_conf"]["dim"] == 16
     checkpoint = torch.load(experiment / "checkpoint.pth", weights_only=False)
     assert checkpoint["reporter"]["epoch"] == 2
     stats = checkpoint["reporter"]["stats"][2]["train"]
@@ -115,7 +120,7 @@ def test_inference_writes_sound_and_durations(data, experiment, tmp_path):
     args = ["--train_config", f"{experiment}/config.yaml"]
     args += ["--model_file", f"{experiment}/valid.loss.best.pth"]
     args += ["--data_path_and_name_and_type", f"{tmp_path}/text,text,text", "--num_workers", "0"]
-    in_fork(tts_inference.main, [*args, "--output_dir", f"{tmp_path}/out"])
+    in_fork(run_espnet, "tts_inference", [*args, "--output_dir", f"{tmp_path}/out"])
     frames = read_kaldi(tmp_path / "out" / "speech_shape" / "speech_shape")
     durations = read_kaldi(tmp_path / "out" / "durations" / "durations")
     for name in two:
@@ -143,18 +148,6 @@ def test_espnets_speed_and_teacher_forcing_reach_spikevoice(experiment):
     assert len(forced["feat_gen"]) == len(speech) // 256 + 1 == forced["duration"].sum()
     with pytest.raises(ValueError, match="speed_control_alpha"):
         speak("abba", speech=speech, decode_conf={"use_teacher_forcing": False, "alpha": 0.0})
-
-
-def test_spawned_workers_register():
-    """What ESPnet pickles for the processes that it spawns is `run_worker`, which registers, and the task."""
-    register()
-    from espnet2.tasks.tts import TTSTask, tts_choices
-
-    from imlspike.espnet.worker import run_worker
-
-    worker = pickle.loads(pickle.dumps(TTSTask.main_worker))
-    assert worker.func is run_worker and worker.args == (TTSTask,)
-    assert tts_choices.get_class(TTS_KEY).__name__ == "SpikeVoiceTTS"
 
 
 def small_tts(**options):
@@ -241,7 +234,7 @@ def test_durations_given_are_used_and_an_end_symbol_joins_the_last_token():
 
 
 def test_values_per_token_are_those_averaged_over_frames():
-    """What ESPnet averages over given durations, and what is averaged here, teach the same."""
+    """Values that ESPnet averages over given durations, and those averaged here, teach the same."""
     voice = small_tts()
     given = with_durations(voice, batch([0, 1]))
     per_token = dict(given)
@@ -326,19 +319,64 @@ def test_yaml_is_checked(tmp_path):
     register()
     from imlspike.espnet.tts import SpikeVoiceTTS
 
-    small = Path(__file__).parents[2] / "conf" / "spikevoice_small.yaml"
-    config = resolve(small, set=["tts_conf.neuron=imls"], task="tts")
+    config = resolve(CONF / "spikevoice_small.yaml", set=["tts_conf.neuron=imls"], task="tts")
     SpikeVoiceTTS(40, 80, **config["tts_conf"])
     for setting, nearest in {
         "tts_conf.encoder_layer=2": "encoder_layers",
         "tts=spikevoise": "spikevoice",
         "pitch_extract_conf.f0_max=300": "f0max",
     }.items():
-        with pytest.raises(ConfigError, match=f"did you mean '{nearest}'"):
-            resolve(small, set=[setting], task="tts")
-    with pytest.raises(TypeError, match="tts_conf of spikevoice: .*did you mean 'prior_scale'"):
-        SpikeVoiceTTS(40, 80, prior_scal=2.0)
-    with pytest.raises(ValueError, match="did you mean 'binarisation'"):
-        SpikeVoiceTTS(40, 80, loss_weights={"binarization": 2.0}, **SMALL)
-    with pytest.raises(ValueError, match="tts_conf of spikevoice: neuron must be one of .*'imls'"):
-        SpikeVoiceTTS(40, 80, neuron="iml")
+        with pytest.raises(ConfigError, match=f"'{nearest}'"):
+            resolve(CONF / "spikevoice_small.yaml", set=[setting], task="tts")
+    for error, wrong, nearest in (
+        (TypeError, {"prior_scal": 2.0}, "prior_scale"),
+        (ValueError, {"loss_weights": {"binarization": 2.0}}, "binarisation"),
+        (ValueError, {"neuron": "iml"}, "imls"),
+    ):
+        with pytest.raises(error, match=f"'{nearest}'"):
+            SpikeVoiceTTS(40, 80, **SMALL | wrong)
+
+
+@pytest.fixture(scope="module")
+def small() -> dict:
+    """The configuration conf/spikevoice_small.yaml."""
+    return yaml.safe_load((CONF / "spikevoice_small.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def extract(small):
+    """The extractor of log-mel spectrograms that ESPnet builds from it."""
+    register()
+    from espnet2.tasks.tts import feats_extractor_choices
+
+    return feats_extractor_choices.get_class("log_mel")(**small["feats_extract_conf"])
+
+
+def test_a_voices_mel_is_its_vocoders(extract, small):
+    """The two YAMLs that belong together give the same features, to the last bit."""
+    generator = yaml.safe_load((CONF / "voc_small.yaml").read_text())["generator"]
+    vocoder = Vocoder(SpikingVocos(**{**generator, "dim": 8, "intermediate_dim": 8, "num_layers": 1}))
+    audio = 0.1 * torch.randn(9000)
+    mel, frames = extract(audio[None])
+    assert small["feats_extract"] == "log_mel" and frames.tolist() == [9000 // 256 + 1]
+    assert torch.equal(mel[0].T, vocoder.features(audio)) and extract.output_size() == vocoder.n_mels
+
+
+def test_mels_in_a_padded_batch_are_those_alone_and_what_is_too_short_is_named(extract):
+    """Garbage in the padding does not reach the last frames, and padding is zero."""
+    lengths, audio = torch.tensor([5000, 3001, 513]), torch.randn(3, 5000)
+    together, frames = extract(audio, lengths)
+    for wave, length, mel, count in zip(audio, lengths, together, frames, strict=True):
+        assert torch.equal(mel[:count], extract(wave[None, :length])[0][0]) and not mel[count:].any()
+    with pytest.raises(ValueError, match="utterance 1 .* 512"):
+        extract(audio[:2], torch.tensor([2000, 512]))
+
+
+@pytest.mark.parametrize("samples", [513, 767, 768, 769, 16000, 16127, 16128])
+def test_a_mel_has_the_frames_of_espnets_pitch_and_energy(extract, small, samples):
+    from espnet2.tts.feats_extract.dio import Dio
+    from espnet2.tts.feats_extract.energy import Energy
+
+    audio = 0.1 * torch.randn(1, samples)
+    others = Dio(**small["pitch_extract_conf"]), Energy(**small["energy_extract_conf"])
+    assert len({int(extractor(audio)[1]) for extractor in (extract, *others)}) == 1

@@ -79,7 +79,8 @@ def train(
     """Train in forked processes, the first of which sets up `accident(exp)` before; their exit codes."""
     import torch
 
-    from imlspike.espnet import asr_train, register
+    from imlspike.espnet import register
+    from imlspike.espnet.entry import run_espnet
 
     register()
     group = {}
@@ -94,7 +95,7 @@ def train(
         if accident is not None and rank == 0:
             accident(exp)
         own = {"dist_rank": rank} if processes > 1 else {}
-        asr_train.main(train_args(data, exp, **group, **own, **options))
+        run_espnet("asr_train", train_args(data, exp, **group, **own, **options))
 
     fork = torch.multiprocessing.get_context("fork")
     started = [fork.Process(target=run, args=(rank,)) for rank in range(processes)]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from imlspike.evaluation.spikes import SpikeRecorder
-from imlspike.neurons import IMLS, PLIF, unfold
+from imlspike.evaluation.spikes import SpikeRecorder, least_current
+from imlspike.neurons import IMLS, LIF, PLIF, RateCoded, unfold
 
 
 def test_counts_by_hand():
@@ -65,3 +65,10 @@ def test_hooks_are_gone_afterwards_and_silent_neurons_are_known():
         network[0](torch.randn(3, 4))
     network[1](torch.randn(3, 4))
     assert (list(recorder.layers), recorder.silent()) == (["0"], ["1"])
+
+
+@pytest.mark.parametrize(("neuron", "steps"), [(LIF(), 4), (LIF(4.0, decay_input=False), 3), (PLIF(3.0), 5)])
+def test_least_current(neuron, steps):
+    least = least_current(neuron, steps)
+    x = torch.tensor([least * (1 - 1e-5), least * (1 + 1e-5)])
+    assert RateCoded(neuron, steps)(x).tolist() == [0, 1]

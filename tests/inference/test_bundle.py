@@ -216,6 +216,16 @@ def test_a_model_file_is_of_experiments_only(places):
         Bundle.load(places / "exp/vocoder", model_file="best.pth")
 
 
+@pytest.mark.parametrize("kind", OPENERS)
+def test_a_bundle_has_one_model_and_a_folder_of_zips_wants_one_named(places, tmp_path, kind):
+    names = [str(pack(places / "exp" / kind, tmp_path / name)) for name in ("a.zip", "b.zip")]
+    for place in (names[0], str(places / "exp" / kind)):
+        with pytest.raises(ConfigError, match=f"{place}: model_file is 'best.pth'"):
+            Bundle.load(place, kind, model_file="best.pth")
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: .*{', '.join(names)}"):
+        Bundle.load(tmp_path, kind)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_device_that_is_not_there(places):
     with pytest.raises(ValueError, match="cuda"):
@@ -232,6 +242,25 @@ def test_a_section_of_another_kind_is_named(tmp_path, key, value):
     (tmp_path / "bundle.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=key):
         Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "key"),
+    [
+        ("recognizer", "model", "encoder_cnf"),
+        ("recognizer", "lm", "lm_cnf"),
+        ("voice", "features", "n_ftt"),
+        ("voice", "recording", "pitch_extrct"),
+        ("vocoder", "features", "n_ftt"),
+    ],
+)
+def test_an_unknown_key_of_a_section_is_named(places, tmp_path, kind, section, key):
+    folder = shutil.copytree(places / "exp" / kind, tmp_path / "exp")
+    config = yaml.safe_load((folder / "bundle.yaml").read_text())
+    config[section] = config.get(section, {}) | {key: 1}
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=f"{section}: .*'{key}'; did you mean"):
+        Bundle.load(folder)
 
 
 def test_weights_beyond_half_precision_are_kept(tmp_path):

@@ -55,5 +55,11 @@ def test_waveforms_of_any_type():
         low = np.iinfo(kind).min
         np.testing.assert_array_equal(as_float(np.array([low, 0, -(low // 2)], kind), "it"), [-1, 0, 0.5])
     assert as_float(torch.zeros(2, dtype=torch.float64, requires_grad=True), "it").dtype == np.float32
-    with pytest.raises(ValueError, match="it is of type bool"):
-        as_float(np.zeros(3, dtype=bool), "it")
+    for kind in (torch.float16, torch.bfloat16):
+        made = as_float(torch.tensor([0.5, -1], dtype=kind), "it")
+        assert made.dtype == np.float32 and made.tolist() == [0.5, -1]
+    for kind in (bool, np.uint8, np.int64, complex, object, "U1"):
+        with pytest.raises(ValueError, match=f"it is of type {np.dtype(kind)}"):
+            as_float(np.zeros(3, dtype=kind), "it")
+    with pytest.raises(ValueError, match="int64"):
+        as_float(torch.zeros(3, dtype=torch.long), "it")

@@ -14,7 +14,8 @@ from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.inference import Bundle, Speech2Text, Text2Speech, Vocoder
 from tests.inference.conftest import MODEL
 from tests.inference.small_tts import write_voice
-from tests.inference.small_vocoder import small_model
+from tests.inference.small_vocoder import save, small_model
+from tests.inference.test_bundle import small_recognizer
 
 
 @pytest.fixture
@@ -111,6 +112,18 @@ def test_what_cannot_be_packed_is_named(voice, vocoder, tmp_path, capsys):
     ):
         assert main([str(word) for word in arguments]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_what_is_a_bundle_already_is_named(tmp_path, capsys):
+    small_recognizer().save(tmp_path / "asr.zip")
+    small_recognizer().save(tmp_path / "asr")
+    save(small_model(), tmp_path / "voc")
+    assert main([str(tmp_path / "voc"), "--output", str(tmp_path / "voc.zip")]) == 0
+    for name, verb in {"asr.zip": "transcribe", "asr": "transcribe", "voc.zip": "vocode"}.items():
+        assert main([str(tmp_path / name), "--output", str(tmp_path / "new.zip")]) == 1
+        error = capsys.readouterr().err
+        assert f"{tmp_path / name}: " in error and f"imlspike {verb}" in error
+    assert not (tmp_path / "new.zip").exists()
 
 
 def test_a_packed_recogniser_holds_all_and_its_card_tells(experiment, waves, expected, tmp_path):

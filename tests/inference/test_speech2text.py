@@ -15,6 +15,8 @@ from imlspike.data.audio import AudioError  # noqa: E402
 from imlspike.data.yaml_file import ConfigError  # noqa: E402
 from imlspike.inference import Bundle  # noqa: E402
 from imlspike.inference.decoding import open_decoder  # noqa: E402
+from imlspike.inference.experiment import language_model  # noqa: E402
+from tests.inference.conftest import MODEL  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,11 @@ def test_what_is_too_short_is_empty(s2t, waves, expected):
 def test_what_is_no_waveform_is_refused(s2t, waveform, message):
     with pytest.raises(ValueError, match=message):
         s2t(waveform)
+
+
+def test_a_senseless_rate_is_refused(s2t, waves):
+    with pytest.raises(ValueError, match="sampling_rate is 0"):
+        s2t(waves[0], sampling_rate=0)
 
 
 # Files
@@ -199,6 +206,22 @@ def test_the_language_model_of_a_recipe(recipe, waves, tmp_path):
         Speech2Text.from_pretrained(recipe, **options, lm_weight=0.3, lm=recipe / "exp/begun")
     with pytest.raises(ConfigError, match="'lm'"):
         Speech2Text.from_pretrained(recipe, lm=recipe / "exp/lm")
+
+
+def test_a_language_models_file_that_none_would_be_read_from_is_named(recipe, tmp_path):
+    """By greedy decoding, without a weight, or where the model is the one in the bundle."""
+    packed = Bundle.load(recipe)
+    about, packed.lm_states, _ = language_model(recipe / "exp/lm")
+    packed.config["lm"] = about
+    packed.save(tmp_path / "asr.zip")
+    for place, options in (
+        (recipe, {}),
+        (recipe, {"decoding": "beam"}),
+        (tmp_path / "asr.zip", {"decoding": "beam", "lm_weight": 0.3}),
+    ):
+        with pytest.raises(ConfigError, match="lm_file"):
+            Speech2Text.from_pretrained(place, lm_file=MODEL, **options)
+    Speech2Text.from_pretrained(recipe, decoding="beam", lm_weight=0.3, lm_file=MODEL)
 
 
 # What can't be asked for

@@ -57,6 +57,12 @@ def same(one, other):
     assert np.array_equal(one.mel, other.mel) and np.array_equal(one.audio, other.audio)
 
 
+@pytest.mark.parametrize("text", [None, 5, b"a cab"])
+def test_what_is_no_text_is_refused(speak, text):
+    with pytest.raises(TypeError, match=type(text).__name__):
+        speak(text)
+
+
 # What is spoken
 
 

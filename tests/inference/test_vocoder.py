@@ -219,6 +219,21 @@ def test_output_that_is_not_finite_is_an_error_at_its_time():
         vocoder(model).decode(noise(8, 50))
 
 
+@pytest.mark.parametrize("rate", [0, -1, 1.5, 10**9])
+def test_a_senseless_rate_is_refused(rate):
+    for call in ("features", "vocode"):
+        with pytest.raises(ValueError, match=f"sampling_rate is {rate}"):
+            getattr(vocoder(MODELS["none"]), call)(np.zeros(900), rate)
+
+
+@pytest.mark.parametrize("given", [None, "a.npy", [[None] * 3] * 8])
+def test_what_is_no_array_of_numbers_is_refused(given):
+    with pytest.raises(TypeError, match="type numpy"):
+        vocoder(MODELS["none"]).decode(given)
+    with pytest.raises(ValueError, match="is of type"):
+        vocoder(MODELS["none"]).vocode(given)
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_a_senseless_chunk_is_refused(seconds):
     with pytest.raises(ValueError, match="chunk_seconds"):

@@ -79,6 +79,16 @@ def test_every_branch_is_a_part_of_the_sum():
     assert RepLinear(5, 7, BRANCHES).identity is None
 
 
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_gain_is_the_scale_that_every_branch_starts_from(branch):
+    branches = {branch, "linear"} - ({"linear"} if branch == "wide" else set())
+    plain, gained = RepLinear(5, 5, branches), RepLinear(5, 5, branches, gain=0.25)
+    names = [name for name in plain.state_dict() if not name.endswith(("norm.weight", "identity.weight"))]
+    gained.load_state_dict({name: plain.state_dict()[name] for name in names}, strict=False)
+    x = torch.randn(9, 5)
+    torch.testing.assert_close(gained(x), 0.25 * plain(x))
+
+
 def test_all_rep_linears_of_a_module_are_folded():
     model = nn.Sequential(
         RepLinear(4, 6), nn.Sequential(nn.ReLU(), RepLinear(6, 6, BRANCHES)), nn.Linear(6, 2)

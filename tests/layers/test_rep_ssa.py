@@ -42,6 +42,17 @@ def test_alone_is_in_a_batch(qk, threshold):
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-10, atol=1e-10)
 
 
+def test_what_the_heads_mixed_is_normed_before_it_spikes():
+    ssa, seen = trained_ssa().train(), []
+    ssa.o_neuron.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    ssa(3 * torch.randn(14, 8, dtype=torch.float64), Layout(torch.tensor([14]), 14))
+    current = seen[0].reshape(14, 8)
+    torch.testing.assert_close(current.mean(0), torch.zeros(8, dtype=torch.float64), atol=1e-8, rtol=0)
+    torch.testing.assert_close(
+        current.var(0, correction=0), torch.ones(8, dtype=torch.float64), atol=1e-2, rtol=0
+    )
+
+
 @pytest.mark.parametrize("qk", QK)
 @pytest.mark.parametrize("amplitude", ["theta", "unit"])
 def test_which_operands_of_the_attention_spike(qk, amplitude, monkeypatch):

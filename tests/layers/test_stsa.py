@@ -119,6 +119,11 @@ def test_a_head_does_not_see_another_ones_channels():
     assert not torch.allclose(norm(x)[:, 4:], norm(changed)[:, 4:])
 
 
+def test_the_norm_makes_a_sum_and_a_mean_the_same_current():
+    norm, x = HeadNorm(8, heads=2), 1 + torch.randn(5, 8)
+    torch.testing.assert_close(norm(800 * x), norm(x), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("neuron", [LIF, IMLS])
 def test_the_gate_does_not_fire_more_in_longer_sequences(neuron):
     """Defect 3 of the reference: on the bare sum it saturates. (Steps differ little, as in SpikeVoice.)"""

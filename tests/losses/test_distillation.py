@@ -127,6 +127,14 @@ def test_a_fresh_adapter_is_the_mean_over_time(steps):
     torch.testing.assert_close(FeatureAdapter(6, 6, steps)(x), x.mean(0))
 
 
+def test_the_teachers_feature_is_its_mean_over_time():
+    loss, student, teacher = loss_of(), output(4), output(3, dim=8)
+    mean = SimpleNamespace(
+        **vars(teacher) | {"hidden": tuple(z.mean(0, keepdim=True) for z in teacher.hidden)}
+    )
+    torch.testing.assert_close(loss(student, teacher)[0], loss(student, mean)[0])
+
+
 def test_a_perfect_student_has_no_loss():
     student = output(4, dim=8)
     teacher = SimpleNamespace(

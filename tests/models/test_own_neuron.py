@@ -9,6 +9,7 @@ from torch import nn
 from imlspike.evaluation.operations import OperationCounter
 from imlspike.evaluation.spikes import SpikeRecorder, spiking_neurons
 from imlspike.models import IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
+from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.neurons import NEURONS, Neuron, register, spike
 
 SIZES = dict(output_size=16, attention_heads=2, linear_units=24, num_blocks=1)
@@ -37,8 +38,6 @@ class ResonateAndFire(Neuron):
             imaginary = imaginary * (1 - fired)
             spikes.append(fired)
         return torch.stack(spikes)
-
-
 
 
 def encoder():
@@ -127,6 +126,27 @@ def test_a_module_of_the_users_is_imported_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("IMLSPIKE_NEURONS", "my_neurons")
     SpikingVocos(dim=8, intermediate_dim=8, num_layers=1, neuron="of_mine")
     del NEURONS["of_mine"]
+
+
+class Placed(HalfWave):
+    """A neuron whose own arguments have names that the network sets for IMLS."""
+
+    def __init__(self, levels: int = 1, token_dim: str = "time"):
+        super().__init__()
+        self.levels, self.token_dim = levels, token_dim
+
+
+def test_a_neurons_own_arguments_are_given_whatever_their_names():
+    register("placed")(Placed)
+    try:
+        choice = NeuronChoice("placed", 4, {"levels": 3, "token_dim": "x"})
+        made = [choice(), choice.for_maps()]
+    finally:
+        del NEURONS["placed"]
+    assert [(neuron.levels, neuron.token_dim) for neuron in made] == [(3, "x")] * 2 and choice.levels == 3
+    for key in ("levels", "token_dim", "channel_dims"):
+        with pytest.raises(ValueError, match=key):
+            NeuronChoice("imls", 4, {key: 1})
 
 
 def test_relu_makes_each_system_its_own_twin():

@@ -18,7 +18,7 @@ from tests.models.small_vocos import TINY, VARIANTS, small_mel, small_vocos
         ({"amplitude_shortcut": "sign"}, "amplitude_shortcut .*'sign'; did you mean 'signed'"),
         ({"neuron_conf": {"thresold": 1.0}}, "neuron_conf of plif: .*'thresold'; did you mean 'threshold'"),
         ({"neuron": "imls", "neuron_conf": {"kapa": 1.0}}, "neuron_conf of imls: .*'kapa'.*'kappa'"),
-        ({"neuron": "imls", "neuron_conf": {"levels": 4}}, "neuron_conf of imls: unknown key 'levels'"),
+        ({"neuron": "imls", "neuron_conf": {"levels": 4}}, "neuron_conf of imls: 'levels'"),
         ({"neuron": "imls", "neuron_conf": {"threshold": "layer"}}, "threshold"),
         ({"neuron": "imls", "temporal_shift": "fixed"}, "temporal_shift must be off.*imls"),
         ({"neuron_conf": {"tau": 0.5}}, "tau.*0.5"),

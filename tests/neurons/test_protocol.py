@@ -174,10 +174,3 @@ def test_neurons_for_steps_and_for_maps():
         4, threshold="fixed"
     ).threshold == "fixed"
     assert maps.theta(torch.randn(2, 7, 5, 3)).shape == (2, 1, 1, 1)
-
-
-@pytest.mark.parametrize(("neuron", "steps"), [(LIF(), 4), (LIF(4.0, decay_input=False), 3), (PLIF(3.0), 5)])
-def test_least_current(neuron, steps):
-    least = neuron.least_current(steps)
-    x = torch.tensor([least * (1 - 1e-5), least * (1 + 1e-5)])
-    assert RateCoded(neuron, steps)(x).tolist() == [0, 1]

@@ -62,7 +62,7 @@ def imls(ops, dtype, device="cpu", last_bit=False):
             got, want = ops.imls(each, theta, levels, scaled), reference.imls(x, theta, levels, scaled)
             equal(got[0], want[0], last_bit)
             equal(got[1], want[1])
-        got = torch.ops.imlspike.imls_backward(grad, want[1], theta, scaled)
+        got = ops.imls_backward(grad, want[1], theta, scaled)
         equal(got, reference.imls_backward(grad, want[1], theta, scaled), last_bit)
 
 

@@ -27,10 +27,10 @@ class Programs:
         words = list(map(str, words))
         self.calls.append(words)
         name, given = words[2].rpartition(".")[2], words[3:]
-        if "espnet2.bin.lm_calc_perplexity" in words:
+        if "lm_calc_perplexity" in words:
             Path(words[-3], "ppl").write_text("12.5")
-        elif words[2].startswith("imlspike.espnet."):
-            self.train(given)
+        elif words[2] == "imlspike.espnet":
+            self.train(given[1:])
         elif name == "aggregate_stats_dirs":
             import_module(words[2]).main(given)
         elif name == "decode":

@@ -47,7 +47,7 @@ def test_a_training_here_gets_its_settings_in_a_file_and_its_log_is_appended_to(
     monkeypatch.setattr(training, "call", programs := Programs(monkeypatch))
     launch(options(num_processes=2), "exp", "asr", CONFIG, ["--a", "b c"])
     (words,) = programs.calls
-    assert words[1:3] == ["-m", "imlspike.espnet.asr_train"] and words[-8:-6] == ["--a", "b c"]
+    assert words[1:4] == ["-m", "imlspike.espnet", "asr"] and words[-8:-6] == ["--a", "b c"]
     assert words[-6:] == ["--num_processes", "2", "--ngpu", "0", "--multiprocessing_distributed", "true"]
     config = yaml.safe_load(Path("exp/run.yaml").read_text())
     assert config == CONFIG | {"output_dir": "exp", "resume": True, "seed": 7}
@@ -66,7 +66,7 @@ def test_slurm_is_asked_for_machines_gpus_and_the_whole_command(folder):
     assert "OMP_NUM_THREADS=3" in command[:python] and any(
         word.startswith(f"PYTHONPATH={ROOT}") for word in command[:python]
     )
-    assert command[python + 1 : python + 5] == ["-m", "imlspike.espnet.asr_train", "--config", "exp/run.yaml"]
+    assert command[python + 1 : python + 6] == ["-m", "imlspike.espnet", "asr", "--config", "exp/run.yaml"]
     assert command[-2] == "--dist_init_method" and command[-1].startswith(f"file://{folder}/exp/.dist_init_")
 
 

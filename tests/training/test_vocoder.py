@@ -1,6 +1,7 @@
 """One training against the same written out by hand; the teacher; what diverges."""
 
 import copy
+import csv
 import math
 from dataclasses import replace
 
@@ -88,27 +89,19 @@ def teacher(tmp_path):
 def test_a_teacher_teaches_and_is_not_stored(data_dir, teacher, tmp_path):
     config = replace(config_for(data_dir, steps=2, pretrain_steps=1, log_every=1), teacher=str(teacher))
     trained = train(config, tmp_path / "exp")
-    wisdom = spiking_vocos(Bundle.load(teacher))
     used = trained._unstored[0]
-    assert same(used.state_dict(), wisdom.state_dict()) and not used.training
+    assert same(used.state_dict(), spiking_vocos(Bundle.load(teacher)).state_dict()) and not used.training
     checkpoint = torch.load(tmp_path / "exp/checkpoints/last.ckpt", weights_only=True)
     parts = {name.partition(".")[0] for name in checkpoint["state_dict"]}
     assert parts == {"generator", "mpd", "mrd", "distillation"}
-    numbers = sum(weight.numel() for weight in checkpoint["state_dict"].values())
-    assert numbers == sum(weight.numel() for weight in trained.state_dict().values())
-    assert len(checkpoint["optimizer_states"][0]["state"]) == len(
-        [*trained.generator.parameters(), *trained.distillation.parameters()]
-    )
-    stored = Bundle.load(tmp_path / "exp").states
-    assert same(stored, trained.generator.state_dict())
-    header, first, *_ = (tmp_path / "exp/log.csv").read_text().splitlines()
-    row = dict(zip(header.split(","), first.split(","), strict=True))
-    parts = {
-        name: float(row[name]) for name in ("feature", "magnitude", "phase", "distillation", "generator")
-    }
-    whole = 40 * parts["feature"] + 10 * (parts["magnitude"] + 0.05 * parts["phase"])
-    assert parts["distillation"] == pytest.approx(whole, rel=1e-4)
-    assert parts["generator"] == pytest.approx(whole + 45 * float(row["mel"]), rel=1e-4)
+    learned = [*trained.generator.parameters(), *trained.distillation.parameters()]
+    assert len(checkpoint["optimizer_states"][0]["state"]) == len(learned)
+    assert same(Bundle.load(tmp_path / "exp").states, trained.generator.state_dict())
+    first = next(csv.DictReader(open(tmp_path / "exp/log.csv")))
+    row = {name: float(value) for name, value in first.items() if value}
+    whole = 40 * row["feature"] + 10 * (row["magnitude"] + 0.05 * row["phase"])
+    assert row["distillation"] == pytest.approx(whole, rel=1e-4)
+    assert row["generator"] == pytest.approx(whole + 45 * row["mel"], rel=1e-4)
 
 
 def test_with_and_without_a_teacher_training_starts_alike(data_dir, teacher, tmp_path, monkeypatch):
@@ -125,17 +118,14 @@ def test_with_and_without_a_teacher_training_starts_alike(data_dir, teacher, tmp
 @pytest.mark.parametrize(("key", "value"), [("n_mels", 10), ("num_layers", 3), ("hop_length", 64)])
 def test_a_teacher_of_another_shape_is_refused(data_dir, key, value):
     other = SpikingVocos(**GENERATOR | {"neuron": "none", key: value})
-    with pytest.raises(ValueError, match=f"the teacher has {key}={value}, the generator {GENERATOR[key]}"):
+    with pytest.raises(ValueError, match=f"{key}={value}"):
         VocoderTraining(config_for(data_dir), other)
 
 
 def test_the_loss_goes_down(data_dir, tmp_path):
     config = config_for(data_dir, "imls", steps=40, pretrain_steps=40, log_every=10, validate_every=40)
-    config = replace(config, optimizer=OptimizerConfig(lr=1e-2))
-    trained = train(config, tmp_path)
-    lines = (tmp_path / "log.csv").read_text().splitlines()
-    at = lines[0].split(",").index("mel")
-    mels = [float(line.split(",")[at]) for line in lines[1:] if line.split(",")[at]]
+    trained = train(replace(config, optimizer=OptimizerConfig(lr=1e-2)), tmp_path)
+    mels = [float(row["mel"]) for row in csv.DictReader(open(tmp_path / "log.csv")) if row["mel"]]
     assert len(mels) == 4 and mels[-1] < 0.7 * mels[0] and trained.valid_mel < 0.8 * mels[0]
 
 
@@ -144,7 +134,7 @@ def test_what_diverges_stops_and_keeps_its_checkpoint(straight, data_dir, tmp_pa
     config = config_for(data_dir, steps=60, log_every=50, validate_every=8, pretrain_steps=60)
     config = replace(config, optimizer=OptimizerConfig(lr=1e25, clip_norm=None))
     start = exp / "checkpoints/last.ckpt"
-    with pytest.raises(FloatingPointError, match=r"no finite audio at step 8.*optimizer\.lr"):
+    with pytest.raises(FloatingPointError, match=r"step 8.*optimizer\.lr"):
         train(config, tmp_path, resume=str(start))
     assert not (tmp_path / "checkpoints").exists()
 

@@ -12,7 +12,7 @@ import torch
 
 from imlspike.data.files import write_kaldi
 from imlspike.training.config import DataConfig, OptimizerConfig, TrainerConfig, VocoderConfig
-from imlspike.training.watch import Watch
+from imlspike.training.log import TrainingLog
 
 RATE = 8000
 GENERATOR = {
@@ -58,7 +58,7 @@ def config_for(data_dir: Path, neuron: str = "plif", batch_size: int = 2, **trai
 
 
 def same(one: dict, other: dict) -> bool:
-    """Whether two state_dicts hold the same tensors, bit for bit."""
+    """True if two state_dicts hold the same tensors, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -79,14 +79,14 @@ def kill_while_saving(number: int) -> None:
 
 def lose_on(rank: int) -> None:
     """Let the generator's loss be NaN, in one process only, from the first step on."""
-    tell = Watch.on_train_batch_end
+    tell = TrainingLog.on_train_batch_end
 
     def with_nan(self, trainer, module, outputs, *rest):
         if trainer.global_rank == rank:
             outputs = outputs | {"generator": torch.tensor(float("nan"))}
         tell(self, trainer, module, outputs, *rest)
 
-    Watch.on_train_batch_end = with_nan
+    TrainingLog.on_train_batch_end = with_nan
 
 
 def main() -> None:

@@ -29,30 +29,24 @@ constexpr int64_t BLOCK = 512;                   // neurons that are taken throu
 // A loop is compiled three times and chosen as torch chooses its own (ATEN_CPU_CAPABILITY lowers the choice).
 template <class F> FOR_AVX512 void on_avx512(const F &body, int64_t begin, int64_t end) { body(begin, end); }
 template <class F> FOR_AVX2 void on_avx2(const F &body, int64_t begin, int64_t end) { body(begin, end); }
-template <class F> void on_any(const F &body, int64_t begin, int64_t end) { body(begin, end); }
 
 template <class F> void parallel(int64_t count, int64_t grain, const F &body) {
     static const std::string can = at::get_cpu_capability();
     at::parallel_for(0, count, std::max<int64_t>(grain, 1), [&](int64_t begin, int64_t end) {
-        (can == "AVX512" ? on_avx512<F> : can == "AVX2" ? on_avx2<F> : on_any<F>)(body, begin, end);
+        can == "AVX512" ? on_avx512(body, begin, end) : can == "AVX2" ? on_avx2(body, begin, end) : body(begin, end);
     });
 }
 
 #define REQUIRE(...) TORCH_CHECK_VALUE(__VA_ARGS__, "imlspike operator: expected " #__VA_ARGS__)
 
-// How many elements, one after the other, share a threshold; 1 where they don't come in runs.
-int64_t run_of(const Tensor &x, const Tensor &theta) {
-    if (theta.numel() == 1) return std::max<int64_t>(x.numel(), 1);
-    int64_t run = 1, dim = theta.dim() == x.dim() ? x.dim() : 0;
-    while (dim > 0 && theta.size(dim - 1) == 1) run *= x.size(--dim);
-    return theta.dim() == x.dim() && theta.sizes().slice(0, dim) == x.sizes().slice(0, dim) ? std::max<int64_t>(run, 1) : 1;
-}
-
-// Calls body(first element, threshold, how many) for the runs of x, in threads.
+// Calls body(first element, threshold, how many) for the runs of x, in threads; the elements of a run share a threshold.
 template <class W, class F> void by_run(const Tensor &x, const Tensor &threshold, const F &body) {
     REQUIRE(threshold.is_floating_point() && threshold.is_cpu());
-    const int64_t run = run_of(x, threshold);
-    const auto theta = (run == 1 ? threshold.expand_as(x) : threshold).to(c10::CppTypeToScalarType<W>::value).contiguous();
+    const int64_t d = x.dim() - 1;
+    const bool one = threshold.numel() == 1, by_row = d >= 0 && threshold.dim() == d + 1 && threshold.size(d) == 1 &&
+        threshold.sizes().slice(0, d) == x.sizes().slice(0, d);
+    const int64_t run = std::max<int64_t>(one ? x.numel() : by_row ? x.size(d) : 1, 1);
+    const auto theta = (one || by_row ? threshold : threshold.expand_as(x)).to(c10::CppTypeToScalarType<W>::value).contiguous();
     const W *units = theta.template const_data_ptr<W>();
     parallel(x.numel(), ELEMENTS_PER_THREAD, [=](int64_t begin, int64_t end) INLINE {
         for (int64_t at = begin, row = begin / run, stop; at < end; row++, at = stop) {

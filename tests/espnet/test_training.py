@@ -1,6 +1,7 @@
-"""Trainings that are killed, or whose disk fills up, and then go on."""
+"""ESPnet's training here: killed, out of disk, in bf16 on the CPU, by two processes; it goes on exactly."""
 
 import errno
+import logging
 import os
 import resource
 import signal
@@ -9,11 +10,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from imlspike.espnet.atomic_save import atomic_torch_save
+from imlspike.data.files import sole_training
 from tests.espnet.tiny import train
 
 EPOCHS, BATCHES = 3, 3
 OPTIONS = {"max_epoch": EPOCHS, "resume": "true"}
+
+
+def at_save(when: str, number: int):
+    """An accident: SIGKILL while the checkpoint of that number is written, or "after" it."""
+
+    def set_up(exp):
+        save, count = torch.save, [0]
+
+        def counting(obj, f, *args, **kwargs):
+            if when == "after" and count[0] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += "optimizers" in obj
+            if when == "while" and count[0] == number:
+                f.write(b"half a checkpoint")
+                f.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return save(obj, f, *args, **kwargs)
+
+        torch.save = counting
+
+    return set_up
 
 
 def kill_in_the_middle_of_epoch_2(exp):
@@ -29,34 +51,6 @@ def kill_in_the_middle_of_epoch_2(exp):
         return forward(self, *args, **kwargs)
 
     ESPnetASRModel.forward = counting
-
-
-def kill_while_checkpoint_2_is_written(exp):
-    """SIGKILL with half of the second checkpoint on disk."""
-    save, count = torch.save, [0]
-
-    def counting(obj, f, *args, **kwargs):
-        count[0] += "optimizers" in obj
-        if count[0] == 2:
-            f.write(b"half a checkpoint")
-            f.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return save(obj, f, *args, **kwargs)
-
-    torch.save = counting
-
-
-def kill_between_checkpoint_2_and_its_model(exp):
-    """SIGKILL when checkpoint.pth tells of epoch 2 while 2epoch.pth isn't there."""
-    save, count = torch.save, [0]
-
-    def counting(obj, f, *args, **kwargs):
-        if count[0] == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        count[0] += "optimizers" in obj
-        return save(obj, f, *args, **kwargs)
-
-    torch.save = counting
 
 
 def fill_the_disk_in_epoch_2(exp):
@@ -86,16 +80,14 @@ def uninterrupted(tiny_data, tmp_path_factory):
     "accident, exit_code, epochs_done",
     [
         (kill_in_the_middle_of_epoch_2, -signal.SIGKILL, 1),
-        (kill_while_checkpoint_2_is_written, -signal.SIGKILL, 1),
-        (kill_between_checkpoint_2_and_its_model, -signal.SIGKILL, 2),
+        (at_save("while", 2), -signal.SIGKILL, 1),
+        (at_save("after", 2), -signal.SIGKILL, 2),  # 2epoch.pth is missing
         (fill_the_disk_in_epoch_2, 1, 1),
     ],
+    ids=["epoch", "checkpoint", "model", "disk"],
 )
 def test_resumed_equals_uninterrupted(tiny_data, uninterrupted, tmp_path, accident, exit_code, epochs_done):
-    """After the accident the last checkpoint is whole; the same command ends with equal epochs and weights.
-
-    Epochs that were done aren't trained again: their statistics, times included, are those of before.
-    """
+    """After the accident the last checkpoint is whole; the same command ends with the same."""
     assert train(tiny_data, tmp_path, accident, **OPTIONS) == [exit_code]
     before = load(tmp_path / "checkpoint.pth")["reporter"]
     assert before["epoch"] == epochs_done
@@ -116,8 +108,8 @@ def test_two_processes_resume_where_they_were(tiny_data, tmp_path):
 
 
 def assert_same(resumed_in: Path, expected_in: Path, before: dict) -> None:
-    """Both experiments hold the same, the first also what the killed training had reported before."""
-    assert model_files(resumed_in) == model_files(expected_in)
+    """Both experiments hold the same, the first also what the killed training had reported."""
+    assert {path.name for path in resumed_in.glob("*.pth")} == {p.name for p in expected_in.glob("*.pth")}
     assert [path.name for path in resumed_in.glob(".*")] == [".training"]
     resumed, expected = load(resumed_in / "checkpoint.pth"), load(expected_in / "checkpoint.pth")
     stats = resumed["reporter"]["stats"]
@@ -129,18 +121,14 @@ def assert_same(resumed_in: Path, expected_in: Path, before: dict) -> None:
         torch.testing.assert_close(load(resumed_in / name), load(expected_in / name), atol=0, rtol=0)
 
 
-def model_files(exp: Path) -> set[str]:
-    """The names of the checkpoint and of all models."""
-    return {path.name for path in exp.glob("*.pth")}
-
-
 def load(path: Path) -> dict:
-    """What torch.save wrote."""
     return torch.load(path, weights_only=False)
 
 
 def test_disk_full_leaves_the_file_and_says_what_to_do(tmp_path, monkeypatch):
-    """ENOSPC after a part was written: the old file stays, no part is left, the error says what to do."""
+    """ENOSPC after a part was written: the old file stays, no part is left."""
+    from imlspike.espnet.worker import atomic_torch_save
+
     path = tmp_path / "checkpoint.pth"
     with atomic_torch_save():
         torch.save({"epoch": 1}, path)
@@ -150,8 +138,53 @@ def test_disk_full_leaves_the_file_and_says_what_to_do(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", full)
-    message = r"checkpoint.pth \(\d+ MB free\).*No space left.*run the same command again"
-    with atomic_torch_save(), pytest.raises(OSError, match=message):
+    with atomic_torch_save(), pytest.raises(OSError, match=f"{path} .*MB free"):
         torch.save({"epoch": 2}, path)
     assert torch.save is full
     assert load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pth"]
+
+
+def test_no_training_starts_where_another_trains(tiny_data, tmp_path, capfd):
+    with sole_training(tmp_path):
+        assert train(tiny_data, tmp_path, max_epoch=1) == [1]
+    assert str(tmp_path) in capfd.readouterr().err and not (tmp_path / "checkpoint.pth").exists()
+
+
+def test_a_repair_leaves_the_log_to_espnet(uninterrupted, monkeypatch):
+    """Python's logging sets itself up at a first warning, and ESPnet's lines would never be seen."""
+    from imlspike.espnet.worker import repair_experiment
+
+    model = uninterrupted / f"{EPOCHS}epoch.pth"
+    model.unlink()
+    monkeypatch.setattr(logging.root, "handlers", [])
+    repair_experiment(uninterrupted, [["valid", "loss", "min"]])
+    assert model.exists() and logging.root.handlers == []
+
+
+def test_use_amp_trains_in_bf16_on_the_cpu(tiny_data, uninterrupted, tmp_path):
+    """ESPnet alone would train in fp32 and say nothing. The features stay in fp32, as they do on a GPU."""
+
+    def note_dtypes(exp):
+        from espnet2.layers.log_mel import LogMel
+
+        def noting(forward, name):
+            def noted(*args):
+                out = forward(*args)
+                with open(exp / "dtypes", "a") as file:
+                    print(name, out[0].dtype if isinstance(out, tuple) else out.dtype, file=file)
+                return out
+
+            return noted
+
+        for cls in (torch.nn.Conv2d, torch.nn.Linear, LogMel):
+            cls.forward = noting(cls.forward, cls.__name__)
+
+    assert train(tiny_data, tmp_path, note_dtypes, max_epoch=1, use_amp="true") == [0]
+    noted = set((tmp_path / "dtypes").read_text().splitlines())
+    assert noted == {"Conv2d torch.bfloat16", "Linear torch.bfloat16", "LogMel torch.float32"}
+    one, other = (load(e / "checkpoint.pth")["reporter"]["stats"][1] for e in (uninterrupted, tmp_path))
+    for part in ("train", "valid"):
+        assert one[part]["loss"] != other[part]["loss"]
+        assert other[part]["loss"] == pytest.approx(one[part]["loss"], rel=0.05)
+    for name, parameter in load(tmp_path / "1epoch.pth").items():
+        assert parameter.isfinite().all() and parameter.dtype != torch.bfloat16, name

@@ -1,0 +1,67 @@
+"""bundle.yaml: what it may hold."""
+
+import reprlib
+from typing import Any
+
+from imlspike.data.keys import check_choice, unknown_key
+from imlspike.data.yaml_file import ConfigError, parse_yaml
+
+FORMAT = 1
+KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "vocoder": "imlspike vocode"}
+KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
+    "recognizer": (("features", "model", "token_type"), ("lm", "search")),
+    "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
+    "vocoder": (("features", "model"), ()),
+}
+MEL_KEYS = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+EXTRACTORS = ("pitch_extract", "pitch_extract_conf", "energy_extract", "energy_extract_conf")
+KEYS_OF = {  # of the sections whose keys are no arguments of one constructor
+    "recognizer": {
+        "model": ("encoder", "encoder_conf", "decoder", "decoder_conf"),
+        "lm": ("lm", "lm_conf"),
+    },
+    "voice": {"features": MEL_KEYS, "recording": (*EXTRACTORS, "prior_scale")},
+    "vocoder": {"features": MEL_KEYS},
+}
+SECTIONS = ("features", "model", "lm", "search", "recording", "origin")  # keys that hold further keys
+
+
+def read_config(content: bytes, source: str) -> dict[str, Any]:
+    """The content of bundle.yaml, checked as far as no model has to be made for it.
+
+    Raises:
+        ConfigError: beginning with `source`; for what is missing, unknown or of another kind, naming it.
+
+    >>> read_config(b"format: 2", "bundle.yaml")
+    Traceback (most recent call last):
+    imlspike.data.yaml_file.ConfigError: bundle.yaml: format is 2; this imlspike reads 1
+    """
+    config = parse_yaml(content, source)
+    if config.get("format") != FORMAT:
+        form = reprlib.repr(config.get("format"))
+        raise ConfigError(f"{source}: format is {form}; this imlspike reads {FORMAT}")
+    for key in ("kind", "name"):
+        if key not in config:
+            raise ConfigError(f"{source}: no key {key!r}")
+    try:
+        check_choice("kind", config["kind"], KINDS)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    needed, may_be = KEYS[config["kind"]]
+    known = {"format", "kind", "name", "origin", *needed, *may_be}
+    for key in config:
+        if key not in known:
+            raise ConfigError(f"{source}: {unknown_key(str(key), known)}")
+    for key in needed:
+        if key not in config:
+            raise ConfigError(f"{source}: no key {key!r}; a {config['kind']} has it")
+    for key in SECTIONS:
+        if key in config and not isinstance(config[key], dict):
+            raise ConfigError(f"{source}: {key} is {reprlib.repr(config[key])}; expected keys and values")
+    for section, known in KEYS_OF[config["kind"]].items():
+        for key in config.get(section) or ():
+            if key not in known:
+                raise ConfigError(f"{source}, {section}: {unknown_key(str(key), known)}")
+    if not isinstance(config["features"].get("sampling_rate"), int):
+        raise ConfigError(f"{source}: features has no sampling_rate in Hz")
+    return config
