@@ -1,4 +1,4 @@
-"""How near the boundaries that a voice's aligner found are to those of phone labels.
+"""Distance of the boundaries that a voice's aligner found from those of phone labels.
 
 The aligner's symbols come from text, the labels' phones from somebody who listened: they differ. Both
 sequences of an utterance are matched by edit distance, in which like sounds may stand for each other and a

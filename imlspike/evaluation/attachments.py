@@ -26,7 +26,7 @@ ALIGNED = {"alignment/*.png": "Boundaries, found and labelled"}
 
 @dataclass
 class Attachments:
-    """What a report shows besides its tables: utterance to system to audio file, and pictures."""
+    """Contents of a report besides its tables: utterance to system to audio file, and pictures."""
 
     heard: dict[str, dict[str, Path]] = field(default_factory=dict)
     pictures: Pictures = field(default_factory=list)

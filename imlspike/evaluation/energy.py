@@ -119,7 +119,7 @@ def scope_of(rows: Sequence[Operations], seconds: float, costs: Costs = HOROWITZ
 
 
 def times(above: float, below: float) -> float:
-    """How many times `below` goes into `above`; infinite for a network that takes nothing (no spike)."""
+    """Quotient of two energies; infinite for a network that takes nothing (no spike)."""
     return above / below if below else float("inf")
 
 

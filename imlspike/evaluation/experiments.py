@@ -1,4 +1,4 @@
-"""What one experiment's folder of a recognizer, voice or vocoder holds, read from files only.
+"""Contents of one experiment's folder of a recognizer, voice or vocoder, read from files only.
 
 config.yaml, command     of the trainer: settings, seed; the command that trained it
 train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
@@ -33,7 +33,7 @@ _PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, o
 
 
 def gather(folder) -> dict:
-    """What the folder holds; ready to be JSON. Missing files leave None or an empty list behind.
+    """Contents of the folder; ready to be JSON. Missing files leave None or an empty list behind.
 
     "kind" is "recognizer", "voice" or "vocoder", "model" what tables show of its settings ("neuron" among
     them is `NONE` for an ANN). ValueError: the folder has no config.yaml, or a file is broken; it is named.

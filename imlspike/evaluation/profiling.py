@@ -48,7 +48,7 @@ class Sentence(NamedTuple):
 
 @dataclass
 class Profile:
-    """What `profile` measured."""
+    """Measurements of `profile`."""
 
     layers: dict[str, LayerSpikes] = field(default_factory=dict)
     parts: dict[str, list[Operations]] = field(default_factory=dict)  # a decoder's: of one hypothesis
@@ -304,7 +304,7 @@ def write_profile(measured: Profile, report: dict, system: System, output_dir) -
 
 
 def role_of(name: str, model: nn.Module) -> tuple[str, int]:
-    """What a neuron layer does in its part of the network, and how deep in it it stands.
+    """Role of a neuron layer in its part of the network, and its depth there.
 
     >>> model = SpikeVoice(9, dim=16, hidden_dim=16)
     >>> role_of("decoder.blocks.2.mixers.0.gate_neuron", model), role_of("adaptor.pitch.neurons.1", model)

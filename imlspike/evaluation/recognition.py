@@ -1,4 +1,4 @@
-"""What a recognizer hears in several systems' speech: one that this project trained, or any program."""
+"""Recognizers that hear several systems' speech: one that this project trained, or any program."""
 
 import shlex
 import subprocess

@@ -129,7 +129,7 @@ def layers_table(experiments: Experiments) -> str:
 
 
 def synthesis_table(scores: Mapping) -> str:
-    """How each system spoke: mode, model, vocoder, time; empty where no system came with a synthesis.yaml."""
+    """Table of how each system spoke: mode, model, vocoder, time; empty without a synthesis.yaml."""
     rows = []
     for name, entry in scores["systems"].items():
         if about := entry["synthesis"]:

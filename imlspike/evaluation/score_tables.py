@@ -44,7 +44,7 @@ def twin_table(report: Mapping) -> str:
 
 
 def score_notes(report: Mapping) -> list[str]:
-    """What the columns mean, why some are empty, and which utterances have no score: a sentence each."""
+    """Sentences on what the columns mean, why some are empty, and which utterances have no score."""
     measures, asked, vocoder = MEASURES[report["kind"]], report["measures"], report["kind"] == "vocoder"
     notes = [
         f"{report['utterances']} utterances, {report['seconds']:.0f} s of natural speech at "

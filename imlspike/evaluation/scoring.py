@@ -46,7 +46,7 @@ PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
 
 
 class Settings(NamedTuple):
-    """What all utterances are scored with."""
+    """Settings that all utterances are scored with."""
 
     kind: str  # "vocoder" or "voice", of `MEASURES`
     sampling_rate: int  # Hz

@@ -1,4 +1,4 @@
-"""What trainers wrote into their logs: losses and times of each epoch, peak memory."""
+"""Logs of trainers: losses and times of each epoch, peak memory."""
 
 import csv
 import math
@@ -59,7 +59,7 @@ def peak_memory_mb(path) -> int | None:
 
 
 def training_costs(log: Path) -> dict | None:
-    """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without
+    """Costs of a training by its `train.log`, and losses of its best epoch on validation data; None without
     a log of an epoch."""
     epochs = read_epochs(log) if log.is_file() else []
     trained = [epoch["train"] for epoch in epochs if "train" in epoch]
@@ -83,7 +83,7 @@ def training_costs(log: Path) -> dict | None:
 
 
 def vocoder_costs(table: Path) -> dict | None:
-    """What a vocoder's training took, by its log.csv, and its last mel loss on validation data; None without
+    """Costs of a vocoder's training by its log.csv, and its last mel loss on validation data; None without
     a line of it. A line that was cut (by a full disk) doesn't count."""
     rows = []
     if table.is_file():
