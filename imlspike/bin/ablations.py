@@ -1,7 +1,6 @@
 """The table of an ablation list: error rates over seeds, their spread, differences to the base."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -51,10 +50,8 @@ def main(argv=None) -> int:
         return 1
     about, shown = {"command": args.command, **surroundings()}, table(results) or "No run is complete."
     folder = args.output_dir or args.exp_dir / "ablations"
-    data = json.dumps(about | results, indent=1, ensure_ascii=False) + "\n"
-    files = write_files(
-        {folder / "RESULTS.md": markdown(shown, about, results), folder / "results.json": data}
-    )
+    text = markdown(shown, about, results)
+    files = write_files({folder / "RESULTS.md": text, folder / "results.json": about | results})
     if not args.quiet:
         print(f"\n{shown}\n", *sentences(results), f"\nresults: {' '.join(map(str, files))}", sep="\n")
     return 0

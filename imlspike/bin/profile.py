@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> tuple[dict, list[Path]]:
     utterances = read_data_dir(args.data_dir)[: args.limit or None]
     if not utterances:
         raise ValueError(f"{args.data_dir}/wav.scp is empty; there is nothing to run")
+    if args.raster and args.raster not in (utterance.id for utterance in utterances):
+        raise ValueError(f"--raster {args.raster}: no such utterance among those to run")
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
     folder = args.exp or args.config.parent
     bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))

@@ -5,7 +5,6 @@ imlspike report exp/ann exp/tsm_kd --scores exp/scores --output exp/RESULTS.md
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from imlspike.evaluation.attachments import attach
 from imlspike.evaluation.experiments import gather, portable, read_json, surroundings
 from imlspike.evaluation.report import compare, markdown, sentences
 from imlspike.evaluation.report_tables import energy_table, rates_table
-from imlspike.evaluation.tables import scores_table, write_files
+from imlspike.evaluation.score_tables import scores_table
+from imlspike.evaluation.tables import write_files
 
 
 def main(argv=None) -> int:
@@ -42,9 +42,8 @@ def main(argv=None) -> int:
     data = {"experiments": experiments, "comparisons": comparisons, "scores": scores}
     data, about = portable(data), portable(about)
     text = markdown(**data, about=about, attached=attached, folder=args.output.parent)
-    record = json.dumps(about | data, indent=1, ensure_ascii=False)
     data_file = args.output.with_name(args.output.stem.lower() + ".json")
-    write_files({args.output: text + "\n", data_file: record + "\n"})
+    write_files({args.output: text + "\n", data_file: about | data})
     table = scores_table(scores) if scores else rates_table(experiments, comparisons, args.primary)
     print("", table, "", energy_table(experiments, twin), "", sep="\n")
     print(*sentences(experiments, comparisons, scores), f"\nresults: {args.output} {data_file}", sep="\n")

@@ -115,8 +115,8 @@ def parse(argv) -> argparse.Namespace:
 def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table and its notes, and the files."""
     from imlspike.evaluation.recognition import command_recognizer, trained_recognizer
+    from imlspike.evaluation.score_tables import score_notes, scores_table, write_scores
     from imlspike.evaluation.scoring import score_systems
-    from imlspike.evaluation.tables import score_notes, scores_table, write_scores
     from imlspike.inference.bundle import Bundle
 
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
@@ -135,7 +135,7 @@ def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
 
 def score_boundaries(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table of boundary errors, and the files."""
-    from imlspike.evaluation.alignment import score_alignment, write_alignment
+    from imlspike.evaluation.alignment import score_alignment
     from imlspike.inference.bundle import Bundle
     from imlspike.inference.voice import TrainedVoice
 
@@ -143,8 +143,8 @@ def score_boundaries(args: argparse.Namespace) -> tuple[str, list[Path]]:
     if args.model:
         voice = TrainedVoice.from_bundle(Bundle.load(args.model, "voice", model_file=args.model_file))
     aligner = args.model or args.durations
-    found = score_alignment(args.data_dir, args.labels, aligner, voice, args.hop_length, args.tier)
-    return write_alignment(found, args.output_dir)
+    where = args.data_dir, args.labels, aligner, voice, args.hop_length, args.output_dir
+    return score_alignment(*where, args.tier)
 
 
 def name_systems(named: Sequence[str]) -> dict[str, Path]:
