@@ -17,8 +17,7 @@ from imlspike.evaluation.measures import VOCODER, VOICE, why_not
 from imlspike.evaluation.sound import BANDS, COEFFICIENTS, Sound, mel_cepstrum, mel_powers, power_spectrum
 from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.models.vocoder_parts import LogMelFeatures
-
-from .speechlike import RATE, noisy, voice
+from tests.evaluation.speechlike import RATE, noisy, voice
 
 FEATURES = LogMelFeatures(RATE, 512, 128, 40)
 

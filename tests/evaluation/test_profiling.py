@@ -14,10 +14,9 @@ from imlspike.evaluation.plots import plot_learning_curves
 from imlspike.evaluation.profiling import Heard, energy_report, profile, recognizer, vocoder, write_profile
 from imlspike.evaluation.training_log import peak_memory_mb, read_epochs, read_log
 from imlspike.models import IMLSpikeformerEncoder, SpikingVocos
+from tests.evaluation.speechlike import voice as speechlike
+from tests.evaluation.speechlike import write_set
 from tests.inference.small_vocoder import save
-
-from .speechlike import voice as speechlike
-from .speechlike import write_set
 
 PNG = b"\x89PNG"
 

@@ -20,11 +20,10 @@ from imlspike.evaluation.experiments import gather, portable
 from imlspike.evaluation.report import compare, error_ratio, sentences
 from imlspike.evaluation.score_tables import twin_table
 from imlspike.models import SpikingVocos
+from tests.evaluation.speechlike import HOP, noisy, voice, write_set, write_system
+from tests.evaluation.speechlike import RATE as VOCODER_RATE
 from tests.inference.small_tts import RATE, write_voice
 from tests.inference.small_vocoder import save
-
-from .speechlike import HOP, noisy, voice, write_set, write_system
-from .speechlike import RATE as VOCODER_RATE
 
 LOG = """\
 x INFO: 1epoch results: [train] mel_post_loss=2.500, loss=9.000, time={0} seconds, total_count=50, \

@@ -20,9 +20,8 @@ from imlspike.evaluation.recognition import command_recognizer
 from imlspike.evaluation.scoring import Settings, score_or_recall, score_utterance, summarize
 from imlspike.evaluation.systems import GRIFFIN_LIM, NATURAL, System, Task, find_pairs
 from imlspike.models import SpikingVocos
+from tests.evaluation.speechlike import HOP, RATE, noisy, voice, write_set, write_system
 from tests.inference.small_vocoder import save
-
-from .speechlike import HOP, RATE, noisy, voice, write_set, write_system
 
 CONFIG = {"sampling_rate": RATE, "n_fft": 512, "hop_length": HOP, "n_mels": 40, "dim": 16, "num_layers": 1}
 FEATURES = tuple(list(CONFIG.items())[:4])
