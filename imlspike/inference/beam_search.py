@@ -105,8 +105,9 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+@dataclass
 class BeamSearch:
-    """What ESPnet's `BatchBeamSearch` with its `CTCPrefixScorer` finds, for many utterances in one go.
+    """The search of ESPnet's `BatchBeamSearch` with its `CTCPrefixScorer`, for many utterances in one go.
 
     The score of N tokens is (1 - ctc_weight) log p_attention + ctc_weight log p_CTC + lm_weight log p_LM +
     penalty N. At every step the decoder (and the LM) scores all tokens, CTC the best 1.5 W of each
@@ -126,36 +127,27 @@ class BeamSearch:
         lm: makes the scorer of the language model; not used if lm_weight is 0.
     """
 
-    def __init__(
-        self,
-        log_probs: Callable[[torch.Tensor], torch.Tensor],
-        eos: int,
-        options: SearchOptions,
-        attention: MakeScorer | None = None,
-        lm: MakeScorer | None = None,
-    ):
-        self.log_probs, self.eos, self.options, self.attention, self.lm = (
-            log_probs,
-            eos,
-            options,
-            attention,
-            lm,
-        )
+    log_probs: Callable[[torch.Tensor], torch.Tensor]
+    eos: int
+    options: SearchOptions
+    attention: MakeScorer | None = None
+    lm: MakeScorer | None = None
 
     @torch.no_grad()
-    def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Hypothesis]]:
+    def __call__(
+        self, encoded: torch.Tensor, lengths: torch.Tensor, minlenratio: float | None = None
+    ) -> list[list[Hypothesis]]:
         """The ended hypotheses of each utterance, best first.
 
         Args:
             encoded: the encoder's output (U, T, C); what padding holds has no effect.
             lengths: its lengths (U,).
+            minlenratio: in place of that of the options. Where nothing is long enough, it is lowered by 0.1.
 
         Raises:
             FloatingPointError: if scores aren't numbers.
         """
-        return self._search(encoded, lengths, self.options.minlenratio)
-
-    def _search(self, encoded, lengths, minlenratio: float) -> list[list[Hypothesis]]:
+        minlenratio = self.options.minlenratio if minlenratio is None else minlenratio
         frames = lengths.tolist()
         most = self.options.maxlenratio or 1.0
         ended = [_Ended(_tokens(minlenratio, n), max(1, _tokens(most, n))) for n in frames]
@@ -166,7 +158,12 @@ class BeamSearch:
             best, parents, tokens = running.extend()
             last = torch.tensor([step + 1 >= ended[u].most for u in active], device=best.device)
             ends = (best > NEVER) & ((tokens == self.eos) | last[:, None])
-            self._collect(running, best, parents, tokens, ends, [ended[u] for u in active], step)
+            rows, slots = ends.nonzero(as_tuple=True)
+            prefixes = running.prefixes[rows, parents[rows, slots], 1:]
+            columns = (rows, prefixes, tokens[rows, slots], best[rows, slots])
+            for row, prefix, token, score in zip(*(column.tolist() for column in columns), strict=True):
+                said = prefix if token == self.eos else [*prefix, token]
+                ended[active[row]].add(step, Hypothesis(said, score))
             best = best.masked_fill(ends, NEVER)
             left = (best > NEVER).any(1).tolist()
             if self.options.maxlenratio == 0:
@@ -177,22 +174,10 @@ class BeamSearch:
         found = [sorted(e.hypotheses, key=lambda h: -h.score) for e in ended]
         again = [u for u, hypotheses in enumerate(found) if not hypotheses]
         if again and minlenratio >= 0.1:  # nothing was long enough
-            second = self._search(encoded[again], lengths[again], max(0.0, minlenratio - 0.1))
+            second = self(encoded[again], lengths[again], max(0.0, minlenratio - 0.1))
             for u, hypotheses in zip(again, second, strict=True):
                 found[u] = hypotheses
         return found
-
-    def _collect(self, running, best, parents, tokens, ends, ended, step: int) -> None:
-        """Put hypotheses that end at this step on the lists of their utterances."""
-        places = ends.nonzero()
-        if not len(places):
-            return
-        rows, slots = places.T
-        prefixes = running.prefixes[rows, parents[rows, slots], 1:]
-        words = torch.cat([prefixes, tokens[rows, slots, None]], 1).tolist()
-        for row, score, said in zip(rows.tolist(), best[rows, slots].tolist(), words, strict=True):
-            if step >= ended[row].fewest:
-                ended[row].add(step, Hypothesis(said[: -1 if said[-1] == self.eos else None], score))
 
 
 class _Running:
@@ -256,15 +241,14 @@ class _Ended:
         self.best_at: dict[int, float] = {}
 
     def add(self, step: int, hypothesis: Hypothesis) -> None:
-        """`hypothesis` ended at `step`."""
+        """Keep a hypothesis that ended at this step, if it is long enough."""
+        if step < self.fewest:
+            return
         self.hypotheses.append(hypothesis)
         self.best_at[step] = max(self.best_at.get(step, NEVER), hypothesis.score)
 
     def detected(self, step: int) -> bool:
-        """Whether those that ended of late are all far worse than the best.
-
-        As in ESPnet, the lengths looked at lie two steps back: <sos> and <eos> count there.
-        """
+        """Tell that those that ended of late, two steps back as in ESPnet, are far worse than the best."""
         late = [self.best_at.get(step - 2 - back) for back in range(END_STEPS)]
         return None not in late and max(late) - max(self.best_at.values()) < END_MARGIN
 

@@ -1,4 +1,4 @@
-"""What all systems in use share: the check of a device, waveforms of any type, sequences cut into windows."""
+"""Waveforms of any type as floats, and sequences cut into windows for local computation."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,19 +6,6 @@ import numpy as np
 import torch
 
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
-
-
-def check_device(device: str | torch.device) -> None:
-    """Refuse a device that isn't here.
-
-    Raises:
-        RuntimeError: (torch's) for a name that torch doesn't know.
-        ValueError: for a GPU where torch finds none.
-
-    >>> check_device("cpu")
-    """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here; use 'cpu'")
 
 
 def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:

@@ -7,11 +7,9 @@ from torch import Tensor
 
 from imlspike.models.vocoder_parts import LogMelFeatures
 
-ITERATIONS = 32
-
 
 @torch.no_grad()
-def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITERATIONS) -> Tensor:
+def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = 32) -> Tensor:
     """The waveform of a log-mel spectrogram: least-squares magnitudes, phases by (fast) Griffin-Lim.
 
     The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0. Phases start from the
@@ -47,12 +45,11 @@ def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITE
 
 
 class GriffinLim:
-    """Mel spectrograms of these settings to audio; `decode` is that of `imlspike.inference.Vocoder`.
+    """Mel spectrograms to audio without a model, in the place of an `imlspike.inference.Vocoder`.
 
     Args:
         features: arguments of `LogMelFeatures`.
         device: where to run.
-        iterations: see `griffin_lim`.
 
     >>> vocoder = GriffinLim(dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8))
     >>> vocoder.decode(torch.zeros(8, 11)).shape
@@ -61,13 +58,12 @@ class GriffinLim:
 
     name = "griffin_lim"
 
-    def __init__(self, features: dict, device: str | torch.device = "cpu", iterations: int = ITERATIONS):
-        self.features, self.iterations = LogMelFeatures(**features).to(device), iterations
+    def __init__(self, features: dict, device: str | torch.device = "cpu"):
+        self.features = LogMelFeatures(**features).to(device)
 
     def decode(self, mel: np.ndarray | Tensor) -> Tensor:
         """The audio ((L - 1) * hop_length,) of a log-mel (n_mels, L), on its device."""
         mel = torch.as_tensor(mel)
         if mel.shape[-1] < 2:  # one frame alone is the middle of no samples
             return mel.new_zeros(0)
-        own = mel[None].to(self.features.window)  # its device and type
-        return griffin_lim(self.features, own, self.iterations)[0].to(mel.device)
+        return griffin_lim(self.features, mel[None].to(self.features.window))[0].to(mel.device)

@@ -48,6 +48,7 @@ class Vocoder:
         if chunk_seconds is not None and not chunk_seconds > 0:
             raise ValueError(f"chunk_seconds is {chunk_seconds}; expected seconds above 0, or None")
         self.model, self.name = model.eval(), name
+        self._parameter = next(model.parameters())  # of the model's dtype and on its device
         self.sampling_rate: int = model.config["sampling_rate"]
         self.hop_length: int = model.config["hop_length"]
         self.n_mels: int = model.config["n_mels"]
@@ -174,7 +175,7 @@ class Vocoder:
 
     def _decode(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
         """Blocks of a mel, checked, to blocks of audio."""
-        hop, device, done = self.hop_length, _like(self.model).device, 0
+        hop, device, done = self.hop_length, self._parameter.device, 0
         for window, first, last in windows(mels, self.chunk_frames, self.model.context):
             batch = window if window.dim() == 3 else window[None]
             audio = window.new_zeros(len(batch), 0)
@@ -196,7 +197,7 @@ class Vocoder:
         chunk = self.chunk_frames and self.chunk_frames * hop
         for window, first, last in windows(audio, chunk, (self._half_window // hop + 1) * hop):
             with torch.no_grad():
-                mel = self.model.features(window[None].to(_like(self.model))).to(window.device)[0]
+                mel = self.model.features(window[None].to(self._parameter)).to(window.device)[0]
             yield mel[:, first // hop : last and last // hop]
 
     def _vocode(self, audio: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -244,12 +245,7 @@ class Vocoder:
         finite = mel.isfinite().flatten(0, -2).all(dim=0)
         if not finite.all():
             raise ValueError(f"{what}: NaN or infinity in frame {int(finite.int().argmin())}")
-        return mel.detach().to(_like(self.model).dtype)
-
-
-def _like(model: torch.nn.Module) -> Tensor:
-    """A tensor of the dtype and on the device of the model."""
-    return next(model.parameters())
+        return mel.detach().to(self._parameter.dtype)
 
 
 @names_damage
@@ -265,8 +261,6 @@ def spiking_vocos(bundle: Bundle) -> SpikingVocos:
 
 def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
     """The bundle of a vocoder; `origin` as `Bundle` has it."""
-    features = {key: model.config[key] for key in MEL_KEYS}
-    rest = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
-    return Bundle(
-        "vocoder", name, {"features": features, "model": rest}, model.state_dict(), origin=origin or {}
-    )
+    sections = {"features": {key: model.config[key] for key in MEL_KEYS}}
+    sections["model"] = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
+    return Bundle("vocoder", name, sections, model.state_dict(), origin=origin or {})

@@ -1,4 +1,4 @@
-"""A trained SpikeVoice in use: the model, and what text and mel mean to it."""
+"""A trained SpikeVoice in use: the model, its symbols, speakers and mel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -89,12 +89,12 @@ class TrainedVoice:
             ValueError: no such speaker (the nearest is named), none for a model with several, or one for a
                 model with one voice.
         """
-        count = self.model.config["speakers"]
-        if count is None and speaker is None:
-            return None
+        count, few = self.model.config["speakers"], ", ".join(self.speakers[:10])
+        few += ", ..." * (len(self.speakers) > 10)
         if count is None:
-            raise ValueError(f"{self.name} has one voice: give no speaker")
-        few = ", ".join(self.speakers[:10]) + ", ..." * (len(self.speakers) > 10)
+            if speaker is not None:
+                raise ValueError(f"{self.name} has one voice: give no speaker")
+            return None
         if speaker is None:
             raise ValueError(f"{self.name} has several speakers: say which{few and f' ({few})'}")
         if isinstance(speaker, str) and self.speakers:
@@ -103,15 +103,12 @@ class TrainedVoice:
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {few}"
                 raise ValueError(f"{self.name} has no speaker {speaker!r}; {hint}")
             return self.speakers.index(speaker) + count - len(self.speakers)
-        if isinstance(speaker, str):
-            if not speaker.isdecimal():
-                raise ValueError(
-                    f"{self.name} doesn't know {speaker!r}, nor any name: give a number below {count}"
-                )
-            speaker = int(speaker)
-        if not 0 <= speaker < count:
+        if isinstance(speaker, str) and not speaker.isdecimal():
+            told = f"{self.name} doesn't know {speaker!r}, nor any name"
+            raise ValueError(f"{told}: give a number below {count}")
+        if not 0 <= int(speaker) < count:
             raise ValueError(f"speakers of {self.name} are numbered 0 to {count - 1}, got {speaker}")
-        return speaker
+        return int(speaker)
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from imlspike.bin._files import add_model_options
+from imlspike.bin._command import add_model_options
 
 
 def parse(*options: str) -> argparse.Namespace:

@@ -180,10 +180,10 @@ def test_interrupted_it_leaves_whole_files_and_says_how_to_go_on(folder, tmp_pat
     """The second file's output is under way when the key is pressed."""
     dump = transcribe.dump
 
-    def interrupted(result, about, indent):
+    def interrupted(result, *more):
         if "deep" in result.file:
             raise KeyboardInterrupt
-        return dump(result, about, indent)
+        return dump(result, *more)
 
     monkeypatch.setattr(transcribe, "dump", interrupted)
     assert run(folder / "x", "--output-dir", tmp_path / "out", "--format", "json") == 130
