@@ -68,7 +68,7 @@ def speak_utterance(args, durations: Mapping[str, Sequence[int]] | None, utteran
                 raise ValueError(f"{name}: its durations are missing; add a line to the table, or give none")
             speech = voice.force(symbols, natural, speaker, name, durations and durations[name])
         else:
-            speech = voice.speak(symbols, speaker, **controls(args), name=name)
+            speech = voice.speak(symbols, speaker, name, **controls(args))
         took = time.monotonic() - begin
         path = args.output_dir / "wav" / f"{name}.wav"
         written = write_audio(path, [speech.audio], speech.sampling_rate)

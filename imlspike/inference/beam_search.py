@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple, Protocol
 
@@ -48,10 +48,9 @@ class SearchOptions:
     def __post_init__(self):
         if type(self.beam_size) is not int or self.beam_size < 1:
             raise ValueError(f"beam_size is {self.beam_size!r}; expected a whole number, at least 1")
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"{field.name} is {value!r}; expected a number")
+                raise ValueError(f"{name} is {value!r}; expected a number")
         if not 0 <= self.ctc_weight <= 1:
             raise ValueError(f"ctc_weight is {self.ctc_weight}; expected 0 (attention only) to 1 (CTC only)")
         if self.lm_weight < 0:
@@ -59,10 +58,7 @@ class SearchOptions:
 
 
 def read_options(path: str | os.PathLike | None) -> SearchOptions:
-    """The options in a decoding YAML of ESPnet; without one, the defaults.
-
-    Raises:
-        ConfigError: for an unknown key, naming the nearest one, or a value out of range.
+    """The options in a decoding YAML of ESPnet, or the defaults; ConfigError for a wrong key or value.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "decode.yaml"
@@ -80,11 +76,7 @@ class Scorer(Protocol):
         """Log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N)."""
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on: slot w of an utterance continues its former slot `parents[., w]`, long (U', W).
-
-        Args:
-            utterances: which of them go on, long (U',); None: all.
-        """
+        """Go on with the utterances (U',), None: all: slot w continues the former slot `parents[., w]`."""
 
 
 # Makes a scorer for the encoder's output (U, T, C), padded, its lengths (U,), and W.

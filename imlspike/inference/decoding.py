@@ -23,7 +23,7 @@ from imlspike.inference.recognizer import Recognizer, TooShort
 
 @dataclass
 class Decoded:
-    """Transcripts of utterances, which of them were too short (empty transcript), and times in seconds."""
+    """Transcripts by utterance, which of them were too short (empty transcript), and times in seconds."""
 
     texts: dict[str, str] = field(default_factory=dict)
     too_short: list[str] = field(default_factory=list)
@@ -85,7 +85,6 @@ def open_decoder(
     """The decoder of a recognizer's bundle.
 
     Args:
-        bundle: of a recognizer.
         decoding: "greedy" (CTC's best path: fast); "beam" (CTC prefixes and the language model); "joint" (the
             attention decoder, too, for which ESPnet must be installed unless `ctc_weight` is 1).
         lm: the experiment of a language model; default, where `lm_weight` isn't 0: the one in the bundle or
@@ -164,10 +163,7 @@ def decode_dir(
     """Decode every utterance of `data_dir`/wav.scp and write the Kaldi table `output`, atomically.
 
     Args:
-        decoder: a `Decoder`, or any function from waveforms to texts.
-        data_dir: Kaldi directory; only its `wav.scp` is read.
-        output: the table of transcripts; its folder is made.
-        sampling_rate: that the decoder expects, in Hz.
+        decoder: a `Decoder`, or any function from waveforms to texts, at `sampling_rate` Hz.
         batch_seconds: audio in a batch, padding counted.
         on_mismatch: see `imlspike.data.audio.read_audio`.
         progress: called with (done, total) before the first batch and after each, in seconds of audio.

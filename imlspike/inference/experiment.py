@@ -14,12 +14,11 @@ from torch import Tensor
 from imlspike.data.keys import unknown_key
 from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
+from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice
 
 SPIKING = "iml_spikeformer"
-MEL = dict(
-    sampling_rate="fs", n_fft="n_fft", hop_length="hop_length", n_mels="n_mels", f_min="fmin", f_max="fmax"
-)
+MEL = dict(zip(MEL_KEYS, ("fs", "n_fft", "hop_length", "n_mels", "fmin", "fmax"), strict=True))  # ESPnet's
 IN_VOICE_YAML = ("front_end", "model_file", "speakers")
 OF_THE_LOSS = ("loss_weights", "prior_scale")  # keys of tts_conf that the model doesn't take
 # ESPnet's prefixes of a recognizer's weights, and a bundle's; "": not needed.
@@ -63,11 +62,7 @@ def read_experiment(folder: str | os.PathLike, model_file: str | None = None) ->
 def language_model(
     folder: Path, model_file: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
-    """`lm` and `lm_conf` of a language model's experiment, its weights and its tokens.
-
-    Raises:
-        ConfigError: if it isn't one.
-    """
+    """`lm` and `lm_conf` of a language model's experiment, its weights and its tokens."""
     if not _is_lm(folder):
         raise ConfigError(f"{folder}: expected the experiment of a language model, as exp/lm")
     config = read_yaml(folder / "config.yaml")
@@ -114,9 +109,6 @@ def effective(cls: type, conf: dict[str, Any]) -> dict[str, Any]:
 
 def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
     """The model file `wanted` of an experiment, or the average of its best epochs, or what stands for it.
-
-    Args:
-        config: the content of its config.yaml.
 
     Raises:
         ConfigError: if it isn't there, naming those that are.

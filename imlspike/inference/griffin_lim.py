@@ -10,18 +10,10 @@ from imlspike.models.vocoder_parts import LogMelFeatures
 
 @torch.no_grad()
 def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = 32) -> Tensor:
-    """The waveform of a log-mel spectrogram: least-squares magnitudes, phases by (fast) Griffin-Lim.
+    """The waveform (B, (L - 1) hop_length) of a log-mel spectrogram (B, n_mels, L) made by `features`.
 
-    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0. Phases start from the
-    same random numbers at each call, so the result is always the same.
-
-    Args:
-        features: what made the spectrogram; bands, window and hop are taken from it.
-        log_mel: (B, n_mels, L).
-        iterations: of torchaudio's Griffin-Lim, with its momentum of 0.99.
-
-    Returns:
-        audio (B, (L - 1) hop_length).
+    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0; phases by torchaudio's
+    Griffin-Lim with a momentum of 0.99, from the same random ones at each call.
 
     >>> features = LogMelFeatures(16000, 512, 128, 40)
     >>> griffin_lim(features, features(torch.randn(1, 2000)), iterations=2).shape
@@ -50,10 +42,6 @@ class GriffinLim:
     Args:
         features: arguments of `LogMelFeatures`.
         device: where to run.
-
-    >>> vocoder = GriffinLim(dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8))
-    >>> vocoder.decode(torch.zeros(8, 11)).shape
-    torch.Size([160])
     """
 
     name = "griffin_lim"

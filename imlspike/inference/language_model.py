@@ -17,10 +17,6 @@ class RNNLanguageModel(nn.Module):
 
     Forward: tokens (B, N), and the state before them, None at the beginning -> log probabilities (B, N, V) of
     what follows each, and the state after them: tensors (layers, B, nhid).
-
-    >>> import torch
-    >>> RNNLanguageModel(7, unit=4)(torch.zeros(2, 3, dtype=torch.long))[0].shape
-    torch.Size([2, 3, 7])
     """
 
     def __init__(

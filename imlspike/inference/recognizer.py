@@ -23,11 +23,9 @@ class SpeechFeatures(nn.Module):
     """ESPnet's `DefaultFrontend`, normalized: (log max(mel bands of power spectra, 1e-10) - mean) / std.
 
     Args:
-        sampling_rate: Hz.
-        n_fft, win_length, hop_length: samples.
+        sampling_rate: Hz; n_fft, win_length, hop_length: samples; n_mels: bands F.
         window: of torch's windows, as "hann".
         center, normalized: of `torch.stft`.
-        n_mels: bands F.
         normalize: "global": by `mean` and `std`, (F,); "utterance": by the mean of the utterance's frames;
             "none".
         peak: waveforms are scaled to this greatest magnitude before; None: not.
@@ -86,7 +84,6 @@ class Recognizer(nn.Module):
     """A CTC recognizer of waveforms.
 
     Args:
-        features: of the waveforms.
         encoder: called with features (B, L, F) and lengths (B,); gives (B, N, C), lengths (B,) and more.
         ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
         tokens: that the V numbers stand for.
@@ -121,7 +118,6 @@ class Recognizer(nn.Module):
         """The recognizer of a bundle, in evaluation mode, on the bundle's device; without its decoder.
 
         Args:
-            bundle: of a recognizer.
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
                 encoder's branches and batch norms are folded, and utterances go through it together. Both
                 change only the rounding; but where that turns a spike over, the output of a spiking encoder

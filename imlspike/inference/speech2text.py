@@ -58,13 +58,8 @@ class Speech2Text:
             path, device, model_file, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
             decoding: "greedy" (CTC's best path: fast), "beam" (beam search with CTC and a language model) or
                 "joint" (also with the attention decoder, for which ESPnet must be installed).
-            **options: of beam and joint decoding, as `beam_size=5`; see
+            **options: of beam and joint decoding, as `beam_size=5`; they and all errors are those of
                 `imlspike.inference.decoding.open_decoder`.
-
-        Raises:
-            ConfigError: if there is no such recognizer, saying what was expected; for an option that this
-                way of decoding doesn't take.
-            ImportError: where ESPnet is needed and isn't installed; the message says how to install it.
         """
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
         bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir)
@@ -80,18 +75,16 @@ class Speech2Text:
         """The text of a waveform, or the texts of a list of them.
 
         Args:
-            waveform: (samples,), floats with full scale at 1, int8, int16 or int32; or a list of such.
+            waveform: (samples,), floats with full scale at 1, int8, int16 or int32; or a list of such. The
+                text of one too short for the recognizer is "".
             sampling_rate: of the waveforms, in Hz; they are resampled if need be.
             max_seconds: a longer one is cut at pauses, see `imlspike.data.segment.cut_at_pauses`; None:
                 never, however much memory that takes.
             batch_seconds: audio that is decoded at once, padding counted.
 
-        Returns:
-            A text, or a list of texts for a list; "" for a waveform too short for the recognizer.
-
         Raises:
             ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it;
-                for a sampling rate that `imlspike.data.audio.check_rate` refuses.
+                for a sampling rate that no sound has.
             FloatingPointError: if the recognizer's output isn't finite.
         """
         many = isinstance(waveform, list | tuple)
@@ -120,7 +113,7 @@ class Speech2Text:
         on_error: Literal["raise", "return"] = "raise",
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript]:
-        """Transcribe files of any length, sampling rate and number of channels (their mean is taken).
+        """Yield a `Transcript` of each file, of any length, rate and number of channels (their mean counts).
 
         Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
         with their length or number.
@@ -131,9 +124,6 @@ class Speech2Text:
             on_error: "raise" ends all at a file that can't be transcribed; "return" gives a transcript whose
                 `error` tells why, and goes on.
             progress: called with the seconds of audio decoded so far.
-
-        Yields:
-            A `Transcript` for each file, in their order.
 
         Raises:
             AudioError, FloatingPointError: naming the file, unless `on_error` is "return".

@@ -78,10 +78,10 @@ class Text2Speech:
     """
 
     def __init__(self, voice: TrainedVoice, vocoder: Vocoder | None = None, longest: int = LONGEST):
-        self.voice, self.longest = voice, longest
-        self.vocoder = vocoder or GriffinLim(voice.features, voice.device)
         if vocoder is not None:
             check_mel(voice, vocoder)
+        self.voice, self.longest = voice, longest
+        self.vocoder = vocoder or GriffinLim(voice.features, voice.device)
         self.sampling_rate: int = voice.features["sampling_rate"]
         voice.model.reparameterize()
 
@@ -102,8 +102,7 @@ class Text2Speech:
                 needs no training.
 
         Raises:
-            ValueError: if there is no such voice or vocoder, or they don't go together, saying what was
-                expected.
+            ValueError: if there is no such voice or vocoder, or they don't go together.
         """
         voice = TrainedVoice.from_bundle(Bundle.load(path, "voice", device, model_file, cache_dir))
         if vocoder == GriffinLim.name:
@@ -135,59 +134,38 @@ class Text2Speech:
             TypeError: for a text that isn't a str.
             FloatingPointError: if the voice's or the vocoder's output isn't finite.
         """
-        parts = list(self.stream(text, speaker, speed, pitch, energy, pause))
+        parts = list(self.stream(text, speaker, pause, speed=speed, pitch=pitch, energy=energy))
         names = ("audio", "mel", "durations")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         symbols = tuple(symbol for part in parts for symbol in part.symbols)
         return replace(parts[0], **joined, symbols=symbols, text=text)
 
     def stream(
-        self,
-        text: str,
-        speaker: str | int | None = None,
-        speed: float = 1.0,
-        pitch: float = 1.0,
-        energy: float = 1.0,
-        pause: float = PAUSE,
+        self, text: str, speaker: str | int | None = None, pause: float = PAUSE, **controls: float
     ) -> Iterator[Speech]:
         """Yield a `Speech` for each sentence as it gets ready; their audio, joined, is that of a call.
 
         All but the first begin with the pause. The whole text is made into symbols first, so that what can't
-        be spoken is refused (as by a call) before the first word.
+        be spoken is refused (as by a call) before the first word. Arguments are those of a call.
         """
         if not 0 <= pause < float("inf"):
             raise ValueError(f"pause must be seconds from 0 on, got {pause}")
         silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
         for place, (sentence, symbols, name) in enumerate(list(self._spell(text))):
-            part = self.speak(symbols, speaker, speed, pitch, energy, name)
+            part = self.speak(symbols, speaker, name, **controls)
             audio = np.concatenate([silence, part.audio]) if place else part.audio
             yield replace(part, audio=audio, text=sentence)
 
     def speak(
-        self,
-        symbols: Sequence[str],
-        speaker: str | int | None = None,
-        speed: float = 1.0,
-        pitch: float = 1.0,
-        energy: float = 1.0,
-        name: str = "text",
+        self, symbols: Sequence[str], speaker: str | int | None = None, name: str = "text", **controls: float
     ) -> Speech:
-        """Speak symbols, all at once.
-
-        Args:
-            symbols: of the voice's list.
-            speaker, speed, pitch, energy: as for a call.
-            name: of the text, for errors.
-
-        Raises:
-            As a call.
-        """
-        controls = Controls(speed, pitch, energy)
+        """Speak symbols of the voice's list, all at once; controls as for a call, `name` is for errors."""
+        factors = Controls(**controls)
         number, numbers = self.voice.speaker_number(speaker), self.voice.numbers(symbols, name)[None]
         speakers = None if number is None else torch.tensor([number], device=numbers.device)
         lengths = torch.tensor([len(symbols)], device=numbers.device)
         with torch.no_grad():
-            said = self.voice.model(numbers, lengths, speaker=speakers, controls=controls)
+            said = self.voice.model(numbers, lengths, speaker=speakers, controls=factors)
         return self._speech(self._scaled(said.mel_post[0]), said.durations[0], symbols, name)
 
     def force(
@@ -200,8 +178,6 @@ class Text2Speech:
     ) -> Speech:
         """Speak symbols with durations, pitch and energy of a recording (teacher forcing).
 
-        ESPnet must be installed: it extracts the pitch.
-
         Args:
             symbols, speaker, name: as for `speak`.
             audio: (S,) at the voice's sampling rate, where it is spoken.
@@ -210,7 +186,7 @@ class Text2Speech:
         Raises:
             ValueError: as `speak`; durations of another number or sum; without them a voice that has no
                 aligner, or more symbols than frames.
-            ImportError: without ESPnet.
+            ImportError: without ESPnet, which extracts the pitch.
         """
         numbers, number = self.voice.numbers(symbols, name), self.voice.speaker_number(speaker)
         wave, mel = self._recording(audio, name)
@@ -248,9 +224,8 @@ class Text2Speech:
     def _speech(self, mel: Tensor, durations: Tensor, symbols: Sequence[str], name: str) -> Speech:
         """A log-mel (L, M) through the vocoder."""
         if not mel.isfinite().all():
-            raise FloatingPointError(
-                f"{name}: the voice's mel isn't finite; train it with a smaller learning rate"
-            )
+            told = "the voice's mel isn't finite; train it with a smaller learning rate"
+            raise FloatingPointError(f"{name}: {told}")
         audio = self.vocoder.decode(mel.T).float().cpu().numpy()
         mel = mel.float().cpu().numpy()
         return Speech(audio, self.sampling_rate, mel, durations.cpu().numpy(), tuple(symbols))
@@ -286,26 +261,15 @@ def check_mel(voice: TrainedVoice, vocoder: Vocoder) -> None:
 
     Raises:
         ValueError: naming both and each setting that differs.
-
-    >>> from imlspike.models import SpikeVoice, SpikingVocos
-    >>> features = dict(sampling_rate=16000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=8000)
-    >>> voice = TrainedVoice(SpikeVoice(3, n_mels=8, dim=16, postnet_layers=0), "abc", features, name="ann")
-    >>> sizes = dict(n_fft=64, hop_length=16, n_mels=8, dim=8, intermediate_dim=8, num_layers=1)
-    >>> check_mel(voice, Vocoder(SpikingVocos(sampling_rate=8000, **sizes), name="voc"))
-    Traceback (most recent call last):
-    ValueError: the voice ann and the vocoder voc aren't of the same mel: sampling_rate is 16000 of the ...
     """
     own, others = dict(voice.features), dict(vocoder.model.config)
     for features in (own, others):
         if features["f_max"] is None:
             features["f_max"] = features["sampling_rate"] / 2
-    wrong = [
-        f"{key} is {own[key]:g} of the voice and {others[key]:g} of the vocoder"
-        for key in MEL_KEYS
-        if own[key] != others[key]
-    ]
-    if wrong:
+    different = [(key, own[key], others[key]) for key in MEL_KEYS if own[key] != others[key]]
+    if different:
+        values = (f"{key} is {a:g} of the voice and {b:g} of the vocoder" for key, a, b in different)
         raise ValueError(
             f"the voice {voice.name} and the vocoder {vocoder.name} aren't of the same mel: "
-            f"{', '.join(wrong)}; take a vocoder that was trained with the voice's settings, or griffin_lim"
+            f"{', '.join(values)}; take a vocoder that was trained with the voice's settings, or griffin_lim"
         )
