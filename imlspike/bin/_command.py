@@ -39,6 +39,7 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
             return 130
 
     if main.__module__ == "__main__":
+        main.__globals__["main"] = run  # its help text is made of main.__doc__
         sys.exit(run())
     return run
 

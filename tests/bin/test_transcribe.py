@@ -221,8 +221,6 @@ def test_options_of_joint_decoding_on_the_command_line(folder, tmp_path, opened)
         (["--lm-weight", "0.3"], "--lm-weight is for --decoding beam"),
         (["--beam-size", "x"], "invalid int value: 'x'"),
         (["--decode-config", "a.yaml"], "for --decoding beam"),
-        (["--device", "foo"], "argument --device: 'foo'"),
-        (["--threads", "-1"], "argument --threads: '-1'"),
         (["--batch-seconds", "0"], "invalid positive value: '0'"),
         (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
     ],
