@@ -1,4 +1,4 @@
-"""What verbs share: errors in one line, options, and the report of a run over many files."""
+"""Shared by verbs: errors in one line, options, and the report of a run over many files."""
 
 import argparse
 import functools
@@ -105,7 +105,7 @@ def use_threads(args: argparse.Namespace) -> None:
 
 
 class Report:
-    """What becomes of the files (or texts) of a run, told to the user as it happens and at the end.
+    """The fate of the files (or texts) of a run, told to the user as it happens and at the end.
 
     >>> report = Report(print)
     >>> report.fail("a.wav", "empty")

@@ -63,7 +63,7 @@ def find_files(
 
 
 def name_outputs(found: list[Found], output_dir: Path) -> dict[Found, Path]:
-    """Where each file's output goes, without its suffix: the path below its argument, less the suffix.
+    """The path of each file's output, without a suffix: that below its argument, less the suffix.
 
     Files that would share an output keep their suffix; if that doesn't help, their folders too.
 
@@ -105,7 +105,7 @@ def left_to_do(files: list, is_done: Callable[..., bool], overwrite: bool, repor
 
 
 def seconds_of(path: Path) -> float:
-    """How long an audio file is; 0 where that can't be told."""
+    """The length of an audio file; 0 where that can't be told."""
     from imlspike.data.audio import AudioError, audio_format
 
     try:

@@ -65,15 +65,16 @@ def main(argv: list[str] | None = None) -> None:
     where = (args.data_dir, args.output, decoder.sampling_rate)
     mismatch = "convert" if args.convert else "error"
     result = decode_dir(decoder, *where, args.batch_seconds, mismatch, Progress("decoded"))
+    factor = result.seconds / result.audio_seconds if result.audio_seconds else 0.0
     times = {"utterances": len(result.texts), "too_short": result.too_short}
     times |= {"audio_seconds": round(result.audio_seconds, 3), "seconds": round(result.seconds, 3)}
-    times |= {"real_time_factor": round(result.real_time_factor, 5), "mode": args.mode}
+    times |= {"real_time_factor": round(factor, 5), "mode": args.mode}
     times |= {"batch_seconds": args.batch_seconds, "device": args.device, "threads": torch.get_num_threads()}
     with atomic_write(args.output.with_name(f"{args.output.name}.json")) as file:
         json.dump(times | options, file, indent=1, ensure_ascii=False)
     print(
         f"{args.output}: {len(result.texts)} utterances, {result.audio_seconds:.1f} s of audio in "
-        f"{result.seconds:.1f} s, real-time factor {result.real_time_factor:.3f}"
+        f"{result.seconds:.1f} s, real-time factor {factor:.3f}"
     )
     if result.too_short:
         print(f"  {len(result.too_short)} too short, empty transcript: {' '.join(result.too_short)}")

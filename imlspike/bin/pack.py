@@ -134,19 +134,14 @@ def of_model(decoding: str, stem: str) -> bool:
 
 
 def what_it_is(bundle: Bundle, energy: dict | None) -> str:
-    """One sentence about the model.
-
-    >>> model = {"encoder": "iml_spikeformer", "decoder": "rnn"}
-    >>> bundle = Bundle("recognizer", "quick", {"model": model, "token_type": "char"}, {}, ("a",))
-    >>> what_it_is(bundle, None)
-    'Speech recognizer: IML-Spikeformer (spiking) encoder, rnn decoder, CTC and attention, 1 tokens (char).'
-    """
+    """One sentence about the model."""
     model = bundle.config["model"]
     if bundle.kind == "recognizer":
         encoder, decoder = (PARTS.get(model.get(part), model.get(part)) for part in ("encoder", "decoder"))
         size = f", {energy['parameters']['model'] / 1e6:.2f} M parameters" if energy else ""
         tokens = f"{len(bundle.tokens)} tokens ({bundle.config['token_type']})"
-        return f"Speech recognizer: {encoder} encoder, {decoder} decoder, CTC and attention, {tokens}{size}."
+        heads = f"{decoder} decoder, CTC and attention" if decoder else "CTC"
+        return f"Speech recognizer: {encoder} encoder, {heads}, {tokens}{size}."
     kind, name = bundle.kind.capitalize(), SYSTEMS[bundle.kind]
     if model["neuron"] == "none":
         return f"{kind}: the ANN twin of {name}."

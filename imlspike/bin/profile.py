@@ -43,7 +43,10 @@ def parse(argv) -> argparse.Namespace:
     for cost in fields(Costs):
         option = f"--{cost.name.replace('_', '-')}"
         add(option, type=float, default=cost.default, help="pJ (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.limit < 0 or args.beam < 1:
+        parser.error("--limit must be at least 0, --beam at least 1")
+    return args
 
 
 def open_system(bundle: Bundle):
@@ -120,6 +123,8 @@ def main(argv=None) -> None:
         raise ValueError(f"{args.data_dir}/wav.scp is empty; there is nothing to run")
     by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
     drawn = args.raster or by_length[len(by_length) // 2].id
+    if drawn not in {utterance.id for utterance in utterances}:
+        raise ValueError(f"--raster {drawn}: no such utterance among those of {args.data_dir} that are run")
     folder = args.exp or args.config.parent
     bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
     system, item = open_system(bundle)

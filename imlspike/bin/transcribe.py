@@ -1,4 +1,4 @@
-"""Transcribe audio files or whole folders with a trained recogniser.
+"""Transcribe audio files or whole folders with a trained recognizer.
 
 imlspike transcribe interview.mp3 recordings/ --model exp/full --output-dir texts --format both
 """

@@ -19,7 +19,7 @@ END_STEPS, END_MARGIN = 3, -10.0  # of Watanabe et al. 2017, Eq. (50): M and D_e
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search; the names and meanings are those of ESPnet's decoding YAML.
+    """Options of the search; the names and meanings are those of ESPnet's decoding YAML.
 
     Args:
         beam_size: hypotheses of each utterance.
@@ -32,10 +32,6 @@ class SearchOptions:
 
     Raises:
         ValueError: for a beam or a weight out of range.
-
-    >>> SearchOptions(beam_size=0)
-    Traceback (most recent call last):
-    ValueError: beam_size is 0; expected a whole number, at least 1
     """
 
     beam_size: int = 10
@@ -58,19 +54,12 @@ class SearchOptions:
 
 
 def read_options(path: str | os.PathLike | None) -> SearchOptions:
-    """The options in a decoding YAML of ESPnet, or the defaults; ConfigError for a wrong key or value.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "decode.yaml"
-    >>> _ = path.write_text("beam_size: 5\\nctc_weight: 0.3\\n")
-    >>> read_options(path).ctc_weight
-    0.3
-    """
+    """The options in a decoding YAML of ESPnet, or the defaults; ConfigError for a wrong key or value."""
     return construct(SearchOptions, {} if path is None else read_yaml(path), os.fspath(path or "defaults"))
 
 
 class Scorer(Protocol):
-    """What scores the next token of U utterances with W hypotheses each, all of the same length."""
+    """A scorer of the next token of U utterances with W hypotheses each, all of the same length."""
 
     def score(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N)."""

@@ -167,7 +167,7 @@ class Bundle:
         return {key.removeprefix(prefix): state for key, state in states if key.startswith(prefix)}
 
     def where(self, key: str) -> str:
-        """What errors call a section of bundle.yaml."""
+        """The name of a section of bundle.yaml in errors."""
         return f"{self.source}: {CONFIG}, {key}"
 
 
@@ -203,6 +203,8 @@ def kind_of(folder: Path) -> str | None:
 def _find(named: str, kind: str | None, cache_dir: str | os.PathLike | None) -> Path:
     """A zip, or the folder of a bundle or an experiment."""
     place = Path(named)
+    if not named:  # Path("") is the working directory, which nobody means by it
+        raise ConfigError(f"no model is named; {EXPECTED}")
     try:
         if not place.exists():
             place = _from_hub(named, cache_dir)

@@ -30,11 +30,6 @@ class Decoded:
     audio_seconds: float = 0.0
     seconds: float = 0.0
 
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of decoding for a second of audio."""
-        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
-
 
 class Decoder:
     """Waveforms in, texts out.

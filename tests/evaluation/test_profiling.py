@@ -213,6 +213,7 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     assert names >= {"spikes.csv", "operations.txt", "operations.json", "raster.png", "firing_rates.png"}
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
+    assert main([*where, "--raster", "none"]) == 1 and "--raster none" in capsys.readouterr().err
     (data / "wav.scp").write_text(f"a {tmp_path}/gone.wav\n")
     assert main(where) == 1
 

@@ -273,3 +273,5 @@ def test_weights_beyond_half_precision_are_kept(tmp_path):
 def test_a_name_that_no_file_can_have_is_refused():
     with pytest.raises(ConfigError):
         Bundle.load("x" * 5000)
+    with pytest.raises(ConfigError, match="no model"):
+        Bundle.load("")
