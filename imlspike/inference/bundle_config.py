@@ -1,6 +1,7 @@
 """bundle.yaml: what it may hold."""
 
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 from imlspike.data.keys import check_choice, unknown_key
@@ -40,28 +41,27 @@ def read_config(content: bytes, source: str) -> dict[str, Any]:
     if config.get("format") != FORMAT:
         form = reprlib.repr(config.get("format"))
         raise ConfigError(f"{source}: format is {form}; this imlspike reads {FORMAT}")
-    for key in ("kind", "name"):
-        if key not in config:
-            raise ConfigError(f"{source}: no key {key!r}")
+    kind = config.get("kind")
     try:
-        check_choice("kind", config["kind"], KINDS)
+        check_choice("kind", kind, KINDS)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
-    needed, may_be = KEYS[config["kind"]]
-    known = {"format", "kind", "name", "origin", *needed, *may_be}
-    for key in config:
-        if key not in known:
-            raise ConfigError(f"{source}: {unknown_key(str(key), known)}")
-    for key in needed:
+    needed, optional = KEYS[kind]
+    _check_keys(config, ("format", "kind", "name", "origin", *needed, *optional), source)
+    for key in ("name", *needed):
         if key not in config:
-            raise ConfigError(f"{source}: no key {key!r}; a {config['kind']} has it")
+            raise ConfigError(f"{source}: no key {key!r}; a {kind} has it")
     for key in SECTIONS:
-        if key in config and not isinstance(config[key], dict):
+        if not isinstance(config.get(key, {}), dict):
             raise ConfigError(f"{source}: {key} is {reprlib.repr(config[key])}; expected keys and values")
-    for section, known in KEYS_OF[config["kind"]].items():
-        for key in config.get(section) or ():
-            if key not in known:
-                raise ConfigError(f"{source}, {section}: {unknown_key(str(key), known)}")
+    for section, known in KEYS_OF[kind].items():
+        _check_keys(config.get(section, {}), known, f"{source}, {section}")
     if not isinstance(config["features"].get("sampling_rate"), int):
         raise ConfigError(f"{source}: features has no sampling_rate in Hz")
     return config
+
+
+def _check_keys(section: dict, known: Iterable[str], source: str) -> None:
+    for key in section:
+        if key not in known:
+            raise ConfigError(f"{source}: {unknown_key(str(key), known)}")
