@@ -14,6 +14,7 @@ import os
 import re
 import reprlib
 import stat
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from imlspike.data.files import atomic_write
 from imlspike.data.yaml_file import ConfigError, dump_yaml
-from imlspike.inference.bundle_config import FORMAT, KINDS, read_config
+from imlspike.inference.bundle_config import FORMAT, KINDS, check_sizes, read_config
 
 CONFIG, WEIGHTS, TOKENS, LM_WEIGHTS = "bundle.yaml", "weights.safetensors", "tokens.txt", "lm.safetensors"
 FILES = ("bpe.model", "README.md")  # others that a bundle may hold, taken as they are
@@ -158,7 +159,8 @@ class Bundle:
         try:
             model.load_state_dict(states)
         except RuntimeError as error:
-            raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {error}") from None
+            told = textwrap.shorten(str(error), 300, placeholder=" ...")
+            raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {told}") from error
         return model.to(next(iter(states.values())).device).eval()
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -248,7 +250,7 @@ def _open_zip(path: Path) -> zipfile.Path:
     """The folder of a bundle in a zip; its files are read into memory, nothing is ever unpacked."""
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):
         raise ConfigError(f"{path}: not a zip file, or a damaged one; {EXPECTED}") from None
     _check_members(archive.infolist(), path)
     files = {name: name.rpartition("/")[2] for name in archive.namelist()}
@@ -306,7 +308,11 @@ def _read(place: Path, named: str) -> Bundle:
     files = {file: content for file in FILES if (content := read(file)) is not None}
     lm_states = weights(LM_WEIGHTS) if "lm" in config else {}
     tokens = tuple(tokens.split("\n")) if tokens else ()
-    return Bundle(kind, name, config, weights(WEIGHTS), tokens, lm_states, files, origin, named)
+    if kind == "recognizer" and not tokens:
+        raise ConfigError(f"{named}: {TOKENS}: no such file, or an empty one; copy or pack the bundle again")
+    states = weights(WEIGHTS)
+    check_sizes(config, states, f"{named}: {CONFIG}")
+    return Bundle(kind, name, config, states, tokens, lm_states, files, origin, named)
 
 
 def _to_bytes(states: Mapping[str, Tensor], half: bool) -> bytes:

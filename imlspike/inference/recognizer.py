@@ -198,6 +198,9 @@ class Tokens:
 
     def __init__(self, names: Iterable[str], kind: str, bpe_model: bytes | None = None):
         self.names, self.kind = list(names), kind
+        for name in (BLANK, SOS_EOS):
+            if name not in self.names:
+                raise ValueError(f"the token list has no {name}")
         self.blank, self.eos = self.names.index(BLANK), self.names.index(SOS_EOS)
         if kind not in ("char", "word", "bpe"):
             raise ValueError(f"token_type must be char, word or bpe, not {kind!r}")
