@@ -69,7 +69,7 @@ def metadata_of_core() -> list[str]:
 
 
 def run(*words) -> tuple[str, str, set[str]]:
-    """What a verb prints, what it says, and the modules that it imported; ESPnet's also where it only tried."""
+    """What a verb prints and says, and the modules it imported; ESPnet's also where it only tried."""
     environment = {**os.environ, "PYTHONPATH": str(Path(imlspike.__file__).parents[1])}
     command = [sys.executable, "-c", PROGRAM, json.dumps(core()), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=250)
