@@ -17,8 +17,16 @@ from imlspike.recipes.progress import Count, log
 from imlspike.recipes.runner import Item, Needs, Recipe
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
 
-recipe = Recipe("asr", Asr)
+recipe = Recipe(Asr)
 stage = recipe.stage
+
+
+def _no_speeds(o: Asr) -> str:
+    return "" if o.speed_perturb_factors else "not asked for (--speed_perturb_factors '0.9 1.0 1.1')"
+
+
+def _as_they_are(o: Asr) -> str:
+    return "" if o.audio_format else "not asked for (--audio_format flac)"
 
 
 def _no_lm(o: Asr) -> str:
@@ -35,23 +43,14 @@ def prepare(o: Asr):
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
 
 
-@stage(2, when=lambda o: _no_speeds(o))
+@stage(2, when=_no_speeds)
 def perturb_speed(o: Asr):
     """Speed perturbation."""
     settings = o.pick("speed_perturb_factors audio_format max_left_out")
-    made = f"data/{o.train_sets[0]}"
-    yield Needs(data.tables(f"data/{o.train_set}"), data.tables(made), settings)
+    source, made = f"data/{o.train_set}", f"data/{o.train_sets[0]}"
+    yield Needs(data.tables(source), data.tables(made), settings)
     words = ["--factors", *o.speed_perturb_factors, "--audio-format", o.audio_format or "wav", "--nj", o.nj]
-    words += ["--output-dir", made, "--max-left-out", o.max_left_out]
-    program(o, "speed", f"data/{o.train_set}", *words)
-
-
-def _no_speeds(o: Asr) -> str:
-    return "" if o.speed_perturb_factors else "not asked for (--speed_perturb_factors '0.9 1.0 1.1')"
-
-
-def _as_they_are(o: Asr) -> str:
-    return "" if o.audio_format else "not asked for (--audio_format flac)"
+    program(o, "speed", source, *words, "--output-dir", made, "--max-left-out", o.max_left_out)
 
 
 @stage(3, each=data.each_set, when=_as_they_are)
@@ -70,12 +69,10 @@ def limit_durations(o: Asr, name: str):
 def make_tokens(o: Asr):
     """Tokens."""
     train, *covers = [f"dump/raw/{name}" for (name,) in data.trained_sets(o)]
-    covers = [*covers, *(f"{o.sound}/{name}" for name in o.test_sets)]
-    settings = o.pick("token_type nbpe tokens_args")
-    yield Needs(data.tables(train, *covers), o.token_files, settings)
-    words = ["--train", train, "--check", *covers, "--output-dir", o.tokens]
-    size = ["--nbpe", o.nbpe] if o.token_type == "bpe" else []
-    verb("tokens", *words, "--type", o.token_type, *size, *o.tokens_args)
+    covers += [f"{o.sound}/{name}" for name in o.test_sets]
+    yield Needs(data.tables(train, *covers), o.token_files, o.pick("token_type nbpe tokens_args"))
+    words = ["--train", train, "--check", *covers, "--output-dir", o.tokens, "--type", o.token_type]
+    verb("tokens", *words, *(["--nbpe", o.nbpe] if o.bpe_model else []), *o.tokens_args)
 
 
 @stage(5, each=data.trained_sets)
@@ -118,11 +115,12 @@ def join_texts(files: Iterable[str], target: str) -> str:
 def train_lm(o: Asr):
     """Training of the language model."""
     settings = o.lm_settings | o.pick("lm_args seed")
-    yield training.needs(o.lm, o.lm_settings, sum(_lm_shapes(o).values(), []), settings)
+    inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files, *sum(_lm_shapes(o).values(), [])]
+    yield training.needs(o.lm, o.lm_settings, inputs, settings)
     if o.bpe_model:
         shutil.copy(o.bpe_model, o.lm)
-    texts = {split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in ("train", "valid")}
-    config = o.lm_settings | o.token_config | data_of(texts) | _lm_shapes(o) | {"fold_length": [150]}
+    texts = data_of({split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in training.SPLITS})
+    config = o.lm_settings | o.token_config | texts | _lm_shapes(o) | {"fold_length": [150]}
     launch(o, o.lm, "lm", config, o.lm_args)
 
 
@@ -165,9 +163,8 @@ def train(o: Asr, name: str):
     given = {"normalize": o.feats_normalize, "fold_length": [80000, 150]}
     if o.feats_normalize == "global_mvn":
         given["normalize_conf"] = {"stats_file": f"{Path.cwd()}/{exp}/feats_stats.npz"}
-    shapes = shapes_of(o.stats, "speech_shape", f"text_shape.{o.token_type}")
     training.describe(o, exp, config)
-    launch(o, exp, "asr", config | o.data_config | given | shapes)
+    launch(o, exp, "asr", config | o.data_config | given | o.shapes)
 
 
 def pieces(o: Asr) -> list[tuple]:
@@ -191,21 +188,19 @@ def _decoding_needs(o: Asr, name: str, mode: str, test: str, made: str, piece=()
 @stage(12, each=pieces, jobs=lambda o: o.inference_nj)
 def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     """Decoding."""
-    whole, wav_scp = o.decoding(name, mode, test), f"{o.sound}/{test}/wav.scp"
+    whole, source = o.decoding(name, mode, test), f"{o.sound}/{test}"
     out, told = f"{whole}/pieces/{n}", f"s of {test} decoded by {name}, {mode}"
-    progress = (
-        Count(told, lambda: _seconds_of(f"{o.sound}/{test}"), lambda: decoded(whole)) if n == 1 else None
-    )
+    progress = Count(told, lambda: _seconds_of(source), lambda: decoded(whole)) if n == 1 else None
     yield _decoding_needs(o, name, mode, test, f"{out}/text", (n, total), progress)
-    wavs = read_kaldi(wav_scp)
+    wavs = read_kaldi(f"{source}/wav.scp")
     write_kaldi(f"{out}/wav.scp", {key: wavs[key] for key in list(wavs)[n - 1 :: total]})
     words = ["--config", f"exp/{name}/config.yaml", "--model", o.asr_model(name), "--mode", mode]
     words += ["--device", o.device, "--data-dir", out, "--output", f"{out}/text", *o.inference_args]
     if mode == "joint":
         write_yaml(f"{out}/decode.yaml", o.search(mode))
         words += ["--decode-config", f"{out}/decode.yaml"]
-        for option_name, file in zip(("--lm-config", "--lm-file"), o.lm_files(mode), strict=False):
-            words += [option_name, file]
+        for lm_option, file in zip(("--lm-config", "--lm-file"), o.lm_files(mode), strict=False):
+            words += [lm_option, file]
     command = [o.python, "-m", VERBS.format("decode"), *words]
     training.run_jobs(o, o.decode_cmd, 1, f"{out}/log", command, o.ngpu > 0)
 
@@ -215,7 +210,7 @@ def join_pieces(o: Asr, *item: str):
     """Joining of what was decoded."""
     out = o.decoding(*item)
     yield _decoding_needs(o, *item, f"{out}/text")
-    here = {str(n) for *parts, n, _ in pieces(o) if tuple(parts) == item}
+    here = {str(n) for *names, n, _ in pieces(o) if tuple(names) == item}
     for folder in [one for one in Path(out, "pieces").iterdir() if one.name not in here]:
         shutil.rmtree(folder)  # of an earlier run with more of them
     parts = glob(f"{out}/pieces/*/text")
@@ -248,9 +243,9 @@ def score(o: Asr, *item: str):
 @stage(14, each=data.names, jobs=lambda o: o.nj)
 def profile(o: Asr, name: str):
     """Spike counts and energy."""
-    exp, source, beam = f"exp/{name}", f"{o.sound}/{o.profile_set}", o.search("joint").get("beam_size", 20)
-    model = ["--config", f"{exp}/config.yaml", "--model", o.asr_model(name), "--beam", beam]  # 20: ESPnet's
-    yield from data.count_spikes(o, exp, source, [model[1], model[3]], model, {"beam": beam})
+    files, beam = [f"exp/{name}/config.yaml", o.asr_model(name)], o.search("joint").get("beam_size", 20)
+    model = ["--config", files[0], "--model", files[1], "--beam", beam]  # 20: ESPnet's
+    yield from data.count_spikes(o, name, f"{o.sound}/{o.profile_set}", files, model, beam=beam)
 
 
 @stage(15, each=data.names, jobs=lambda o: o.nj)
@@ -277,14 +272,7 @@ def results_of(o: Asr, name: str) -> list[str]:
 @stage(16)
 def report(o: Asr):
     """Report."""
-    yield Needs([f"exp/{name}/config.yaml" for name in o.configs], always=True)
-    lm = ["--lm", o.lm] if o.use_lm else []
-    words = [
-        *(f"exp/{name}" for name in o.configs),
-        *lm,
-        "--primary",
-        o.score_primary,
-        "--command",
-        o.command,
-    ]
-    program(o, "report", *words, "--output", f"{Path.cwd()}/exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    yield Needs([f"{exp}/config.yaml" for exp in exps], always=True)
+    words = [*exps, *(["--lm", o.lm] if o.use_lm else []), "--primary", o.score_primary]
+    program(o, "report", *words, "--command", o.command, "--output", f"{Path.cwd()}/exp/RESULTS.md")

@@ -46,14 +46,32 @@ class CorpusOptions(Options):
 
     def check_gpus(self, local: bool = True) -> None:
         """Make a number of --ngpu; those of this machine (`local`) have to be there."""
-        if self.ngpu not in ("all", "any") and not self.ngpu.isdigit():
+        if self.ngpu not in ("all", "any") and not self.ngpu.isdecimal():
             raise OptionError(f"--ngpu is {self.ngpu!r}; expected a whole number, all, or any")
         found = count_gpus() if self.ngpu != "0" else 0
         self.ngpu = int({"all": found, "any": min(found, 1)}.get(self.ngpu, self.ngpu))
         if local and self.ngpu > found:
-            raise OptionError(
-                f"--ngpu {self.ngpu}: this machine has {found} (nvidia-smi); train with --ngpu {found}"
-            )
+            told = f"this machine has {found} (nvidia-smi); train with --ngpu {found}"
+            raise OptionError(f"--ngpu {self.ngpu}: {told}")
+
+    def check_models(self) -> list[str]:
+        """Names of the models from --ann and --models, each a YAML of the folder --overrides over --config."""
+        for name in ("config", "overrides"):
+            if not getattr(self, name):
+                raise OptionError(f"--{name} is empty; it names the models' YAML")
+            setattr(self, name, existing(getattr(self, name), f"--{name}"))
+        if "ann" in self.models:
+            raise OptionError("--models: ann is trained by --ann true")
+        names = [*(["ann"] if self.ann else []), *self.models]
+        if len(set(names)) < len(names):
+            raise OptionError(f"--models: {next(n for n in names if names.count(n) > 1)} stands twice")
+        if not names:
+            raise OptionError("no model: --models is empty and --ann false")
+        known = sorted(path.stem for path in Path(self.overrides).glob("*.yaml"))
+        if wrong := [name for name in names if name not in known]:
+            told = f"there is no {self.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
+            raise OptionError(f"--models: {told}")
+        return names
 
     @property
     def device(self) -> str:
@@ -104,14 +122,18 @@ def count(table: str) -> int:
     return Path(table).read_bytes().count(b"\n")
 
 
+def weights(model: str) -> str:
+    """What changes when a model does: the weights in its folder, or the file or folder itself."""
+    file = Path(model, "weights.safetensors")
+    return str(file) if file.is_file() else model
+
+
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
-    made = [
-        *tables(*(f"data/{name}" for name in sets)),
-        *(f"data/{name}/{table}" for name in sets for table in more),
-    ]
+    folders = [f"data/{name}" for name in sets]
+    made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
-    yield Needs([o.corpus_dir] if o.corpus_dir else [], unique(*made), settings)
+    yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)
     source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
     share = ["--max-left-out", o.max_left_out]
     program(o, "prepare", o.corpus, *source, "--output-dir", "data", *share, *o.prepare_args)
@@ -133,11 +155,11 @@ def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **giv
     verb("fit", source, "--output-dir", target, *words)
 
 
-def count_spikes(o, exp: str, source: str, inputs: list, model: list, settings=None) -> Iterator[Needs]:
-    """A step: spikes, operations and energy on some utterances of a set."""
-    out = f"{exp}/profile"
-    progress = Log(Path(exp).name, f"{out}/log")
-    settings = o.pick("profile_utts") | (settings or {})
+def count_spikes(o, name: str, source: str, inputs: list, model: list, **settings) -> Iterator[Needs]:
+    """A step: spikes, operations and energy of exp/<name> on some utterances of a set."""
+    out = f"exp/{name}/profile"
+    settings |= o.pick("profile_utts")
+    progress = Log(name, f"{out}/log")
     yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
     spread(source, o.profile_utts, f"{out}/data")
     program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
@@ -161,24 +183,3 @@ def link_audio(data_dir: str, folder: str) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.realpath(wav))
     log(f"  {count(f'{data_dir}/wav.scp')} utterances")
-
-
-def models(o) -> list[str]:
-    """Names of the models from --ann and --models, each a YAML of the folder --overrides over --config."""
-    if not o.config or not o.overrides:
-        raise OptionError(f"--{'overrides' if o.config else 'config'} is empty; it names the models' YAML")
-    o.config = existing(o.config, "--config")
-    o.overrides = existing(o.overrides, "--overrides")
-    if "ann" in o.models:
-        raise OptionError("--models: ann is trained by --ann true")
-    names = [*(["ann"] if o.ann else []), *o.models]
-    if len(set(names)) < len(names):
-        raise OptionError(f"--models: {next(n for n in names if names.count(n) > 1)} stands twice")
-    if not names:
-        raise OptionError("no model: --models is empty and --ann false")
-    known = sorted(path.stem for path in Path(o.overrides).glob("*.yaml"))
-    if wrong := [name for name in names if name not in known]:
-        raise OptionError(
-            f"--models: there is no {o.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
-        )
-    return names

@@ -4,22 +4,21 @@ Models are overrides of one configuration. No aligner and no labels are needed: 
 text and sound; or they are those of phone labels (--durations_from).
 """
 
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
-from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.processes import RecipeError, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe
-from imlspike.recipes.training import average, launch, shapes_of, statistics
+from imlspike.recipes.training import average, launch, statistics
 from imlspike.recipes.tts_options import DUMP, FEATURES, SHARED, SOUND, STATS, TESTED, TOKENS, Tts
 
-recipe = Recipe("tts", Tts)
+recipe = Recipe(Tts)
 stage = recipe.stage
 
 
@@ -36,18 +35,12 @@ def hold_out(o: Tts):
     Of each speaker's utterances, in the order of their names, every n-th is test, each half-way between
     two of these valid; a speaker with few of them is in train alone.
     """
-    source, sets, seen, n = (
-        f"data/{o.hold_out_from}",
-        {name: [] for name in o.sets},
-        Counter(),
-        o.hold_out_every,
-    )
-    yield Needs(
-        data.tables(source), data.tables(*(f"data/{name}" for name in o.sets)), o.pick("hold_out_every")
-    )
+    source, n = f"data/{o.hold_out_from}", o.hold_out_every
+    made = data.tables(*(f"data/{name}" for name in o.sets))
+    yield Needs(data.tables(source), made, o.pick("hold_out_every"))
+    sets, seen, places = {name: [] for name in o.sets}, Counter(), {0: o.test_set, n // 2: o.valid_set}
     for utterance in read_data_dir(source):
         seen[utterance.speaker] += 1
-        places = {0: o.test_set, n // 2: o.valid_set}
         sets[places.get(seen[utterance.speaker] % n, o.train_set)].append(utterance)
     for name, utterances in sets.items():
         if not utterances:
@@ -69,14 +62,15 @@ def make_symbols(o: Tts):
     yield Needs([*tables, *o.timing()], made, settings)
     tokens = "--write-tokens"
     for name in o.sets:
-        words = ["--data-dir", f"data/{name}", "--table", o.text_table, "--output-dir", f"{TOKENS}/{name}"]
+        out = f"{TOKENS}/{name}"
+        words = ["--data-dir", f"data/{name}", "--table", o.text_table, "--output-dir", out]
         words += ["--front-end", o.front_end, "--max-left-out", o.max_left_out]
         verb("phonemes", *words, tokens, f"{TOKENS}/tokens.txt")
         if o.durations_from == "labels":
-            words = ["--data-dir", f"{TOKENS}/{name}", "--symbols-dir", f"{TOKENS}/{name}", "--punctuate"]
+            words = ["--data-dir", out, "--symbols-dir", out, "--punctuate"]
             program(o, "durations", "--labels", o.find_labels(), *words, "--tokens", f"{TOKENS}/tokens.txt")
         if o.use_sid:
-            leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", f"{TOKENS}/{name}")
+            leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", out)
         tokens = "--tokens"
 
 
@@ -134,7 +128,7 @@ def time_symbols(o: Tts, name: str):
 
 def _stats_files() -> list[str]:
     files = ("speech_shape", "text_shape.phn", "collect_feats/pitch.scp", "collect_feats/energy.scp")
-    made = [f"{STATS}/{split}/{file}" for split in ("train", "valid") for file in files]
+    made = [f"{STATS}/{split}/{file}" for split in training.SPLITS for file in files]
     return made + [f"{STATS}/train/{kind}_stats.npz" for kind in FEATURES]
 
 
@@ -149,13 +143,8 @@ def collect_statistics(o: Tts):
     yield Needs(o.data_files, _stats_files(), settings, follow=o.utterances_read())
     if o.use_sid:
         number_speakers(o)
-    none = {
-        "normalize": None,
-        "pitch_normalize": None,
-        "energy_normalize": None,
-        "write_collected_feats": True,
-    }
-    config = o.config_of(o.first) | none | o.data_config(feats=False)
+    none = dict.fromkeys(("normalize", "pitch_normalize", "energy_normalize"))
+    config = o.training_config(o.first, collected=False) | none | {"write_collected_feats": True}
     statistics(o, STATS, "tts", config, o.wavs, least=200)  # pitch takes time
     for path in [*Path(STATS).glob("*/*/*/collect_feats/data_feats"), *Path(STATS).glob("**/feats.scp")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -165,12 +154,11 @@ def number_speakers(o: Tts) -> None:
     """ESPnet's numbers of speakers: those of the training set from 1 on, in the order of their names; 0 is
     nobody."""
     speakers = sorted(set(read_kaldi(f"{DUMP}/{o.train_set}/utt2spk").values()))
-    numbers = {"<unk>": 0} | {speaker: n for n, speaker in enumerate(speakers, start=1)}
-    with atomic_write(f"{DUMP}/spk2sid") as out:
-        out.writelines(f"{speaker} {n}\n" for speaker, n in numbers.items())
+    numbers = {speaker: str(n) for n, speaker in enumerate(["<unk>", *speakers])}
+    write_kaldi(f"{DUMP}/spk2sid", numbers)
     for name in o.sets:
         speaker_of = read_kaldi(f"{DUMP}/{name}/utt2spk")
-        write_kaldi(f"{DUMP}/{name}/utt2sid", {name: str(numbers[who]) for name, who in speaker_of.items()})
+        write_kaldi(f"{DUMP}/{name}/utt2sid", {name: numbers[who] for name, who in speaker_of.items()})
     log(f"  {len(speakers)} speakers")
 
 
@@ -192,8 +180,7 @@ def train(o: Tts, name: str):
         shutil.copy(f"{STATS}/train/{kind}_stats.npz", exp)
         norm = {"stats_file": f"{Path.cwd()}/{exp}/{kind}_stats.npz"}
         given |= {f"{head}normalize": "global_mvn", f"{head}normalize_conf": norm}
-    shapes = shapes_of(STATS, "speech_shape", "text_shape.phn")
-    launch(o, exp, "tts", o.config_of(name) | o.data_config(feats=True) | given | shapes)
+    launch(o, exp, "tts", o.training_config(name, collected=True) | given | o.shapes)
 
 
 def syntheses(o: Tts) -> list[tuple]:
@@ -213,14 +200,9 @@ def spoken_in(o: Tts, name: str, mode: str) -> str:
 def synthesize(o: Tts, name: str, mode: str):
     """Synthesis."""
     out, source = spoken_in(o, name, mode), f"{DUMP}/{o.test_set}"
-    vocoder = Path(o.vocoder, "weights.safetensors") if os.path.isdir(o.vocoder) else Path(o.vocoder)
     given = o.durations(o.test_set) if mode == "forced" else []
-    inputs = [
-        *o.model(name),
-        *([str(vocoder)] if o.vocoder != "griffin_lim" else []),
-        *data.tables(source),
-        *given,
-    ]
+    vocoder = [] if o.vocoder == "griffin_lim" else [data.weights(o.vocoder)]
+    inputs = [*o.model(name), *data.tables(source), *given, *vocoder]
     progress = Log(f"{name} {mode}", f"{out}/log")
     yield Needs(inputs, [f"{out}/synthesis.yaml"], o.pick("vocoder"), follow=progress)
     shutil.rmtree(f"{out}/wav", ignore_errors=True)
@@ -239,11 +221,9 @@ def score(o: Tts):
     for name in o.configs:
         systems |= {name: spoken_in(o, name, "free"), f"{name}_forced": spoken_in(o, name, "forced")}
     inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data.tables(TESTED)]
-    settings, progress = (
-        {"systems": systems} | o.pick("score_args asr_model hop ann"),
-        Log("scores", "exp/scores/log"),
-    )
-    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=progress)
+    inputs += [data.weights(o.asr_model)] if o.asr_model else []
+    settings = {"systems": systems} | o.pick("score_args asr_model hop ann")
+    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in systems.items())]
     words += ["--output-dir", "exp/scores", "--nj", o.nj, *o.score_args, "--ceiling", "natural_mel"]
     words += ["--asr-model", o.asr_model] if o.asr_model else []
@@ -272,9 +252,8 @@ def score_alignment(o: Tts, name: str):
 @stage(8, each=data.names, jobs=lambda o: o.nj)
 def profile(o: Tts, name: str):
     """Spikes and energy."""
-    yield from data.count_spikes(
-        o, f"exp/{name}", f"{DUMP}/{o.test_set}", o.model(name), ["--exp", f"exp/{name}"]
-    )
+    source = f"{DUMP}/{o.test_set}"
+    yield from data.count_spikes(o, name, source, o.model(name), ["--exp", f"exp/{name}"])
 
 
 @stage(9)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.recipes.data import count, models, unique
+from imlspike.recipes.data import count, unique
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.training import EspnetOptions, average, configure, data_of
+from imlspike.recipes.training import EspnetOptions, average, configure
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -76,16 +76,15 @@ class Tts(EspnetOptions):
         if not self.front_end:
             raise OptionError("--front_end is empty; 'imlspike phonemes --help' lists them")
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
-            raise OptionError(
-                "--durations_from labels needs --labels FOLDER, with a .lab or .TextGrid an utterance"
-            )
+            told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
+            raise OptionError(f"--durations_from labels {told}")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         self.labels = self.labels and existing(self.labels, "--labels")
         if self.vocoder != "griffin_lim":
             self.vocoder = existing(self.vocoder, "--vocoder")
-        names, changes = models(self), [existing(path, "--changes") for path in self.changes]
+        names, changes = self.check_models(), [existing(path, "--changes") for path in self.changes]
         given = ["tts_conf.aligner=false"] if self.durations_from == "labels" else []
-        self.token_type, self.tokens, self.token_files = "phn", TOKENS, [f"{TOKENS}/tokens.txt"]
+        self.token_type, self.tokens = "phn", TOKENS
         self.train_sets, self.dump, self.stats = [self.train_set], DUMP, STATS
         self.sets = unique(self.train_set, self.valid_set, self.test_set)
         files = [(name, self.config, [*changes, f"{self.overrides}/{name}.yaml"]) for name in names]
@@ -93,9 +92,8 @@ class Tts(EspnetOptions):
         features = self.configs[names[0]].get("feats_extract_conf") or {}
         self.rate, self.hop, self.first = features.get("fs"), features.get("hop_length"), names[0]
         if not (self.rate and self.hop):
-            raise OptionError(
-                f"{self.config}: feats_extract_conf has to say fs (the sampling rate) and hop_length"
-            )
+            told = "feats_extract_conf has to say fs (the sampling rate) and hop_length"
+            raise OptionError(f"{self.config}: {told}")
 
     def model_file(self, name: str) -> str:
         return f"exp/{name}/{average(self.configs[name], self.inference_model)}"
@@ -105,11 +103,9 @@ class Tts(EspnetOptions):
 
     def find_labels(self) -> str:
         """The folder of phone labels, if there is one: --labels, or --corpus_labels in the corpus."""
-        if self.labels or not self.corpus_labels:
-            return self.labels
-        top = Path(self.corpus_dir or "downloads")
-        found = sorted(path for path in top.glob(f"**/{self.corpus_labels}") if path.is_dir())
-        self.labels = str(found[0]) if found else ""
+        if not self.labels and self.corpus_labels:
+            found = Path(self.corpus_dir or "downloads").glob(f"**/{self.corpus_labels}")
+            self.labels = str(min(filter(Path.is_dir, found), default=""))
         return self.labels
 
     def timing(self) -> list[str]:
@@ -122,21 +118,17 @@ class Tts(EspnetOptions):
         """The frames of each symbol of a set, with --durations_from labels."""
         return [f"{DUMP}/{name}/durations"] if self.durations_from == "labels" else []
 
-    def data_config(self, *, feats: bool) -> dict:
-        """What statistics and training share; `feats`: with what statistics found."""
-        tables = self.espnet_tables()
-        for split, name in (("train", self.train_set), ("valid", self.valid_set)):
-            tables[split] += [[f"{DUMP}/{name}/utt2sid", "sids", "text_int"]] * self.use_sid
-            if feats:
-                tables[split] += [
-                    [f"{STATS}/{split}/collect_feats/{kind}.scp", kind, "npy"] for kind in FEATURES[1:]
-                ]
-                tables[split] += [[file, "durations", "text_int"] for file in self.durations(name)]
-        tokens = {"use_preprocessor": True, "token_type": "phn", "token_list": f"{TOKENS}/tokens.txt"}
-        return tokens | data_of(tables)
-
-    def config_of(self, name: str) -> dict:
-        """A model's configuration with the number of speakers."""
-        config = self.configs[name]
-        speakers = {"speakers": count(f"{DUMP}/spk2sid")} if self.use_sid else {}
-        return config | {"tts_conf": (config.get("tts_conf") or {}) | speakers}
+    def training_config(self, name: str, *, collected: bool) -> dict:
+        """A model's configuration and its data, with what statistics `collected` or for them."""
+        config, data = self.configs[name], self.data_config
+        if self.use_sid:
+            speakers = {"speakers": count(f"{DUMP}/spk2sid")}
+            config = config | {"tts_conf": (config.get("tts_conf") or {}) | speakers}
+        for split, part in (("train", self.train_set), ("valid", self.valid_set)):
+            more = [[f"{DUMP}/{part}/utt2sid", "sids", "text_int"]] * self.use_sid
+            if collected:
+                found = f"{STATS}/{split}/collect_feats"
+                more += [[f"{found}/{kind}.scp", kind, "npy"] for kind in FEATURES[1:]]
+                more += [[file, "durations", "text_int"] for file in self.durations(part)]
+            data[f"{split}_data_path_and_name_and_type"] += more
+        return config | data

@@ -17,6 +17,7 @@ from imlspike.recipes.training import lack_of_memory
 
 SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
 FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+MADE = ("checkpoints", "tensorboard", "config.yaml", "generator.*", "log.csv", "*.log")  # by a training
 
 
 @dataclass
@@ -55,18 +56,18 @@ class Vocoder(CorpusOptions):
             told = "write section.key=value, as optimizer.lr=0.0003"
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
-        self.names = data.models(self)
+        names = self.check_models()
         self.train_sets = data.unique(self.train_set, *self.extra_train)
         self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
-        self.configs = {name: read_config(name, self.trainer_words(name)) for name in self.names}
-        first, *others = self.names
+        self.configs = {name: read_config(name, self.trainer_words(name)) for name in names}
+        first, *others = names
         for name in others:
             for key in FEATURES:
                 ours, theirs = (self.configs[one]["generator"][key] for one in (name, first))
                 if ours != theirs:
                     told = "one table needs the same features for all; run them apart, with a --workdir each"
                     raise OptionError(f"{name} has {key}={ours}, {first} {theirs}: {told}")
-        self.rate = self.configs[first]["generator"]["sampling_rate"]
+        self.first, self.rate = first, self.configs[first]["generator"]["sampling_rate"]
 
     def trainer_words(self, name: str) -> list[str]:
         """The arguments of the trainer that make this model."""
@@ -75,37 +76,31 @@ class Vocoder(CorpusOptions):
         gpu = ["trainer.accelerator=gpu", f"trainer.devices={self.ngpu}"]
         return words + (gpu if self.ngpu else ["trainer.accelerator=cpu"])
 
-    def teacher(self, name: str) -> list[str]:
-        """The generator that teaches a model, if one does."""
-        folder = self.configs[name]["teacher"]
-        return [f"{folder}/weights.safetensors"] if folder else []
-
 
 def read_config(name: str, words: list[str]) -> dict:
     """A training's settings, every key checked; of the generator also those left to their defaults."""
     from imlspike.models.spiking_vocos import SpikingVocos
-    from imlspike.training.config import ConfigError
-    from imlspike.training.config import read_config as read
+    from imlspike.training import config as settings
 
     try:
-        config, _ = read([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
+        config, _ = settings.read_config([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
         return config.as_dict() | {"generator": dict(SpikingVocos.from_config(config.generator).config)}
-    except (ConfigError, ValueError) as error:
+    except ValueError as error:
         raise OptionError(f"{name}: {error}") from None
 
 
-recipe = Recipe("vocoder", Vocoder)
+recipe = Recipe(Vocoder)
 stage = recipe.stage
-
-
-def _no_more(o: Vocoder) -> str:
-    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
 @stage(1)
 def prepare(o: Vocoder):
     """Data preparation."""
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
+
+
+def _no_more(o: Vocoder) -> str:
+    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
 @stage(1, each=lambda o: [(name,) for name in o.extra_train], when=_no_more)
@@ -151,11 +146,7 @@ def train_ann(o: Vocoder, name: str):
     yield from train_one(o, name)
 
 
-@stage(
-    4,
-    each=lambda o: [(name,) for name in o.models],
-    jobs=lambda o: o.at_once,
-)
+@stage(4, each=lambda o: [(name,) for name in o.models], jobs=lambda o: o.at_once)
 def train(o: Vocoder, name: str):
     """Training of the spiking models."""
     yield from train_one(o, name)
@@ -164,27 +155,13 @@ def train(o: Vocoder, name: str):
 def train_one(o: Vocoder, name: str):
     """A step: the ANN comes first, for it may teach the others."""
     exp, config = f"exp/{name}", o.configs[name]
-    inputs = [*data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o))), *o.teacher(name)]
+    inputs = data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o)))
+    inputs += [f"{config['teacher']}/weights.safetensors"] if config["teacher"] else []
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
-    restart = [
-        f"{exp}/checkpoints",
-        "checkpoints",
-        "tensorboard",
-        "config.yaml",
-        "generator.*",
-        "log.csv",
-        "*.log",
-    ]
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
-    yield Needs(inputs, made, settings, restart, progress)
-    words = [
-        *o.trainer_words(name),
-        "--exp-dir",
-        exp,
-        "--train-dir",
-        *(f"{LIMITED}/{one}" for one in o.train_sets),
-    ]
-    words += ["--valid-dir", f"{LIMITED}/{o.valid_set}"]
+    yield Needs(inputs, made, settings, [f"{exp}/checkpoints", *MADE], progress)
+    words = [*o.trainer_words(name), "--exp-dir", exp, "--valid-dir", f"{LIMITED}/{o.valid_set}"]
+    words += ["--train-dir", *(f"{LIMITED}/{one}" for one in o.train_sets)]
     words += ["--resume", "anyway"] if o.resume == "anyway" else []
     try:
         program(o, "train_vocoder", *words, log=f"{exp}/console.log")
@@ -197,9 +174,8 @@ def train_one(o: Vocoder, name: str):
 def synthesize(o: Vocoder, name: str):
     """Copy-synthesis."""
     exp, made = f"exp/{name}", f"exp/{name}/synthesis"
-    yield Needs(
-        [f"{exp}/weights.safetensors", *data.tables(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log")
-    )
+    inputs, progress = [f"{exp}/weights.safetensors", *data.tables(TESTED)], Log(name, f"{exp}/synthesis.log")
+    yield Needs(inputs, [made], follow=progress)
     shutil.rmtree(made, ignore_errors=True)
     words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
     program(o, "vocode", *words, log=f"{exp}/synthesis.log")
@@ -208,13 +184,13 @@ def synthesize(o: Vocoder, name: str):
 @stage(6, jobs=lambda o: 1)
 def score(o: Vocoder):
     """Scoring."""
-    folders = {name: f"exp/{name}/synthesis" for name in o.names}
-    weights = [f"exp/{name}/weights.safetensors" for name in o.names]
-    inputs = [*weights, *folders.values(), *data.tables(TESTED)]
-    settings = o.pick("names score_args asr_model")
+    folders = {name: f"exp/{name}/synthesis" for name in o.configs}
+    inputs = [*(f"exp/{name}/weights.safetensors" for name in folders), *folders.values()]
+    inputs += [*data.tables(TESTED), *([data.weights(o.asr_model)] if o.asr_model else [])]
+    settings = {"names": [*folders]} | o.pick("score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
-    words += ["--model", f"exp/{o.names[0]}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
+    words += ["--model", f"exp/{o.first}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
     words += ["--asr-model", o.asr_model] if o.asr_model else []
     program(o, "score_vocoder", *words, log="exp/scores/log")
     log("  exp/scores/scores.md")
@@ -223,14 +199,13 @@ def score(o: Vocoder):
 @stage(7, each=data.names, jobs=lambda o: o.nj)
 def profile(o: Vocoder, name: str):
     """Spikes and energy."""
-    yield from data.count_spikes(
-        o, f"exp/{name}", TESTED, [f"exp/{name}/weights.safetensors"], ["--exp", f"exp/{name}"]
-    )
+    exp = f"exp/{name}"
+    yield from data.count_spikes(o, name, TESTED, [f"{exp}/weights.safetensors"], ["--exp", exp])
 
 
 @stage(8)
 def report(o: Vocoder):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
-    words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
+    words = [*(f"exp/{name}" for name in o.configs), "--scores", "exp/scores", "--command", o.command]
     program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")
