@@ -16,8 +16,7 @@ def decoder_scorer(decoder: torch.nn.Module, memory: torch.Tensor, lengths: torc
 
     Args:
         decoder: has ESPnet's `batch_score`.
-        memory: the encoder's output (U, T, C), padded.
-        lengths: its lengths (U,).
+        memory, lengths: the encoder's output (U, T, C), padded; its lengths (U,).
         beam: hypotheses of each utterance, W.
     """
     if type(decoder) is TransformerDecoder and _cacheable(decoder.embed, decoder.decoders):
@@ -71,7 +70,7 @@ class CachedDecoder:
 
 
 class CachedLM:
-    """ESPnet's `TransformerLM`, one token at a time, with cached keys and values; see `CachedDecoder`."""
+    """ESPnet's `TransformerLM` as `CachedDecoder` takes its decoder."""
 
     def __init__(self, lm: TransformerLM):
         self.lm = lm
@@ -112,9 +111,8 @@ class BatchScorer:
     def score(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
         ys = prefixes.flatten(0, 1)
-        if self.padded:
-            groups = [torch.arange(len(ys), device=ys.device)]
-        else:
+        groups = [torch.arange(len(ys), device=ys.device)]
+        if not self.padded:
             groups = [(self.lengths == length).nonzero()[:, 0] for length in self.lengths.unique()]
         scores, order, states = [], torch.cat(groups), []
         for rows in groups:

@@ -1,6 +1,7 @@
 """SpikeVoice as an ESPnet text-to-speech model."""
 
 import inspect
+from functools import partial
 
 import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -12,16 +13,16 @@ from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_duratio
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.variance_adaptor import Controls
 
+# Of pitch and energy ESPnet's usual extractors, and their option to average over durations.
+EXTRACTORS = {"pitch": ("dio", "use_token_averaged_f0"), "energy": ("energy", "use_token_averaged_energy")}
+
 
 def _signature() -> inspect.Signature:
     """SpikeVoice's arguments with ESPnet's names of the two that ESPnet gives, and those of the loss."""
+    new = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
     sizes, names = {"vocab_size": "idim", "n_mels": "odim"}, inspect.signature(SpikeVoice).parameters
-    kind = inspect.Parameter.KEYWORD_ONLY
-    given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in sizes.values()]
-    of_model = [p.replace(kind=kind) for name, p in names.items() if name not in sizes]
-    of_loss = [inspect.Parameter("loss_weights", kind, default=None)]
-    of_loss += [inspect.Parameter("prior_scale", kind, default=1.0)]
-    return inspect.Signature([*given, *of_model, *of_loss])
+    given = [new(name) for name in (*sizes.values(), *(name for name in names if name not in sizes))]
+    return inspect.Signature([*given, new("loss_weights"), new("prior_scale")])
 
 
 class SpikeVoiceTTS(AbsTTS):
@@ -56,10 +57,9 @@ class SpikeVoiceTTS(AbsTTS):
         self, idim: int, odim: int, loss_weights: dict | None = None, prior_scale: float = 1.0, **conf
     ):
         super().__init__()
-        check_arguments("tts_conf of spikevoice", conf, type(self))
-        self.spikevoice = SpikeVoice.from_config(
-            {"vocab_size": idim, "n_mels": odim, **conf}, "tts_conf of spikevoice"
-        )
+        where = "tts_conf of spikevoice"
+        check_arguments(where, conf, type(self))
+        self.spikevoice = SpikeVoice.from_config({"vocab_size": idim, "n_mels": odim, **conf}, where)
         self.loss = SpikeVoiceLoss(loss_weights)
         self.prior_scale = prior_scale
         # What ESPnet's Text2Speech asks: which inputs besides the text this model needs.
@@ -101,23 +101,19 @@ class SpikeVoiceTTS(AbsTTS):
         """
         # A replica of data parallelism gets the padding of the whole batch.
         text, feats = text[:, : int(text_lengths.max())], feats[:, : int(feats_lengths.max())]
-        speaker = self._speaker(sids, spembs, lids)
-        alignment, given_lengths = None, durations_lengths
+        speaker, alignment = self._speaker(sids, spembs, lids), None
         if durations is None:
             batch = (text, text_lengths, feats, feats_lengths)
             alignment, durations = learned_durations(self.spikevoice, *batch, self.prior_scale)
         else:
             durations = _without_end(durations, durations_lengths, text_lengths)
-        lengths = (feats_lengths, given_lengths)
+        lengths = (feats_lengths, durations_lengths)
         pitch = self._per_token("pitch", pitch, pitch_lengths, durations, *lengths)
         energy = self._per_token("energy", energy, energy_lengths, durations, *lengths)
-        values = {"durations": durations, "pitch": pitch, "energy": energy}
-        said = self.spikevoice(
-            text, text_lengths, mel_lengths=feats_lengths, speaker=speaker, alignment=alignment, **values
-        )
-        loss, parts = self.loss(
-            said, text_lengths, feats, feats_lengths, pitch, energy, learned=alignment is not None
-        )
+        given = {"durations": durations, "pitch": pitch, "energy": energy}
+        given |= {"mel_lengths": feats_lengths, "speaker": speaker, "alignment": alignment}
+        said, learned = self.spikevoice(text, text_lengths, **given), alignment is not None
+        loss, parts = self.loss(said, text_lengths, feats, feats_lengths, pitch, energy, learned=learned)
         stats = {f"{name}_loss": part for name, part in parts.items()} | {"loss": loss.detach()}
         if joint_training:
             return loss, stats, said.mel_post
@@ -154,47 +150,40 @@ class SpikeVoiceTTS(AbsTTS):
         Raises:
             ValueError: as `forward`; also an alpha that isn't positive.
         """
-        text, lengths = text[None], torch.tensor([len(text)], device=text.device)
         if not alpha > 0:
             raise ValueError(f"alpha (speed_control_alpha) must be positive, got {alpha}")
         if use_teacher_forcing and durations is None:
             if feats is None:
                 raise ValueError("teacher forcing needs durations, or speech to align the text with")
-            durations = self.align(text[0], feats)
-        given = None
+            durations = self.align(text, feats)
+        lengths = _length(text)
+        known = {"speaker": self._speaker(sids, spembs, lids), "controls": Controls(speed=1 / alpha)}
+        given = None if durations is None else _length(durations)
         if durations is not None:
-            given = torch.tensor([len(durations)], device=text.device)
-            durations = _without_end(durations[None], given, lengths)
-        known = {}
+            known["durations"] = durations = _without_end(durations[None], given, lengths)
         for name, values in (("pitch", pitch), ("energy", energy)):
-            if values is not None:
-                if durations is None:
-                    raise ValueError(f"{name} without durations: give both, or force the teacher")
-                own = torch.tensor([len(values)], device=text.device)
-                frames = durations.sum(1)
-                known[name] = self._per_token(name, values[None], own, durations, frames, given)
-        known |= {"speaker": self._speaker(sids, spembs, lids), "controls": Controls(speed=1 / alpha)}
-        said = self.spikevoice(text, lengths, durations=durations, **known)
+            if values is None:
+                continue
+            if durations is None:
+                raise ValueError(f"{name} without durations: give both, or force the teacher")
+            per_value = (values[None], _length(values), durations, durations.sum(1), given)
+            known[name] = self._per_token(name, *per_value)
+        said = self.spikevoice(text[None], lengths, **known)
         found = {"duration": said.durations, "pitch": said.pitch, "energy": said.energy}
         return {"feat_gen": said.mel_post[0]} | {name: values[0] for name, values in found.items()}
 
     @torch.no_grad()
     def align(self, text: Tensor, feats: Tensor) -> Tensor:
         """Frames of each token, found by the aligner: text (N,) and normalised log-mel (L, M) -> (N,)."""
-        lengths = [torch.tensor([len(x)], device=text.device) for x in (text, feats)]
-        batch = (text[None], lengths[0], feats[None], lengths[1])
+        batch = (text[None], _length(text), feats[None], _length(feats))
         return learned_durations(self.spikevoice, *batch, self.prior_scale)[1][0]
 
     def _per_token(self, name: str, values, lengths, durations: Tensor, frames: Tensor, given) -> Tensor:
         """Pitch or energy, (B, L, 1) or with durations given (B, N or N + 1, 1), as (B, N)."""
-        extract, average = {
-            "pitch": ("dio", "use_token_averaged_f0"),
-            "energy": ("energy", "use_token_averaged_energy"),
-        }[name]
+        extract, average = EXTRACTORS[name]
         if values is None:
-            raise ValueError(
-                f"SpikeVoice needs {name}: say {name}_extract: {extract} and {name}_normalize: global_mvn"
-            )
+            told = f"say {name}_extract: {extract} and {name}_normalize: global_mvn"
+            raise ValueError(f"SpikeVoice needs {name}: {told}")
         values, tokens = values.squeeze(-1), durations.shape[1]
         if torch.equal(lengths, frames):
             values = average_by_duration(values, durations)
@@ -220,6 +209,11 @@ class SpikeVoiceTTS(AbsTTS):
             unused = "spembs" if spembs is not None else "lids"
             raise ValueError(f"SpikeVoice has no use for {unused}; it tells speakers by sids (speakers: N)")
         return None if sids is None else sids.view(-1)
+
+
+def _length(one: Tensor) -> Tensor:
+    """The length of an utterance, as that of a batch (1,)."""
+    return torch.tensor([len(one)], device=one.device)
 
 
 def _without_end(durations: Tensor, lengths: Tensor, text_lengths: Tensor) -> Tensor:

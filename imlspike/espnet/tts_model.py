@@ -5,7 +5,7 @@ from typing import Any
 from espnet2.tts.espnet_model import ESPnetTTSModel
 from torch import Tensor
 
-from imlspike.espnet.tts import SpikeVoiceTTS
+from imlspike.espnet.tts import EXTRACTORS, SpikeVoiceTTS
 
 
 class TTSModel(ESPnetTTSModel):
@@ -63,11 +63,8 @@ class TTSModel(ESPnetTTSModel):
         return self.tts.align(text, feats[0])
 
     def _check_extractors(self, durations: Tensor | None) -> None:
-        for extract, average in (
-            (self.pitch_extract, "use_token_averaged_f0"),
-            (self.energy_extract, "use_token_averaged_energy"),
-        ):
-            if durations is None and getattr(extract, average, False):
+        for name, (_, average) in EXTRACTORS.items():
+            if durations is None and getattr(getattr(self, f"{name}_extract"), average, False):
                 raise ValueError(
                     f"{average} needs durations, which the data don't have: set it to false in "
                     "pitch_extract_conf or energy_extract_conf; SpikeVoice averages over learned durations"

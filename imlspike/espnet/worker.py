@@ -56,10 +56,6 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     its bundle there (`imlspike.inference.Bundle`). `use_amp: true` means bf16 on the CPU, too. At the end the
     log says how much memory the process took at most.
 
-    Args:
-        task: ESPnet's task class, for example `ASRTask`.
-        args: its parsed arguments.
-
     Raises:
         RuntimeError: if another process is training in the output folder.
     """
@@ -110,10 +106,8 @@ def bf16_on_cpu() -> Iterator[None]:
     def autocast(enabled: bool = True, dtype: torch.dtype | None = None) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
 
-    with (
-        mock.patch.object(trainer, "autocast", autocast),
-        mock.patch.object(espnet_model, "autocast", autocast),
-    ):
+    patch = mock.patch.object
+    with patch(trainer, "autocast", autocast), patch(espnet_model, "autocast", autocast):
         yield
 
 
@@ -126,23 +120,20 @@ def sums_in_fp64() -> Iterator[None]:
     """
     original = abs_task.collect_stats
 
+    def in_fp64(features, **batch):
+        return {k: v.double() if v.is_floating_point() else v for k, v in features(**batch).items()}
+
     def collect(model, *args, **kwargs):
         if model is not None:
-            features = model.collect_feats
-            model.collect_feats = lambda **batch: {
-                key: value.double() if value.is_floating_point() else value
-                for key, value in features(**batch).items()
-            }
+            model.collect_feats = partial(in_fp64, model.collect_feats)
         return original(model, *args, **kwargs)
 
     class Writer(collect_stats.NpyScpWriter):
         def __setitem__(self, key, value):
             super().__setitem__(key, value.astype(np.float32) if value.dtype == np.float64 else value)
 
-    with (
-        mock.patch.object(abs_task, "collect_stats", collect),
-        mock.patch.object(collect_stats, "NpyScpWriter", Writer),
-    ):
+    patch = mock.patch.object
+    with patch(abs_task, "collect_stats", collect), patch(collect_stats, "NpyScpWriter", Writer):
         yield
 
 

@@ -83,7 +83,7 @@ def prepare(o: Ablation):
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
+@stage(2, each=lambda o: o.runs, jobs=lambda o: o.nj)
 def one_run(o: Ablation, name: str):
     """Runs."""
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))

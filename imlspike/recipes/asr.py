@@ -14,23 +14,14 @@ from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
 from imlspike.recipes.processes import VERBS, program, verb
 from imlspike.recipes.progress import Count, log
-from imlspike.recipes.runner import Item, Needs, Recipe
+from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
 
 recipe = Recipe(Asr)
 stage = recipe.stage
 
 
-def _no_speeds(o: Asr) -> str:
-    return "" if o.speed_perturb_factors else "not asked for (--speed_perturb_factors '0.9 1.0 1.1')"
-
-
-def _as_they_are(o: Asr) -> str:
-    return "" if o.audio_format else "not asked for (--audio_format flac)"
-
-
-def _no_lm(o: Asr) -> str:
-    return "" if o.use_lm else "not asked for (--use_lm true)"
+with_lm = asked("use_lm", "true")
 
 
 def _decodings(o: Asr) -> list[tuple]:
@@ -43,7 +34,7 @@ def prepare(o: Asr):
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
 
 
-@stage(2, when=_no_speeds)
+@stage(2, when=asked("speed_perturb_factors", "'0.9 1.0 1.1'"))
 def perturb_speed(o: Asr):
     """Speed perturbation."""
     settings = o.pick("speed_perturb_factors audio_format max_left_out")
@@ -53,13 +44,13 @@ def perturb_speed(o: Asr):
     program(o, "speed", source, *words, "--output-dir", made, "--max-left-out", o.max_left_out)
 
 
-@stage(3, each=data.each_set, when=_as_they_are)
+@stage(3, each=lambda o: o.sets, when=asked("audio_format", "flac"))
 def format_set(o: Asr, name: str):
     """Format of the audio."""
     yield from data.format_audio(o, f"data/{name}", f"{o.sound}/{name}", o.audio_format, 16000)
 
 
-@stage(4, each=data.trained_sets)
+@stage(4, each=lambda o: o.trained)
 def limit_durations(o: Asr, name: str):
     """Removal of what is too long or too short."""
     yield from data.limit(o, f"{o.sound}/{name}", f"dump/raw/{name}")
@@ -68,14 +59,14 @@ def limit_durations(o: Asr, name: str):
 @stage(5)
 def make_tokens(o: Asr):
     """Tokens."""
-    train, *covers = [f"dump/raw/{name}" for (name,) in data.trained_sets(o)]
+    train, *covers = [f"dump/raw/{name}" for name in o.trained]
     covers += [f"{o.sound}/{name}" for name in o.test_sets]
     yield Needs(data.tables(train, *covers), o.token_files, o.pick("token_type nbpe tokens_args"))
     words = ["--train", train, "--check", *covers, "--output-dir", o.tokens, "--type", o.token_type]
     verb("tokens", *words, *(["--nbpe", o.nbpe] if o.bpe_model else []), *o.tokens_args)
 
 
-@stage(5, each=data.trained_sets)
+@stage(5, each=lambda o: o.trained)
 def fit_transcripts(o: Asr, name: str):
     """Removal of what is too short for its transcript."""
     source, target = f"dump/raw/{name}", f"{o.dump}/{name}"
@@ -88,7 +79,7 @@ def _lm_shapes(o: Asr) -> dict[str, list]:
     return shapes_of(f"{o.dump}/lm/stats", f"text_shape.{o.token_type}")
 
 
-@stage(6, when=_no_lm)
+@stage(6, when=with_lm)
 def lm_statistics(o: Asr):
     """Statistics of the language model's text."""
     inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files]
@@ -111,7 +102,7 @@ def join_texts(files: Iterable[str], target: str) -> str:
     return target
 
 
-@stage(7, when=_no_lm, jobs=lambda o: 1)
+@stage(7, when=with_lm, jobs=lambda o: 1)
 def train_lm(o: Asr):
     """Training of the language model."""
     settings = o.lm_settings | o.pick("lm_args seed")
@@ -124,7 +115,7 @@ def train_lm(o: Asr):
     launch(o, o.lm, "lm", config, o.lm_args)
 
 
-@stage(8, when=_no_lm, jobs=lambda o: 1)
+@stage(8, when=with_lm, jobs=lambda o: 1)
 def perplexity(o: Asr):
     """Perplexity of the language model."""
     out = f"{o.lm}/perplexity"
@@ -152,7 +143,7 @@ def collect_statistics(o: Asr):
     statistics(o, o.stats, "asr", config | o.data_config | {"normalize": None}, o.wavs)
 
 
-@stage(11, each=data.names, jobs=lambda o: o.at_once)
+@stage(11, each=lambda o: o.configs, jobs=lambda o: o.at_once)
 def train(o: Asr, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
@@ -240,7 +231,7 @@ def score(o: Asr, *item: str):
     verb("score", *words, *([] if o.score_spaces else ["--no-spaces"]))
 
 
-@stage(14, each=data.names, jobs=lambda o: o.nj)
+@stage(14, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Asr, name: str):
     """Spike counts and energy."""
     files, beam = [f"exp/{name}/config.yaml", o.asr_model(name)], o.search("joint").get("beam_size", 20)
@@ -248,7 +239,7 @@ def profile(o: Asr, name: str):
     yield from data.count_spikes(o, name, f"{o.sound}/{o.profile_set}", files, model, beam=beam)
 
 
-@stage(15, each=data.names, jobs=lambda o: o.nj)
+@stage(15, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def pack(o: Asr, name: str):
     """Packing."""
     exp, model, lm = f"exp/{name}", o.asr_model(name), o.lm_files("joint")

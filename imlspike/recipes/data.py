@@ -17,7 +17,10 @@ TABLES = ("wav.scp", "text", "utt2spk", "utt2dur")
 
 @dataclass
 class CorpusOptions(Options):
-    """Options of every recipe that trains on a corpus."""
+    """Options of every recipe that trains on a corpus.
+
+    A recipe's `check` sets `train_sets`, all its `sets`, and `configs`, the configuration of each model.
+    """
 
     seed: int = option(0, "random seed")
     corpus: str = option("", "corpus, as 'imlspike prepare' names it")
@@ -55,7 +58,7 @@ class CorpusOptions(Options):
             raise OptionError(f"--ngpu {self.ngpu}: {told}")
 
     def check_models(self) -> list[str]:
-        """Names of the models from --ann and --models, each a YAML of the folder --overrides over --config."""
+        """Names of the models of --ann and --models, each a YAML of the folder --overrides over --config."""
         for name in ("config", "overrides"):
             if not getattr(self, name):
                 raise OptionError(f"--{name} is empty; it names the models' YAML")
@@ -78,6 +81,11 @@ class CorpusOptions(Options):
         return "cuda" if self.ngpu else "cpu"
 
     @property
+    def trained(self) -> list[str]:
+        """The sets that training reads."""
+        return unique(*self.train_sets, self.valid_set)
+
+    @property
     def at_once(self) -> int:
         """How many trainings run side by side: one where they would share this machine's GPUs."""
         return 1 if self.ngpu else self.nj
@@ -95,21 +103,6 @@ def count_gpus() -> int:
 def tables(*folders: str) -> list[str]:
     """The tables of data directories."""
     return [f"{folder}/{table}" for folder in folders for table in TABLES]
-
-
-def names(o) -> list[tuple]:
-    """The items of a step that is done for each model."""
-    return [(name,) for name in o.configs]
-
-
-def each_set(o) -> list[tuple]:
-    """The items of a step that is done for each set."""
-    return [(name,) for name in o.sets]
-
-
-def trained_sets(o) -> list[tuple]:
-    """The items of a step that is done for each set that training reads."""
-    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
 
 
 def unique(*names: str) -> list[str]:

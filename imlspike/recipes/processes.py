@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
-# Leads the process group of all programs. It reads a pipe that the recipe holds; when the recipe ends, however
-# hard, the pipe closes and the group is killed.
+# Leads the process group of all programs, and reads a pipe that the recipe holds. When the recipe ends,
+# however hard, the pipe closes and the group is killed.
 _REAPER = ["sh", "-c", "trap '' HUP INT TERM; read _; kill -KILL 0"]
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|signal SIGKILL|killed by signal: Killed|DefaultCPUAllocator"

@@ -69,14 +69,14 @@ class Step:
     Attributes:
         number: of its stage.
         run: yields `Needs`, then does the work, in the recipe's folder.
-        each: the items, tuples of further arguments; one empty one where the step is done once.
+        each: the items, names or tuples of further arguments; an empty one where the step is done once.
         when: why the step is left out; empty where it isn't.
         jobs: how many items are done side by side; None: one after the other, in this process.
     """
 
     number: int
     run: Callable[..., Iterator]
-    each: Callable[[Any], Iterable[tuple]]
+    each: Callable[[Any], Iterable[str | tuple]]
     when: Callable[[Any], str]
     jobs: Callable[[Any], int] | None
 
@@ -86,7 +86,13 @@ class Step:
         return first[0].lower() + first[1:]
 
     def items(self, options: Options) -> list["Item"]:
-        return [Item(self, options, names) for names in self.each(options)]
+        items = self.each(options)
+        return [Item(self, options, item if isinstance(item, tuple) else (item,)) for item in items]
+
+
+def asked(option: str, example: str) -> Callable[[Any], str]:
+    """A `when` that leaves a step out unless an option is given."""
+    return lambda o: "" if getattr(o, option) else f"not asked for (--{option} {example})"
 
 
 class Recipe:

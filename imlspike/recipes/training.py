@@ -29,8 +29,7 @@ class EspnetOptions(CorpusOptions):
     which ESPnet's users have in their recipes' utils. Settings of the cluster belong into conf/slurm.conf or
     conf/queue.conf in --workdir. ESPnet's batch is what all processes of a training get together.
 
-    A recipe's `check` sets `train_sets` (of one set), `dump` (the folder of both sets), `tokens` and `stats`
-    (folders), `token_type`.
+    A recipe's `check` also sets `dump` (the folder of both sets), `tokens`, `stats` (folders), `token_type`.
     """
 
     num_nodes: int = option(1, "machines of each training", least=1)

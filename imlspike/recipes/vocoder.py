@@ -12,7 +12,7 @@ from imlspike.recipes.data import CorpusOptions
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, program
 from imlspike.recipes.progress import Log, log
-from imlspike.recipes.runner import Needs, Recipe
+from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import lack_of_memory
 
 SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
@@ -99,11 +99,7 @@ def prepare(o: Vocoder):
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
 
 
-def _no_more(o: Vocoder) -> str:
-    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
-
-
-@stage(1, each=lambda o: [(name,) for name in o.extra_train], when=_no_more)
+@stage(1, each=lambda o: o.extra_train, when=asked("extra_train", "asterisk_en"))
 def prepare_extra(o: Vocoder, name: str):
     """More to train on."""
     yield Needs(makes=data.tables(f"data/{name}"))
@@ -115,13 +111,13 @@ def prepare_extra(o: Vocoder, name: str):
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
 
 
-@stage(2, each=data.each_set)
+@stage(2, each=lambda o: o.sets)
 def format_set(o: Vocoder, name: str):
     """Audio of one rate."""
     yield from data.format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-@stage(2, each=data.trained_sets)
+@stage(2, each=lambda o: o.trained)
 def limit_durations(o: Vocoder, name: str):
     """Removal of what is too long or too short."""
     yield from data.limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
@@ -136,17 +132,13 @@ def choose_test(o: Vocoder):
     data.link_audio(TESTED, f"{TESTED}/audio")
 
 
-def _no_ann(o: Vocoder) -> str:
-    return "" if o.ann else "not asked for (--ann true)"
-
-
-@stage(3, each=lambda o: [("ann",)], jobs=lambda o: 1, when=_no_ann)
+@stage(3, each=lambda o: ["ann"], jobs=lambda o: 1, when=asked("ann", "true"))
 def train_ann(o: Vocoder, name: str):
     """Training of the ANN."""
     yield from train_one(o, name)
 
 
-@stage(4, each=lambda o: [(name,) for name in o.models], jobs=lambda o: o.at_once)
+@stage(4, each=lambda o: o.models, jobs=lambda o: o.at_once)
 def train(o: Vocoder, name: str):
     """Training of the spiking models."""
     yield from train_one(o, name)
@@ -155,7 +147,7 @@ def train(o: Vocoder, name: str):
 def train_one(o: Vocoder, name: str):
     """A step: the ANN comes first, for it may teach the others."""
     exp, config = f"exp/{name}", o.configs[name]
-    inputs = data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o)))
+    inputs = data.tables(*(f"{LIMITED}/{one}" for one in o.trained))
     inputs += [f"{config['teacher']}/weights.safetensors"] if config["teacher"] else []
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
@@ -170,7 +162,7 @@ def train_one(o: Vocoder, name: str):
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
 
 
-@stage(5, each=data.names, jobs=lambda o: o.nj)
+@stage(5, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def synthesize(o: Vocoder, name: str):
     """Copy-synthesis."""
     exp, made = f"exp/{name}", f"exp/{name}/synthesis"
@@ -196,7 +188,7 @@ def score(o: Vocoder):
     log("  exp/scores/scores.md")
 
 
-@stage(7, each=data.names, jobs=lambda o: o.nj)
+@stage(7, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Vocoder, name: str):
     """Spikes and energy."""
     exp = f"exp/{name}"

@@ -9,9 +9,8 @@ import yaml
 
 from imlspike.data.files import read_kaldi
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import register
+from imlspike.espnet import register, run_espnet
 from imlspike.espnet.config import resolve
-from imlspike.espnet.entry import run_espnet
 from imlspike.inference import Vocoder
 from imlspike.losses import learned_durations
 from imlspike.models import SpikingVocos

@@ -79,8 +79,7 @@ def train(
     """Train in forked processes, the first of which sets up `accident(exp)` before; their exit codes."""
     import torch
 
-    from imlspike.espnet import register
-    from imlspike.espnet.entry import run_espnet
+    from imlspike.espnet import register, run_espnet
 
     register()
     group = {}
