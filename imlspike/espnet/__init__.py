@@ -21,7 +21,7 @@ def register() -> None:
       the decoder `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`), the voice `spikevoice`
       (`SpikeVoice`, `tts_conf`) and the features `log_mel` (`LogMelExtract`, `feats_extract_conf`).
     - `TTSTask.build_model` makes the class that its module names `ESPnetTTSModel`: now
-      `imlspike.espnet.tts_model.TTSModel`, the same for all other voices.
+      `imlspike.espnet.tts.TTSModel`, the same for all other voices.
     - espnet2/bin/tts_inference.py gives the speed to instances of `FastSpeech2`, an abstract class: the voice
       is registered as one.
     - `AbsTask.main_worker` is what every task trains by, in this process or spawned: now
@@ -48,8 +48,7 @@ def register() -> None:
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
     from imlspike.espnet.log_mel import LogMelExtract
-    from imlspike.espnet.tts import SpikeVoiceTTS
-    from imlspike.espnet.tts_model import TTSModel
+    from imlspike.espnet.tts import SpikeVoiceTTS, TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
     encoder_choices.classes["iml_spikeformer"] = SpikeformerEncoder

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
@@ -20,7 +19,7 @@ from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import OptionError, usage  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
-from tests.recipes.fakes import EGS, HERE, Programs, run, table  # noqa: E402
+from tests.recipes.fakes import EGS, HERE, Programs, run, table, use_forks  # noqa: E402
 
 TINY = f"tiny:{HERE}/tiny.yaml"
 # Those that users of ESPnet's recipes know, in ESPnet's spelling.
@@ -244,54 +243,36 @@ def test_models_with_different_front_ends_are_refused(tmp_path):
         Asr(experiments=both, corpus="c").check()
 
 
+def run_alone(work: Path, words: list[str]) -> None:
+    """The recipe and its programs in a process group of their own."""
+    os.setpgid(0, 0)
+    run("aishell/asr1", work, *words)
+
+
 @pytest.mark.timeout(600)
-def test_aishell_in_full_killed_in_an_epoch_and_gone_on(tmp_path):
+def test_aishell_in_full_killed_in_an_epoch_and_gone_on(tmp_path, monkeypatch, capfd):
     """From the archives to the packed model, with a language model, at three speeds, scored in characters."""
     make_aishell(tmp_path / "corpus", archives=["S0003", "S0724"])
     work, log = tmp_path / "work", tmp_path / "work/exp/tiny/train.log"
-    command = [
-        "bash",
-        EGS / "aishell/asr1/run.sh",
-        "--workdir",
-        work,
-        "--corpus_dir",
-        tmp_path / "corpus",
-        "--ngpu",
-        "0",
-    ]
-    command += [
-        "--max_left_out",
-        "0.2",
-        "--asr_override",
-        HERE / "tiny.yaml",
-        "--train_args",
-        "max_epoch=2 batch_bins=60000",
-    ]
-    command += [
-        "--use_lm",
-        "true",
-        "--lm_config",
-        HERE / "tiny_lm.yaml",
-        "--decode_modes",
-        "joint",
-        "--test_sets",
-        "test",
-    ]
-    command += ["--inference_config", HERE / "tiny_decode.yaml", "--min_wav_duration", "0.8"]
-    command = list(map(str, command))
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    process = subprocess.Popen(command, start_new_session=True, env=environment)
+    words = f"--ngpu 0 --max_left_out 0.2 --min_wav_duration 0.8 --corpus_dir {tmp_path}/corpus --use_lm true"
+    words += f" --decode_modes joint --test_sets test --lm_config {HERE}/tiny_lm.yaml"
+    words += f" --inference_config {HERE}/tiny_decode.yaml --asr_override {HERE}/tiny.yaml --train_args"
+    words = [*words.split(), "max_epoch=2 batch_bins=60000"]
+    use_forks(monkeypatch)
+    recipe = torch.multiprocessing.get_context("fork").Process(target=run_alone, args=(work, words))
+    recipe.start()
     deadline = time.monotonic() + 400
     while not (log.exists() and "2epoch:train:1-" in log.read_text()):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert recipe.is_alive() and time.monotonic() < deadline, capfd.readouterr()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    os.killpg(recipe.pid, signal.SIGKILL)
+    recipe.join()
+    capfd.readouterr()
+    assert run("aishell/asr1", work, *words) == 0, capfd.readouterr()
+    told = capfd.readouterr().out
     epochs = re.findall(r" (\d+)epoch results:", log.read_text())
     assert epochs == ["1", "2"], "no epoch is trained twice"
-    assert "tiny: epoch 2/2, train loss" in done.stdout and "stage 11: training" in done.stdout
+    assert "tiny: epoch 2/2, train loss" in told and "stage 11: training" in told
     sets = {name: table(work / f"data/{name}/text") for name in ("train", "dev", "test")}
     assert {name: len(texts) for name, texts in sets.items()} == {"train": 20, "dev": 4, "test": 4}
     assert list(table(work / "data/train/excluded.tsv").values()) == ["audio without transcript"]

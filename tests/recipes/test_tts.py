@@ -18,7 +18,7 @@ from imlspike.text.phonemes import front_end, symbols_of  # noqa: E402
 from imlspike.text.tokens import read_tokens  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
-from tests.recipes.fakes import EGS, HERE, Programs, run, table  # noqa: E402
+from tests.recipes.fakes import EGS, HERE, Programs, run, table, use_forks  # noqa: E402
 from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech  # noqa: E402
 
 CONF = EGS.parent / "conf"
@@ -267,6 +267,7 @@ def test_durations_can_be_those_of_labels(programs, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
+    use_forks(monkeypatch)
     write_corpus(tmp_path / "corpus")
     write_labels(tmp_path / "corpus")
     work = tmp_path / "with a blank"

@@ -13,7 +13,7 @@ from imlspike.models import SpikingVocos  # noqa: E402
 from imlspike.recipes.vocoder import read_config  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
-from tests.recipes.fakes import EGS, HERE, Programs, run, table  # noqa: E402
+from tests.recipes.fakes import EGS, HERE, Programs, run, table, use_forks  # noqa: E402
 
 BASE, OVERRIDES = EGS / "libritts/voc1/conf/train_vocos.yaml", EGS.parent / "conf/voc"
 # Table 1: its rows, and what each is.
@@ -125,6 +125,7 @@ def test_all_train_parts_of_libritts_are_used_as_they_lie(tmp_path, monkeypatch)
 
 @pytest.mark.timeout(600)
 def test_the_ann_and_a_taught_model_in_full(tmp_path, capfd, monkeypatch):
+    use_forks(monkeypatch)
     write_corpus(tmp_path / "corpus")
     work = tmp_path / "with a blank"
     folder = work / "data" / "more"
