@@ -99,8 +99,8 @@ def atomic_torch_save() -> Iterator[None]:
 def bf16_on_cpu() -> Iterator[None]:
     """Within the block `use_amp: true` makes ESPnet's trainer run models under bf16 autocast on the CPU.
 
-    There ESPnet enters the autocast of CUDA, which has no effect, and trains in fp32 without a word. Feature
-    extraction stays in fp32 as it does on the GPU. Gradients are not scaled: bf16 has the range of fp32.
+    ESPnet alone enters the autocast of CUDA, without effect. Feature extraction stays in fp32 as on the GPU;
+    gradients are not scaled: bf16 has the range of fp32.
     """
 
     def autocast(enabled: bool = True, dtype: torch.dtype | None = None) -> torch.autocast:
@@ -140,13 +140,9 @@ def sums_in_fp64() -> Iterator[None]:
 def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]]) -> None:
     """Complete what a kill between two writes left open in an ESPnet experiment, before training resumes.
 
-    `checkpoint.pth` is the truth. Temporary files of interrupted writes are removed; a missing
-    `<epoch>epoch.pth` of the checkpoint's epoch is written again (without it ESPnet's averaging at the end
-    fails); `latest.pth` and the links to the best epoch are set again.
-
-    Args:
-        folder: the experiment; without a `checkpoint.pth` only temporary files are removed.
-        best_model_criterion: ESPnet's option, as [["valid", "acc", "max"], ...].
+    `checkpoint.pth` is the truth; without it only temporary files of interrupted writes go. A missing
+    `<epoch>epoch.pth` of its epoch is written again (without it ESPnet's averaging at the end fails), the
+    links `latest.pth` and to the best epoch by [["valid", "acc", "max"], ...] are set again.
     """
     for stale in folder.glob(".*.pth.*.tmp"):
         stale.unlink()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from glob import glob
@@ -13,7 +12,7 @@ from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
 from imlspike.recipes.processes import VERBS, program, verb
-from imlspike.recipes.progress import Count, log
+from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
 
@@ -179,11 +178,10 @@ def _decoding_needs(o: Asr, name: str, mode: str, test: str, made: str, piece=()
 @stage(12, each=pieces, jobs=lambda o: o.inference_nj)
 def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     """Decoding."""
-    whole, source = o.decoding(name, mode, test), f"{o.sound}/{test}"
-    out, told = f"{whole}/pieces/{n}", f"s of {test} decoded by {name}, {mode}"
-    progress = Count(told, lambda: _seconds_of(source), lambda: decoded(whole)) if n == 1 else None
+    out = f"{o.decoding(name, mode, test)}/pieces/{n}"
+    progress = Log(f"{name}, {mode}, {test}", f"{out}/log") if n == 1 else None  # the others go alike
     yield _decoding_needs(o, name, mode, test, f"{out}/text", (n, total), progress)
-    wavs = read_kaldi(f"{source}/wav.scp")
+    wavs = read_kaldi(f"{o.sound}/{test}/wav.scp")
     write_kaldi(f"{out}/wav.scp", {key: wavs[key] for key in list(wavs)[n - 1 :: total]})
     words = ["--config", f"exp/{name}/config.yaml", "--model", o.asr_model(name), "--mode", mode]
     words += ["--device", o.device, "--data-dir", out, "--output", f"{out}/text", *o.inference_args]
@@ -209,17 +207,6 @@ def join_pieces(o: Asr, *item: str):
     took = [json.loads(Path(f"{part}.json").read_text()) for part in parts]
     audio, work = (sum(one[key] for one in took) for key in ("audio_seconds", "seconds"))
     log(f"  {', '.join(item)}: real-time factor {work / audio if audio else 0:.3f}")
-
-
-def _seconds_of(folder: str) -> float:
-    return sum(map(float, read_kaldi(f"{folder}/utt2dur").values()))
-
-
-def decoded(out: str) -> float:
-    """Seconds of audio that the logs of a decoding tell of."""
-    texts = [Path(path).read_text(errors="replace") for path in glob(f"{out}/pieces/*/log")]
-    told = [re.findall(r"^decoded (\d+)|, ([\d.]+) s of audio in ", text, re.M) for text in texts]
-    return sum(float(max(found[-1])) for found in told if found)
 
 
 @stage(13, each=_decodings)

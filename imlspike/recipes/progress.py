@@ -15,7 +15,7 @@ _STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([^, ]+)")
 _RESULTS = re.compile(r"(\d+)epoch results: (\[train\].*)")
 _VOCODER_STEP = re.compile(r"(step \d+/\d+): (.*?;) .*?, ((?:\d+ days?, )?[\d:]+) left")
 _VALIDATION = re.compile(r"validation at (step \d+): (.*)")
-_PROGRESS = re.compile(r"\d+/\d+,? .*left$")
+_PROGRESS = re.compile(r"\d+(/| of )\d+,? .*left$")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _RATES = {"cer_ctc": "CER by CTC", "cer": "CER", "acc": "accuracy"}
 _LOSSES = {"mel_post_loss": "mel", "forward_sum_loss": "alignment"}

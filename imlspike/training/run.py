@@ -34,18 +34,15 @@ from imlspike.training.vocoder import VocoderTraining
 def train(
     config: VocoderConfig, exp_dir: str | os.PathLike, resume: str = "auto", command: Sequence[str] = ()
 ) -> VocoderTraining:
-    """Train a vocoder, or go on with a training that was interrupted.
+    """Train a vocoder, or go on with a training that was interrupted, as if it hadn't been: on a CPU the
+    weights are the same bit for bit, as long as torch itself computes the same.
 
     The experiment directory gets config.yaml (all settings; under `run` versions, git commit and command),
     train.log, log.csv, tensorboard/, checkpoints/last.ckpt and best.ckpt, and of the last validation
     bundle.yaml and weights.safetensors (`imlspike.inference.Bundle`).
 
-    A training that is interrupted, however hard, and goes on gives the same weights as one that isn't: on a
-    CPU bit for bit, as long as torch itself computes the same.
-
     Args:
-        config: what to train.
-        exp_dir: the experiment directory; made if it isn't there.
+        config, exp_dir: what to train, and where; the directory is made if it isn't there.
         resume: "auto": go on from `exp_dir`'s last checkpoint, if there is one; "anyway": even if the
             configuration has changed; "never": refuse to go on; else a checkpoint to start from.
         command: the command line, for config.yaml.

@@ -33,9 +33,8 @@ class VocoderTraining(LightningModule):
     Attributes:
         step, discriminator_steps: steps taken by the generator and by the discriminators.
         seconds: time spent in training so far, all runs together.
-        valid_mel: distance of the log-mel spectrograms at the last validation.
-        rates: firing rate of each neuron layer at the last validation.
-        heard: (name, natural, generated) of a few utterances of the last validation, 1-D, on the CPU.
+        valid_mel, rates: log-mel distance and each neuron layer's firing rate at the last validation.
+        heard: (name, natural, generated) of a few of its utterances, 1-D, on the CPU.
 
     Raises:
         ValueError: if the teacher's features or blocks aren't those of the generator.

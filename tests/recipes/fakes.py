@@ -126,13 +126,17 @@ def use_forks(monkeypatch) -> None:
         monkeypatch.setattr(module, "call", forked)
 
 
-def run(recipe: str, work: Path, *words: object) -> int:
-    """What `egs/<recipe>/run.sh --workdir WORK WORDS` does, in this process; its exit status."""
-    script = EGS / recipe / "run.sh"
-    own = script.read_text().replace("\\\n", " ").split("imlspike.recipes ")[1]
-    own = own.replace("${recipe}", str(script.parent)).replace("$0", str(script)).replace("${speeds}", "")
-    task, *given = shlex.split(own)
-    return __main__.main([task, *given[: given.index("--") + 1], "--workdir", str(work), *map(str, words)])
+def words_of(recipe: str, script: str = "run.sh") -> list[str]:
+    """What `egs/<recipe>/<script>` gives to `imlspike.recipes`, up to its user's options."""
+    path = EGS / recipe / script
+    own = path.read_text().replace("\\\n", " ").split("imlspike.recipes ")[1]
+    own = own.replace("${recipe}", str(path.parent)).replace("$0", str(path)).replace("${speeds}", "")
+    return shlex.split(own)[:-1]
+
+
+def run(recipe: str, work: Path, words: str = "", script: str = "run.sh") -> int:
+    """What `egs/<recipe>/<script> --workdir WORK WORDS` does, in this process; its exit status."""
+    return __main__.main([*words_of(recipe, script), "--workdir", str(work), *shlex.split(words)])
 
 
 def table(path: Path) -> dict[str, str]:
