@@ -21,8 +21,7 @@ class SpikeformerEncoder(IMLSpikeformerEncoder, AbsEncoder):
     """`imlspike.models.IMLSpikeformerEncoder` with what ESPnet's models, trainer and `Speech2Text` expect.
 
     Args:
-        input_size: features per frame; ESPnet gives it.
-        **conf: the other arguments of `IMLSpikeformerEncoder`; `encoder_conf` in a training YAML.
+        input_size: features per frame, from ESPnet; other arguments are `encoder_conf` in a training YAML.
 
     Raises:
         TypeError: for a key that isn't such an argument, naming the nearest one that is.
@@ -62,8 +61,8 @@ class SpikeformerDecoder(IMLSpikeformerDecoder, AbsDecoder, BatchScorerInterface
     """`imlspike.models.IMLSpikeformerDecoder` with what ESPnet's models, trainer and beam searches expect.
 
     Args:
-        vocab_size: entries of the token list; encoder_output_size: channels; ESPnet gives both.
-        **conf: the other arguments of `IMLSpikeformerDecoder`; `decoder_conf` in a training YAML.
+        vocab_size, encoder_output_size: tokens and channels, from ESPnet; other arguments are
+            `decoder_conf` in a training YAML.
 
     Raises:
         TypeError: for a key that isn't such an argument, naming the nearest one that is.

@@ -33,8 +33,7 @@ def resolve(
     """The configuration that drives a training of an ESPnet task: `base`, then `overrides`, then `set`.
 
     Args:
-        base: a training YAML.
-        overrides: YAML files that say only what differs.
+        base, overrides: a training YAML, and files that say only what differs.
         set: settings `key=value` with dots for nesting, as "encoder_conf.kappa=0.5"; values are YAML.
         task: of `TASKS`.
 

@@ -14,9 +14,6 @@ class Teacher:
     Durations are given, or those of the voice's aligner; pitch and energy are extracted by what ESPnet
     extracted them with in training, averaged over the durations and normalised alike.
 
-    Args:
-        voice: a voice.
-
     Raises:
         ImportError: without ESPnet.
         ValueError: a voice that was trained without pitch and energy of a recording.

@@ -30,13 +30,13 @@ def _signature() -> inspect.Signature:
 class SpikeVoiceTTS(AbsTTS):
     """`imlspike.models.spikevoice.SpikeVoice` with its loss, as ESPnet's TTS task trains and uses it.
 
-    Who gives durations (ESPnet's input `durations`) trains with them, and best sets `aligner: false`. Who
-    gives none trains the aligner along, and the durations are those that it finds in the batch. Pitch and
-    energy come a value per frame (`use_token_averaged_f0: false`, `use_token_averaged_energy: false`) and
-    are averaged here over the frames of each token; where durations are given, ESPnet may do it, too. They
-    must be normalised (`pitch_normalize: global_mvn`, `energy_normalize: global_mvn`); what lies outside
-    `pitch_range` and `energy_range` is moved to the nearer end. There is no end symbol; with durations of
-    ESPnet's models that have one (N + 1 of them), its frames go to the last token.
+    With durations (ESPnet's input `durations`) it trains by them, best with `aligner: false`; without, the
+    aligner is trained along and finds them in the batch. Pitch and energy come a value per frame
+    (`use_token_averaged_f0: false`, `use_token_averaged_energy: false`) and are averaged here over the frames
+    of each token; where durations are given, ESPnet may do it, too. They must be normalised
+    (`pitch_normalize: global_mvn`, `energy_normalize: global_mvn`); what lies outside `pitch_range` and
+    `energy_range` is moved to the nearer end. There is no end symbol: the frames of one (in durations of
+    ESPnet's models, N + 1 of them) go to the last token.
 
     Args:
         idim: entries of the token list; odim: mel bands M; ESPnet gives both.
@@ -87,7 +87,7 @@ class SpikeVoiceTTS(AbsTTS):
         """Return the loss (1,) of a padded batch, its parts by name, and the number of utterances (1,).
 
         In joint training, the loss is (), and in place of the number stands the mel after the PostNet
-        (B, L, M). What stands in padding has no effect.
+        (B, L, M). Padding has no effect.
 
         Args:
             text, text_lengths: (B, N) int64 tokens, (B,).
@@ -254,7 +254,6 @@ class TTSModel(ESPnetTTSModel):
             self.tts.spikevoice.adaptor.set_statistics(*((float(n.mean), float(n.std)) for n in normalize))
 
     def forward(self, *args, utt_id: list[str] | None = None, **batch) -> tuple[Tensor, dict, Tensor]:
-        """Loss, statistics and weight of a batch; see ESPnet's class."""
         self._check_extractors(batch.get("durations"))
         try:
             return super().forward(*args, **batch)
@@ -264,14 +263,12 @@ class TTSModel(ESPnetTTSModel):
             raise ValueError(f"{error} (the batch, from utterance 0: {', '.join(utt_id)})") from error
 
     def collect_feats(self, *args, **batch) -> dict[str, Tensor]:
-        """Features, pitch and energy of a batch; see ESPnet's class."""
         self._check_extractors(batch.get("durations"))
         return super().collect_feats(*args, **batch)
 
     def inference(
         self, text: Tensor, speech: Tensor | None = None, durations: Tensor | None = None, **options: Any
     ) -> dict[str, Tensor]:
-        """Speak; see ESPnet's class. Options: other inputs, `use_teacher_forcing` and `alpha`."""
         if options.get("use_teacher_forcing"):
             if durations is None and speech is not None and isinstance(self.tts, SpikeVoiceTTS):
                 durations = self.align(text, speech)

@@ -119,5 +119,5 @@ def table(o: Ablation):
 
 
 def _make_table(o: Ablation, *words: str, log: str | None = None) -> None:
-    how = ["--measure", o.measure, "--decoding", o.decoding, "--command", o.command]
-    program(o, "ablations", *o.asked, *how, "--exp-dir", "exp", "--output-dir", o.results, *words, log=log)
+    how = o.pick("measure decoding command") | {"exp_dir": "exp", "output_dir": o.results}
+    program(o, "ablations", *o.asked, *words, **how, log=log)

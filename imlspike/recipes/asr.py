@@ -11,7 +11,7 @@ from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
-from imlspike.recipes.processes import VERBS, program, verb
+from imlspike.recipes.processes import VERBS, flags, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
@@ -39,8 +39,8 @@ def perturb_speed(o: Asr):
     settings = o.pick("speed_perturb_factors audio_format max_left_out")
     source, made = f"data/{o.train_set}", f"data/{o.train_sets[0]}"
     yield Needs(data.tables(source), data.tables(made), settings)
-    words = ["--factors", *o.speed_perturb_factors, "--audio-format", o.audio_format or "wav", "--nj", o.nj]
-    program(o, "speed", source, *words, "--output-dir", made, "--max-left-out", o.max_left_out)
+    how = {"factors": o.speed_perturb_factors, "audio_format": o.audio_format or "wav"}
+    program(o, "speed", source, output_dir=made, **how, **o.pick("max_left_out nj"))
 
 
 @stage(3, each=lambda o: o.sets, when=asked("audio_format", "flac"))
@@ -61,8 +61,8 @@ def make_tokens(o: Asr):
     train, *covers = [f"dump/raw/{name}" for name in o.trained]
     covers += [f"{o.sound}/{name}" for name in o.test_sets]
     yield Needs(data.tables(train, *covers), o.token_files, o.pick("token_type nbpe tokens_args"))
-    words = ["--train", train, "--check", *covers, "--output-dir", o.tokens, "--type", o.token_type]
-    verb("tokens", *words, *(["--nbpe", o.nbpe] if o.bpe_model else []), *o.tokens_args)
+    how = {"type": o.token_type, "nbpe": o.bpe_model and o.nbpe}
+    verb("tokens", *o.tokens_args, train=train, check=covers, output_dir=o.tokens, **how)
 
 
 @stage(5, each=lambda o: o.trained)
@@ -70,8 +70,7 @@ def fit_transcripts(o: Asr, name: str):
     """Removal of what is too short for its transcript."""
     source, target = f"dump/raw/{name}", f"{o.dump}/{name}"
     yield Needs([*data.tables(source), *o.token_files], data.tables(target), o.pick("input_layer hop"))
-    bpe = ["--bpe-model", o.bpe_model] if o.bpe_model else []
-    verb("fit", source, "--output-dir", target, *bpe, "--input-layer", o.input_layer, "--hop", o.hop)
+    verb("fit", source, output_dir=target, **o.pick("bpe_model input_layer hop"))
 
 
 def _lm_shapes(o: Asr) -> dict[str, list]:
@@ -183,14 +182,13 @@ def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     yield _decoding_needs(o, name, mode, test, f"{out}/text", (n, total), progress)
     wavs = read_kaldi(f"{o.sound}/{test}/wav.scp")
     write_kaldi(f"{out}/wav.scp", {key: wavs[key] for key in list(wavs)[n - 1 :: total]})
-    words = ["--config", f"exp/{name}/config.yaml", "--model", o.asr_model(name), "--mode", mode]
-    words += ["--device", o.device, "--data-dir", out, "--output", f"{out}/text", *o.inference_args]
+    how = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name), "mode": mode}
     if mode == "joint":
         write_yaml(f"{out}/decode.yaml", o.search(mode))
-        words += ["--decode-config", f"{out}/decode.yaml"]
-        for lm_option, file in zip(("--lm-config", "--lm-file"), o.lm_files(mode), strict=False):
-            words += [lm_option, file]
-    command = [o.python, "-m", VERBS.format("decode"), *words]
+        lm = dict(zip(("lm_config", "lm_file"), o.lm_files(mode), strict=False))
+        how |= {"decode_config": f"{out}/decode.yaml"} | lm
+    words = flags(**how, device=o.device, data_dir=out, output=f"{out}/text")
+    command = [o.python, "-m", VERBS.format("decode"), *words, *o.inference_args]
     training.run_jobs(o, o.decode_cmd, 1, f"{out}/log", command, o.ngpu > 0)
 
 
@@ -214,16 +212,17 @@ def score(o: Asr, *item: str):
     """Scoring."""
     out, truth = o.decoding(*item), f"{o.sound}/{item[-1]}/text"
     yield Needs([truth, f"{out}/text"], [f"{out}/score.json"], o.pick("score_spaces"))
-    words = ["--ref", truth, "--hyp", f"{out}/text", "--output-dir", out, "--name", ", ".join(item)]
-    verb("score", *words, *([] if o.score_spaces else ["--no-spaces"]))
+    texts = {"ref": truth, "hyp": f"{out}/text"}
+    verb("score", **texts, output_dir=out, name=", ".join(item), no_spaces=not o.score_spaces)
 
 
 @stage(14, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Asr, name: str):
     """Spike counts and energy."""
-    files, beam = [f"exp/{name}/config.yaml", o.asr_model(name)], o.search("joint").get("beam_size", 20)
-    model = ["--config", files[0], "--model", files[1], "--beam", beam]  # 20: ESPnet's
-    yield from data.count_spikes(o, name, f"{o.sound}/{o.profile_set}", files, model, beam=beam)
+    files = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name)}
+    beam = {"beam": o.search("joint").get("beam_size", 20)}  # 20: ESPnet's
+    source = f"{o.sound}/{o.profile_set}"
+    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, **beam)
 
 
 @stage(15, each=lambda o: o.configs, jobs=lambda o: o.nj)
@@ -233,11 +232,10 @@ def pack(o: Asr, name: str):
     made = f"{exp}/{name}_{Path(model).stem}.zip"
     inputs = [f"{exp}/config.yaml", model, *lm, o.inference_config, *results_of(o, name)]
     yield Needs(inputs, [made], o.pick("corpus_note license score_primary"))
-    words = [exp, "--model", model, "--output", made, "--decode-config", o.inference_config]
-    words += ["--lm", o.lm, "--lm-model", o.lm_model] if lm else []
-    words += ["--train-dir", o.folders["train"], "--corpus", o.corpus_note, "--license", o.license]
-    words += ["--primary", o.score_primary, "--command", o.command]
-    program(o, "pack", *words, log=f"{exp}/pack.log")
+    given = {"model": model, "output": made, "decode_config": o.inference_config}
+    given |= {"lm": o.lm, "lm_model": o.lm_model} if lm else {}
+    given |= {"train_dir": o.folders["train"], "corpus": o.corpus_note, "primary": o.score_primary}
+    program(o, "pack", exp, **given, **o.pick("license command"), log=f"{exp}/pack.log")
     log(f"  {made}: {os.path.getsize(made) / 1e6:.1f} MB")
 
 
@@ -252,5 +250,5 @@ def report(o: Asr):
     """Report."""
     exps = [f"exp/{name}" for name in o.configs]
     yield Needs([f"{exp}/config.yaml" for exp in exps], always=True)
-    words = [*exps, *(["--lm", o.lm] if o.use_lm else []), "--primary", o.score_primary]
-    program(o, "report", *words, "--command", o.command, "--output", f"{Path.cwd()}/exp/RESULTS.md")
+    given = {"lm": o.use_lm and o.lm, "primary": o.score_primary, "command": o.command}
+    program(o, "report", *exps, **given, output=f"{Path.cwd()}/exp/RESULTS.md")

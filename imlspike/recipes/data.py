@@ -127,35 +127,34 @@ def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Ne
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)
-    source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
-    share = ["--max-left-out", o.max_left_out]
-    program(o, "prepare", o.corpus, *source, "--output-dir", "data", *share, *o.prepare_args)
+    source = {"corpus_dir": o.corpus_dir} if o.corpus_dir else {"download_dir": "downloads"}
+    share = {"max_left_out": o.max_left_out}
+    program(o, "prepare", o.corpus, *o.prepare_args, **source, **share, output_dir="data")
 
 
 def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> Iterator[Needs]:
     """A step: a data directory whose audio has one format and rate."""
     yield Needs(tables(source), tables(target), o.pick("max_left_out") | {"format": form, "rate": rate})
-    words = ["--audio-format", form, "--sampling-rate", rate, "--max-left-out", o.max_left_out, "--nj", o.nj]
-    program(o, "format", source, "--output-dir", target, *words)
+    how = {"audio_format": form, "sampling_rate": rate} | o.pick("max_left_out nj")
+    program(o, "format", source, output_dir=target, **how)
 
 
 def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **given: int) -> Iterator[Needs]:
     """A step: a data directory without what is too long or too short."""
     settings = o.pick("min_wav_duration max_wav_duration")
     yield Needs(tables(source), tables(target), settings | given)
-    words = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration, "--input-layer", layer]
-    words += [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    verb("fit", source, "--output-dir", target, *words)
+    ends = {"min_seconds": o.min_wav_duration, "max_seconds": o.max_wav_duration}
+    verb("fit", source, output_dir=target, input_layer=layer, **ends, **given)
 
 
-def count_spikes(o, name: str, source: str, inputs: list, model: list, **settings) -> Iterator[Needs]:
+def count_spikes(o, name: str, source: str, inputs: list, model: dict, **settings) -> Iterator[Needs]:
     """A step: spikes, operations and energy of exp/<name> on some utterances of a set."""
     out = f"exp/{name}/profile"
     settings |= o.pick("profile_utts")
     progress = Log(name, f"{out}/log")
     yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
     spread(source, o.profile_utts, f"{out}/data")
-    program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
+    program(o, "profile", **model, data_dir=f"{out}/data", output_dir=out, log=f"{out}/log")
 
 
 def spread(source: str, most: int, target: str) -> None:

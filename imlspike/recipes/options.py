@@ -139,11 +139,7 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
 
 
 def existing(path: str, what: str) -> str:
-    """The absolute path of what has to be there, seen from here or from the project's folder.
-
-    Raises:
-        OptionError: if it is in neither place.
-    """
+    """The absolute path of what is here or in the project's folder; OptionError if it is in neither."""
     for folder in (Path.cwd(), ROOT):
         if (folder / path).exists():
             return str((folder / path).resolve())

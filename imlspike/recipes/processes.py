@@ -92,13 +92,29 @@ def call(words: Sequence[object], log: str | Path | None = None, env: dict[str, 
 VERBS = "imlspike.bin.{}"  # the module of a verb of `imlspike`
 
 
-def verb(name: str, *words: object) -> None:
-    """Run a light verb of `imlspike` in this process.
+def flags(**given: object) -> list:
+    """Options of a command line; what is None, False or empty is left out.
+
+    >>> flags(data_dir="data/test", systems=["a=b", "c=d"], no_spaces=True, asr_model="", least=0)
+    ['--data-dir', 'data/test', '--systems', 'a=b', 'c=d', '--no-spaces', '--least', 0]
+    """
+    words = []
+    for name, value in given.items():
+        if value is None or value is False or value in ("", [], ()):
+            continue
+        values = [] if value is True else value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}", *values]
+    return words
+
+
+def verb(name: str, /, *words: object, **given: object) -> None:
+    """Run a light verb of `imlspike` in this process, with words and `flags`.
 
     Raises:
         RecipeError: if it fails; it has said why.
     """
     try:
+        words = [*words, *flags(**given)]
         status = import_module(VERBS.format(name)).main([str(word) for word in words])
     except SystemExit as error:  # of argparse
         status = error.code
@@ -106,10 +122,10 @@ def verb(name: str, *words: object) -> None:
         raise RecipeError(f"imlspike {name.replace('_', '-')} failed")
 
 
-def program(options, name: str, *words: object, log: str | None = None) -> None:
-    """Run a verb of `imlspike` that imports much or takes long, as a program.
+def program(options, name: str, /, *words: object, log: str | None = None, **given: object) -> None:
+    """Run a verb of `imlspike` that imports much or takes long, as a program, with words and `flags`.
 
     Raises:
         ProgramError: if it fails.
     """
-    call([options.python, "-m", VERBS.format(name), *words], log, options.environment)
+    call([options.python, "-m", VERBS.format(name), *words, *flags(**given)], log, options.environment)

@@ -188,18 +188,17 @@ def make_symbols(o: Tts):
     made = [f"{TOKENS}/tokens.txt", *data.tables(*(f"{TOKENS}/{name}" for name in o.sets))]
     settings = o.pick("front_end text_table use_sid durations_from max_left_out")
     yield Needs([*tables, *o.timing()], made, settings)
-    tokens = "--write-tokens"
+    tokens = "write_tokens"
     for name in o.sets:
         out = f"{TOKENS}/{name}"
-        words = ["--data-dir", f"data/{name}", "--table", o.text_table, "--output-dir", out]
-        words += ["--front-end", o.front_end, "--max-left-out", o.max_left_out]
-        verb("phonemes", *words, tokens, f"{TOKENS}/tokens.txt")
+        how = {"table": o.text_table, tokens: f"{TOKENS}/tokens.txt"} | o.pick("front_end max_left_out")
+        verb("phonemes", data_dir=f"data/{name}", output_dir=out, **how)
         if o.durations_from == "labels":
-            words = ["--data-dir", out, "--symbols-dir", out, "--punctuate"]
-            program(o, "durations", "--labels", o.find_labels(), *words, "--tokens", f"{TOKENS}/tokens.txt")
+            how = {"labels": o.find_labels(), "punctuate": True, "tokens": f"{TOKENS}/tokens.txt"}
+            program(o, "durations", data_dir=out, symbols_dir=out, **how)
         if o.use_sid:
             leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", out)
-        tokens = "--tokens"
+        tokens = "tokens"
 
 
 def leave_out_unknown_speakers(train: str, folder: str) -> None:
@@ -250,8 +249,8 @@ def time_symbols(o: Tts, name: str):
     """Durations by labels."""
     (made,) = o.durations(name)
     yield Needs([*data.tables(f"{DUMP}/{name}"), *o.timing()], [made], o.pick("hop"))
-    words = ["--data-dir", f"{DUMP}/{name}", "--output-file", made, "--hop-length", o.hop]
-    program(o, "durations", "--labels", o.find_labels(), *words)
+    how = {"labels": o.find_labels(), "hop_length": o.hop}
+    program(o, "durations", data_dir=f"{DUMP}/{name}", output_file=made, **how)
 
 
 def _stats_files() -> list[str]:
@@ -336,10 +335,9 @@ def synthesize(o: Tts, name: str, mode: str):
     shutil.rmtree(f"{out}/wav", ignore_errors=True)
     for file in ("durations", "synthesis.yaml"):
         Path(out, file).unlink(missing_ok=True)
-    words = ["--data-dir", source, "--output-dir", out, "--model", f"exp/{name}", "--mode", mode]
-    words += ["--model-file", Path(o.model_file(name)).name, "--vocoder", o.vocoder, "--device", o.device]
-    words += ["--threads", o.threads, *(word for file in given for word in ("--durations", file))]
-    program(o, "synthesize", *words, log=f"{out}/log")
+    how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name, "mode": mode}
+    how |= {"durations": given} | o.pick("vocoder device threads")
+    program(o, "synthesize", data_dir=source, output_dir=out, **how, log=f"{out}/log")
 
 
 @stage(7, jobs=lambda o: 1)
@@ -352,12 +350,10 @@ def score(o: Tts):
     inputs += [data.weights(o.asr_model)] if o.asr_model else []
     settings = {"systems": systems} | o.pick("score_args asr_model hop ann")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
-    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in systems.items())]
-    words += ["--output-dir", "exp/scores", "--nj", o.nj, *o.score_args, "--ceiling", "natural_mel"]
-    words += ["--asr-model", o.asr_model] if o.asr_model else []
-    words += ["--twin", "ann"] if o.ann else []
-    words += ["--natural-durations", f"{systems[f'{o.first}_forced']}/durations", "--hop-length", o.hop]
-    program(o, "score_voice", *words, log="exp/scores/log")
+    how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}
+    how |= {"natural_durations": f"{systems[f'{o.first}_forced']}/durations", "hop_length": o.hop}
+    how |= {"data_dir": TESTED, "output_dir": "exp/scores", "twin": o.ann and "ann"}
+    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
@@ -372,8 +368,8 @@ def score_alignment(o: Tts, name: str):
     """Alignments against labels."""
     out, source, labels = f"exp/{name}/alignment", f"{DUMP}/{o.test_set}", o.find_labels()
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
-    words = ["--model", f"exp/{name}", "--data-dir", source, "--labels", labels, "--output-dir", out]
-    program(o, "score_alignment", *words, log=f"{out}/log")
+    where = {"data_dir": source, "labels": labels, "output_dir": out}
+    program(o, "score_alignment", model=f"exp/{name}", **where, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
@@ -381,12 +377,12 @@ def score_alignment(o: Tts, name: str):
 def profile(o: Tts, name: str):
     """Spikes and energy."""
     source = f"{DUMP}/{o.test_set}"
-    yield from data.count_spikes(o, name, source, o.model(name), ["--exp", f"exp/{name}"])
+    yield from data.count_spikes(o, name, source, o.model(name), {"exp": f"exp/{name}"})
 
 
 @stage(9)
 def report(o: Tts):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
-    words = [*(f"exp/{name}" for name in o.configs), "--scores", "exp/scores", "--command", o.command]
-    program(o, "report_voice", *words, "--output", "exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    program(o, "report_voice", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")

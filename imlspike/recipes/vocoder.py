@@ -104,8 +104,8 @@ def prepare_extra(o: Vocoder, name: str):
     """More to train on."""
     yield Needs(makes=data.tables(f"data/{name}"))
     if name.startswith("asterisk_"):
-        words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
-        program(o, "prepare", "asterisk", *words)
+        where = {"download_dir": "downloads", "output_dir": "data"}
+        program(o, "prepare", "asterisk", **where, languages=name.partition("_")[2])
     elif not Path("data", name, "utt2dur").is_file():
         told = "What isn't asterisk_<language> has to be a data directory, as 'imlspike prepare' writes it"
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
@@ -152,11 +152,11 @@ def train_one(o: Vocoder, name: str):
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
     yield Needs(inputs, made, settings, [f"{exp}/checkpoints", *MADE], progress)
-    words = [*o.trainer_words(name), "--exp-dir", exp, "--valid-dir", f"{LIMITED}/{o.valid_set}"]
-    words += ["--train-dir", *(f"{LIMITED}/{one}" for one in o.train_sets)]
-    words += ["--resume", "anyway"] if o.resume == "anyway" else []
+    how = {"exp_dir": exp, "valid_dir": f"{LIMITED}/{o.valid_set}"}
+    how |= {"train_dir": [f"{LIMITED}/{one}" for one in o.train_sets]}
+    how |= {"resume": "anyway"} if o.resume == "anyway" else {}
     try:
-        program(o, "train_vocoder", *words, log=f"{exp}/console.log")
+        program(o, "train_vocoder", *o.trainer_words(name), **how, log=f"{exp}/console.log")
     except ProgramError as error:
         half = f"data.batch_size={config['data']['batch_size'] // 2}"
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
@@ -169,8 +169,8 @@ def synthesize(o: Vocoder, name: str):
     inputs, progress = [f"{exp}/weights.safetensors", *data.tables(TESTED)], Log(name, f"{exp}/synthesis.log")
     yield Needs(inputs, [made], follow=progress)
     shutil.rmtree(made, ignore_errors=True)
-    words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
-    program(o, "vocode", *words, log=f"{exp}/synthesis.log")
+    how = {"model": exp} | o.pick("threads device")
+    program(o, "vocode", f"{TESTED}/audio", made, **how, log=f"{exp}/synthesis.log")
 
 
 @stage(6, jobs=lambda o: 1)
@@ -181,10 +181,9 @@ def score(o: Vocoder):
     inputs += [*data.tables(TESTED), *([data.weights(o.asr_model)] if o.asr_model else [])]
     settings = {"names": [*folders]} | o.pick("score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
-    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
-    words += ["--model", f"exp/{o.first}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
-    words += ["--asr-model", o.asr_model] if o.asr_model else []
-    program(o, "score_vocoder", *words, log="exp/scores/log")
+    how = {"systems": [f"{name}={folder}" for name, folder in folders.items()], "model": f"exp/{o.first}"}
+    how |= {"data_dir": TESTED, "output_dir": "exp/scores"} | o.pick("nj asr_model")
+    program(o, "score_vocoder", *o.score_args, **how, log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
@@ -192,12 +191,12 @@ def score(o: Vocoder):
 def profile(o: Vocoder, name: str):
     """Spikes and energy."""
     exp = f"exp/{name}"
-    yield from data.count_spikes(o, name, TESTED, [f"{exp}/weights.safetensors"], ["--exp", exp])
+    yield from data.count_spikes(o, name, TESTED, [f"{exp}/weights.safetensors"], {"exp": exp})
 
 
 @stage(8)
 def report(o: Vocoder):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
-    words = [*(f"exp/{name}" for name in o.configs), "--scores", "exp/scores", "--command", o.command]
-    program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    program(o, "report_vocoder", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")

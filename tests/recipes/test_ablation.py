@@ -12,7 +12,8 @@ from imlspike.recipes.options import ROOT
 from imlspike.recipes.processes import call
 from imlspike.recipes.training import average
 from tests.recipes.corpus import write_corpus
-from tests.recipes.fakes import run, table
+from tests.recipes.fakes import run as run_recipe
+from tests.recipes.fakes import table
 
 # Notes its calls; "trains" one experiment once; fails for the name in FAILS.
 TOY = """#!/usr/bin/env bash
@@ -58,9 +59,9 @@ class Toy:
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch) -> Toy:
-    def program(o, name, *words, log=None):  # tables on the way would each load torch
+    def program(o, name, *words, log=None, **given):  # tables on the way would each load torch
         if "--quiet" not in words:
-            ablation.verb(name, *words)
+            ablation.verb(name, *words, **given)
 
     monkeypatch.setattr(ablation, "program", program)
     return Toy(tmp_path)
@@ -117,7 +118,7 @@ def test_a_wrong_option_stops_before_anything_runs(toy, capsys, options, message
 
 @pytest.mark.parametrize("corpus", ["aishell", "librispeech", "msu_ru_nsh"])
 def test_the_scripts_give_it_what_it_takes(corpus, tmp_path, capsys):
-    assert run(f"{corpus}/asr1", tmp_path, "--dry_run", "ablate.sh") == 0
+    assert run_recipe(f"{corpus}/asr1", tmp_path, "--dry_run", "ablate.sh") == 0
     assert "stage 2: runs\n  base_s0: would run" in capsys.readouterr().out
 
 
