@@ -237,10 +237,13 @@ case ${1:-} in
     test)
         setup
         ruff check . # first, so that the last line is the tests' summary
+        lint-imports --no-logo --no-cache
         shopt -s globstar
         shellcheck --severity=warning run.sh egs/**/*.sh
         # A test file is one process's; torch would otherwise take all cores for each.
-        OMP_NUM_THREADS=1 exec python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile "${@:2}"
+        export OMP_NUM_THREADS=1
+        python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile --cov=imlspike --cov-report= "${@:2}"
+        echo "lines of imlspike/ that the tests ran: $(coverage report --format=total) %"
         ;;
     bench)
         setup

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = "awk bash cat cp dirname env flock g++ grep mkdir mv paste rm sleep tail tee".split()
+CHECKERS = ("ruff", "lint-imports", "shellcheck")
 FRONT = ("run.sh", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt")
 
 # Does as python3.11 does, but makes a .venv by copying itself there, and notes pip's calls only.
@@ -50,7 +51,7 @@ class Front:
         self.stub("python3.11", FAKE_PYTHON)
         self.stub("imlspike", 'printf "imlspike"; printf "<%s>" "$@" "$PWD"; echo; command -v python\n')
         self.stub("df", "#!/usr/bin/env bash\nprintf 'head\\ndisk 0 0 50000000 0 /\\n'\n")
-        for checker in ("ruff", "shellcheck"):
+        for checker in (*CHECKERS, "coverage"):
             self.stub(checker, f'#!/usr/bin/env bash\necho "{checker} $*"\n')
 
     def write(self, name: str, text: str) -> None:
@@ -137,12 +138,14 @@ def test_it_runs_from_any_folder(front, tmp_path):
 def test_test_checks_then_tests_and_bench_measures(front):
     lines = front.run("test", "-k", "two words").stdout.splitlines()
     scripts = "run.sh egs/msu_ru_nsh/asr1/run.sh egs/toy/asr1/run.sh"
-    checks = ["ruff check .", f"shellcheck --severity=warning {scripts}"]
-    assert lines[-3:] == [*checks, "python -m pytest -k two words"]
+    checks = ["ruff check .", "lint-imports --no-logo --no-cache", f"shellcheck --severity=warning {scripts}"]
+    *done, tests, coverage = lines[-5:]
+    assert done == checks and "coverage report" in coverage
+    assert tests.startswith("python -m pytest") and tests.endswith("-k two words")
     assert front.run("bench", "--quick").stdout.splitlines()[-1] == "python -m benchmarks --quick"
 
 
-@pytest.mark.parametrize("checker", ["ruff", "shellcheck"])
+@pytest.mark.parametrize("checker", CHECKERS)
 def test_a_failing_style_check_fails_the_tests(front, checker):
     front.stub(checker, "#!/usr/bin/env bash\nexit 3\n")
     result = front.run("test")

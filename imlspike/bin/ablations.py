@@ -1,10 +1,9 @@
 """The table of an ablation list: error rates over seeds, their spread, differences to the base."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.evaluation.ablations import Run, collect, read_list, sentences, table
 from imlspike.evaluation.experiments import made_on, surroundings
 from imlspike.evaluation.tables import write_files
@@ -16,48 +15,6 @@ these differences is larger than their standard deviation. s / epoch: median tim
 Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
 counted.
 """
-
-
-def main(argv=None) -> int:
-    """Print the runs of a list, or write RESULTS.md and results.json of them. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="imlspike ablations",
-        description=main.__doc__,
-        epilog="Without --exp-dir it prints the runs, a line each: experiment, ablation, seed, override. The "
-        "runs are made by egs/<corpus>/asr1/ablate.sh.",
-    )
-    add = parser.add_argument
-    add("--list", required=True, help="'NAME ... [: SEED ...]', or a file of such lines")
-    add("--seeds", default="0", help="seeds of lines that name none (default: %(default)s)")
-    add("--folder", default="conf/ablations", help="where NAME.yaml is (default: %(default)s)")
-    add("--recipe", default=".", help="folder from which paths may start as well")
-    add("--root", default=".", help="and another, the project's")
-    add("--exp-dir", type=Path, help="folder of the experiments")
-    add("--output-dir", type=Path, help="where the two files go (default: ablations in --exp-dir)")
-    add("--measure", choices=("cer", "wer"), default="cer", help="(default: %(default)s)")
-    add("--decoding", default="greedy", help="which decoding counts (default: %(default)s)")
-    add("--command", default="", help="the command that made the runs, for the record")
-    add("--quiet", action="store_true", help="write only")
-    args = parser.parse_args(argv)
-    try:
-        seeds = [int(seed) for seed in args.seeds.split()]
-        runs = read_list(args.list, seeds, args.folder, (".", args.recipe, args.root))
-        if args.exp_dir is None:
-            print(*(planned(run, Path(args.root)) for run in runs), sep="\n")
-            return 0
-        results = collect(runs, args.exp_dir, args.measure, args.decoding)
-    except (OSError, ValueError) as error:
-        print(f"ablations: {error}", file=sys.stderr)
-        return 1
-    about, shown = {"command": args.command, **surroundings()}, table(results) or "No run is complete."
-    folder = args.output_dir or args.exp_dir / "ablations"
-    data = json.dumps(about | results, indent=1, ensure_ascii=False) + "\n"
-    files = write_files(
-        {folder / "RESULTS.md": markdown(shown, about, results), folder / "results.json": data}
-    )
-    if not args.quiet:
-        print(f"\n{shown}\n", *sentences(results), f"\nresults: {' '.join(map(str, files))}", sep="\n")
-    return 0
 
 
 def planned(run: Run, root: Path) -> str:
@@ -84,5 +41,37 @@ def markdown(shown: str, about: dict, results: dict) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> None:
+    """Print the runs of a list, or write RESULTS.md and results.json of them. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="imlspike ablations",
+        description=main.__doc__,
+        epilog="Without --exp-dir it prints the runs, a line each: experiment, ablation, seed, override. The "
+        "runs are made by egs/<corpus>/asr1/ablate.sh.",
+    )
+    add = parser.add_argument
+    add("--list", required=True, help="'NAME ... [: SEED ...]', or a file of such lines")
+    add("--seeds", default="0", help="seeds of lines that name none (default: %(default)s)")
+    add("--folder", default="conf/ablations", help="where NAME.yaml is (default: %(default)s)")
+    add("--recipe", default=".", help="folder from which paths may start as well")
+    add("--root", default=".", help="and another, the project's")
+    add("--exp-dir", type=Path, help="folder of the experiments")
+    add("--output-dir", type=Path, help="where the two files go (default: ablations in --exp-dir)")
+    add("--measure", choices=("cer", "wer"), default="cer", help="(default: %(default)s)")
+    add("--decoding", default="greedy", help="which decoding counts (default: %(default)s)")
+    add("--command", default="", help="the command that made the runs, for the record")
+    add("--quiet", action="store_true", help="write only")
+    args = parser.parse_args(argv)
+    seeds = [int(seed) for seed in args.seeds.split()]
+    runs = read_list(args.list, seeds, args.folder, (".", args.recipe, args.root))
+    if args.exp_dir is None:
+        print(*(planned(run, Path(args.root)) for run in runs), sep="\n")
+        return
+    results = collect(runs, args.exp_dir, args.measure, args.decoding)
+    about, shown = {"command": args.command, **surroundings()}, table(results) or "No run is complete."
+    folder = args.output_dir or args.exp_dir / "ablations"
+    text = markdown(shown, about, results)
+    files = write_files({folder / "RESULTS.md": text, folder / "results.json": about | results})
+    if not args.quiet:
+        print(f"\n{shown}\n", *sentences(results), f"\nresults: {' '.join(map(str, files))}", sep="\n")

@@ -1,48 +1,29 @@
 """Resolve training YAMLs.
 
-python -m imlspike.bin.config BASE --override YAML --set KEY=VALUE --output FILE [--then BASE ...]
+imlspike config BASE --override YAML --set KEY=VALUE --output FILE [--then BASE ...]
 """
 
 import argparse
 import sys
 
-from imlspike.data.yaml_file import ConfigError, dump_yaml, write_yaml
+from imlspike.bin._command import command
+from imlspike.data.yaml_file import dump_yaml, write_yaml
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Check every key, then write or print the YAML that drives each training. Returns the exit status."""
-    jobs = [_parse(words) for words in _split(sys.argv[1:] if argv is None else argv)]
-    from imlspike.espnet.config import resolve
-
-    for args in jobs:
-        try:
-            config = resolve(args.base, args.override, args.set, args.task)
-            if args.output:
-                write_yaml(args.output, config)
-        except (ConfigError, OSError) as error:
-            print(f"config: {error}", file=sys.stderr)
-            return 1
-        if not args.output:
-            print(dump_yaml(config), end="")
-    return 0
-
-
-def _split(words: list[str]) -> list[list[str]]:
+def split(words: list[str]) -> list[list[str]]:
     """The arguments of each configuration.
 
-    >>> _split(["a.yaml", "--then", "b.yaml", "--set", "x=1"])
+    >>> split(["a.yaml", "--then", "b.yaml", "--set", "x=1"])
     [['a.yaml'], ['b.yaml', '--set', 'x=1']]
     """
-    jobs: list[list[str]] = [[]]
-    for word in words:
-        if word == "--then":
-            jobs.append([])
-        else:
-            jobs[-1].append(word)
-    return jobs
+    if "--then" not in words:
+        return [words]
+    first = words.index("--then")
+    return [words[:first], *split(words[first + 1 :])]
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def parse(words: list[str]) -> argparse.Namespace:
+    """The options of one configuration."""
     parser = argparse.ArgumentParser(
         prog="imlspike config",
         description=main.__doc__,
@@ -59,5 +40,15 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Check every key, then write or print the YAML that drives each training. Returns the exit status."""
+    jobs = [parse(words) for words in split(sys.argv[1:] if argv is None else list(argv))]
+    from imlspike.espnet.config import resolve
+
+    for args in jobs:
+        config = resolve(args.base, args.override, args.set, args.task)
+        if args.output:
+            write_yaml(args.output, config)
+        else:
+            print(dump_yaml(config), end="")

@@ -5,10 +5,10 @@ imlspike durations --labels lab --data-dir data/train --symbols-dir symbols/trai
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.audio import audio_format, read_audio
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
@@ -18,26 +18,14 @@ from imlspike.data.labels import (
     find_labels,
     frames_until,
     punctuated,
-    read_labelled,
+    read_labels,
     symbol_ends,
 )
 from imlspike.data.progress import Progress
 from imlspike.text.tokens import read_tokens
 
 
-def main(argv=None) -> int:
-    """Write what the command line asks for. Returns the exit status."""
-    args = parse(argv)
-    try:
-        written = run(args)
-    except (OSError, ValueError) as error:
-        print(f"durations: {error}", file=sys.stderr)
-        return 1
-    print("\n".join(written))
-    return 0
-
-
-def parse(argv):
+def parse(argv) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(
         prog="imlspike durations",
@@ -69,48 +57,11 @@ def parse(argv):
     return args
 
 
-def run(args) -> list[str]:
-    """Write the files; returns what was done, a line each.
-
-    Raises:
-        ValueError: labels that are missing or don't fit; all such utterances are listed.
-    """
-    utterances = read_data_dir(args.data_dir)
-    labels = find_labels(args.labels)
-    check_labelled([utterance.id for utterance in utterances], labels, args.labels)
-    known = set(read_tokens(args.tokens)) if args.tokens else None
-    durations, spoken, problems = {}, [], []
-    progress = Progress("label files read")
-    for number, utterance in enumerate(utterances, 1):
-        try:
-            symbols, frames = _one(utterance, labels[utterance.id], args)
-            if known is not None and (missing := [s for s in dict.fromkeys(symbols) if s not in known]):
-                raise ValueError(f"{utterance.id}: not in {args.tokens}: {', '.join(map(repr, missing))}")
-        except ValueError as error:
-            problems.append(str(error))
-        else:
-            durations[utterance.id] = " ".join(map(str, frames))
-            spoken.append(replace(utterance, text=" ".join(symbols)))
-        progress(number, len(utterances))
-    if problems:
-        head = f"{args.data_dir}: {len(problems)} of {len(utterances)} utterances don't fit their labels:"
-        raise ValueError("\n".join([head, *(f"  {problem}" for problem in problems)]))
-    written = []
-    if args.symbols_dir:
-        write_data_dir(args.symbols_dir, spoken, read_excluded(args.data_dir))
-        written.append(f"{args.symbols_dir}: {len(spoken)} utterances with the phones of {args.labels}")
-    if args.output_file:
-        args.output_file.parent.mkdir(parents=True, exist_ok=True)
-        write_kaldi(args.output_file, durations)
-        written.append(f"{args.output_file}: durations of {len(durations)} utterances")
-    return written
-
-
-def _one(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
+def align(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
     """Symbols of an utterance, and the frames of each if they are asked for."""
     rate = audio_format(utterance.wav, utterance.id).sampling_rate
     samples = len(read_audio(utterance.wav, rate, utterance.id))
-    phones = read_labelled(path, samples / rate, args.tier)
+    phones = read_labels(path, args.tier, samples / rate)
     if args.punctuate:
         symbols = punctuated(phones)
     else:
@@ -122,5 +73,34 @@ def _one(utterance: Utterance, path: Path, args) -> tuple[list[str], list[int]]:
     return symbols, frames_until(ends, frames, args.hop_length / rate, utterance.id)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> None:
+    """Write what the command line asks for, unless labels are missing or don't fit: these are all listed."""
+    args = parse(argv)
+    utterances = read_data_dir(args.data_dir)
+    labels = find_labels(args.labels)
+    check_labelled([utterance.id for utterance in utterances], labels, args.labels)
+    known = set(read_tokens(args.tokens)) if args.tokens else None
+    durations, spoken, problems = {}, [], []
+    progress = Progress("label files read")
+    for number, utterance in enumerate(utterances, 1):
+        try:
+            symbols, frames = align(utterance, labels[utterance.id], args)
+            if known is not None and (missing := [s for s in dict.fromkeys(symbols) if s not in known]):
+                raise ValueError(f"{utterance.id}: not in {args.tokens}: {', '.join(map(repr, missing))}")
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            durations[utterance.id] = " ".join(map(str, frames))
+            spoken.append(replace(utterance, text=" ".join(symbols)))
+        progress(number, len(utterances))
+    if problems:
+        head = f"{args.data_dir}: {len(problems)} of {len(utterances)} utterances don't fit their labels:"
+        raise ValueError("\n".join([head, *(f"  {problem}" for problem in problems)]))
+    if args.symbols_dir:
+        write_data_dir(args.symbols_dir, spoken, read_excluded(args.data_dir))
+        print(f"{args.symbols_dir}: {len(spoken)} utterances with the phones of {args.labels}")
+    if args.output_file:
+        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        write_kaldi(args.output_file, durations)
+        print(f"{args.output_file}: durations of {len(durations)} utterances")

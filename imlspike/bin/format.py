@@ -1,17 +1,18 @@
 """Write a data directory's audio as 16-bit FLAC (or WAV) at one sampling rate, checked, in parallel.
 
-python -m imlspike.bin.format data/train --output-dir dump/train --audio-format flac --nj 8
+imlspike format data/train --output-dir dump/train --audio-format flac --nj 8
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.format import format_data_dir
 from imlspike.data.progress import Progress
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     """Copy a data directory with its audio as 16-bit mono files at one sampling rate. Every sample is read;
     a broken file is named, counted, left out and listed in excluded.tsv. What an earlier run has written is
     kept."""
@@ -25,21 +26,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--keep-fitting", action=argparse.BooleanOptionalAction, default=True, help="no copy of what fits")
     add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
     add("--nj", type=int, default=1, help="processes (default 1)")
-    args = vars(parser.parse_args(argv))
-    try:
-        kept, reasons = format_data_dir(**args, progress=Progress("format"))
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f"format: {error}", file=sys.stderr)
-        return 1
+    args = parser.parse_args(argv)
+    kept, reasons = format_data_dir(**vars(args), progress=Progress("format"))
     for utterance, reason in sorted(reasons.items()):
         print(f"left out {utterance}: {reason}")
     hours = sum(u.seconds for u in kept) / 3600
     print(
-        f"{args['output_dir']}: {len(kept)} utterances, {hours:.2f} h, {args['audio_format']} at "
-        f"{args['sampling_rate']} Hz, {len(reasons)} left out (listed in excluded.tsv)"
+        f"{args.output_dir}: {len(kept)} utterances, {hours:.2f} h, {args.audio_format} at "
+        f"{args.sampling_rate} Hz, {len(reasons)} left out (listed in excluded.tsv)"
     )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """The console script ``imlspike``: ``imlspike <verb> [options]`` runs ``imlspike.bin.<verb>``.
 
-A verb's module is imported only when that verb is run, so ``imlspike --help`` and ``imlspike info`` stay
-quick and need no extra. Verbs are spelled with dashes, modules with underscores. What libraries warn of is
-shown only if the environment variable IMLSPIKE_WARNINGS is 1.
+A verb's module is imported only when that verb is run, so ``imlspike --help`` stays quick. Verbs are spelled
+with dashes, modules with underscores. What libraries warn of is shown only if the environment variable
+IMLSPIKE_WARNINGS is 1.
 """
 
 import ast
@@ -30,14 +30,6 @@ def verbs() -> dict[str, str]:
     return found
 
 
-def usage() -> str:
-    """The text of ``imlspike --help``."""
-    known = verbs()
-    width = max(map(len, known))
-    lines = [f"  {verb:<{width}}  {line}" for verb, line in known.items()]
-    return "\n".join(["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", "", *lines])
-
-
 def silence_libraries() -> None:
     """Hide the warnings of everything but imlspike, in this process and in those that it starts.
 
@@ -52,15 +44,11 @@ def silence_libraries() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit status.
+    """Run one verb and return its exit status (None counts as 0); 2 for a missing or unknown verb.
 
     Args:
-        argv: the arguments after the program's name; those of the process when None, which then is taken to
-            be imlspike's own: libraries' warnings are hidden.
-
-    Returns:
-        2 for a missing or unknown verb (the nearest right one is named on stderr), otherwise what the verb's
-        own ``main`` returned (None counts as 0).
+        argv: the arguments after the program's name; None: those of the process, which then is taken to be
+            imlspike's own, so that libraries' warnings are hidden.
 
     >>> main(["--help"]) == 0
     usage: ...
@@ -68,18 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
         silence_libraries()
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage(), file=sys.stdout if argv else sys.stderr)
-        return 0 if argv else 2
-    verb, rest = argv[0], argv[1:]
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     known = verbs()
-    if verb not in known:
-        near = difflib.get_close_matches(verb, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        print(f"imlspike: error: unknown verb {verb!r}; {hint}", file=sys.stderr)
-        return 2
-    return import_module(f"imlspike.bin.{verb.replace('-', '_')}").main(rest) or 0
+    if verb in known:
+        return import_module(f"imlspike.bin.{verb.replace('-', '_')}").main(rest) or 0
+    if verb in ("", "-h", "--help"):
+        lines = ["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", ""]
+        lines += [f"  {name:<{max(map(len, known))}}  {line}" for name, line in known.items()]
+        print(*lines, sep="\n", file=sys.stdout if verb else sys.stderr)
+        return 0 if verb else 2
+    near = difflib.get_close_matches(verb, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    print(f"imlspike: error: unknown verb {verb!r}; {hint}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

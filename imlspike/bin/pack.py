@@ -6,28 +6,24 @@ imlspike pack exp/spikevoice --output voice.zip --half
 
 import argparse
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
+from imlspike.bin._command import command
 from imlspike.data.kaldi import read_data_dir
-from imlspike.data.yaml_file import ConfigError, read_yaml
+from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.inference.beam_search import read_options
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.bundle_config import KINDS
 from imlspike.inference.experiment import language_model
 
-PARTS = {
-    "iml_spikeformer": "IML-Spikeformer (spiking)",
-    "transformer": "Transformer",
-    "conformer": "Conformer",
-}
+PARTS = {"iml_spikeformer": "IML-Spikeformer (spiking)"}
+PARTS |= {"transformer": "Transformer", "conformer": "Conformer"}
 TASKS = {"recognizer": "automatic-speech-recognition", "voice": "text-to-speech", "vocoder": "audio-to-audio"}
-SYSTEMS = {"voice": ("SpikeVoice", "Voice: SpikeVoice (spiking text-to-speech)"),
-           "vocoder": ("Spiking Vocos", "Vocoder: Spiking Vocos")}  # fmt: skip
+SYSTEMS = {"voice": "SpikeVoice", "vocoder": "Spiking Vocos"}
 USE = {
     "recognizer": """\
 `imlspike transcribe AUDIO --model {zip}`; only `--decoding joint`, which asks the attention decoder, needs
@@ -58,9 +54,8 @@ audio = Vocoder.from_pretrained("{zip}").decode(mel)
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a
-    recognizer its language model. Returns the exit status."""
+def parse(argv) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="imlspike pack", description=main.__doc__)
     add = parser.add_argument
     add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")
@@ -76,34 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)")
     add("--command", default="", help="the command that trained it (default: what the experiment tells)")
     args = parser.parse_args(argv)
-    try:
-        bundle = pack(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"pack: {error}", file=sys.stderr)
-        return 1
-    print(f"{args.output}: a {bundle.kind}, {args.output.stat().st_size / 1e6:.1f} MB")
-    return 0
-
-
-def pack(args: argparse.Namespace) -> Bundle:
-    """Write the zip; what is in it."""
     if args.output.suffix != ".zip":
-        raise ConfigError(f"{args.output}: expected a name that ends in .zip")
-    bundle = Bundle.load(args.exp, model_file=args.model and os.path.relpath(args.model, args.exp))
-    args.exp = bundle.folder or args.exp  # where a recipe's folder was named
-    if bundle.folder is None or (bundle.kind == "recognizer" and not (args.exp / "config.yaml").is_file()):
-        raise ConfigError(
-            f"{args.exp}: a bundle already, which `{KINDS[bundle.kind]}` opens; copy it, or name "
-            "the experiment (exp/NAME) that it was packed from"
-        )
-    bundle.origin |= {k: v for k in ("command", "corpus") if (v := getattr(args, k))}
-    if bundle.kind == "recognizer":
-        add_search(bundle, args)
-    elif args.lm or args.lm_model or args.decode_config:
-        raise ConfigError(f"{args.exp} is a {bundle.kind}: --lm and --decode-config are for recognizers")
-    bundle.files["README.md"] = model_card(bundle, args).encode()
-    bundle.save(args.output, args.half)
-    return bundle
+        raise ValueError(f"{args.output}: expected a name that ends in .zip")
+    return args
 
 
 def add_search(bundle: Bundle, args: argparse.Namespace) -> None:
@@ -114,7 +84,7 @@ def add_search(bundle: Bundle, args: argparse.Namespace) -> None:
         file = args.lm_model and os.path.relpath(args.lm_model, args.lm)
         about, states, tokens = language_model(args.lm, file)
         if tokens != bundle.tokens:
-            raise ConfigError(f"{args.lm}: a language model of other tokens than the recognizer's")
+            raise ValueError(f"{args.lm}: a language model of other tokens than the recognizer's")
         bundle.config["lm"], bundle.lm_states = about, states
     if args.decode_config:
         bundle.config["search"] = asdict(read_options(args.decode_config))
@@ -134,16 +104,17 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
         stem = args.model.stem if args.model else ""
         experiment["scores"] = [s for s in experiment["scores"] if of_model(s["decoding"], stem)]
         energy, told = experiment["energy"], experiment["command"] or told
-        results = [
-            "## Results",
-            "",
-            *score_section([experiment], primary=args.primary),
-            *energy_section([experiment]),
-        ]
+        results = ["## Results", "", *score_section([experiment], primary=args.primary)]
+        results += energy_section([experiment])
         trained = args.exp / "train.yaml"
         settings = read_yaml(trained) if trained.is_file() else {}
+    data = [f"Data: {args.corpus}"] if args.corpus else []
+    if args.train_dir:
+        seconds = [utterance.seconds for utterance in read_data_dir(args.train_dir)]
+        hours = f"{sum(seconds) / 3600:.1f} hours"
+        data += [f"Trained on {len(seconds)} utterances, {hours} (copies at other speeds counted)."]
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {args.exp.name}", ""]
-    lines += [what_it_is(bundle, energy), "", *data(args), "", "## Use", ""]
+    lines += [what_it_is(bundle, energy), "", *data, "", "## Use", ""]
     lines += [USE[bundle.kind].format(zip=args.output.name), "", *results, "## How it was made", ""]
     lines += [f"- command: `{told}`"] if told else []
     lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about), ""]
@@ -154,7 +125,7 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
 
 
 def of_model(decoding: str, stem: str) -> bool:
-    """Whether a decoding was by the model that is packed, as far as its name tells (ESPnet's inference tag).
+    """Tell a decoding by the model that is packed, as far as its name tells (ESPnet's inference tag).
 
     >>> of_model("greedy_asr_model_1epoch", "valid.acc.ave"), of_model("greedy", "valid.acc.ave")
     (False, True)
@@ -163,34 +134,38 @@ def of_model(decoding: str, stem: str) -> bool:
 
 
 def what_it_is(bundle: Bundle, energy: dict | None) -> str:
-    """One sentence about the model.
-
-    >>> model = {"encoder": "iml_spikeformer", "decoder": "rnn"}
-    >>> bundle = Bundle("recognizer", "quick", {"model": model, "token_type": "char"}, {}, ("a",))
-    >>> what_it_is(bundle, None)
-    'Speech recognizer: IML-Spikeformer (spiking) encoder, rnn decoder, CTC and attention, 1 tokens (char).'
-    """
+    """One sentence about the model."""
     model = bundle.config["model"]
     if bundle.kind == "recognizer":
         encoder, decoder = (PARTS.get(model.get(part), model.get(part)) for part in ("encoder", "decoder"))
         size = f", {energy['parameters']['model'] / 1e6:.2f} M parameters" if energy else ""
         tokens = f"{len(bundle.tokens)} tokens ({bundle.config['token_type']})"
-        return f"Speech recognizer: {encoder} encoder, {decoder} decoder, CTC and attention, {tokens}{size}."
-    name, what = SYSTEMS[bundle.kind]
+        heads = f"{decoder} decoder, CTC and attention" if decoder else "CTC"
+        return f"Speech recognizer: {encoder} encoder, {heads}, {tokens}{size}."
+    kind, name = bundle.kind.capitalize(), SYSTEMS[bundle.kind]
     if model["neuron"] == "none":
-        return f"{bundle.kind.capitalize()}: the ANN twin of {name}."
-    return f"{what}, neuron {model['neuron']}, {model['steps']} time steps."
+        return f"{kind}: the ANN twin of {name}."
+    what = " (spiking text-to-speech)" if kind == "Voice" else ""
+    return f"{kind}: {name}{what}, neuron {model['neuron']}, {model['steps']} time steps."
 
 
-def data(args: argparse.Namespace) -> list[str]:
-    """What it was trained on."""
-    lines = [f"Data: {args.corpus}"] if args.corpus else []
-    if args.train_dir:
-        utterances = read_data_dir(args.train_dir)
-        hours = f"{sum(utterance.seconds for utterance in utterances) / 3600:.1f} hours"
-        lines += [f"Trained on {len(utterances)} utterances, {hours} (copies at other speeds counted)."]
-    return lines
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Write the bundle of an experiment as a zip: what it is, weights, tokens, model card, and of a
+    recognizer its language model. Returns the exit status."""
+    args = parse(argv)
+    bundle = Bundle.load(args.exp, model_file=args.model and os.path.relpath(args.model, args.exp))
+    args.exp = bundle.folder or args.exp  # where a recipe's folder was named
+    if bundle.folder is None or (bundle.kind == "recognizer" and not (args.exp / "config.yaml").is_file()):
+        raise ValueError(
+            f"{args.exp}: a bundle already, which `{KINDS[bundle.kind]}` opens; copy it, or name "
+            "the experiment (exp/NAME) that it was packed from"
+        )
+    bundle.origin |= {k: v for k in ("command", "corpus") if (v := getattr(args, k))}
+    if bundle.kind == "recognizer":
+        add_search(bundle, args)
+    elif args.lm or args.lm_model or args.decode_config:
+        raise ValueError(f"{args.exp} is a {bundle.kind}: --lm and --decode-config are for recognizers")
+    bundle.files["README.md"] = model_card(bundle, args).encode()
+    bundle.save(args.output, args.half)
+    print(f"{args.output}: a {bundle.kind}, {args.output.stat().st_size / 1e6:.1f} MB")

@@ -1,13 +1,13 @@
 """Write a data directory in symbols: the text as a voice speaks it.
 
-python -m imlspike.bin.phonemes --front-end russian --data-dir data/train --output-dir dump/symbols/train
+imlspike phonemes --front-end russian --data-dir data/train --output-dir dump/symbols/train
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.corpus import check_left_out
 from imlspike.data.files import read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
@@ -15,7 +15,28 @@ from imlspike.text.phonemes import FRONT_ENDS, front_end, symbols_of
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, read_tokens, write_tokens
 
 
-def main(argv: list[str] | None = None) -> int:
+def texts_of(data_dir: Path, table: str, utterances: list[Utterance]) -> dict[str, str]:
+    """The text of each utterance in the table that is asked for."""
+    if table == "text":
+        return {utterance.id: utterance.text for utterance in utterances}
+    if not (data_dir / table).is_file():
+        raise ValueError(f"{data_dir}: no table {table}; does this corpus have one? Else leave --table away")
+    found = read_kaldi(data_dir / table)
+    if missing := [utterance.id for utterance in utterances if utterance.id not in found]:
+        raise ValueError(f"{data_dir}/{table}: no line for {missing[0]} ({len(missing)} such); prepare again")
+    return {utterance.id: found[utterance.id] for utterance in utterances}
+
+
+def tell_unseen(symbols: list[str], sentences, path: Path) -> None:
+    """Symbols that a voice trained on these sentences will not have heard."""
+    seen = {symbol for sentence in sentences for symbol in sentence}
+    unseen = [symbol for symbol in symbols if symbol not in seen]
+    told = f"; {len(unseen)} of them are nowhere in this text, and can't be learned: {' '.join(unseen)}"
+    print(f"{path}: {len(symbols)} symbols" + (told if unseen else ""))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
     """Turn the text of a data directory into symbols with single blanks between (a blank between words, where
     the front end has one, is <space>). What can't be spoken is left out and listed in excluded.tsv."""
     parser = argparse.ArgumentParser(prog="imlspike phonemes", description=main.__doc__)
@@ -32,16 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     lists.add_argument("--write-tokens", type=Path, metavar="FILE", help=told)
     lists.add_argument("--tokens", type=Path, metavar="FILE", help="a token list that must have all symbols")
     args = parser.parse_args(argv)
-    try:
-        return _run(args)
-    except (ValueError, ImportError, OSError) as error:
-        print(f"phonemes: {error}", file=sys.stderr)
-        return 1
-
-
-def _run(args: argparse.Namespace) -> int:
     utterances = read_data_dir(args.data_dir)
-    texts = _texts(args.data_dir, args.table, utterances)
+    texts = texts_of(args.data_dir, args.table, utterances)
     known = set(read_tokens(args.tokens)) - {BLANK, UNKNOWN, SOS_EOS} if args.tokens else None
     speak, spoken, reasons = front_end(args.front_end), {}, {}
     for name, text in texts.items():
@@ -60,35 +73,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.write_tokens:
         symbols = [SPACE if s == " " else s for s in symbols_of(args.front_end, spoken.values())]
         write_tokens(symbols, args.write_tokens)
-        _tell_unseen(symbols, spoken.values(), args.write_tokens)
+        tell_unseen(symbols, spoken.values(), args.write_tokens)
     write_data_dir(args.output_dir, written, read_excluded(args.data_dir) | reasons)
     for name, reason in sorted(reasons.items()):
         print(f"left out {name}: {reason}")
     count, minutes = sum(map(len, spoken.values())), sum(u.seconds for u in written) / 60
     told = f"{len(written)} utterances, {count} symbols, {minutes:.1f} minutes, {len(reasons)} left out"
     print(f"{args.output_dir}: {told} (listed in excluded.tsv)")
-    return 0
-
-
-def _texts(data_dir: Path, table: str, utterances: list[Utterance]) -> dict[str, str]:
-    """The text of each utterance in the table that is asked for."""
-    if table == "text":
-        return {utterance.id: utterance.text for utterance in utterances}
-    if not (data_dir / table).is_file():
-        raise ValueError(f"{data_dir}: no table {table}; does this corpus have one? Else leave --table away")
-    found = read_kaldi(data_dir / table)
-    if missing := [utterance.id for utterance in utterances if utterance.id not in found]:
-        raise ValueError(f"{data_dir}/{table}: no line for {missing[0]} ({len(missing)} such); prepare again")
-    return {utterance.id: found[utterance.id] for utterance in utterances}
-
-
-def _tell_unseen(symbols: list[str], sentences, path: Path) -> None:
-    """Symbols that a voice trained on these sentences will not have heard."""
-    seen = {symbol for sentence in sentences for symbol in sentence}
-    unseen = [symbol for symbol in symbols if symbol not in seen]
-    told = f"; {len(unseen)} of them are nowhere in this text, and can't be learned: {' '.join(unseen)}"
-    print(f"{path}: {len(symbols)} symbols" + (told if unseen else ""))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,20 +1,19 @@
 """Prepare a corpus as Kaldi data directories, checked.
 
-python -m imlspike.bin.prepare msu_ru_nsh --download-dir downloads --output-dir data
-python -m imlspike.bin.prepare librispeech --corpus-dir /corpora/LibriSpeech --parts train-clean-100 dev-clean
-python -m imlspike.bin.prepare lhotse --recordings r.jsonl.gz --supervisions s.jsonl.gz --set train
+imlspike prepare msu_ru_nsh --download-dir downloads --output-dir data
+imlspike prepare librispeech --corpus-dir /corpora/LibriSpeech --parts train-clean-100 dev-clean
+imlspike prepare lhotse --recordings r.jsonl.gz --supervisions s.jsonl.gz --set train
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asterisk
 from imlspike.data.corpora import CORPORA
-from imlspike.data.corpus import Prepared, download, prepare, prepare_manifests
-from imlspike.data.download import OPENSLR, DownloadError
-from imlspike.data.msu_ru_nsh import download_msu_ru_nsh, prepare_msu_ru_nsh
+from imlspike.data.corpus import download, prepare, prepare_manifests
+from imlspike.data.download import OPENSLR
 from imlspike.data.progress import Progress
 
 SETS = {
@@ -30,25 +29,10 @@ SETS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write a data directory for each set below --output-dir; print what is in them and what was left out."""
-    args = _parser().parse_args(argv)
-    fetch, write = _functions(args)
-    try:
-        source = fetch(args.download_dir) if getattr(args, "download_dir", None) else args.corpus_dir
-        result = write(source, output_dir=args.output_dir, max_left_out=args.max_left_out)
-    except (DownloadError, ImportError, ValueError, OSError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 1
-    _print_table(result)
-    if any(excluded for _, excluded in result.values()):
-        print(f"What was left out, and why: {args.output_dir}/*/excluded.tsv")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="imlspike prepare", description=main.__doc__)
-    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    whole = argparse.ArgumentParser(prog="imlspike prepare", description=main.__doc__)
+    corpora = whole.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name, sets in SETS.items():
         corpus = corpora.add_parser(name, help=f"writes {sets}")
         add = corpus.add_argument
@@ -65,9 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("aishell", "librispeech", "libritts", "aishell3"):
             add("--base-url", default=OPENSLR, help="openslr.org's resources/, or a mirror's")
         if name == "aishell":
-            add(
-                "--unpack-dir", type=Path, help="where speakers are unpacked (default: beside their archives)"
-            )
+            told = "where speakers are unpacked (default: beside their archives)"
+            add("--unpack-dir", type=Path, help=told)
         if name in CORPORA and CORPORA[name].parts:
             told = "which parts (default: all, or those that are there)"
             add("--parts", nargs="+", choices=CORPORA[name].parts, help=told)
@@ -75,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
             add("--as-written", action="store_true", help="keep punctuation and stress marks, for voices")
         if name == "asterisk":
             add("--languages", nargs="+", choices=LANGUAGES, default=LANGUAGES, help="default: all")
-    return parser
+    return whole
 
 
-def _functions(args: argparse.Namespace):
+def functions(args: argparse.Namespace):
     """The corpus's download and preparation, with its own options filled in."""
     told = Progress("recordings read")
     if args.corpus == "lhotse":
@@ -87,23 +70,25 @@ def _functions(args: argparse.Namespace):
     if args.corpus == "asterisk":
         fetch = partial(download_asterisk, languages=args.languages)
         return fetch, partial(prepare_asterisk, languages=args.languages, progress=told)
-    if args.corpus == "msu_ru_nsh":
-        return download_msu_ru_nsh, partial(prepare_msu_ru_nsh, as_written=args.as_written, progress=told)
-    own = {key: getattr(args, key) for key in ("parts", "unpack_dir") if hasattr(args, key)}
+    own = {key: getattr(args, key) for key in ("parts", "unpack_dir", "as_written") if hasattr(args, key)}
     parts, base_url = getattr(args, "parts", None), getattr(args, "base_url", None)
     corpus = CORPORA[args.corpus]
     fetch = partial(download, args.corpus, corpus, parts=parts, base_url=base_url)
     return fetch, partial(prepare, args.corpus, corpus, progress=told, **own)
 
 
-def _print_table(result: Prepared) -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Write a data directory for each set below --output-dir; print what is in them and what was left out."""
+    args = parser().parse_args(argv)
+    fetch, write = functions(args)
+    source = fetch(args.download_dir) if getattr(args, "download_dir", None) else args.corpus_dir
+    result = write(source, output_dir=args.output_dir, max_left_out=args.max_left_out)
     width = max(8, *(len(name) + 2 for name in result))
     print(f"{'set':<{width}}{'utterances':>12}{'minutes':>10}{'characters':>12}{'left out':>10}")
     for name, (kept, excluded) in result.items():
         minutes = sum(u.seconds for u in kept) / 60
         characters = sum(len(u.text) for u in kept)
         print(f"{name:<{width}}{len(kept):>12}{minutes:>10.1f}{characters:>12}{len(excluded):>10}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if any(excluded for _, excluded in result.values()):
+        print(f"What was left out, and why: {args.output_dir}/*/excluded.tsv")

@@ -8,10 +8,10 @@ runs alone through backbone and head.
 
 import argparse
 import os
-import sys
 from dataclasses import fields
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
@@ -25,19 +25,6 @@ ODD = {
     "rates_out_of_range": "neurons that fire less than 0.5 % or more than 60 %",
     "operations_not_known": "operations counted as one addition an element",
 }
-
-
-def main(argv=None) -> int:
-    """Write the tables, pictures and energy.json; print the three energy figures. Returns the exit status."""
-    args = parse(argv)
-    try:
-        report, files = run(args)
-    except (OSError, ValueError) as error:
-        print(f"profile: {error}", file=sys.stderr)
-        return 1
-    print(format_report(report))
-    print(f"tables and pictures: {' '.join(str(file) for file in files)}")
-    return 0
 
 
 def parse(argv) -> argparse.Namespace:
@@ -56,90 +43,51 @@ def parse(argv) -> argparse.Namespace:
     for cost in fields(Costs):
         option = f"--{cost.name.replace('_', '-')}"
         add(option, type=float, default=cost.default, help="pJ (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.limit < 0 or args.beam < 1:
+        parser.error("--limit must be at least 0, --beam at least 1")
+    return args
 
 
-def run(args: argparse.Namespace) -> tuple[dict, list[Path]]:
-    """The content of energy.json, and the files."""
-    from imlspike.evaluation.profiling import energy_report, profile, real_time, write_profile
-
-    utterances = read_data_dir(args.data_dir)[: args.limit or None]
-    if not utterances:
-        raise ValueError(f"{args.data_dir}/wav.scp is empty; there is nothing to run")
-    by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
-    folder = args.exp or args.config.parent
-    bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
-    system, item = OPEN[bundle.kind](bundle)
-    progress = Progress("utterances profiled")
-    measured = profile(
-        system,
-        map(item, utterances),
-        args.raster or by_length[len(by_length) // 2].id,
-        lambda done: progress(done, len(utterances)),
-    )
-    costs = Costs(**{cost.name: getattr(args, cost.name) for cost in fields(Costs)})
-    recognizes = bundle.kind == "recognizer"
-    report = energy_report(measured, system, args.beam if recognizes else None, costs)
-    if not recognizes:  # a recognizer's time is that of its decoding
-        long_enough = [utterance for utterance in utterances if utterance.id not in measured.too_short]
-        report["speed"] = real_time(system.run, [item(utterance) for utterance in long_enough[:TIMED]])
-    return report, write_profile(measured, report, system, args.output_dir)
-
-
-def open_recognizer(bundle: Bundle):
-    """A recognizer, and what makes an input of an `imlspike.data.kaldi.Utterance`."""
+def open_system(bundle: Bundle):
+    """The bundle's model as a `System`, and a function from an `Utterance` to what its `run` takes."""
     import torch
 
+    from imlspike.evaluation import profiling
+
+    def heard(utterance, rate: int, *tokens):
+        wave = torch.from_numpy(read_audio(utterance.wav, rate, utterance.id))
+        return profiling.Heard(utterance.id, len(wave) / rate, wave, *tokens)
+
+    if bundle.kind == "vocoder":
+        from imlspike.inference.vocoder import spiking_vocos
+
+        vocoder = spiking_vocos(bundle)
+        return profiling.vocoder(vocoder), lambda u: heard(u, vocoder.config["sampling_rate"])
+    if bundle.kind == "voice":
+        from imlspike.inference.voice import TrainedVoice
+
+        voice = TrainedVoice.from_bundle(bundle)
+
+        def sentence(utterance):
+            speaker = None if voice.model.speakers is None else voice.speaker_number(utterance.speaker)
+            numbers = voice.numbers(utterance.text.split(), utterance.id)
+            return profiling.Sentence(utterance.id, numbers, speaker)
+
+        frame_rate = voice.features["sampling_rate"] / voice.features["hop_length"]
+        return profiling.voice(voice.model, frame_rate), sentence
     from imlspike.espnet.parts import open_attention
-    from imlspike.evaluation.profiling import recognizer
     from imlspike.inference.decoding import open_decoder
 
     decoder = open_decoder(bundle)
-    model = decoder.recognizer
-    open_attention(bundle, model)
+    recognizer, tokens = decoder.recognizer, decoder.recognizer.tokens
+    open_attention(bundle, recognizer)
 
-    def item(utterance):
-        tokens = torch.tensor([model.tokens.eos, *model.tokens.numbers(utterance.text)])
-        return heard(utterance, model.sampling_rate, tokens)
+    def with_tokens(utterance):
+        numbers = torch.tensor([tokens.eos, *tokens.numbers(utterance.text)])
+        return heard(utterance, recognizer.sampling_rate, numbers)
 
-    return recognizer(model, lambda wave: decoder([wave])), item
-
-
-def open_voice(bundle: Bundle):
-    """A voice, and what makes an input of an utterance."""
-    from imlspike.evaluation.profiling import Sentence, voice
-    from imlspike.inference.voice import TrainedVoice
-
-    opened = TrainedVoice.from_bundle(bundle)
-
-    def item(utterance):
-        speaker = None if opened.model.speakers is None else opened.speaker_number(utterance.speaker)
-        return Sentence(utterance.id, opened.numbers(utterance.text.split(), utterance.id), speaker)
-
-    frame_rate = opened.features["sampling_rate"] / opened.features["hop_length"]
-    return voice(opened.model, frame_rate), item
-
-
-def open_vocoder(bundle: Bundle):
-    """A vocoder, and what makes an input of an utterance."""
-    from imlspike.evaluation.profiling import vocoder
-    from imlspike.inference.vocoder import spiking_vocos
-
-    model = spiking_vocos(bundle)
-    return vocoder(model), lambda utterance: heard(utterance, model.config["sampling_rate"])
-
-
-OPEN = {"recognizer": open_recognizer, "voice": open_voice, "vocoder": open_vocoder}
-
-
-def heard(utterance, rate: int, *tokens):
-    """The recording of an `imlspike.data.kaldi.Utterance` as an input."""
-    import torch
-
-    from imlspike.evaluation.profiling import Heard
-
-    wave = torch.from_numpy(read_audio(utterance.wav, rate, utterance.id))
-    return Heard(utterance.id, len(wave) / rate, wave, *tokens)
+    return profiling.recognizer(recognizer, lambda wave: decoder([wave])), with_tokens
 
 
 def format_report(report: dict) -> str:
@@ -159,11 +107,35 @@ def format_report(report: dict) -> str:
         lines.append(f"the model's figures are for a beam of {report['beam']}, keys and values kept")
     lines += [f"{what}: {' '.join(report[key])}" for key, what in ODD.items() if report[key]]
     if speed := report.get("speed"):
-        lines.append(
-            f"{speed['seconds_per_second']:.3g} s for a second of audio, threads: {speed['threads']}"
-        )
+        took = f"{speed['seconds_per_second']:.3g} s for a second of audio"
+        lines.append(f"{took}, threads: {speed['threads']}")
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> None:
+    """Write the tables, pictures and energy.json; print the three energy figures. Returns the exit status."""
+    args = parse(argv)
+    from imlspike.evaluation.profiling import energy_report, profile, real_time, write_profile
+
+    utterances = read_data_dir(args.data_dir)[: args.limit or None]
+    if not utterances:
+        raise ValueError(f"{args.data_dir}/wav.scp is empty; there is nothing to run")
+    by_length = sorted(utterances, key=lambda utterance: utterance.seconds)
+    drawn = args.raster or by_length[len(by_length) // 2].id
+    if drawn not in {utterance.id for utterance in utterances}:
+        raise ValueError(f"--raster {drawn}: no such utterance among those of {args.data_dir} that are run")
+    folder = args.exp or args.config.parent
+    bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
+    system, item = open_system(bundle)
+    follow = Progress("utterances profiled")
+    measured = profile(system, map(item, utterances), drawn, lambda done: follow(done, len(utterances)))
+    costs = Costs(**{cost.name: getattr(args, cost.name) for cost in fields(Costs)})
+    recognizes = bundle.kind == "recognizer"
+    report = energy_report(measured, system, args.beam if recognizes else None, costs)
+    if not recognizes:  # a recognizer's time is that of its decoding
+        timed = [utterance for utterance in utterances if utterance.id not in measured.too_short][:TIMED]
+        report["speed"] = real_time(system.run, list(map(item, timed)))
+    files = write_profile(measured, report, system, args.output_dir)
+    print(format_report(report))
+    print(f"tables and pictures: {' '.join(map(str, files))}")

@@ -5,50 +5,15 @@ imlspike report exp/ann exp/tsm_kd --scores exp/scores --output exp/RESULTS.md
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.evaluation.attachments import attach
 from imlspike.evaluation.experiments import gather, portable, read_json, surroundings
 from imlspike.evaluation.report import compare, markdown, sentences
 from imlspike.evaluation.report_tables import energy_table, rates_table
-from imlspike.evaluation.tables import scores_table, write_files
-
-
-def main(argv=None) -> int:
-    """Write the report, its data, sound and pictures; print tables and sentences. Returns the exit status."""
-    args = parse(argv)
-    try:
-        scores = None
-        if args.scores and (scores := read_json(args.scores / "scores.json")) is None:
-            raise ValueError(f"{args.scores}/scores.json: no such file; `imlspike score` writes it")
-        experiments = [gather(folder) for folder in args.experiments]
-        if len(kinds := {e["kind"] for e in experiments} | ({scores["kind"]} if scores else set())) != 1:
-            raise ValueError(
-                f"{' and '.join(sorted(kinds)) or 'nothing'} to report; expected models of one kind"
-            )
-        twin = args.twin or (scores or {}).get("twin")
-        comparisons = compare(experiments, args.primary, twin)
-        attached = attach(args.experiments, scores, args.output, args.samples, args.data_dir)
-    except (OSError, ValueError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 1
-    about = {"command": args.command, "primary": args.primary, "twin": twin, **surroundings()}
-    if args.lm:
-        perplexity = args.lm / "perplexity" / "ppl"  # of a token, as the recipe measured it
-        value = float(perplexity.read_text()) if perplexity.is_file() else None
-        about["lm"] = {"name": args.lm.name, "perplexity": value}
-    data = {"experiments": experiments, "comparisons": comparisons, "scores": scores}
-    data, about = portable(data), portable(about)
-    text = markdown(**data, about=about, attached=attached, folder=args.output.parent)
-    record = json.dumps(about | data, indent=1, ensure_ascii=False)
-    data_file = args.output.with_name(args.output.stem.lower() + ".json")
-    write_files({args.output: text + "\n", data_file: record + "\n"})
-    table = scores_table(scores) if scores else rates_table(experiments, comparisons, args.primary)
-    print("", table, "", energy_table(experiments, twin), "", sep="\n")
-    print(*sentences(experiments, comparisons, scores), f"\nresults: {args.output} {data_file}", sep="\n")
-    return 0
+from imlspike.evaluation.score_tables import scores_table
+from imlspike.evaluation.tables import write_files
 
 
 def parse(argv) -> argparse.Namespace:
@@ -67,5 +32,29 @@ def parse(argv) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> None:
+    """Write the report, its data, sound and pictures; print tables and sentences. Returns the exit status."""
+    args = parse(argv)
+    scores = None
+    if args.scores and (scores := read_json(args.scores / "scores.json")) is None:
+        raise ValueError(f"{args.scores}/scores.json: no such file; `imlspike score` writes it")
+    experiments = [gather(folder) for folder in args.experiments]
+    if len(kinds := {e["kind"] for e in experiments} | ({scores["kind"]} if scores else set())) != 1:
+        raise ValueError(f"{' and '.join(sorted(kinds)) or 'nothing'} to report; expected models of one kind")
+    twin = args.twin or (scores or {}).get("twin")
+    comparisons = compare(experiments, args.primary, twin)
+    attached = attach(args.experiments, scores, args.output, args.samples, args.data_dir)
+    about = {"command": args.command, "primary": args.primary, "twin": twin, **surroundings()}
+    if args.lm:
+        perplexity = args.lm / "perplexity" / "ppl"  # of a token, as the recipe measured it
+        value = float(perplexity.read_text()) if perplexity.is_file() else None
+        about["lm"] = {"name": args.lm.name, "perplexity": value}
+    data = {"experiments": experiments, "comparisons": comparisons, "scores": scores}
+    data, about = portable(data), portable(about)
+    text = markdown(**data, about=about, attached=attached, folder=args.output.parent)
+    data_file = args.output.with_name(args.output.stem.lower() + ".json")
+    write_files({args.output: text + "\n", data_file: about | data})
+    table = scores_table(scores) if scores else rates_table(experiments, comparisons, args.primary)
+    print("", table, "", energy_table(experiments, twin), "", sep="\n")
+    print(*sentences(experiments, comparisons, scores), f"\nresults: {args.output} {data_file}", sep="\n")

@@ -8,10 +8,10 @@ imlspike score --data-dir dump/phn/test --labels lab --model exp/spikevoice --ou
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.evaluation.error_rates import format_summary, score_files
 
 EPILOG = """\
@@ -23,23 +23,6 @@ alignment (--labels): boundaries of symbols as a voice's aligner (--model) or an
 """
 
 
-def main(argv=None) -> int:
-    """Write the scores and print them. Returns the exit status."""
-    args = parse(argv)
-    try:
-        if args.ref:
-            options = args.resamples, args.seed, not args.no_spaces
-            print(format_summary(score_files(args.ref, args.hyp, args.output_dir, args.name, *options)))
-            print(f"  alignments and figures: {args.output_dir}")
-            return 0
-        text, files = score_boundaries(args) if args.labels else score_audio(args)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f"score: {error}", file=sys.stderr)
-        return 1
-    print(f"{text}\nscores: {' '.join(map(str, files))}")
-    return 0
-
-
 def parse(argv) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(
@@ -48,60 +31,44 @@ def parse(argv) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add, default = parser.add_argument, "(default: %(default)s)"
     add("--output-dir", type=Path, required=True, help="where the results go")
     add("--no-spaces", action="store_true", help="take spaces out of the texts before, as for Mandarin")
-    add("--resamples", type=int, default=10000, help="of the bootstrap (default: %(default)s)")
-    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    add("--resamples", type=int, default=10000, help=f"of the bootstrap {default}")
+    add("--seed", type=int, default=0, help=f"seed of the bootstrap {default}")
     add = parser.add_argument_group("transcripts").add_argument
     add("--ref", help="reference transcripts, a line: utterance word word ...")
-    add(
-        "--hyp",
-        help="the recognizer's transcripts, same form; a missing one counts as deletions and is named",
-    )
+    told = "the recognizer's transcripts, same form; a missing one counts as deletions and is named"
+    add("--hyp", help=told)
     add("--name", default="", help="what to call this decoding in the table")
     add = parser.add_argument_group("audio").add_argument
-    add(
-        "--data-dir",
-        type=Path,
-        help="Kaldi directory of the natural speech and its text (alignment: in symbols)",
-    )
-    add(
-        "--systems",
-        nargs="*",
-        default=[],
-        metavar="NAME=DIR",
-        help="name of a system and its folder of audio",
-    )
-    add(
-        "--model", help="a vocoder: the systems do copy-synthesis of its mel; alignment: a voice, its aligner"
-    )
+    told = "Kaldi directory of the natural speech and its text (alignment: in symbols)"
+    add("--data-dir", type=Path, help=told)
+    told = "name of a system and its folder of audio"
+    add("--systems", nargs="*", default=[], metavar="NAME=DIR", help=told)
+    told = "a vocoder: the systems do copy-synthesis of its mel; alignment: a voice, its aligner"
+    add("--model", help=told)
     add("--measures", nargs="+", default=[], help="keys of imlspike.evaluation.measures (default: all)")
     add("--ceiling", help="system whose error rates the others are compared with (default: natural mels)")
-    add(
-        "--twin",
-        help="system whose other scores the others are compared with (default: ann, if there is one)",
-    )
+    told = "system whose other scores the others are compared with (default: ann, if there is one)"
+    add("--twin", help=told)
     asr = parser.add_mutually_exclusive_group().add_argument
     asr("--asr-model", help="a recognizer's folder, as for `imlspike transcribe`: adds its error rates")
-    asr(
-        "--asr-command",
-        help="any recognizer's command line; it reads {wav_scp} and writes {text}, Kaldi tables",
-    )
+    told = "any recognizer's command line; it reads {wav_scp} and writes {text}, Kaldi tables"
+    asr("--asr-command", help=told)
     add("--asr-name", help="what the recognizer is called in the table's notes")
     add("--text", type=Path, help="Kaldi table of what is said (default: the data directory's text)")
     add("--natural-durations", type=Path, metavar="FILE", help="Kaldi table: frames of each natural symbol")
-    add("--hop-length", type=int, default=256, help="samples in a frame of durations (default: %(default)s)")
-    add("--f0", type=float, nargs=2, default=(60.0, 500.0), metavar="HZ", help="range (default: %(default)s)")
+    add("--hop-length", type=int, default=256, help=f"samples in a frame of durations {default}")
+    add("--f0", type=float, nargs=2, default=(60.0, 500.0), metavar="HZ", help=f"range {default}")
     add("--crepe", choices=("full", "tiny"), default="full", help="of vocoders; tiny is 20 x faster")
-    add("--nj", type=int, default=1, help="processes (default: %(default)s)")
+    add("--nj", type=int, default=1, help=f"processes {default}")
     add = parser.add_argument_group("alignment").add_argument
     add("--labels", type=Path, help="folder with <utterance>.lab, .TextGrid or .interval")
-    add(
-        "--durations", type=Path, help="Kaldi table: frames of each symbol by any aligner, instead of --model"
-    )
+    told = "Kaldi table: frames of each symbol by any aligner, instead of --model"
+    add("--durations", type=Path, help=told)
     add("--model-file", help="another model of the voice's experiment than the average of its best epochs")
-    add("--tier", default="phones", help="of a TextGrid with several (default: %(default)s)")
+    add("--tier", default="phones", help=f"of a TextGrid with several {default}")
     args = parser.parse_args(argv)
     if bool(args.ref) != bool(args.hyp) or not (args.ref or args.data_dir):
         parser.error("expected --ref and --hyp (transcripts), or --data-dir (audio, alignment)")
@@ -115,8 +82,8 @@ def parse(argv) -> argparse.Namespace:
 def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table and its notes, and the files."""
     from imlspike.evaluation.recognition import command_recognizer, trained_recognizer
+    from imlspike.evaluation.score_tables import score_notes, scores_table, write_scores
     from imlspike.evaluation.scoring import score_systems
-    from imlspike.evaluation.tables import score_notes, scores_table, write_scores
     from imlspike.inference.bundle import Bundle
 
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
@@ -135,7 +102,7 @@ def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
 
 def score_boundaries(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table of boundary errors, and the files."""
-    from imlspike.evaluation.alignment import score_alignment, write_alignment
+    from imlspike.evaluation.alignment import score_alignment
     from imlspike.inference.bundle import Bundle
     from imlspike.inference.voice import TrainedVoice
 
@@ -143,8 +110,8 @@ def score_boundaries(args: argparse.Namespace) -> tuple[str, list[Path]]:
     if args.model:
         voice = TrainedVoice.from_bundle(Bundle.load(args.model, "voice", model_file=args.model_file))
     aligner = args.model or args.durations
-    found = score_alignment(args.data_dir, args.labels, aligner, voice, args.hop_length, args.tier)
-    return write_alignment(found, args.output_dir)
+    where = args.data_dir, args.labels, aligner, voice, args.hop_length, args.output_dir
+    return score_alignment(*where, args.tier)
 
 
 def name_systems(named: Sequence[str]) -> dict[str, Path]:
@@ -164,5 +131,14 @@ def name_systems(named: Sequence[str]) -> dict[str, Path]:
     return systems
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> None:
+    """Write the scores and print them. Returns the exit status."""
+    args = parse(argv)
+    if args.ref:
+        options = args.resamples, args.seed, not args.no_spaces
+        print(format_summary(score_files(args.ref, args.hyp, args.output_dir, args.name, *options)))
+        print(f"  alignments and figures: {args.output_dir}")
+    else:
+        text, files = score_boundaries(args) if args.labels else score_audio(args)
+        print(f"{text}\nscores: {' '.join(map(str, files))}")

@@ -1,8 +1,6 @@
 """Score a voice's alignment: another name of `imlspike score`."""
 
-import sys
-
 from imlspike.bin.score import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

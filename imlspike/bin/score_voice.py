@@ -1,8 +1,6 @@
 """Score the audio of voices: another name of `imlspike score`."""
 
-import sys
-
 from imlspike.bin.score import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -6,25 +6,17 @@ imlspike synthesize --data-dir dump/phn/test --output-dir exp/stsa/free --model 
 """
 
 import argparse
-import functools
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import imlspike
-from imlspike.bin._files import (
-    Outcome,
-    Summary,
-    add_model_options,
-    exit_status,
-    positive,
-    teller,
-    use_threads,
-)
+from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
+from imlspike.bin._synthesis import CONTROLS, controls, open_voice, speak_utterance
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
@@ -32,24 +24,13 @@ from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
 from imlspike.data.yaml_file import write_yaml
-from imlspike.inference import Text2Speech
-from imlspike.inference.synthesis import MODES, Settings, Spoken, open_voice, speak_utterance
 from imlspike.inference.text2speech import PAUSE
 
 PER_PROCESS = 8  # utterances that are worth a process, which opens the voice anew
-CONTROLS = ("speed", "pitch", "energy")
-
-say = teller("synthesize")
+CLIPPED = "louder than full scale in places, clipped there"
 
 
-def main(argv=None) -> int:
-    """Speak what the command line names; 1 if a text could not be spoken, the others are."""
-    args = parse(argv)
-    work, kind = (speak_set, "utterances") if args.data_dir else (speak_text, "texts")
-    return exit_status(lambda: work(args), say, "spoken", kind, "audio files that are there are whole")
-
-
-def parse(argv):
+def parse(argv) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(
         prog="imlspike synthesize",
@@ -64,14 +45,14 @@ def parse(argv):
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
     add("--speaker", help="for a voice with several: a name (default, of a set: each text's own)")
-    for name, more in zip(CONTROLS, ("faster", "higher", "stronger"), strict=True):
+    for name, more in CONTROLS.items():
         add(f"--{name}", type=positive, default=1.0, help=f"1.1 is 10 %% {more} (default %(default)g)")
     add("--pause", type=float, default=PAUSE, help="seconds between sentences (default %(default)g)")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
     add("--output-dir", type=Path, help="of a set: where to write")
     add(
         "--mode",
-        choices=MODES,
+        choices=("free", "forced", "natural"),
         default="free",
         help="of a set: free; forced: durations, pitch and energy of natural speech; natural: its mel "
         "through the vocoder (default %(default)s)",
@@ -93,18 +74,16 @@ def parse(argv):
     return args
 
 
-def speak_text(args) -> Outcome:
-    """One text, sentence by sentence, into a file."""
-    use_threads(args)
+def speak_text(args, report: Report) -> int:
+    """One text, sentence by sentence, into a file; 1: there was one to speak."""
     text = sys.stdin.read() if args.text == "-" else args.text
-    voice = Text2Speech.from_pretrained(args.model, args.vocoder, args.device, args.model_file)
-    follow, begin = Progress("characters spoken"), time.monotonic()
+    voice, follow = open_voice(args), Progress("characters spoken")
+    report.restart()
     follow(0, len(text))
 
     def audio() -> Iterator[np.ndarray]:
         done = 0
-        controls = {name: getattr(args, name) for name in CONTROLS}
-        for part in voice.stream(text, args.speaker, **controls, pause=args.pause):
+        for part in voice.stream(text, args.speaker, **controls(args), pause=args.pause):
             yield part.audio
             done += len(part.text)
             if done < len(text):
@@ -112,86 +91,55 @@ def speak_text(args) -> Outcome:
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     written = write_audio(args.output, audio(), voice.sampling_rate)
-    summary = Summary()
-    summary.add(written.samples / voice.sampling_rate)
-    if written.clipped:
-        summary.note("louder than full scale in places, clipped there", str(args.output))
-    say(summary.text(time.monotonic() - begin))
-    return Outcome(1)
+    report.add(written.samples / voice.sampling_rate)
+    report.note(CLIPPED, str(args.output), written.clipped > 0)
+    return 1
 
 
-def speak_set(args) -> Outcome:
-    """The texts of a data directory, in several processes."""
-    use_threads(args)
-    folder = args.output_dir / "wav"
-    controls = {name: getattr(args, name) for name in CONTROLS}
-    settings = Settings(
-        args.mode,
-        args.model,
-        args.vocoder,
-        str(folder),
-        args.device,
-        args.model_file,
-        args.speaker,
-        **controls,
-        durations=read_durations(args.durations) if args.durations else None,
-    )
+def speak_set(args, report: Report) -> int:
+    """The texts of a data directory, in several processes; returns how many there are."""
+    durations = read_durations(args.durations) if args.durations else None
     utterances = read_data_dir(args.data_dir)
     if not utterances:
         raise ValueError(f"{args.data_dir}: holds no utterance; there is nothing to speak")
-    open_voice(settings)  # what can't be opened is known before anything is written
+    open_voice(args)  # what can't be opened is known before anything is written
+    folder = args.output_dir / "wav"
     folder.mkdir(parents=True, exist_ok=True)
-    say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
-    begin, spoken = time.monotonic(), []
-    work = functools.partial(speak_utterance, settings)
+    report.say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
+    report.restart()
+    work, done = partial(speak_utterance, args, durations), []
     for one in map_parallel(work, utterances, args.nj, Progress("utterances spoken"), PER_PROCESS):
         if one.error:
-            say(one.error)
-        spoken.append(one)
-    write_results(args, spoken)
-    tell_summary(spoken, folder, time.monotonic() - begin)
-    return Outcome(len(spoken), [one.utterance for one in spoken if one.error])
-
-
-def write_results(args, spoken: list[Spoken]) -> None:
-    """`durations` (not of natural speech, which has no symbols) and `synthesis.yaml`."""
-    done = [one for one in spoken if not one.error]
-    if args.mode != "natural":
+            report.fail(one.utterance, one.error)
+            continue
+        done.append(one)
+        report.add(one.seconds)
+        report.note(CLIPPED, f"{folder}/{one.utterance}.wav", one.clipped > 0)
+    if args.mode != "natural":  # which has no symbols
         table = {one.utterance: " ".join(map(str, one.durations)) for one in done}
         write_kaldi(args.output_dir / "durations", table)
-    seconds, took = sum(one.seconds for one in done), sum(one.took for one in done)
-    processes = min(args.nj, -(-len(spoken) // PER_PROCESS))
-    content = {
-        "mode": args.mode,
-        "data_dir": str(args.data_dir),
-        "model": args.model,
-        "model_file": args.model_file,
-        "vocoder": args.vocoder,
-        "device": args.device,
-        "durations": str(args.durations) if args.durations else None,
-        **{name: getattr(args, name) for name in CONTROLS},
+    took, processes = sum(one.took for one in done), min(args.nj, -(-len(utterances) // PER_PROCESS))
+    names = ("mode", "data_dir", "model", "model_file", "vocoder", "device", "durations", *CONTROLS)
+    given = {name: getattr(args, name) for name in names}
+    content = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()} | {
         "utterances": len(done),
-        "seconds_of_audio": round(seconds, 3),
+        "seconds_of_audio": round(report.seconds, 3),
         "seconds_of_computing": round(took, 3),
-        "computing_per_second_of_audio": round(took / seconds, 4) if seconds else None,
+        "computing_per_second_of_audio": round(took / report.seconds, 4) if report.seconds else None,
         "processes": processes,
         "threads_of_each": torch.get_num_threads() if processes <= 1 else 1,
-        "failed": {one.utterance: one.error for one in spoken if one.error},
+        "failed": report.failed,
         "version": imlspike.__version__,
     }
     write_yaml(args.output_dir / "synthesis.yaml", content)
+    return len(utterances)
 
 
-def tell_summary(spoken: list[Spoken], folder: Path, took: float) -> None:
-    """What was done, in a few lines."""
-    summary = Summary()
-    for one in spoken:
-        if not one.error:
-            summary.add(one.seconds)
-        if one.clipped:
-            summary.note("louder than full scale in places, clipped there", f"{folder}/{one.utterance}.wav")
-    say(summary.text(took))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@command
+def main(argv=None) -> int:
+    """Speak what the command line names; 1 if a text could not be spoken, the others are."""
+    args = parse(argv)
+    report = Report(teller("synthesize"), "utterances" if args.data_dir else "texts")
+    use_threads(args)
+    total = speak_set(args, report) if args.data_dir else speak_text(args, report)
+    return report.end(total, "spoken")

@@ -1,26 +1,28 @@
 """Make a token list and check that it covers every transcript.
 
-python -m imlspike.bin.tokens --train data/train --check data/valid data/test --output-dir data/tokens
+imlspike tokens --train data/train --check data/valid data/test --output-dir data/tokens
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from imlspike.bin._command import command
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.text.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     """Write tokens.txt (and bpe.model) from the text of --train and check that it covers every transcript."""
     parser = argparse.ArgumentParser(prog="imlspike tokens", description=main.__doc__)
-    parser.add_argument("--train", type=Path, required=True, help="data directory whose text makes the list")
-    parser.add_argument("--check", type=Path, nargs="*", default=[], help="directories the list must cover")
-    parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--type", choices=("char", "bpe"), default="char")
-    parser.add_argument("--nbpe", type=int, default=300, help="size of the bpe vocabulary (default 300)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--train", type=Path, required=True, help="data directory whose text makes the list")
+    add("--check", type=Path, nargs="*", default=[], help="directories the list must cover")
+    add("--output-dir", type=Path, required=True)
+    add("--type", choices=("char", "bpe"), default="char")
+    add("--nbpe", type=int, default=300, help="size of the bpe vocabulary (default 300)")
+    add(
         "--on-unknown",
         choices=("error", "exclude", "keep"),
         default="error",
@@ -29,14 +31,6 @@ def main(argv: list[str] | None = None) -> int:
         "in unknown.tsv in --output-dir)",
     )
     args = parser.parse_args(argv)
-    try:
-        return _run(args)
-    except (ValueError, OSError) as error:
-        print(f"tokens: {error}", file=sys.stderr)
-        return 1
-
-
-def _run(args: argparse.Namespace) -> int:
     texts = [u.text for u in read_data_dir(args.train)]
     if args.type == "bpe":
         path, model = write_bpe_tokens(texts, args.output_dir, args.nbpe), args.output_dir / "bpe.model"
@@ -66,8 +60,3 @@ def _run(args: argparse.Namespace) -> int:
     if args.on_unknown == "keep":
         with atomic_write(args.output_dir / "unknown.tsv") as out:
             out.writelines(f"{utterance}\t{reason}\n" for utterance, reason in unknown.items())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

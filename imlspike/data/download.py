@@ -11,7 +11,6 @@ import tarfile
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from imlspike.data.progress import Progress
@@ -36,27 +35,22 @@ def fetch(
         archives: archive -> (MD5, or None where none is published, the folder that it unpacks to).
         options: of lhotse's function, as base_url.
 
-    Returns: lhotse's corpus folder.
-
     Raises:
-        ImportError: without lhotse (extra asr).
-        DownloadError: the server can't be reached, breaks off or sends something else; or a folder is there
-            already that no download has finished, which lhotse would remove.
+        ImportError, DownloadError: without lhotse (extra asr); the server breaks off or sends something else;
+            a folder is there already that no download has finished, which lhotse would remove.
     """
     try:
         download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
     except ImportError as error:
-        raise ImportError(
-            f"{error}: downloads are lhotse's; pip install 'imlspike[asr]', or --corpus-dir"
-        ) from None
+        hint = "pip install 'imlspike[asr]', or --corpus-dir"
+        raise ImportError(f"{error}: downloads are lhotse's; {hint}") from None
     target_dir = Path(target_dir).resolve()
     for archive, (_, name) in archives.items():
         folder = target_dir / name
         done = (folder / ".completed").exists() or (target_dir / ".completed").exists()
         if folder.exists() and not done and not (target_dir / archive).exists():
-            raise DownloadError(
-                f"{folder} is there already; name it with --corpus-dir, or remove it to fetch anew"
-            )
+            hint = "name it with --corpus-dir, or remove it to fetch anew"
+            raise DownloadError(f"{folder} is there already; {hint}")
     try:
         corpus = download(target_dir, **options)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
@@ -64,47 +58,30 @@ def fetch(
             f"{', '.join(archives)}: not fetched ({error}); run again to go on where it stopped, try a "
             "mirror with --base-url, or get the corpus elsewhere and pass --corpus-dir"
         ) from None
-    _check(target_dir, archives)
+    for archive, (md5, folder) in archives.items():
+        if (path := target_dir / archive).exists():
+            found = _md5(path) if md5 else None
+            path.unlink()
+            if found != md5:
+                shutil.rmtree(target_dir / folder, ignore_errors=True)
+                raise DownloadError(f"{path}: MD5 {found}, published is {md5}; it was removed, run again")
     return Path(corpus)
 
 
-def _check(target_dir: Path, archives: Mapping[str, tuple[str | None, str]]) -> None:
-    """Hold archives against their MD5."""
-    for archive, (md5, folder) in archives.items():
-        path = target_dir / archive
-        if not path.exists():
-            continue
-        if md5:
-            print(f"{archive}: comparing the checksum", file=sys.stderr, flush=True)
-            digest = hashlib.md5(usedforsecurity=False)
-            with open(path, "rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-            found = digest.hexdigest()
-            if found != md5:
-                path.unlink()
-                shutil.rmtree(target_dir / folder)
-                raise DownloadError(f"{path}: MD5 {found}, published is {md5}; it was removed, run again")
-        path.unlink()
+def _md5(path: Path) -> str:
+    print(f"{path.name}: comparing the checksum", file=sys.stderr, flush=True)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Path]:
-    """Unpack AISHELL's `wav/S0002.tar.gz`, each whole or not at all, for speakers that have no folder yet.
+    """Unpack AISHELL's `wav_dir/S0002.tar.gz`, each whole or not at all, for speakers without a folder yet.
 
-    Args:
-        wav_dir: folder of the archives.
-        target: where `<set>/<speaker>/*.wav` go.
-
-    Returns: the files below `target`.
-
-    Raises:
-        ValueError: naming the archive, if it is damaged or can't be unpacked there.
+    Returns: the files `target/<set>/<speaker>/*.wav`; ValueError for an archive that can't be unpacked.
     """
-    there = {
-        folder.name for place in (wav_dir, target) for name in sets for folder in (place / name).glob("*/")
-    }
+    there = {folder.name for top in (wav_dir, target) for name in sets for folder in (top / name).glob("*/")}
     for archive in sorted(wav_dir.glob("*.tar.gz")):
-        if archive.name[:-7] in there:
+        if archive.name.removesuffix(".tar.gz") in there:
             continue
         print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
         unfinished = target / f".{archive.name}.partial"
@@ -123,10 +100,8 @@ def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Pat
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{archive}: damaged ({error}); copy or fetch it again") from None
         except OSError as error:
-            raise ValueError(
-                f"{archive} can't be unpacked to {target} ({error.strerror or error}); name a folder that "
-                "can be written, with --unpack-dir"
-            ) from None
+            why = f"({error.strerror or error}); name a folder that can be written, with --unpack-dir"
+            raise ValueError(f"{archive} can't be unpacked to {target} {why}") from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return {file for name in sets for file in (target / name).glob("*/[!.]*.wav")}
@@ -138,13 +113,8 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     apt's lists, cache and state live in `target_dir/apt` until the files are unpacked. What is there already
     isn't fetched again; an interrupted download goes on where it stopped.
 
-    Args:
-        megabytes: disk space that lists, package and unpacked files need together.
-
-    Returns: `target_dir/<package>`, the root of the unpacked tree.
-
-    Raises:
-        DownloadError: if apt or dpkg-deb is absent, the disk is too small, or the package can't be had.
+    Returns: `target_dir/<package>`, the root of the unpacked tree. DownloadError if apt or dpkg-deb is
+    absent, the package can't be had, or `megabytes` for lists, package and unpacked files aren't free.
     """
     target_dir = Path(target_dir).resolve()
     unpacked, unfinished = target_dir / package, target_dir / f".{package}.partial"
@@ -160,12 +130,11 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     archive = _fetch_package(package, target_dir / "apt")
     print(f"unpacking {archive.name}", file=sys.stderr, flush=True)
     shutil.rmtree(unfinished, ignore_errors=True)
-    done = subprocess.run(["dpkg-deb", "-x", archive, unfinished], capture_output=True, text=True)
+    done = _run(["dpkg-deb", "-x", archive, unfinished])
     if done.returncode:
         archive.unlink()
-        raise DownloadError(
-            f"{archive.name} can't be unpacked ({_reason(done.stderr)}); run again to fetch it anew"
-        )
+        why = f"({_reason(done.stderr)}); run again to fetch it anew"
+        raise DownloadError(f"{archive.name} can't be unpacked {why}")
     unfinished.rename(unpacked)
     shutil.rmtree(target_dir / "apt")
     return unpacked
@@ -173,19 +142,15 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
 
 def _fetch_package(package: str, apt_dir: Path) -> Path:
     """The package's archive in `apt_dir`, with the checksum that apt's signed lists promise."""
-    for folder in ("state/lists/partial", "cache/archives/partial"):
-        (apt_dir / folder).mkdir(parents=True, exist_ok=True)
-    own = (
-        f"Dir::State={apt_dir}/state",
-        f"Dir::State::lists={apt_dir}/state/lists",
-        f"Dir::Cache={apt_dir}/cache",
-    )
+    state, cache = apt_dir / "state", apt_dir / "cache"
+    (state / "lists/partial").mkdir(parents=True, exist_ok=True)
+    (cache / "archives/partial").mkdir(parents=True, exist_ok=True)
+    own = (f"Dir::State={state}", f"Dir::State::lists={state}/lists", f"Dir::Cache={cache}")
     settings = (*own, "APT::Sandbox::User=", "Acquire::Languages=none", "Acquire::Retries=1")
-    options = [word for setting in settings for word in ("-o", setting)]
-    run = partial(subprocess.run, capture_output=True, text=True, cwd=apt_dir / "cache")
+    options = [f"-o{setting}" for setting in settings]
     print("reading package lists (apt-get update, private)", file=sys.stderr, flush=True)
-    update = run(["apt-get", *options, "update"])
-    found = run(["apt-get", *options, "download", "--print-uris", package])
+    update = _run(["apt-get", *options, "update"])
+    found = _run(["apt-get", *options, "download", "--print-uris", package])
     match = re.search(r"^'(\S+)' (\S+) (\d+) (\S+:\S+)$", found.stdout, re.MULTILINE)
     if found.returncode or not match:
         why = _reason(update.stderr or found.stderr)
@@ -194,12 +159,10 @@ def _fetch_package(package: str, apt_dir: Path) -> Path:
     archive, told = apt_dir / name, Progress(f"{name}, MB")
     with open(apt_dir / "download.log", "w+", encoding="utf-8") as log:
         command = [_HELPER, *options, "download-file", uri, archive, checksum]
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=apt_dir)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         while process.poll() is None:
             time.sleep(0.2)
-            have = (
-                archive.stat().st_size if archive.is_file() else 0
-            )  # apt fetches straight to the final name
+            have = archive.stat().st_size if archive.is_file() else 0  # apt writes under the final name
             told(min(have, int(size) - 1) // 1_000_000, int(size) // 1_000_000 + 1)
         log.seek(0)
         why = _reason(log.read())
@@ -208,8 +171,11 @@ def _fetch_package(package: str, apt_dir: Path) -> Path:
     return archive
 
 
+def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def _reason(text: str) -> str:
     """The line of a tool's output that says why it failed: the first on a failed fetch, else the last."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no reason given"
-    return next((line for line in lines if "Failed to fetch" in line), last)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+    return next((line for line in lines if "Failed to fetch" in line), lines[-1])

@@ -17,26 +17,11 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
-    """Open `path` for writing so that a killed or failed run leaves the old file or the new one, never a
-    part of it.
+    """Open `path` so that a killed or failed run leaves the old file or the new one, never a part of it.
 
-    What is written goes to a temporary name in the same folder, reaches the disk (fsync) and is renamed onto
-    `path` when the block ends. On an exception the temporary file is removed and the old file stays. A
-    symbolic link keeps pointing where it did; its target is replaced. Text is UTF-8, newlines as written.
-
-    Args:
-        path: the file to replace; its folder must exist.
-        mode: "w" for text or "wb" for bytes.
-
-    Raises:
-        ValueError: for any other mode (appending in place can't be atomic).
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> with atomic_write(path) as out:
-    ...     _ = out.write("one line")
-    >>> path.read_text()
-    'one line'
+    A temporary file in the same folder, which must exist, reaches the disk (fsync) and is renamed onto `path`
+    when the block ends; on an exception it is removed. A symbolic link keeps pointing where it did; its
+    target is replaced. Mode is "w" for text (UTF-8, newlines as written) or "wb" for bytes, else ValueError.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"atomic_write({os.fspath(path)!r}): mode is {mode!r}; expected 'w' or 'wb'")
@@ -74,21 +59,10 @@ def save_checkpoint(path: str | os.PathLike, write: Callable[[IO], object]) -> N
 
 @contextmanager
 def sole_training(folder: Path) -> Iterator[None]:
-    """Within the block no other process trains in `folder`, however it was started; the file `.training` is
-    locked.
+    """Let no other process train in `folder` within the block; its file `.training` is locked.
 
     The lock goes with the process, so a killed training leaves none behind. Where the file system has no
-    locks, there is a warning and no protection.
-
-    Raises:
-        RuntimeError: if another process trains there.
-
-    >>> import tempfile
-    >>> with sole_training(folder := Path(tempfile.mkdtemp())), sole_training(folder):  # doctest: +ELLIPSIS
-    ...     pass
-    Traceback (most recent call last):
-    ...
-    RuntimeError: another process is training in ...; wait for it or end it
+    locks, there is a warning and no protection. RuntimeError if another process trains there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".training", "a") as lock:
@@ -101,32 +75,29 @@ def sole_training(folder: Path) -> Iterator[None]:
         yield
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """Read UTF-8, with or without byte order mark, line ends CRLF or LF; ValueError for other bytes."""
+    content = Path(path).read_bytes()
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error.reason}); convert it to UTF-8") from None
+
+
 def read_kaldi(path: str | os.PathLike) -> dict[str, str]:
     """Read a Kaldi table (`text`, `wav.scp`, `utt2spk`, ...): one `key value` a line; the value may be empty.
 
-    Raises:
-        ValueError: naming file and line for a key that stands twice, an empty line, or bytes that aren't
-            UTF-8.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "text"
-    >>> write_kaldi(path, {"b": "two words", "a": ""})
-    >>> read_kaldi(path)
-    {'a': '', 'b': 'two words'}
+    ValueError, naming file and line, for a key that stands twice, an empty line, or bytes that aren't UTF-8.
     """
     table: dict[str, str] = {}
-    lines = Path(path).read_bytes().removesuffix(b"\n").split(b"\n")
-    for number, raw in enumerate([] if lines == [b""] else lines, start=1):
-        where = f"{os.fspath(path)}, line {number}"
-        try:
-            line = raw.decode("utf-8").strip(" \t\r")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
-        if not line:
-            raise ValueError(f"{where}: empty line; expected 'key value'")
-        key, *value = re.split(r"[ \t]+", line, maxsplit=1)
+    content = read_text(path).removesuffix("\n")
+    for number, line in enumerate(content.split("\n") if content else [], start=1):
+        key, *value = re.split(r"[ \t]+", line.strip(" \t\r"), maxsplit=1)
+        if not key:
+            raise ValueError(f"{path}, line {number}: empty line; expected 'key value'")
         if key in table:
-            raise ValueError(f"{where}: key {key!r} stands twice; remove or rename one of the two lines")
+            raise ValueError(f"{path}, line {number}: key {key!r} stands twice; remove or rename one of them")
         table[key] = value[0] if value else ""
     return table
 
@@ -134,18 +105,17 @@ def read_kaldi(path: str | os.PathLike) -> dict[str, str]:
 def write_kaldi(path: str | os.PathLike, table: Mapping[str, str]) -> None:
     """Write a Kaldi table, sorted by key as Kaldi's C locale sorts, atomically.
 
-    Raises:
-        ValueError: for a key that is empty or holds white space, and for a value with a line break or with
-            blanks at its ends: they would not read back as written.
+    ValueError for what would not read back as written: a key that is empty or holds white space, a value with
+    a line break or with blanks at its ends.
 
     >>> write_kaldi("text", {"two words": "x"})
     Traceback (most recent call last):
     ValueError: text: key 'two words' must be one word without white space
     """
     for key, value in table.items():
-        if not key or re.search(r"\s", key):
-            raise ValueError(f"{os.fspath(path)}: key {key!r} must be one word without white space")
+        if not key or re.search(r"\s|\ufeff", key):
+            raise ValueError(f"{path}: key {key!r} must be one word without white space")
         if value != value.strip(" \t\r") or "\n" in value:
-            raise ValueError(f"{os.fspath(path)}: {key!r}: blanks at the ends or a line break in {value!r}")
+            raise ValueError(f"{path}: {key!r}: blanks at the ends or a line break in {value!r}")
     with atomic_write(path) as out:
         out.writelines(f"{key} {table[key]}".rstrip(" ") + "\n" for key in sorted(table))

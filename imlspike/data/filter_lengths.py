@@ -1,7 +1,7 @@
 """Utterances that can be trained on: neither too short nor too long, and long enough for their transcript."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
@@ -24,11 +24,7 @@ def feature_frames(samples: int, hop: int = 160) -> int:
 
 
 def encoder_frames(frames: int, input_layer: str = "conv2d") -> int:
-    """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels.
-
-    Raises:
-        ValueError: for an unknown input layer.
-    """
+    """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels."""
     check_choice("input_layer", input_layer, SUBSAMPLING)
     for kernel, stride in SUBSAMPLING[input_layer]:
         frames = max(0, (frames - kernel) // stride + 1)
@@ -40,16 +36,16 @@ def ctc_frames(tokens: Sequence) -> int:
     return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
-def too_short_or_long(
-    utterances: Iterable[Utterance],
+def fault(
+    utterance: Utterance,
     tokenize: Tokenize,
     input_layer: str | None = "conv2d",
     min_seconds: float = 0.0,
     max_seconds: float = float("inf"),
     sampling_rate: int = 16000,
     hop: int = 160,
-) -> dict[str, str]:
-    """Utterances that can't be trained on, each with the reason.
+) -> str:
+    """The reason why an utterance can't be trained on, or "".
 
     Args:
         tokenize: text -> tokens, from `imlspike.text.tokens.load_tokenizer`.
@@ -58,45 +54,37 @@ def too_short_or_long(
         min_seconds, max_seconds: limits of duration, both allowed themselves.
         sampling_rate: in Hz; hop: of the features, in samples.
     """
-    reasons = {}
-    for utterance in utterances:
-        if not min_seconds <= utterance.seconds <= max_seconds:
-            reasons[utterance.id] = f"{utterance.seconds:.2f} s; allowed are {min_seconds} to {max_seconds} s"
-            continue
-        if input_layer is None:
-            continue
-        tokens = tokenize(utterance.text)
-        frames = feature_frames(round(utterance.seconds * sampling_rate), hop)
-        if input_layer == VOICE:
-            given, needed, wants = "of mel", len(tokens), "a voice"
-        else:
-            frames = encoder_frames(frames, input_layer)
-            given, needed, wants = f"after {input_layer}", max(1, ctc_frames(tokens)), "CTC"
-        if frames < needed:
-            reasons[utterance.id] = (
-                f"too short for its transcript: {utterance.seconds:.2f} s give {frames} frames {given}, "
-                f"{wants} needs {needed} for {len(tokens)} tokens"
-            )
-    return reasons
+    if not min_seconds <= utterance.seconds <= max_seconds:
+        return f"{utterance.seconds:.2f} s; allowed are {min_seconds} to {max_seconds} s"
+    if input_layer is None:
+        return ""
+    tokens = tokenize(utterance.text)
+    frames = feature_frames(round(utterance.seconds * sampling_rate), hop)
+    if input_layer == VOICE:
+        given, needed, wants = "of mel", len(tokens), "a voice"
+    else:
+        frames = encoder_frames(frames, input_layer)
+        given, needed, wants = f"after {input_layer}", max(1, ctc_frames(tokens)), "CTC"
+    if frames >= needed:
+        return ""
+    given = f"{utterance.seconds:.2f} s give {frames} frames {given}"
+    return f"too short for its transcript: {given}, {wants} needs {needed} for {len(tokens)} tokens"
 
 
 def filter_data_dir(
     data_dir: str | os.PathLike, output_dir: str | os.PathLike, tokenize: Tokenize, **limits
 ) -> tuple[list[Utterance], dict[str, str]]:
-    """Copy a data directory without the utterances `too_short_or_long` names (see there for `limits`).
+    """Copy a data directory without the utterances that have a `fault` (see there for `limits`).
 
     They go to `output_dir/excluded.tsv`, below what was left out before. Both directories may be the same.
 
-    Returns: (utterances kept, utterance -> reason for those left out here).
-
-    Raises:
-        ValueError: if nothing is left.
+    Returns: (utterances kept, utterance -> reason for those left out here); ValueError if nothing is left.
     """
     utterances = read_data_dir(data_dir)
-    reasons = too_short_or_long(utterances, tokenize, **limits)
+    reasons = {u.id: reason for u in utterances if (reason := fault(u, tokenize, **limits))}
     kept = [u for u in utterances if u.id not in reasons]
     if not kept:
-        first = next(iter(reasons.items()), ("none", "the directory is empty"))
-        raise ValueError(f"{data_dir}: no utterance is left; {first[0]}: {first[1]}")
+        name, reason = next(iter(reasons.items()), ("none", "the directory is empty"))
+        raise ValueError(f"{data_dir}: no utterance is left; {name}: {reason}")
     write_data_dir(output_dir, kept, read_excluded(data_dir) | reasons)
     return kept, reasons

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -18,14 +17,13 @@ from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_d
 from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
 
-Suffix = Literal["flac", "wav"]
 SILENCE = 2**-15  # peak of a recording that holds no sound in 16 bits
 
 
 def format_data_dir(
     data_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
-    audio_format: Suffix = "flac",
+    audio_format: str = "flac",
     sampling_rate: int = 16000,
     audio_dir: str | os.PathLike | None = None,
     keep_fitting: bool = True,
@@ -38,26 +36,21 @@ def format_data_dir(
     Files go to `audio_dir/<speaker>/<utterance>.<audio_format>`. 16-bit samples at `sampling_rate` stay
     exactly what they were, others are resampled, mixed down, and rounded to 16 bits; peaks that resampling
     lifts over full scale are clipped. A file of an earlier run is kept if it was made from the same source
-    (path, size and time of change stand in its comment); each is written whole or not at all.
+    (path, size and time of change stand in its comment).
 
     Args:
+        audio_format: "flac" or "wav".
         audio_dir: where the files go; `output_dir/audio` if not given.
         keep_fitting: point at sources that are of this kind already (LibriSpeech's FLAC) where they lie.
-        max_left_out: the share of utterances whose audio may be broken or silent; they are listed in
-            `excluded.tsv`, below what was left out before.
+        max_left_out: the share of utterances whose audio may be broken or silent, else ValueError.
         nj: processes.
-        progress: called with (done, total) utterances.
 
     Returns: (utterances kept, utterance -> reason for those left out here).
-
-    Raises:
-        ValueError: for an unknown format, if both directories are the same, or too much is left out.
     """
-    utterances = read_data_dir(data_dir)
-    jobs = [(utterance, None) for utterance in utterances]
-    audio_dir = audio_dir or Path(output_dir, "audio")
-    work = partial(_convert, Path(audio_dir).resolve(), audio_format, sampling_rate, keep_fitting)
-    return _convert_all(data_dir, output_dir, work, jobs, [], max_left_out, nj, progress)
+    jobs = [(utterance, None) for utterance in read_data_dir(data_dir)]
+    audio_dir = Path(audio_dir or Path(output_dir, "audio")).resolve()
+    work = partial(_convert, audio_dir, audio_format, sampling_rate, keep_fitting)
+    return _write_copy(data_dir, output_dir, jobs, map_parallel(work, jobs, nj, progress), max_left_out)
 
 
 def perturb_speed(
@@ -66,7 +59,7 @@ def perturb_speed(
     factors: Sequence[float] = (0.9, 1.0, 1.1),
     sampling_rate: int = 16000,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    audio_format: Suffix = "wav",
+    audio_format: str = "wav",
     max_left_out: float = 0.05,
     nj: int = 1,
 ) -> list[Utterance]:
@@ -79,12 +72,7 @@ def perturb_speed(
     Args:
         factors: the speeds, each once; 1 keeps the originals in.
         sampling_rate: that of all recordings; another one counts as broken.
-        max_left_out: the share of copies whose recording may be broken.
-        progress, nj: as for `format_data_dir`.
-
-    Raises:
-        ValueError: for factors that aren't positive or stand twice, if both directories are the same, or if
-            more is broken, naming the first files.
+        max_left_out: the share of copies whose recording may be broken, else ValueError.
     """
     if len({f"{factor:g}" for factor in factors}) < len(factors) or not factors or min(factors) <= 0:
         raise ValueError(f"speed factors are {list(factors)}; expected positive numbers, each once")
@@ -96,14 +84,12 @@ def perturb_speed(
         if factor != 1
     ]
     work = partial(_convert, Path(output_dir, "wav").resolve(), audio_format, sampling_rate, False)
-    more = originals if 1 in factors else []
-    return _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress)[0]
+    done = map_parallel(work, jobs, nj, progress)
+    return _write_copy(data_dir, output_dir, jobs, done, max_left_out, originals if 1 in factors else [])[0]
 
 
 def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000) -> np.ndarray:
     """Play `samples (n,)` `factor` times as fast, as sox's `speed` does: pitch and tempo both change.
-
-    Returns: float32 (ceil(n / factor),) at the same rate.
 
     >>> change_speed(np.zeros(900, dtype=np.float32), 0.9).shape
     (1000,)
@@ -112,18 +98,14 @@ def change_speed(samples: np.ndarray, factor: float, sampling_rate: int = 16000)
     return torchaudio.functional.resample(torch.from_numpy(samples), recorded_at, sampling_rate).numpy()
 
 
-def _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progress):
-    """Do the jobs, write the directory with what they give and `more`; returns both and the reasons."""
+def _write_copy(data_dir, output_dir, jobs, outcomes, max_left_out, more=()):
+    """Write the directory with what the jobs give (see `_convert`) and `more`; returns it and the reasons."""
     output_dir = Path(output_dir).resolve()
     if output_dir == Path(data_dir).resolve():
         raise ValueError(f"{output_dir}: the copy needs a directory of its own")
-    kept: list[Utterance] = []
-    reasons: dict[str, str] = {}
-    for (utterance, _), outcome in zip(jobs, map_parallel(work, jobs, nj, progress), strict=True):
-        if isinstance(outcome, Utterance):
-            kept.append(outcome)
-        else:
-            reasons[utterance.id] = outcome
+    outcome = {utterance.id: made for (utterance, _), made in zip(jobs, outcomes, strict=True)}
+    kept = [made for made in outcome.values() if isinstance(made, Utterance)]
+    reasons = {name: made for name, made in outcome.items() if isinstance(made, str)}
     if jobs:
         check_left_out({"this set": (kept, reasons)}, data_dir, max_left_out)
     kept = sorted([*kept, *more], key=lambda utterance: utterance.id)
@@ -132,11 +114,7 @@ def _convert_all(data_dir, output_dir, work, jobs, more, max_left_out, nj, progr
 
 
 def _convert(
-    audio_dir: Path,
-    suffix: Suffix,
-    sampling_rate: int,
-    keep_fitting: bool,
-    job: tuple[Utterance, float | None],
+    audio_dir: Path, suffix: str, sampling_rate: int, keep_fitting: bool, job: tuple[Utterance, float | None]
 ) -> Utterance | str:
     """The utterance with its new file, at another speed if a factor is given; or why it is left out."""
     utterance, factor = job
@@ -145,16 +123,15 @@ def _convert(
         stat = source.stat()
         made_from = f"{sampling_rate} Hz of {source}, {stat.st_size} bytes, {stat.st_mtime_ns}"
         made_from = f"{factor:g} times as fast, {made_from}" if factor else made_from
-        if (frames := _frames_if_made_from(target, made_from)) is None:
+        _, frames, comment = _look(target)
+        if comment != made_from:
             on_mismatch = "error" if factor else "convert"
             samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
             if not np.abs(samples).max() > SILENCE:
-                raise AudioError(
-                    f"{utterance.id} ({source}): nothing but silence; record it again, or leave it out"
-                )
+                raise AudioError(f"{utterance.id} ({source}): nothing but silence; record it again")
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
             frames = len(samples)
-            if keep_fitting and _fits(source, suffix, sampling_rate):
+            if keep_fitting and _look(source)[0] == (suffix.upper(), "PCM_16", sampling_rate, 1):
                 target = source
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,19 +143,11 @@ def _convert(
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 
 
-def _frames_if_made_from(target: Path, made_from: str) -> int | None:
-    """The length in samples of an earlier run's file whose comment is `made_from`; None for any other."""
+def _look(path: Path) -> tuple[tuple, int, str]:
+    """The kind of an audio file, its length in samples and its comment; empty where libsndfile can't tell."""
     try:
-        with soundfile.SoundFile(target) as sound:
-            return sound.frames if sound.comment == made_from else None
+        with soundfile.SoundFile(path) as sound:
+            kind = (sound.format, sound.subtype, sound.samplerate, sound.channels)
+            return kind, sound.frames, sound.comment
     except soundfile.LibsndfileError:
-        return None
-
-
-def _fits(source: Path, suffix: Suffix, sampling_rate: int) -> bool:
-    try:
-        info = soundfile.info(source)
-    except soundfile.LibsndfileError:  # read by ffmpeg
-        return False
-    kind = (info.format, info.subtype, info.samplerate, info.channels)
-    return kind == (suffix.upper(), "PCM_16", sampling_rate, 1)
+        return (), 0, ""

@@ -12,18 +12,12 @@ SUFFIXES = (".npy", ".pt")
 
 
 def open_mel(path: str | os.PathLike) -> np.ndarray:
-    """The array in a .npy or .pt file, (n_mels, L) or (1, n_mels, L); its first axis is left out if it is 1.
+    """Open the array in a .npy or .pt file, (n_mels, L) or (1, n_mels, L), as (n_mels, L).
 
     A .npy stays on the disk until parts of it are looked at (a memory map).
 
     Raises:
         ValueError: naming the file, if it is damaged, holds something else, or has another number of axes.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "mel.npy"
-    >>> np.save(path, np.zeros((1, 100, 7)))
-    >>> open_mel(path).shape
-    (100, 7)
     """
     try:
         if Path(path).suffix.lower() == ".npy":
@@ -31,26 +25,20 @@ def open_mel(path: str | os.PathLike) -> np.ndarray:
         else:
             mel = torch.load(path, map_location="cpu", weights_only=True)
     except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{os.fspath(path)}: not readable as an array ({error}); expected what numpy.save or torch.save "
-            "writes for one mel spectrogram"
-        ) from None
+        hint = "expected what numpy.save or torch.save writes for one mel spectrogram"
+        raise ValueError(f"{path}: not readable as an array ({error}); {hint}") from None
     if isinstance(mel, torch.Tensor):
         mel = mel.detach().float().numpy() if mel.is_floating_point() else mel.numpy()
     if not isinstance(mel, np.ndarray):
-        raise ValueError(f"{os.fspath(path)}: holds a {type(mel).__name__}; expected one mel spectrogram")
+        raise ValueError(f"{path}: holds a {type(mel).__name__}; expected one mel spectrogram")
     if mel.ndim == 3 and len(mel) == 1:
         mel = mel[0]
     if mel.ndim != 2:
-        raise ValueError(f"{os.fspath(path)}: has shape {mel.shape}; expected (n_mels, frames)")
+        raise ValueError(f"{path}: has shape {mel.shape}; expected (n_mels, frames)")
     return mel
 
 
 def mel_blocks(mel: np.ndarray, frames: int = 1000) -> Iterator[np.ndarray]:
-    """A mel spectrogram (n_mels, L) in blocks of at most so many frames, copied from where it lies.
-
-    >>> [block.shape for block in mel_blocks(np.zeros((100, 7)), frames=4)]
-    [(100, 4), (100, 3)]
-    """
+    """A mel spectrogram (n_mels, L) in blocks of at most so many frames, copied from where it lies."""
     for start in range(0, mel.shape[1], frames):
         yield np.array(mel[:, start : start + frames])

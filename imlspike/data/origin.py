@@ -13,11 +13,7 @@ import imlspike
 
 
 def origin(command: str, *packages: str) -> dict[str, Any]:
-    """How something came about just now.
-
-    Args:
-        command: the command line.
-        packages: whose versions are told beside those of imlspike, Python and torch.
+    """The command line, the state of the source, and versions: imlspike's, Python's, torch's, of `packages`.
 
     >>> list(origin("imlspike pack", "no-such-package")["versions"])
     ['imlspike', 'python', 'torch']
@@ -34,12 +30,10 @@ def origin(command: str, *packages: str) -> dict[str, Any]:
 
 def git_state(folder: str | os.PathLike) -> str:
     """The commit of the source in `folder`, "(dirty)" if tracked files changed; "unknown" outside git."""
+    run = dict(cwd=folder, capture_output=True, text=True, check=True, timeout=60)
     try:
-        run = dict(cwd=folder, capture_output=True, text=True, check=True, timeout=60)
         commit = subprocess.run(["git", "rev-parse", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], **run
-        ).stdout.strip()
+        changes = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **run).stdout
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return commit + (" (dirty)" if changed else "")
+    return commit + (" (dirty)" if changes.strip() else "")

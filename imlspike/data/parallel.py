@@ -10,10 +10,7 @@ import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-PER_PROCESS = 100
-"""So many items are worth starting one more process, which takes seconds."""
+PER_PROCESS = 100  # so many items are worth starting one more process, which takes seconds
 
 
 def map_parallel(
@@ -29,12 +26,10 @@ def map_parallel(
         work: a function that other processes can import, or a `functools.partial` of one.
         nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
             gives one, the work is done in this process.
-        progress: called with (done, total) items.
         per_process: `PER_PROCESS` if None; where an item takes seconds, a few are enough.
 
     Raises:
-        ValueError: if `nj` isn't positive.
-        RuntimeError: if a process was killed (as for lack of memory).
+        ValueError, RuntimeError: if `nj` isn't positive; if a process was killed (as for lack of memory).
         Whatever `work` raises; the other processes end first.
     """
     if nj < 1:
@@ -46,7 +41,7 @@ def map_parallel(
         return
     # Not forked from this process: torch's threads don't live through that.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["imlspike.data.parallel", _module_of(work)])
+    context.set_forkserver_preload([__name__, getattr(work, "func", work).__module__])
     with ProcessPoolExecutor(nj, context, torch.set_num_threads, (1,)) as pool:
         try:
             yield from _counted(pool.map(work, items, chunksize=min(4, per_process)), len(items), progress)
@@ -56,11 +51,6 @@ def map_parallel(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _module_of(work: Callable) -> str:
-    """The module that a function, or what a partial is of, is defined in."""
-    return getattr(work, "func", work).__module__
 
 
 def _counted(results: Iterator[Result], total: int, progress: Callable[[int, int], None]) -> Iterator[Result]:

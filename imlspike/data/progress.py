@@ -7,13 +7,8 @@ import time
 class Progress:
     """Prints `<what> <done>/<total>, about N s left` on stderr, now and then and at the end.
 
-    Args:
-        what: what is counted, as "recordings read".
-        every: the fewest seconds between two lines; a job of hours says so less often, a twentieth of its
-            time apart.
-
-    An instance is called with (done, total), in any order of magnitude; the estimate takes the speed since
-    the first call for the speed of the rest.
+    Called with (done, total). The lines of a job are at least `every` seconds apart, and a twentieth of its
+    time; the estimate takes the speed since the first call for the speed of the rest.
 
     >>> import contextlib
     >>> with contextlib.redirect_stderr(sys.stdout):
@@ -36,17 +31,18 @@ class Progress:
             if now - self.printed < max(self.every, (now - self.start) / 20) or done == self.first:
                 return
             seconds = (now - self.start) * (total - done) / (done - self.first)
-            left = f", about {_spell(seconds)} left"
+            left = f", about {duration(seconds)} left"
         self.printed = now
         print(f"{self.what} {done}/{total}{left}", file=sys.stderr, flush=True)
 
 
-def _spell(seconds: float) -> str:
-    """Seconds as people say them.
+def duration(seconds: float) -> str:
+    """A time in the unit a person would say.
 
-    >>> _spell(59), _spell(90), _spell(7200)
-    ('59 s', '1.5 min', '2.0 h')
+    >>> duration(42), duration(200), duration(7300)
+    ('42 s', '3 min', '2 h 02 min')
     """
-    if seconds < 60:
+    if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -29,19 +29,10 @@ def cut_at_pauses(
     pause between `max_seconds / 5` and `max_seconds` after its beginning (of equal ones, the last). A pause
     is 0.3 s in which no frame of 20 ms is louder than a quarter of the way, in dB, from the low level (5 % of
     the frames are below) to the high one (95 %) of what can be heard from there. Where there is none, the
-    piece ends at the quietest tenth of a second. So no threshold depends on the recording's loudness, no
-    sample is lost (joined, the pieces are the recording), and how it was cut into blocks leaves no trace.
+    piece ends at the quietest tenth of a second. Joined, the pieces are the recording, however it came.
 
-    Args:
-        blocks: arrays `(samples,)` of any lengths.
-        sampling_rate: in Hz, 500 at least.
-        max_seconds: the longest piece, 1 s at least.
-
-    Yields:
-        The pieces in order. Never more than 1.2 * `max_seconds` and one block are held.
-
-    Raises:
-        ValueError: for a `max_seconds` or `sampling_rate` below its least.
+    Blocks are arrays `(samples,)` of any lengths; never more than 1.2 * `max_seconds` and one block are held.
+    ValueError for a `max_seconds` below 1 s or a `sampling_rate` below 500 Hz.
 
     >>> beep = np.sin(np.arange(16000))
     >>> recording = np.concatenate([beep, np.zeros(8000), beep])  # 2.5 s with half a second of silence
@@ -49,9 +40,8 @@ def cut_at_pauses(
     [(0, 20000), (20000, 20000)]
     """
     if max_seconds < 1 or sampling_rate < 500:
-        raise ValueError(
-            f"max_seconds is {max_seconds:g}, sampling_rate {sampling_rate}; expected 1 s and 500 Hz or more"
-        )
+        found = f"max_seconds is {max_seconds:g}, sampling_rate {sampling_rate}"
+        raise ValueError(f"{found}; expected 1 s and 500 Hz or more")
     longest = int(max_seconds * sampling_rate)
     shortest = longest // SHORTEST
     enough = longest + shortest  # after any cut, enough for a piece is left

@@ -1,18 +1,17 @@
-"""What a recogniser heard in a file, as text and as JSON."""
+"""A transcript of a file, as text and as JSON."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-NO_BLANKS = re.compile(
-    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-)  # Thai, kana, Han
+# Thai, kana, Han
+NO_BLANKS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What is said between `start` and `end`, in seconds."""
+    """The text between `start` and `end`, in seconds."""
 
     start: float
     end: float
@@ -21,25 +20,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What is said in one file.
+    """The text of one file, and its length in seconds, sampling rate in Hz and channels.
 
-    Attributes:
-        file: as it was named.
-        segments: its parts in order; a file that wasn't cut is one.
-        seconds: how long it is.
-        sampling_rate, channels: what it was recorded with.
-        error: why it could not be transcribed (then there are no segments), or None.
-
-    >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1).text
-    'one two three'
+    >>> heard = Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 9.5, "three")), 9.5, 16000, 1)
+    >>> heard.text, heard.lines()
+    ('one two three', 'one two\\nthree\\n')
     """
 
-    file: str
-    segments: tuple[Segment, ...] = ()
+    file: str  # as it was named
+    segments: tuple[Segment, ...] = ()  # in order; a file that wasn't cut is one
     seconds: float = 0.0
     sampling_rate: int = 0
     channels: int = 0
-    error: str | None = None
+    error: str | None = None  # why it could not be transcribed
 
     @property
     def text(self) -> str:
@@ -47,15 +40,11 @@ class Transcript:
         return join_texts(segment.text for segment in self.segments)
 
     def lines(self) -> str:
-        """The text, one line a segment; segments in which nothing is said have none.
-
-        >>> Transcript("a.wav", (Segment(0, 5, "one two"), Segment(5, 6, ""), Segment(6, 9, "three"))).lines()
-        'one two\\nthree\\n'
-        """
+        """The text, one line a segment; segments in which nothing is said have none."""
         return "".join(f"{segment.text}\n" for segment in self.segments if segment.text)
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON holds: file, duration, sampling_rate, channels, text and segments; times in seconds.
+        """The content for JSON, times in seconds.
 
         >>> Transcript("a.wav", (Segment(0, 1.23456, "one"),), 1.23456, 16000, 1).as_dict()["segments"]
         [{'start': 0, 'end': 1.235, 'text': 'one'}]
@@ -67,8 +56,8 @@ class Transcript:
             "channels": self.channels,
             "text": self.text,
             "segments": [
-                {"start": round(segment.start, 3), "end": round(segment.end, 3), "text": segment.text}
-                for segment in self.segments
+                {"start": round(part.start, 3), "end": round(part.end, 3), "text": part.text}
+                for part in self.segments
             ],
         }
 

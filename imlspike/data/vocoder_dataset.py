@@ -1,9 +1,8 @@
 """Random pieces of recordings to train on, the same ones whenever a training is repeated or resumed."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
@@ -22,27 +21,23 @@ SHOWN = 10  # broken files that an error lists
 class Recordings:
     """The waveforms of one or more Kaldi data directories, held in RAM as int16 if they fit.
 
-    Only `wav.scp` is read; transcripts aren't needed. Every file is looked at once, so that a wrong one
-    stops a training before it begins and not after a day.
+    Every file is looked at once, so that a wrong one stops a training before it begins, not after a day.
 
     Args:
-        data_dirs: directories with a `wav.scp` that names files.
+        data_dirs: directories with a `wav.scp` that names files; transcripts aren't needed.
         sampling_rate: the rate wanted, in Hz.
-        resample: resample files of another rate, and take the mean of several channels. Otherwise such a file
-            is an error.
+        resample: resample files of another rate, and take the mean of several channels; else such a file is
+            an error.
         cache_gb: hold the waveforms in RAM if they need at most so many GB (10^9 bytes), two bytes a sample;
             what is finer than 16 bits is rounded. Else each is read from its file again and again.
         progress: tell on stderr how far it is.
 
     Attributes:
-        names: the utterances, sorted.
-        paths: their files.
-        lengths: their samples at `sampling_rate`.
-        cached: whether they are in RAM.
+        names, paths, lengths: the utterances, sorted, their files, their samples at `sampling_rate`.
+        cached: true if they are in RAM.
 
-    Raises:
-        AudioError: naming all files that are missing, broken, or of another rate (the first ten by name).
-        ValueError: for a directory without recordings, an utterance in two of them, or one with `segments`.
+    AudioError names files that are missing, broken, or of another rate; ValueError for a directory without
+    recordings or with `segments`, or an utterance in two of them.
     """
 
     def __init__(
@@ -55,12 +50,12 @@ class Recordings:
     ):
         wavs = _wavs(data_dirs)
         self.names, self.paths = list(wavs), list(wavs.values())
-        self.sampling_rate, self.resample = sampling_rate, resample
-        self.lengths = self._check(self._header, progress and Progress("headers of recordings read"))
+        self.sampling_rate, self.resample, self.progress = sampling_rate, resample, progress
+        self.lengths = self._for_all(self._header, "headers of recordings read")
         self._waves: list[np.ndarray] = []
         self.cached = 2 * sum(self.lengths) <= cache_gb * 1e9
         if self.cached:
-            self._waves = self._check(self._read_int16, progress and Progress("recordings read"))
+            self._waves = self._for_all(self._read_int16, "recordings read")
             self.lengths = [len(wave) for wave in self._waves]
 
     def __len__(self) -> int:
@@ -72,47 +67,38 @@ class Recordings:
         return sum(self.lengths) / self.sampling_rate
 
     def read(self, index: int, start: int = 0, samples: int | None = None) -> np.ndarray:
-        """Float32 (samples,) of one recording from sample `start` on, full scale at 1; all by default.
-
-        Raises:
-            AudioError: for a file that can't be read any more, or got shorter.
-        """
+        """Float32 (samples,) of one recording from sample `start` on, full scale at 1; all by default."""
         stop = self.lengths[index] if samples is None else start + samples
         if self.cached:
             return self._waves[index][start:stop].astype(np.float32) / FULL_SCALE
         if self.resample or (start, stop) == (0, self.lengths[index]):
             return self._read_whole(index)[start:stop]
-        return _read_piece(self.paths[index], self.names[index], start, stop)
+        return self._read_piece(index, start, stop)
 
-    def _check(self, look: Callable[[int], object], progress: Progress | Literal[False]) -> list:
-        """`look` at every file; complain of all that are wrong together."""
-        seen, wrong = [], []
+    def _for_all(self, read: Callable[[int], object], what: str) -> list:
+        """Results of `read` for every file; complain of all that are wrong together."""
+        results, wrong, progress = [], [], Progress(what)
         for index in range(len(self)):
             try:
-                seen.append(look(index))
+                results.append(read(index))
             except AudioError as error:
                 wrong.append(str(error))
-            if progress:
+            if self.progress:
                 progress(index + 1, len(self))
         if wrong:
-            rest = f"\n... and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            rest = [f"... and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
             head = f"{len(wrong)} of {len(self)} recordings can't be used; mend them, or leave them out:"
-            raise AudioError("\n".join([head, *wrong[:SHOWN]]) + rest)
-        return seen
+            raise AudioError("\n".join([head, *wrong[:SHOWN], *rest]))
+        return results
 
     def _header(self, index: int) -> int:
         """Samples at the wanted rate that the header promises."""
         who = f"{self.names[index]} ({self.paths[index]})"
         form = audio_format(self.paths[index], self.names[index])
         if not form.seconds:
-            raise AudioError(
-                f"{who}: its header tells no length; write it again as WAV or FLAC, or leave it out"
-            )
-        if not self.resample and (form.sampling_rate, form.channels) != (self.sampling_rate, 1):
-            raise AudioError(
-                f"{who}: {form.sampling_rate} Hz with {form.channels} channel(s), but the vocoder wants "
-                f"{self.sampling_rate} Hz mono; convert the data, or allow it with data.resample=true"
-            )
+            raise AudioError(f"{who}: its header tells no length; write it again as WAV or FLAC")
+        if not self.resample and (found := form.mismatch(self.sampling_rate)):
+            raise AudioError(f"{who}: {found}. Convert the data, or allow it with data.resample=true")
         frames = round(form.seconds * form.sampling_rate)
         return -(-frames * self.sampling_rate // form.sampling_rate)
 
@@ -124,16 +110,26 @@ class Recordings:
         scaled = np.rint(self._read_whole(index) * FULL_SCALE)
         return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
+    def _read_piece(self, index: int, start: int, stop: int) -> np.ndarray:
+        """Samples of a mono file, without reading what stands before them."""
+        path, who = self.paths[index], f"{self.names[index]} ({self.paths[index]})"
+        try:
+            wave, _ = soundfile.read(path, stop - start, start, dtype="float32")
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise AudioError(f"{who}: can't be read any more ({error})") from None
+        if len(wave) < stop - start or not np.isfinite(wave).all():
+            raise AudioError(f"{who}: samples {start} to {stop} are cut off, NaN or infinity; copy it again")
+        return wave
+
 
 class RandomCrops(Dataset):
     """Random pieces of recordings, numbered: piece i is a function of the seed and i alone.
 
-    So nothing needs to be remembered to go on where a training stopped, and neither the number of processes
-    nor of worker processes changes what is drawn. Every recording is drawn once in each pass over the data
-    (in a random order, from a random place), as in Vocos, however long it is.
+    So a training goes on where it stopped, and the number of processes doesn't change what is drawn. Every
+    recording is drawn once in each pass over the data (in a random order, from a random place), as in Vocos,
+    however long it is.
 
     Args:
-        recordings: where to cut from.
         samples: S, length of a piece.
         seed: of order, places and gains.
         short: recordings of fewer than S samples: "pad" with zeros at a random place, or "drop" them.
@@ -143,10 +139,7 @@ class RandomCrops(Dataset):
     Attributes:
         short: how many recordings are padded or dropped.
 
-    Item i: float32 (S,).
-
-    Raises:
-        ValueError: if all recordings are dropped, or for an argument out of range.
+    Items: float32 (S,).
     """
 
     def __init__(
@@ -166,10 +159,8 @@ class RandomCrops(Dataset):
         self.short = len(recordings) - len(long)
         self.used = long if short == "drop" else list(range(len(recordings)))
         if not self.used:
-            raise ValueError(
-                f"none of the {len(recordings)} recordings has {samples} samples "
-                f"({samples / recordings.sampling_rate:.2f} s); take shorter pieces, or short='pad'"
-            )
+            hint = "take shorter pieces, or short='pad'"
+            raise ValueError(f"none of the {len(recordings)} recordings has {samples} samples; {hint}")
         self._order = (-1, np.empty(0, int))
 
     def __getitem__(self, draw: int) -> Tensor:
@@ -191,11 +182,7 @@ class RandomCrops(Dataset):
 
 
 class WholeRecordings(Dataset):
-    """Whole recordings, spread evenly over those there are.
-
-    Args:
-        recordings: where to take them from.
-        number: how many at most; None: all.
+    """Whole recordings, at most `number` (None: all), spread evenly over those there are.
 
     Item i: its number among the recordings, and float32 (S,).
     """
@@ -212,36 +199,23 @@ class WholeRecordings(Dataset):
         return self.used[place], torch.from_numpy(self.recordings.read(self.used[place]))
 
 
-class StepBatches:
-    """The numbers of the pieces for each training step; processes that train together share them out.
+def step_batches(
+    first: int, last: int, batch_size: int, rank: int = 0, processes: int = 1
+) -> list[list[int]]:
+    """The numbers of the pieces for each of the training steps `first` to `last - 1`.
 
     Together, `processes` of them draw in one step what a single one with batches `processes` times as large
-    would draw.
+    would draw; `rank` is which of them this one is.
 
-    Args:
-        first, last: steps `first` to `last - 1`.
-        batch_size: pieces for each process.
-        rank, processes: which of how many this one is.
-
-    >>> list(StepBatches(3, 5, batch_size=2)), list(StepBatches(3, 5, batch_size=1, rank=1, processes=2))
+    >>> step_batches(3, 5, batch_size=2), step_batches(3, 5, batch_size=1, rank=1, processes=2)
     ([[6, 7], [8, 9]], [[7], [9]])
     """
-
-    def __init__(self, first: int, last: int, batch_size: int, rank: int = 0, processes: int = 1):
-        self.steps, self.batch_size = range(first, last), batch_size
-        self.rank, self.processes = rank, processes
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in self.steps:
-            first = (step * self.processes + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
+    starts = ((step * processes + rank) * batch_size for step in range(first, last))
+    return [list(range(start, start + batch_size)) for start in starts]
 
 
 def _gain(wave: np.ndarray, decibels: float) -> float:
-    """What to multiply with for a peak at so many dB of full scale; silence stays silence."""
+    """The factor for a peak at so many dB of full scale; silence stays silence."""
     peak = float(np.abs(wave).max())
     return 10 ** (decibels / 20) / peak if peak > 0 else 1.0
 
@@ -252,29 +226,13 @@ def _wavs(data_dirs: Sequence[str | os.PathLike]) -> dict[str, str]:
     for data_dir in map(Path, data_dirs):
         if not (data_dir / "wav.scp").exists() or (data_dir / "segments").exists():
             raise ValueError(f"{data_dir}: expected a Kaldi directory with wav.scp and without segments")
-        wavs = read_kaldi(data_dir / "wav.scp")
-        if twice := sorted(found.keys() & wavs.keys()):
-            raise ValueError(f"{data_dir}: utterance {twice[0]!r} stands in another directory too; rename it")
-        if commands := [name for name, wav in wavs.items() if wav.endswith("|")]:
-            raise ValueError(
-                f"{data_dir}/wav.scp: {commands[0]!r} is a command; write its output to a file first"
-            )
-        found |= wavs
+        for name, wav in read_kaldi(data_dir / "wav.scp").items():
+            if name in found:
+                raise ValueError(f"{data_dir}: utterance {name!r} stands in another directory too; rename it")
+            if wav.endswith("|"):
+                raise ValueError(f"{data_dir}/wav.scp: {name!r} is a command; write its output to a file")
+            found[name] = wav
     if not found:
-        raise ValueError(
-            f"no recordings in {', '.join(map(str, data_dirs)) or 'no directory'}; prepare the data"
-        )
+        where = ", ".join(map(str, data_dirs)) or "no directory"
+        raise ValueError(f"no recordings in {where}; prepare the data")
     return dict(sorted(found.items()))
-
-
-def _read_piece(path: str, name: str, start: int, stop: int) -> np.ndarray:
-    """Samples of a mono file, without reading what stands before them."""
-    try:
-        wave, _ = soundfile.read(path, stop - start, start, dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{name} ({path}): can't be read any more ({error})") from None
-    if len(wave) < stop - start or not np.isfinite(wave).all():
-        raise AudioError(
-            f"{name} ({path}): samples {start} to {stop} are cut off, or NaN or infinity; copy it again"
-        )
-    return wave

@@ -10,17 +10,16 @@ import yaml
 
 from imlspike.data.files import atomic_write
 
+DEEPEST = 100
+_DEEP = re.compile(rf"(?:[\[{{]\s*|[-?]\s+){{{DEEPEST}}}")
+
 
 class ConfigError(ValueError):
     """A configuration that can't be used; the message names the file, the key and the nearest right one."""
 
 
-DEEPEST = 100
-DEEP = re.compile(rf"(?:[\[{{]\s*|[-?]\s+){{{DEEPEST}}}")
-
-
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """SafeLoader that refuses a key that stands twice and reads `1e-3` as a number."""
+    """SafeLoader that refuses a key that stands twice and reads `1e-3` as a number (YAML 1.1: as text)."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -38,16 +37,12 @@ _StrictLoader.add_implicit_resolver(
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
-    """Read a YAML mapping; `1e-3` is a number here (YAML 1.1 makes it text); a doubled key is refused.
-
-    Raises:
-        ConfigError: if the file is missing, isn't YAML or isn't a mapping.
-    """
+    """Read a YAML mapping; ConfigError if the file is missing, isn't YAML or isn't a mapping."""
     try:
         with open(path, "rb") as file:
             return parse_yaml(file.read(), os.fspath(path))
     except OSError as error:
-        raise ConfigError(f"{os.fspath(path)}: {error.strerror}; check the path") from None
+        raise ConfigError(f"{path}: {error.strerror}; check the path") from None
 
 
 def parse_yaml(content: bytes | str, source: str) -> dict[str, Any]:
@@ -68,7 +63,7 @@ def parse_yaml(content: bytes | str, source: str) -> dict[str, Any]:
 def parse_value(content: bytes | str, source: str) -> Any:
     """Any YAML value; the rest as `parse_yaml`."""
     text = content.decode(errors="replace") if isinstance(content, bytes) else content
-    if DEEP.search(text):  # libyaml would go as deep, until its stack ends
+    if _DEEP.search(text):  # libyaml would go as deep, until its stack ends
         raise ConfigError(f"{source}: not usable as YAML: more than {DEEPEST} levels at once")
     try:
         return yaml.load(content, Loader=_StrictLoader)
@@ -128,13 +123,6 @@ def dump_yaml(config: Mapping[str, Any]) -> str:
 
 
 def write_yaml(path: str | os.PathLike, config: Mapping[str, Any]) -> None:
-    """Write a mapping as YAML, in the order of its keys, whole or not at all.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "train.yaml"
-    >>> write_yaml(path, {"optim_conf": {"lr": 1e-05}})
-    >>> read_yaml(path)
-    {'optim_conf': {'lr': 1e-05}}
-    """
+    """Write a mapping as YAML, in the order of its keys, whole or not at all."""
     with atomic_write(path) as out:
         out.write(dump_yaml(config))

@@ -18,6 +18,16 @@ from imlspike.inference.bundle import Bundle
 from imlspike.inference.experiment import SPIKING, effective
 from imlspike.inference.recognizer import Recognizer
 
+FROM_ARGUMENTS = {
+    "encoder": "iml_spikeformer transformer conformer branchformer e_branchformer multiconv_conformer "
+    "contextual_block_transformer contextual_block_conformer rnn vgg_rnn",
+    "decoder": "iml_spikeformer transformer lightweight_conv lightweight_conv2d dynamic_conv "
+    "dynamic_conv2d rnn",
+    "lm": "transformer seq_rnn",
+}
+"""ESPnet's classes that are built of their arguments alone; others read files or the network where a bundle,
+which may be a stranger's, tells them to."""
+
 
 def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int]:
     """An encoder of ESPnet's by its key and arguments, and the frames that it needs for one token.
@@ -88,11 +98,9 @@ def _class(part: str, name: str, source: str) -> type:
     with quiet():
         register()
         from espnet2.tasks import asr, lm
-
-        choices = getattr(lm if part == "lm" else asr, f"{part}_choices")
-    if str(name).lower() not in choices.classes:
-        raise ConfigError(f"{source}: {unknown_key(str(name), choices.classes)}")
-    return choices.get_class(name)
+    if str(name).lower() not in FROM_ARGUMENTS[part].split():
+        raise ConfigError(f"{source}, {part}: {unknown_key(str(name), FROM_ARGUMENTS[part].split())}")
+    return getattr(lm if part == "lm" else asr, f"{part}_choices").get_class(name)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a trained system does, measured: error rates, spike counts, operation counts and energy, plots.
+"""Measurements of a trained system: error rates, spike counts, operation counts and energy, plots.
 
 Nothing here imports ESPnet; `scoring` needs no torch, `plots` loads matplotlib when a figure is drawn.
 """

@@ -8,18 +8,17 @@ import difflib
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from imlspike.evaluation.experiments import gather
-from imlspike.evaluation.tables import markdown_table
+from imlspike.evaluation.tables import markdown_table, number
 
 BASE = "base"
 _PARAMETERS = re.compile(r"Total Number of model parameters: (.+)")
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One training of a list: an ablation (`override` is None for ``base``) with one seed."""
 
     ablation: str
@@ -37,9 +36,8 @@ def read_list(
 ) -> list[Run]:
     """The runs that a list asks for, in its order, each once.
 
-    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, all its
-    names with the first seed before any with the second, so that a list which is stopped leaves pairs to
-    compare.
+    A line is ``NAME ... [: SEED ...]``; what follows a ``#`` is a remark. A line goes seed by seed, so that a
+    list which is stopped leaves pairs to compare.
 
     Args:
         text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without
@@ -48,8 +46,8 @@ def read_list(
         places: the folders from which paths may start.
 
     Raises:
-        ValueError: for a name without a file (the nearest is named), a seed that is no whole number, or an
-            empty list.
+        ValueError: a name without a file (the nearest is named), a seed that is no whole number, two files
+            for one name, or an empty list.
 
     >>> [run.name for run in read_list("base : 0 1")]
     ['base_s0', 'base_s1']
@@ -59,17 +57,16 @@ def read_list(
         if (file := _existing(text, places)) is None:
             raise ValueError(f"there is no list {text}")
         text, where = file.read_text(encoding="utf-8"), text
-    for number, line in enumerate(text.splitlines(), start=1):
+    for line_number, line in enumerate(text.splitlines(), start=1):
         names, colon, own_seeds = line.partition("#")[0].partition(":")
         try:
             used = [int(seed) for seed in own_seeds.split()] if colon else list(seeds)
             overrides = {name: _override(name, folder, places) for name in names.split()}
+            for run in (Run(p.stem if p else n, p, seed) for seed in used for n, p in overrides.items()):
+                if runs.setdefault(run.name, run) != run:
+                    raise ValueError(f"{run.override} and {runs[run.name].override}: one name for both")
         except ValueError as error:
-            raise ValueError(f"{where}, line {number}: {error}") from None
-        for seed in used:
-            for name, path in overrides.items():
-                run = Run(path.stem if path else name, path, seed)
-                runs.setdefault(run.name, run)
+            raise ValueError(f"{where}, line {line_number}: {error}") from None
     if not runs:
         raise ValueError(f"{where}: no runs; expected lines such as 'base decay_none : 0 1 2'")
     return list(runs.values())
@@ -92,35 +89,32 @@ def _override(name: str, folder, places) -> Path | None:
 
 
 def turns(override: Path | None) -> str:
-    """What an override turns: the comment in its first line."""
-    if override is None:
-        return ""
-    first = override.read_text(encoding="utf-8").partition("\n")[0]
+    """The factor that an override turns: the comment in its first line, or its name."""
+    first = override.read_text(encoding="utf-8").partition("\n")[0] if override else "#"
     return first.lstrip("# ") if first.startswith("#") else override.name
 
 
 def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = "greedy") -> dict:
-    """What the runs came to: ready to be JSON.
+    """Results of the runs in the folder `exp_dir`, ready to be JSON.
 
-    A run counts as complete when it has a score of this `decoding` for every set that any run has.
-
-    Args:
-        exp_dir: folder of the experiments.
-        measure: ``cer`` or ``wer``.
-        decoding: as in ``decode_<decoding>/<set>/score.json``.
+    A run counts as complete when ``decode_<decoding>/<set>/score.json`` is there for every set that any run
+    has.
 
     Returns:
-        ``sets``; ``runs``, what each complete one came to; ``rows``, one for each ablation with `spread` over
-        seeds and `difference` to the base; ``incomplete``, the names of the other runs.
+        ``sets``; ``runs``, what each complete one came to by `measure` ("cer" or "wer"); ``rows``, one for
+        each ablation with `spread` over seeds and `difference` to the base; ``incomplete``, the other runs'
+        names.
     """
     found = {run.name: _gather(Path(exp_dir) / run.name, measure, decoding) for run in runs}
     sets = {name for result in found.values() for name in result["rates"]}
     sets = sorted(sets, key=lambda name: (not name.startswith(("valid", "dev")), name))
     complete = [run for run in runs if sets and found[run.name]["rates"].keys() == set(sets)]
+    results: dict[str, dict[int, dict]] = {}
+    for run in complete:
+        results.setdefault(run.ablation, {})[run.seed] = found[run.name]
     rows = []
     for ablation, override in {run.ablation: run.override for run in complete}.items():
-        own = {run.seed: found[run.name] for run in complete if run.ablation == ablation}
-        base = {run.seed: found[run.name] for run in complete if run.ablation == BASE != ablation}
+        own, base = results[ablation], results.get(BASE, {}) if ablation != BASE else {}
         row = {"name": ablation, "turns": turns(override), "seeds": len(own), "sets": {}}
         for name in sets:
             rates, others = ({seed: one["rates"][name] for seed, one in side.items()} for side in (own, base))
@@ -194,34 +188,30 @@ def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
 
 def table(results: Mapping) -> str:
     """The Markdown table of what `collect` returns."""
-    columns, lines = ["ablation", "what it turns", "seeds"], []
-    for name in results["sets"]:
-        columns += [f"{results['measure'].upper()} % {name}", f"less the base's, {name}"]
-    forms = {"epochs": "d", "seconds_per_epoch": ".3g", "parameters": "", "mean_count": ".2f"}
+    rows = []
     for row in results["rows"]:
-        cells = [row["name"], row["turns"], str(row["seeds"])]
-        for found in row["sets"].values():
-            gap, range_ = found["difference"], f" ({found['min']:.1f} to {found['max']:.1f})"
-            cells.append(_cell(found, ".1f", range_))
-            if gap and gap["sd"] is not None:
+        cells = {"ablation": row["name"], "what it turns": row["turns"], "seeds": row["seeds"]}
+        for name, found in row["sets"].items():
+            range_, gap = f" ({found['min']:.1f} to {found['max']:.1f})", found["difference"]
+            cells[f"{results['measure'].upper()} % {name}"] = _cell(found, ".1f", range_)
+            worse = ""
+            if gap:
                 side = "beyond" if gap["beyond"] else "within"
-                range_ = f", {side} the spread, worse in {gap['worse']} of {len(gap['by_seed'])}"
-            cells.append(_cell(gap, "+.1f", range_) if gap else "")
-        lines.append(
-            cells + ["" if row[key] is None else format(row[key], form) for key, form in forms.items()]
-        )
-    return markdown_table([*columns, "epochs", "s / epoch", "parameters", "spikes"], lines)
+                worse = f", {side} the spread, worse in {gap['worse']} of {len(gap['by_seed'])}"
+            cells[f"less the base's, {name}"] = _cell(gap, "+.1f", worse) if gap else ""
+        cells |= {"epochs": number(row["epochs"], "d"), "s / epoch": number(row["seconds_per_epoch"], ".3g")}
+        cells |= {"parameters": row["parameters"] or "", "spikes": number(row["mean_count"], ".2f")}
+        rows.append(cells)
+    return markdown_table(rows)
 
 
 def _cell(found: Mapping, form: str, more: str) -> str:
-    one_seed = found["sd"] is None
-    return format(found["mean"], form) + (
-        " (one seed: no spread)" if one_seed else f" ± {found['sd']:.1f}{more}"
-    )
+    mean = format(found["mean"], form)
+    return f"{mean} (one seed: no spread)" if found["sd"] is None else f"{mean} ± {found['sd']:.1f}{more}"
 
 
 def sentences(results: Mapping) -> list[str]:
-    """What a reader has to know beside the table: the base's spread, unequal trainings, runs that miss."""
+    """Sentences beside the table: the base's spread, unequal trainings, runs that miss."""
     said, rows = [], {row["name"]: row for row in results["rows"]}
     for name, found in rows.get(BASE, {"sets": {}})["sets"].items():
         if found["sd"] is not None:

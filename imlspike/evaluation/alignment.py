@@ -1,4 +1,4 @@
-"""How near the boundaries that a voice's aligner found are to those of phone labels.
+"""Distance of the boundaries that a voice's aligner found from those of phone labels.
 
 The aligner's symbols come from text, the labels' phones from somebody who listened: they differ. Both
 sequences of an utterance are matched by edit distance, in which like sounds may stand for each other and a
@@ -6,10 +6,9 @@ vowel never for a consonant; boundaries are compared where both sounds beside th
 """
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from imlspike.data.labels import (
     find_labels,
     is_pause,
     read_durations,
-    read_labelled,
+    read_labels,
 )
 from imlspike.data.progress import Progress
 from imlspike.evaluation.plots import plot_boundaries, plot_boundary_errors
@@ -41,42 +40,28 @@ _VOICING = {"b": "p", "v": "f", "g": "k", "d": "t", "z": "s", "zh": "sh", "dh": 
 _SAME, _LIKE, _KIND, _GAP, _NEVER = 0.0, 0.3, 1.0, 1.0, float("inf")
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One utterance's boundaries.
-
-    Attributes:
-        utterance: its name.
-        errors: (K,) ms, the aligner's time less the labels', of the boundaries that are in both.
-        labelled: boundaries between the labels' phones.
-    """
-
-    utterance: str
-    errors: tuple[float, ...]
-    labelled: int
-
-
 @torch.no_grad()
 def align(voice: TrainedVoice, symbols: Sequence[str], wave: np.ndarray, name: str = "text") -> list[int]:
     """Frames of each symbol in a recording (S,) at the voice's sampling rate, found by its aligner.
 
     Raises:
-        ValueError: no aligner, a symbol that the voice doesn't know, more symbols than frames.
+        ValueError: no aligner, no symbol, one that the voice doesn't know, more symbols than frames.
     """
+    if not symbols:
+        raise ValueError(f"{name}: no symbols; there is nothing to align")
     numbers = voice.numbers(symbols, name)[None]
     try:
         mel = LogMel(**voice.features)(torch.from_numpy(wave)[None]).transpose(1, 2).to(voice.device)
         mel = (mel - voice.mean) / voice.deviation
         lengths = [torch.tensor([x.shape[1]], device=voice.device) for x in (numbers, mel)]
         prior = voice.recording.get("prior_scale", 1.0)
-        found = learned_durations(voice.model, numbers, lengths[0], mel, lengths[1], prior)[1]
+        return learned_durations(voice.model, numbers, lengths[0], mel, lengths[1], prior)[1][0].tolist()
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    return found[0].tolist()
 
 
 def is_vowel(symbol: str) -> bool:
-    """Whether a phone of ours or of usual labels is a vowel; those with a tone or stress number are.
+    """Return whether a phone of ours or of usual labels is a vowel; with a tone or stress number it is one.
 
     >>> is_vowel("oo"), is_vowel("AH0"), is_vowel("uang3"), is_vowel("zh")
     (True, True, True, False)
@@ -86,7 +71,7 @@ def is_vowel(symbol: str) -> bool:
 
 @functools.cache
 def difference(one: str, other: str) -> float:
-    """What it costs to match two phones: 0 for the same, 0.3 for like ones, 1 for others of the same kind.
+    """Cost of matching two phones: 0 for the same, 0.3 for like ones, 1 for others of the same kind.
 
     Kinds are vowels, consonants and pauses (with punctuation); phones of different kinds are never matched.
     Like ones: two vowels of the same first letter, a hard and a soft or a voiced and a voiceless consonant.
@@ -110,7 +95,7 @@ def _root(phone: str) -> str:
 
 
 def match(symbols: Sequence[str], phones: Sequence[str]) -> list[tuple[int, int]]:
-    """Which symbol is which phone: pairs of places, ascending in both, of the least edit distance.
+    """Places of symbols and phones that belong together, ascending in both, of the least edit distance.
 
     >>> match(["k", "o", "t", ","], ["pau", "k", "aa", "tt", "pau"])
     [(0, 1), (1, 2), (2, 3), (3, 4)]
@@ -133,6 +118,15 @@ def match(symbols: Sequence[str], phones: Sequence[str]) -> list[tuple[int, int]
     return pairs[::-1]
 
 
+class Compared(NamedTuple):
+    """One utterance's boundaries: errors (K,) in ms, the aligner's time less the labels', of the boundaries
+    that are in both, and how many the labels have."""
+
+    utterance: str
+    errors: tuple[float, ...]
+    labelled: int
+
+
 def compare_boundaries(
     utterance: str,
     symbols: Sequence[str],
@@ -140,11 +134,7 @@ def compare_boundaries(
     phones: Sequence[Phone],
     frame_seconds: float,
 ) -> Compared:
-    """Boundary errors of one utterance: N symbols as the aligner had them with the frames that it gave each,
-    against the phones of the label file.
-
-    Raises:
-        ValueError: another number of durations than symbols; the utterance is named.
+    """Boundary errors of N symbols with the frames that the aligner gave each, against a label file's phones.
 
     >>> phones = [Phone("a", 0.0, 0.1), Phone("b", 0.1, 0.2), Phone("o", 0.2, 0.3)]
     >>> compare_boundaries("ru_1", ["a", "b", "o"], [10, 11, 9], phones, 0.01)
@@ -155,28 +145,28 @@ def compare_boundaries(
         raise ValueError(f"{utterance}: {counts}; were they made for another text?")
     times, errors = boundary_times(durations, frame_seconds), []
     pairs = match(symbols, [phone.name for phone in phones])
-    for (i, j), (after_i, after_j) in zip(pairs, pairs[1:], strict=False):
-        if after_i == i + 1 and after_j == j + 1:
+    for (i, j), after in zip(pairs, pairs[1:], strict=False):
+        if after == (i + 1, j + 1):
             errors.append(round(1000 * (times[i] - phones[j].end), 6))
     return Compared(utterance, tuple(errors), len(phones) - 1)
 
 
 def summarize_boundaries(compared: Sequence[Compared]) -> dict:
-    """What the boundary errors of a set come to, ready to be JSON.
+    """Boundary errors of a set, ready to be JSON; ValueError if no boundary could be compared at all.
 
     Returns:
         median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner
-            is late); within: ms to the share of boundaries that are at most so far off; boundaries: how many
-            were
-        compared, compared_share: of the labels' boundaries; per_utterance: median_ms, compared and labelled.
-
-    Raises:
-        ValueError: if no boundary could be compared at all.
+        is
+        late); within: ms to the share of boundaries at most so far off; compared_share: of the labels'.
     """
     errors = np.array([error for one in compared for error in one.errors])
     if not len(errors):
         raise ValueError("no two neighboring phones of text and labels match; are these labels of this set?")
     far, labelled = np.abs(errors), sum(one.labelled for one in compared)
+    each = {}
+    for name, own, phones in compared:
+        median = float(np.median(np.abs(own))) if own else None
+        each[name] = {"median_ms": median, "compared": len(own), "labelled": phones}
     return {
         "utterances": len(compared),
         "boundaries": len(errors),
@@ -186,42 +176,20 @@ def summarize_boundaries(compared: Sequence[Compared]) -> dict:
         "mean_ms": float(far.mean()),
         "bias_ms": float(np.median(errors)),
         "within": {str(ms): float((far <= ms).mean()) for ms in WITHIN},
-        "per_utterance": {
-            one.utterance: {
-                "median_ms": float(np.median(np.abs(one.errors))) if one.errors else None,
-                "compared": len(one.errors),
-                "labelled": one.labelled,
-            }
-            for one in compared
-        },
+        "per_utterance": each,
     }
 
 
 def boundaries_table(summaries: Mapping[str, Mapping]) -> str:
-    """A Markdown table of `summarize_boundaries`' results, a line for each set.
-
-    >>> summary = summarize_boundaries([Compared("a", (-10.0, 30.0, 50.0), 4)])
-    >>> print(boundaries_table({"test": summary}).splitlines()[2][:48])
-    | test | 1          | 3 of 4 (75 %)       | 30.0
-    """
-    heads = ["set", "utterances", "boundaries compared", "median, ms", "mean, ms", "late by, ms"]
-    lines = []
+    """A Markdown table of `summarize_boundaries`' results, a line for each set."""
+    rows = []
     for name, found in summaries.items():
         share = f"{found['boundaries']} of {found['labelled']} ({100 * found['compared_share']:.0f} %)"
-        cells = [name, str(found["utterances"]), share]
-        cells += [f"{found[key]:.1f}" for key in ("median_ms", "mean_ms", "bias_ms")]
-        lines.append(cells + [f"{100 * share:.1f} %" for share in found["within"].values()])
-    return markdown_table([*heads, *(f"within {ms} ms" for ms in WITHIN)], lines)
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """What `score_alignment` found: content of alignment.json, errors in ms, and one utterance to draw (its
-    name, samples, sampling rate, and whose symbols with their times)."""
-
-    report: dict
-    errors: list[float]
-    shown: tuple[str, np.ndarray, int, dict[str, list[Phone]]]
+        row = {"set": name, "utterances": found["utterances"], "boundaries compared": share}
+        for head, key in (("median, ms", "median_ms"), ("mean, ms", "mean_ms"), ("late by, ms", "bias_ms")):
+            row[head] = f"{found[key]:.1f}"
+        rows.append(row | {f"within {ms} ms": f"{100 * x:.1f} %" for ms, x in found["within"].items()})
+    return markdown_table(rows)
 
 
 def score_alignment(
@@ -230,9 +198,10 @@ def score_alignment(
     aligner: str | Path,
     voice: TrainedVoice | None,
     hop_length: int,
+    output_dir: Path,
     tier: str = TIER,
-) -> Alignment:
-    """Boundaries of a whole set against labels.
+) -> tuple[str, list[Path]]:
+    """Score boundaries of a whole set; write alignment.json, alignment.md, alignment.png and errors.png.
 
     Args:
         data_dir: Kaldi directory, its text in symbols.
@@ -242,6 +211,9 @@ def score_alignment(
         voice: whose aligner is asked.
         hop_length: samples in a frame of that table.
         tier: of a TextGrid with several.
+
+    Returns:
+        The table, and the files.
 
     Raises:
         ValueError: an empty set, no labels at all, durations of another set; file and utterance are named.
@@ -259,9 +231,9 @@ def score_alignment(
         rate = audio_format(utterances[0].wav, utterances[0].id).sampling_rate
         hop, table = hop_length, read_durations(aligner)
     compared, found, progress = [], {}, Progress("utterances aligned")
-    for number, utterance in enumerate(utterances, 1):
+    for utterance in utterances:
         wave, symbols = read_audio(utterance.wav, rate, utterance.id), utterance.text.split()
-        phones = read_labelled(files[utterance.id], len(wave) / rate, tier)
+        phones = read_labels(files[utterance.id], tier, len(wave) / rate)
         if voice:
             durations = align(voice, symbols, wave, utterance.id)
         else:
@@ -270,22 +242,21 @@ def score_alignment(
         times = [0.0, *boundary_times(durations, hop / rate), len(wave) / rate]
         own = [Phone(*phone) for phone in zip(symbols, times, times[1:], strict=False)]
         found[utterance.id] = {"aligner": own, "labels": phones}
-        progress(number, len(utterances))
-    summary = summarize_boundaries(compared)
-    medians = {name: one["median_ms"] for name, one in summary["per_utterance"].items() if one["compared"]}
-    typical = min(medians, key=lambda name: abs(medians[name] - summary["median_ms"]))
+        progress(len(compared), len(utterances))
+    about = {"set": data_dir.name, "data_dir": str(data_dir), "labels": str(labels), "aligner": str(aligner)}
+    about |= {"sampling_rate": rate, "hop_length": hop, "without_labels": without}
+    report = about | summarize_boundaries(compared)
+    text = boundaries_table({data_dir.name: report}) + "\n"
+    if without:
+        text += f"\nLeft out, for there is no label file of them: {' '.join(without)}.\n"
+    written = write_files({output_dir / "alignment.json": report, output_dir / "alignment.md": text})
+    medians = {name: one["median_ms"] for name, one in report["per_utterance"].items() if one["compared"]}
+    typical = min(medians, key=lambda name: abs(medians[name] - report["median_ms"]))
     wave = next(read_audio(u.wav, rate, u.id) for u in utterances if u.id == typical)
-    report = {
-        "set": data_dir.name,
-        "data_dir": str(data_dir),
-        "labels": str(labels),
-        "aligner": str(aligner),
-        "sampling_rate": rate,
-        "hop_length": hop,
-        "without_labels": without,
-    }
-    errors = [error for one in compared for error in one.errors]
-    return Alignment(report | summary, errors, (typical, wave, rate, found[typical]))
+    pictures = [output_dir / "alignment.png", output_dir / "errors.png"]
+    plot_boundaries(found[typical], wave, rate, pictures[0], typical)
+    plot_boundary_errors([error for one in compared for error in one.errors], pictures[1])
+    return text, [*written, *pictures]
 
 
 def _look_up(table: Mapping[str, list[int]], name: str, samples: int, hop_length: int, source) -> list[int]:
@@ -296,18 +267,3 @@ def _look_up(table: Mapping[str, list[int]], name: str, samples: int, hop_length
         found = f"{frames} frames, its recording {expected} of {hop_length} samples (--hop-length)"
         raise ValueError(f"{source}: {name} has {found}")
     return table[name]
-
-
-def write_alignment(found: Alignment, output_dir: Path) -> tuple[str, list[Path]]:
-    """Write alignment.json, alignment.md, alignment.png and errors.png; the text and the files."""
-    report, without = found.report, found.report["without_labels"]
-    text = boundaries_table({report["set"]: report}) + "\n"
-    if without:
-        text += f"\nLeft out, for there is no label file of them: {' '.join(without)}.\n"
-    data = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    files = write_files({output_dir / "alignment.json": data, output_dir / "alignment.md": text})
-    pictures = [output_dir / "alignment.png", output_dir / "errors.png"]
-    name, wave, rate, phones = found.shown
-    plot_boundaries(phones, wave, rate, pictures[0], name)
-    plot_boundary_errors(found.errors, pictures[1])
-    return text, [*files, *pictures]

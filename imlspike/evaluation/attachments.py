@@ -11,8 +11,9 @@ from urllib.parse import quote
 from imlspike.data.audio import read_audio
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir
-from imlspike.evaluation.systems import NATURAL
-from imlspike.evaluation.tables import SHOWN, markdown_table
+from imlspike.evaluation.plots import plot_learning_curves, plot_spectrograms
+from imlspike.evaluation.systems import NATURAL, SHOWN
+from imlspike.evaluation.tables import markdown_table
 from imlspike.evaluation.training_log import read_epochs
 
 Pictures = list[tuple[str, Path]]  # (caption, file) each
@@ -25,7 +26,7 @@ ALIGNED = {"alignment/*.png": "Boundaries, found and labelled"}
 
 @dataclass
 class Attachments:
-    """What a report shows besides its tables: utterance to system to audio file, and pictures."""
+    """Contents of a report besides its tables: utterance to system to audio file, and pictures."""
 
     heard: dict[str, dict[str, Path]] = field(default_factory=dict)
     pictures: Pictures = field(default_factory=list)
@@ -44,25 +45,22 @@ def attach(
         output: the report.
         samples: utterances to hear and see, spread over the set.
         data_dir: of the natural speech; default: that of the scores.
-
-    Raises:
-        ValueError: if a system's audio isn't where it was scored.
     """
-    files = output.with_name(f"{output.stem}_files")
-    attached = Attachments()
+    files, attached = output.with_name(f"{output.stem}_files"), Attachments()
     if scores:
         attached.heard = copy_sounds(scores, files, samples, data_dir)
+    logs = {folder.name: folder / "train.log" for folder in folders}
+    trainings = {name: read_epochs(log) for name, log in logs.items() if log.is_file()}
     try:
-        import matplotlib  # noqa: F401
-
-        attached.pictures = spectrograms(scores, attached.heard, files)
-        trainings = {f.name: read_epochs(f / "train.log") for f in folders if (f / "train.log").is_file()}
-        if trainings := {name: epochs for name, epochs in trainings.items() if epochs}:
-            from imlspike.evaluation.plots import plot_learning_curves
-
-            picture = files / "learning_curves.png" if scores else output.parent / "learning_curves.png"
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            plot_learning_curves(trainings, picture)
+        for utterance, sounds in attached.heard.items():
+            rate, path = scores["sampling_rate"], files / utterance / "spectrograms.png"
+            waves = {SHOWN.get(name, name): read_audio(file, rate) for name, file in sounds.items()}
+            plot_spectrograms(waves, rate, path, utterance)
+            caption = f"Spectrograms of {utterance}, 0 to {rate // 2000} kHz, 80 dB"
+            attached.pictures.append((caption, path))
+        picture = (files if scores else output.parent) / "learning_curves.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        if plot_learning_curves(trainings, picture):
             attached.curves = [("Learning curves (dashed: training)", picture)]
     except ImportError:
         print("no spectrograms and learning curves: matplotlib is not installed", file=sys.stderr)
@@ -81,10 +79,9 @@ def copy_sounds(
     for utterance in (names[(2 * i + 1) * len(names) // (2 * samples)] for i in range(samples)):
         heard[utterance] = {}
         for name, entry in scores["systems"].items():
-            source = Path(utterances[utterance])
-            if name != NATURAL:
-                found = [Path(entry["folder"]) / f"{utterance}{ending}" for ending in (".wav", ".flac")]
-                source = next(filter(Path.is_file, found), found[0])
+            found = [Path(entry["folder"]) / f"{utterance}{ending}" for ending in (".wav", ".flac")]
+            found = [Path(utterances[utterance])] if name == NATURAL else found
+            source = next(filter(Path.is_file, found), found[0])
             if not source.is_file():
                 raise ValueError(f"{source}: no such file; it was there when {name!r} was scored")
             heard[utterance][name] = copy(source, files / utterance / f"{name}{source.suffix}")
@@ -97,19 +94,6 @@ def copy(source: Path, target: Path) -> Path:
     with open(source, "rb") as read, atomic_write(target, "wb") as out:
         shutil.copyfileobj(read, out)
     return target
-
-
-def spectrograms(scores: Mapping | None, heard: Mapping, files: Path) -> Pictures:
-    """Spectrograms of what was copied, one picture an utterance."""
-    from imlspike.evaluation.plots import plot_spectrograms
-
-    pictures = []
-    for utterance, sounds in heard.items():
-        rate, path = scores["sampling_rate"], files / utterance / "spectrograms.png"
-        waves = {SHOWN.get(name, name): read_audio(file, rate) for name, file in sounds.items()}
-        plot_spectrograms(waves, rate, path, utterance)
-        pictures.append((f"Spectrograms of {utterance}, 0 to {rate // 2000} kHz, 80 dB", path))
-    return pictures
 
 
 def copy_pictures(folders: Sequence[Path], files: Path, wanted: Mapping[str, str]) -> Pictures:
@@ -138,11 +122,9 @@ def show(pictures: Pictures, folder: Path) -> list[str]:
 
 def sound_table(heard: Mapping, folder: Path) -> str:
     """A line a system with links to its audio."""
-    lines = [
-        [
-            SHOWN.get(name, name),
-            *(f"[{file[name].name}]({link(file[name], folder)})" for file in heard.values()),
-        ]
-        for name in next(iter(heard.values()))
-    ]
-    return markdown_table(["system", *heard], lines)
+    rows: dict[str, dict] = {}
+    for utterance, files in heard.items():
+        for name, file in files.items():
+            row = rows.setdefault(name, {"system": SHOWN.get(name, name)})
+            row[utterance] = f"[{file.name}]({link(file, folder)})"
+    return markdown_table(list(rows.values()))

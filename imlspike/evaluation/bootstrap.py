@@ -1,4 +1,4 @@
-"""Bootstrap intervals over utterances, by scipy; whole utterances are drawn, so that the errors of one stay
+"""Bootstrap intervals over utterances by scipy; whole utterances are drawn, so that the errors of one stay
 together (Bisani and Ney 2004). Two systems on the same utterances are drawn together (paired)."""
 
 import warnings
@@ -10,43 +10,36 @@ CONFIDENCE = 0.95
 
 
 def interval(statistic: Callable, *columns, resamples: int = 10000, seed: int = 0) -> list[float]:
-    """Percentile bootstrap interval of 95 % of `statistic`.
+    """Percentile bootstrap interval of 95 % of `statistic`: its lower and upper end.
 
     Args:
         statistic: of as many arrays as `columns`, with a keyword `axis` over which it works.
-        columns: (U,) a number an utterance each; the same utterances are drawn of all.
+        columns: (U,) a number an utterance each; the same utterances are drawn of all. One utterance alone
+            gives an interval of no width.
 
-    Returns:
-        Lower and upper end. One utterance alone gives an interval of no width.
-
-    >>> interval(ratio, [1, 1, 1], [4, 4, 4])
-    [0.25, 0.25]
+    Raises:
+        ValueError: fewer than one resample. ImportError: scipy is missing.
     """
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; a bootstrap draws at least once (--resamples)")
     try:
         from scipy.stats import bootstrap
     except ImportError as error:
         raise ImportError("intervals need scipy; install it by: pip install 'imlspike[scores]'") from error
 
     data = [np.asarray(column, dtype=np.float64) for column in columns]
+    options = dict(n_resamples=resamples, batch=max(1, 10**6 // len(data[0])), vectorized=True, paired=True)
     # A twin without errors gives an infinite ratio, and equal utterances no spread.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if len(data[0]) == 1:
             return [float(statistic(*data, axis=0))] * 2
-        found = bootstrap(
-            data,
-            statistic,
-            n_resamples=resamples,
-            batch=max(1, 10**6 // len(data[0])),
-            vectorized=True,
-            paired=True,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
+        random = np.random.default_rng(seed)
+        drawn = bootstrap(data, statistic, method="percentile", rng=random, **options).bootstrap_distribution
     ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    return [float(x) for x in np.nanquantile(found.bootstrap_distribution, ends, method="nearest")]
+    return [float(end) for end in np.nanquantile(drawn, ends, method="nearest")]
 
 
 def ratio(above: np.ndarray, below: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The ratio of sums, which is a corpus's error rate: errors over reference lengths."""
+    """Ratio of sums, which is a corpus's error rate: errors over reference lengths."""
     return np.sum(above, axis) / np.sum(below, axis)

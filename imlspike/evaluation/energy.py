@@ -1,19 +1,15 @@
 """Energy from operation counts: three figures that only mean something together.
 
-paper
-    What the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
-    accumulates at that of an addition.
-full
-    Everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
-    masks, norms that are not folded, softmax, residuals, biases and activation functions.
-int8
-    The same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
-    dense at the price of an 8-bit MAC, its other operations (not the neurons', not the scalings) at the
-    full price. Taken from the ANN twin it is the **bit-matched baseline**, which a spiking network has to
-    beat in its full figure.
+paper   what the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
+        accumulates at that of an addition.
+full    everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
+        masks, norms that are not folded, softmax, residuals, biases and activation functions.
+int8    the same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
+        dense, its other operations (not the neurons', not the scalings) at the full price. Taken from the ANN
+        twin it is the **bit-matched baseline**, which a spiking network has to beat in its full figure.
 
-Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features),
-which is the same for all. So these figures compare networks; they don't predict a battery's life.
+Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features).
+So these figures compare networks; they don't predict a battery's life.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,38 +24,25 @@ MEANING = {
     "full": "full accounting (everything that runs)",
     "int8": "dense int8 network of the same shape",
 }
-_PRODUCTS = ("weights", "product")
 # Projections of the encoder's output inside a decoder: computed once, whatever the beam. First the names of
 # ESPnet's decoder, then those of `IMLSpikeformerDecoder`.
 _ONCE_PER_UTTERANCE = (
-    ".src_attn.linear_k",
-    ".src_attn.linear_v",
-    ".src_attn.k",
-    ".src_attn.v",
-    ".src_attn.k_neuron",
-    ".src_attn.v_neuron",
-    ".memory_neuron",
+    *(".src_attn.linear_k", ".src_attn.linear_v"),
+    *(".src_attn.k", ".src_attn.v", ".src_attn.k_neuron", ".src_attn.v_neuron", ".memory_neuron"),
 )
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Energy of one operation in pJ: 45 nm, 0.9 V.
-
-    Source: Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, figure 1.1.9.
-
-    Attributes:
-        mac: 32-bit floating-point multiplication (3.7) and addition (0.9).
-        accumulate: 32-bit floating-point addition; also the price of an addition or comparison elsewhere.
-        int8_mac: 8-bit integer multiplication (0.2) and addition (0.03); with a 32-bit accumulator it is 0.3.
+    """Energy of one operation in pJ at 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014, 1.1.9).
 
     >>> Costs().multiplication
     3.7
     """
 
-    mac: float = 4.6
-    accumulate: float = 0.9
-    int8_mac: float = 0.23
+    mac: float = 4.6  # 32-bit floating-point multiplication (3.7) and addition (0.9)
+    accumulate: float = 0.9  # also the price of an addition or comparison elsewhere
+    int8_mac: float = 0.23  # multiplication (0.2), addition (0.03); with a 32-bit accumulator it is 0.3
 
     @property
     def multiplication(self) -> float:
@@ -67,7 +50,10 @@ class Costs:
         return round(self.mac - self.accumulate, 9)
 
 
-def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, float]:  # noqa: B008
+HOROWITZ = Costs()
+
+
+def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, float]:
     """The three figures, in pJ, of the operations that `OperationCounter` counted.
 
     >>> weights = Operations("w", "weights", accumulates=10, dense_macs=100)
@@ -82,7 +68,7 @@ def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, floa
         figures["full"] += products + others
         if row.kind == "weights":
             figures["paper"] += products
-        if row.kind in _PRODUCTS:
+        if row.kind in ("weights", "product"):
             figures["int8"] += costs.int8_mac * row.dense_macs
         elif row.kind == "elementwise":
             figures["int8"] += others
@@ -90,10 +76,7 @@ def energy(rows: Iterable[Operations], costs: Costs = Costs()) -> dict[str, floa
 
 
 def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
-    """A decoder's operations for `beam` hypotheses, from those for one.
-
-    A decoder that keeps its keys and values runs once for each token and hypothesis; only the projections of
-    the encoder's output are shared.
+    """A decoder's operations for `beam` hypotheses, from those for one; keys and values are kept.
 
     >>> rows = Operations("d.ff", "weights", 2), Operations("d.src_attn.linear_k", "weights", 2)
     >>> [row.macs for row in for_beam(rows, 5)]
@@ -103,22 +86,17 @@ def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
 
 
 def summarize(
-    parts: dict[str, list[Operations]],
-    seconds: float,
-    costs: Costs = Costs(),  # noqa: B008
-    scope: str = "encoder",
+    parts: dict[str, list[Operations]], seconds: float, costs: Costs = HOROWITZ, scope: str = "encoder"
 ) -> dict:
-    """Energies and operations per second of audio, for one part and for the whole model; ready to be JSON.
+    """Energies and operations per second of audio, ready to be JSON.
 
     Args:
         parts: name ("encoder", "ctc", "decoder"; "backbone", "head") to operations over all the audio.
         seconds: length of that audio.
-        costs: of one operation.
         scope: the part that stands beside the whole model, one of `parts`.
 
     Returns:
-        ``{"unit": ..., "costs_pj": ..., "scope": scope, scope: ..., "model": ..., "parts": {name: ...}}``;
-        of each: the three figures in microjoules per second of audio (`FIGURES`), operations per second.
+        ``{"scope": scope, scope: ..., "model": ..., "parts": {name: ...}, ...}``, of each `scope_of`.
     """
     scopes = {name: scope_of(rows, seconds, costs) for name, rows in parts.items()}
     return {
@@ -133,16 +111,16 @@ def summarize(
     }
 
 
-def scope_of(rows: Iterable[Operations], seconds: float, costs: Costs = Costs()) -> dict:  # noqa: B008
-    """The three figures in microjoules per second of audio, and the operations per second.
-
-    >>> scope_of([Operations("w", "weights", macs=10**6, dense_macs=10**6)], seconds=2.0)["paper"]
-    2.3
-    """
-    rows = list(rows)
+def scope_of(rows: Sequence[Operations], seconds: float, costs: Costs = HOROWITZ) -> dict:
+    """The three figures in microjoules per second of audio, and the operations per second."""
     figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
     amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
     return figures | {"operations_per_second": amounts}
+
+
+def times(above: float, below: float) -> float:
+    """Quotient of two energies; infinite for a network that takes nothing (no spike)."""
+    return above / below if below else float("inf")
 
 
 def verdict(spiking: dict, twin: dict) -> str:
@@ -151,28 +129,18 @@ def verdict(spiking: dict, twin: dict) -> str:
     >>> print(verdict({"paper": 1, "full": 2, "int8": 1}, {"paper": 5, "full": 5.5, "int8": 0.5}))
     5.00 times less than the ANN (paper), 2.75 times less (full); LOSES to int8: 4.00 times its energy
     """
-    paper, full = _ratio(twin["paper"] / spiking["paper"]), _ratio(twin["full"] / spiking["full"])
-    times = spiking["full"] / twin["int8"]
-    end = (
-        f"LOSES to int8: {times:.2f} times its energy"
-        if times > 1
-        else f"{1 / times:.2f} times less than int8"
+    saved = [times(twin[figure], spiking[figure]) for figure in ("paper", "full")]
+    paper, full = (f"{one:.2f} times less" if one >= 1 else f"{1 / one:.2f} times MORE" for one in saved)
+    against = times(spiking["full"], twin["int8"])
+    loses = f"LOSES to int8: {against:.2f} times its energy"
+    return f"{paper} than the ANN (paper), {full} (full); " + (
+        loses if against > 1 else f"{times(1, against):.2f} times less than int8"
     )
-    return f"{paper} than the ANN (paper), {full} (full); {end}"
-
-
-def _ratio(times: float) -> str:
-    return f"{times:.2f} times less" if times >= 1 else f"{1 / times:.2f} times MORE"
 
 
 class VocoderEnergy(NamedTuple):
-    """Energy in pJ. The paper's figure is `blocks` alone.
-
-    Attributes:
-        blocks: the convolutions of the ConvNeXt blocks.
-        embedding: the first convolution, from mel bands to channels.
-        head: the linear map to magnitudes and phases.
-    """
+    """Energy in pJ of the convolutions of the ConvNeXt blocks, which alone is the paper's figure, of the
+    embedding (the first convolution, from mel bands to channels) and the head (to magnitudes and phases)."""
 
     blocks: float
     embedding: float
@@ -181,7 +149,7 @@ class VocoderEnergy(NamedTuple):
     @property
     def model(self) -> float:
         """All three."""
-        return self.blocks + self.embedding + self.head
+        return sum(self)
 
 
 def spiking_vocos_energy(
@@ -194,34 +162,29 @@ def spiking_vocos_energy(
     n_mels: int = 100,
     n_fft: int = 1024,
     kernel: int = 7,
-    costs: Costs = Costs(),  # noqa: B008
+    costs: Costs = HOROWITZ,
 ) -> VocoderEnergy:
-    r"""Energy of Vocos or Spiking Vocos by the paper's equations, in pJ.
+    r"""Energy of Vocos or Spiking Vocos by the paper's equations 15 and 16, in pJ.
 
     .. math::
         E_\mathrm{dwConv} = K_d C L T E_\mathrm{MAC}, \qquad
         E_\mathrm{pwConv} = C_\mathrm{in} C_\mathrm{out} L T r E_\mathrm{AC}
 
-    Table 3 leaves out the embedding and the head, which cost the same in both networks: with them the final
-    model takes 20.2 % of the ANN's energy, not 14.7 %. The equations also leave out the neurons themselves,
-    norms, GELU, the amplitude shortcut, the temporal shift and the inverse Fourier transform; the figure
-    "full" of `imlspike profile` counts them.
+    The paper's table 3 leaves out the embedding and the head, which cost the same in both networks; the
+    equations leave out neurons, norms, GELU, shortcut, temporal shift and Fourier transform, which "full"
+    counts.
 
     Args:
         frames: L.
-        rate: r, share of the time steps in which a neuron fires: of all layers (their mean, which is exact,
-            for all pointwise convolutions have as many connections), or of each neuron layer. None: the ANN,
-            whose pointwise convolutions take MACs, once.
+        rate: r, share of the time steps in which a neuron fires, 0 to 1: of all neuron layers (their mean,
+            which is exact, for all pointwise convolutions have as many connections), or of each. None: the
+            ANN, whose pointwise convolutions take MACs, once.
         steps: T; plays no part for the ANN.
-        dim, intermediate_dim, num_layers, n_mels, n_fft, kernel: sizes of the model.
-        costs: of a MAC and of an accumulate.
 
     Raises:
         ValueError: a rate outside 0 to 1, or as many rates as the model has no layers.
 
     >>> ann, final = spiking_vocos_energy(), spiking_vocos_energy(rate=0.176)
-    >>> f"{ann.blocks:.3g} {final.blocks:.3g}"
-    '5.8e+10 8.5e+09'
     >>> round(100 * final.blocks / ann.blocks, 2), round(100 * final.model / ann.model, 1)
     (14.65, 20.2)
     """
@@ -232,9 +195,8 @@ def spiking_vocos_energy(
     else:
         rates = [rate] if isinstance(rate, int | float) else list(rate)
         if len(rates) not in (1, 2 * num_layers):
-            raise ValueError(
-                f"{len(rates)} rates for {2 * num_layers} neuron layers; give each its own, or one"
-            )
+            layers = f"{2 * num_layers} neuron layers"
+            raise ValueError(f"{len(rates)} rates for {layers}; give each its own, or one")
         if not all(0 <= r <= 1 for r in rates):
             raise ValueError(f"a firing rate is a share of the time steps, 0 to 1, not {rate}")
         blocks = steps * (depthwise + pointwise * sum(rates) / len(rates) * costs.accumulate)

@@ -5,40 +5,35 @@ an error), after runs of white space became one space and the ends were stripped
 (`spaces=False`) they are taken out of both sides, as is usual for Mandarin. Nothing is dropped in silence.
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import jiwer
 import numpy as np
 
-from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.data.files import read_kaldi
 from imlspike.evaluation.bootstrap import CONFIDENCE, interval, ratio
+from imlspike.evaluation.tables import write_files
 
 COUNTS = ("hits", "substitutions", "deletions", "insertions")
-RATES = {"cer": jiwer.process_characters, "wer": jiwer.process_words}
+RATES = ("cer", "wer")
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """One utterance aligned: `output["cer"]` and `output["wer"]` are jiwer's outputs for it alone."""
+class Aligned(NamedTuple):
+    """One utterance aligned by characters and by words; `missing`: it had no hypothesis."""
 
-    utterance: str
-    output: dict
+    cer: jiwer.CharacterOutput
+    wer: jiwer.WordOutput
     missing: bool
-
-    def counts(self, rate: str) -> list[int]:
-        """Hits, substitutions, deletions and insertions (in that order) by `rate`, "cer" or "wer"."""
-        return [getattr(self.output[rate], name) for name in COUNTS]
 
 
 def align_transcripts(
     references: Mapping[str, str], hypotheses: Mapping[str, str], spaces: bool = True
-) -> list[Aligned]:
+) -> dict[str, Aligned]:
     """Align every hypothesis with its reference (utterance to transcript), in the references' order.
 
     An utterance without a hypothesis counts as all deletions and is marked `missing`.
@@ -48,75 +43,88 @@ def align_transcripts(
             error rate the share of transcripts with an error.
 
     Raises:
-        ValueError: there is no reference at all, a reference is empty, or a hypothesis has no reference; each
-            is named.
-
-    >>> [utterance] = align_transcripts({"utt1": "a cat sat"}, {"utt1": "a hat sat on"})
-    >>> utterance.counts("wer")  # hits, substitutions, deletions, insertions
-    [2, 1, 0, 1]
+        ValueError: as `check_references`, or a hypothesis has no reference; each is named.
     """
-    joint = " " if spaces else ""
+    check_references(references)
+    if extra := sorted(set(hypotheses) - set(references)):
+        raise ValueError(f"hypothesis without a reference for {_names(extra)}: was another set decoded?")
+    joint, aligned = " " if spaces else "", {}
+    for utterance, words in references.items():
+        pair = joint.join(words.split()), joint.join(hypotheses.get(utterance, "").split())
+        outputs = jiwer.process_characters(*pair), jiwer.process_words(*pair)
+        aligned[utterance] = Aligned(*outputs, missing=utterance not in hypotheses)
+    return aligned
+
+
+def check_references(references: Mapping[str, str]) -> None:
+    """Raise ValueError where there is no reference at all, or an empty one, which is named."""
     if not references:
         raise ValueError("no reference transcripts: nothing to score against")
     if empty := sorted(utterance for utterance, words in references.items() if not words.strip()):
         raise ValueError(f"empty reference for {_names(empty)}: leave these out of the set")
-    if extra := sorted(set(hypotheses) - set(references)):
-        raise ValueError(f"hypothesis without a reference for {_names(extra)}: was another set decoded?")
-    found = []
-    for utterance, words in references.items():
-        pair = joint.join(words.split()), joint.join(hypotheses.get(utterance, "").split())
-        output = {rate: process(*pair) for rate, process in RATES.items()}
-        found.append(Aligned(utterance, output, utterance not in hypotheses))
-    return found
 
 
-def summarize(aligned: list[Aligned], resamples: int = 10000, seed: int = 0, spaces: bool = True) -> dict:
-    """Corpus-level CER and WER of `align_transcripts`' result: a dict that is ready to be written as JSON.
+def _names(utterances: list[str], shown: int = 5) -> str:
+    rest = len(utterances) - shown
+    return ", ".join(utterances[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def error_counts(aligned: Mapping[str, Aligned], rate: str) -> np.ndarray:
+    """The `COUNTS` of each utterance by `rate`, "cer" or "wer": (U, 4)."""
+    return np.array([[getattr(getattr(one, rate), name) for name in COUNTS] for one in aligned.values()])
+
+
+def summarize(
+    aligned: Mapping[str, Aligned], resamples: int = 10000, seed: int = 0, spaces: bool = True
+) -> dict:
+    """Corpus-level CER and WER of `align_transcripts`' result, ready to be JSON.
 
     Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance` holds errors
     and reference length of each.
     """
     summary = {
         "utterances": len(aligned),
-        "missing": [one.utterance for one in aligned if one.missing],
+        "missing": [utterance for utterance, one in aligned.items() if one.missing],
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "utterance", "confidence": CONFIDENCE},
         "characters_include_space": spaces,
         "jiwer": version("jiwer"),
-        "per_utterance": {
-            one.utterance: {rate: [sum(one.counts(rate)[1:]), sum(one.counts(rate)[:3])] for rate in RATES}
-            for one in aligned
-        },
+        "per_utterance": {utterance: {} for utterance in aligned},
     }
     for rate in RATES:
-        table = np.array([one.counts(rate) for one in aligned])  # (U, 4)
-        errors, lengths = table[:, 1:].sum(axis=1), table[:, :3].sum(axis=1)
+        counts = error_counts(aligned, rate)
+        errors, lengths = counts[:, 1:].sum(axis=1), counts[:, :3].sum(axis=1)
+        for utterance, *pair in zip(aligned, errors.tolist(), lengths.tolist(), strict=True):
+            summary["per_utterance"][utterance][rate] = pair
         summary[rate] = {
-            "rate": float(ratio(errors, lengths)),
-            "ci95": interval(ratio, errors, lengths, resamples=resamples, seed=seed),
+            **_rate(errors, lengths, resamples=resamples, seed=seed),
             "errors": int(errors.sum()),
-            **{name: int(total) for name, total in zip(COUNTS, table.sum(axis=0), strict=True)},
+            **dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True)),
             "reference_length": int(lengths.sum()),
         }
     return summary
 
 
-def format_alignments(aligned: list[Aligned]) -> str:
+def _rate(errors: np.ndarray, lengths: np.ndarray, name: str = "", **resampling: int) -> dict:
+    ends = interval(ratio, errors, lengths, **resampling)
+    return {name or "rate": float(ratio(errors, lengths)), f"{name}_ci95" if name else "ci95": ends}
+
+
+def format_alignments(aligned: Mapping[str, Aligned]) -> str:
     """Text with every utterance's word and character alignment, worst character error rate first."""
-    parts = []
-    for one in sorted(aligned, key=lambda one: -one.output["cer"].cer):
+    lines = []
+    for utterance, one in sorted(aligned.items(), key=lambda item: -item[1].cer.cer):
         heads = []
         for rate in RATES:
-            hits, substitutions, deletions, insertions = one.counts(rate)
-            length = hits + substitutions + deletions
-            share = (substitutions + deletions + insertions) / length
-            errors = f"S {substitutions} D {deletions} I {insertions}"
-            heads.append(f"{rate.upper()} {share:.1%} of {length} ({errors})")
-        parts.append(f"{one.utterance}: {'; '.join(heads)}{'; NO HYPOTHESIS' if one.missing else ''}")
-        for rate in reversed(RATES):
-            picture = jiwer.visualize_alignment(one.output[rate], show_measures=False, skip_correct=False)
-            parts.append(picture.split("\n", 2)[2].rstrip("\n"))  # without its "SENTENCE 1" heading
-        parts.append("")
-    return "\n".join(parts)
+            [[hits, *errors]] = error_counts({utterance: one}, rate).tolist()
+            length = hits + errors[0] + errors[1]
+            told = "S {} D {} I {}".format(*errors)
+            heads.append(f"{rate.upper()} {sum(errors) / length:.1%} of {length} ({told})")
+        lines.append(f"{utterance}: {'; '.join(heads)}{'; NO HYPOTHESIS' if one.missing else ''}")
+        for output in (one.wer, one.cer):
+            picture = jiwer.visualize_alignment(output, show_measures=False, skip_correct=False)
+            lines.append(picture.split("\n", 2)[2].rstrip("\n"))  # without its "SENTENCE 1" heading
+        lines.append("")
+    return "\n".join(lines) + "\n"
 
 
 def format_summary(summary: Mapping) -> str:
@@ -139,11 +147,8 @@ def format_summary(summary: Mapping) -> str:
 def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True) -> dict:
     """Score a Kaldi `text` file against another; write `score.json` and `alignments.txt` into `output_dir`.
 
-    Returns:
-        The summary, as in `score.json`.
-
-    Raises:
-        ValueError: as `read_kaldi` and `align_transcripts`, with both files named.
+    Returns the summary, as in `score.json`. ValueError as `read_kaldi` and `align_transcripts`, with both
+    files.
     """
     try:
         aligned = align_transcripts(read_kaldi(reference), read_kaldi(hypothesis), spaces)
@@ -151,12 +156,8 @@ def score_files(reference, hypothesis, output_dir, name="", resamples=10000, see
         raise ValueError(f"cannot score {hypothesis} against {reference}: {error}") from error
     summary = {"name": name, "reference": str(reference), "hypothesis": str(hypothesis)}
     summary |= summarize(aligned, resamples, seed, spaces)
-    output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary, indent=2, ensure_ascii=False)
-    for file, content in (("alignments.txt", format_alignments(aligned)), ("score.json", text)):
-        with atomic_write(output_dir / file) as out:
-            out.write(content + "\n")
+    folder = Path(output_dir)
+    write_files({folder / "alignments.txt": format_alignments(aligned), folder / "score.json": summary})
     return summary
 
 
@@ -165,43 +166,34 @@ def compare_transcripts(
     transcripts: Mapping[str, Mapping[str, str]],
     against: str,
     spaces: bool = True,
-    resamples: int = 10000,
-    seed: int = 0,
+    **resampling: int,
 ) -> dict[str, dict[str, dict]]:
-    """Error rates of a recognizer on several systems' speech, and by how much they exceed those on one of
-    them; both sides as they can be heard (`plain`).
+    """Error rates of a recognizer on several systems' speech, and by how much they exceed those of the system
+    `against`; both sides as they can be heard (`plain`).
 
     Args:
-        references: utterance to text.
-        transcripts: system to utterance to text.
-        against: the system that the others are compared with.
+        references, transcripts: utterance to text; system to utterance to text.
+        resampling: as for `interval`.
 
     Returns:
         System to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
         intervals (paired for the difference), errors of each utterance.
-
-    >>> texts = {"natural": {"a": "to be", "b": "not"}, "voice": {"a": "Two, be!", "b": "not"}}
-    >>> found = compare_transcripts({"a": "to be", "b": "not"}, texts, "natural")["voice"]["wer"]
-    >>> round(found["over"], 4), found["per_utterance"]
-    (0.3333, {'a': 1, 'b': 0})
     """
     truth = {utterance: plain(text) for utterance, text in references.items()}
+    result: dict[str, dict[str, dict]] = {name: {} for name in transcripts}
     aligned = {
         name: align_transcripts(truth, {utterance: plain(text) for utterance, text in texts.items()}, spaces)
         for name, texts in transcripts.items()
     }
-    result: dict[str, dict[str, dict]] = {name: {} for name in aligned}
     for rate in RATES:
-        counts = {name: np.array([one.counts(rate) for one in found]) for name, found in aligned.items()}
+        counts = {name: error_counts(found, rate) for name, found in aligned.items()}
         lengths, base = counts[against][:, :3].sum(1), counts[against][:, 1:].sum(1)
         for name, table in counts.items():
             errors = table[:, 1:].sum(1)
             result[name][rate] = {
-                "rate": float(ratio(errors, lengths)),
-                "ci95": interval(ratio, errors, lengths, resamples=resamples, seed=seed),
-                "over": float(ratio(errors - base, lengths)),
-                "over_ci95": interval(ratio, errors - base, lengths, resamples=resamples, seed=seed),
-                "per_utterance": dict(zip(truth, map(int, errors), strict=True)),
+                **_rate(errors, lengths, **resampling),
+                **_rate(errors - base, lengths, "over", **resampling),
+                "per_utterance": dict(zip(truth, errors.tolist(), strict=True)),
             }
     return result
 
@@ -217,8 +209,3 @@ def plain(text: str) -> str:
     text = re.sub("[\u0300\u0301+'’ʼ`]", "", unicodedata.normalize("NFC", text))
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
     return " ".join("".join(kept).split())
-
-
-def _names(utterances, shown=5):
-    rest = len(utterances) - shown
-    return ", ".join(utterances[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,28 +1,23 @@
-"""What one experiment's folder of a recognizer, voice or vocoder holds, read from files only.
+"""Contents of one experiment's folder of a recognizer, voice or vocoder, read from files only.
 
 config.yaml, command     of the trainer: settings, seed; the command that trained it
 train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
-voice.yaml               a voice's front end and speakers
 decode_MODE/SET/         score.json of `imlspike score`; pieces/N/text.json of `imlspike decode`: what it took
 profile/                 energy.json and spikes.json of `imlspike profile`
 alignment/               alignment.json of `imlspike score --labels`
 """
 
-import csv
 import json
-import math
 import os
 import platform
 import re
-import statistics
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import imlspike
-from imlspike.data.origin import git_state
+from imlspike.data.origin import origin
 from imlspike.data.yaml_file import read_yaml
-from imlspike.evaluation.training_log import peak_memory_mb, read_epochs
+from imlspike.evaluation.error_rates import RATES
+from imlspike.evaluation.training_log import training_costs, vocoder_costs
 from imlspike.models.spikevoice_blocks import default_attention
 
 # What makes a training of ESPnet's what it is: config.yaml without lists of symbols and a machine's paths.
@@ -38,15 +33,10 @@ _PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, o
 
 
 def gather(folder) -> dict:
-    """What the folder holds; ready to be JSON. Missing files leave None or an empty list behind.
+    """Contents of the folder; ready to be JSON. Missing files leave None or an empty list behind.
 
-    Returns:
-        name, kind ("recognizer", "voice" or "vocoder"), model (what tables show of its settings; "neuron"
-        among them is `NONE` for an ANN), seed, command, config, training, scores, energy, layers, alignment,
-        voice.
-
-    Raises:
-        ValueError: the folder has no config.yaml.
+    "kind" is "recognizer", "voice" or "vocoder", "model" what tables show of its settings ("neuron" among
+    them is `NONE` for an ANN). ValueError: the folder has no config.yaml, or a file is broken; it is named.
     """
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
@@ -54,22 +44,20 @@ def gather(folder) -> dict:
             f"{folder}: no config.yaml; expected the folder of a trained recognizer, voice or vocoder"
         )
     config = read_yaml(folder / "config.yaml")
-    vocoder = "generator" in config
-    kind = "vocoder" if vocoder else "voice" if "tts_conf" in config else "recognizer"
-    command, voice = folder / "command", folder / "voice.yaml"
+    kind = "vocoder" if "generator" in config else "voice" if "tts_conf" in config else "recognizer"
+    settings, seed, training = config, (config.get("trainer") or {}).get("seed"), folder / "log.csv"
+    if kind != "vocoder":
+        settings = {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})}
+        seed, training = config.get("seed"), folder / "train.log"
+    command = folder / "command"
     return {
         "name": folder.name,
         "kind": kind,
         "model": _model(kind, config),
-        "seed": (config.get("trainer") or {}).get("seed") if vocoder else config.get("seed"),
+        "seed": seed,
         "command": command.read_text(encoding="utf-8").strip() if command.is_file() else "",
-        "config": config
-        if vocoder
-        else {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})},
-        "voice": read_yaml(voice) if voice.is_file() else {},
-        "training": _vocoder_training(folder / "log.csv")
-        if vocoder
-        else training_costs(folder / "train.log"),
+        "config": settings,
+        "training": vocoder_costs(training) if kind == "vocoder" else training_costs(training),
         "scores": [_score(path) for path in sorted(folder.glob("decode_*/*/score.json"))],
         "energy": read_json(folder / "profile" / "energy.json"),
         "layers": read_json(folder / "profile" / "spikes.json") or [],
@@ -78,8 +66,11 @@ def gather(folder) -> dict:
 
 
 def read_json(path: Path):
-    """The content of a JSON file; None where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """The content of a JSON file; None where there is no such file. ValueError, with its name: not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); delete it and make it again") from None
 
 
 def _model(kind: str, config: Mapping) -> dict:
@@ -98,66 +89,25 @@ def _model(kind: str, config: Mapping) -> dict:
 
 def _score(path: Path) -> dict:
     """A score.json with its decoding, its set, and what all processes of the decoding took together."""
-    pieces = [read_json(piece) for piece in path.parent.glob("pieces/*/text.json")]
-    sums = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
-    where = {"decoding": path.parent.parent.name.removeprefix("decode_"), "set": path.parent.name}
-    return where | {"speed": sums | {"processes": len(pieces)} if pieces else None} | read_json(path)
-
-
-def training_costs(log: Path) -> dict | None:
-    """What a training took, by its `train.log`, and losses of its best epoch on validation data; None without
-    a log of an epoch."""
-    epochs = read_epochs(log) if log.is_file() else []
-    if not epochs:
-        return None
-    phases = [phase for epoch in epochs for phase in epoch.values() if isinstance(phase, dict)]
-    gpu = [phase["gpu_max_cached_mem_GB"] for phase in phases if "gpu_max_cached_mem_GB" in phase]
-    valid = [epoch for epoch in epochs if math.isfinite(epoch.get("valid", {}).get("loss", math.nan))]
-    best = min(valid, key=lambda epoch: epoch["valid"]["loss"], default=None)
-    shown = ("loss", "acc", "cer", "cer_ctc")
-    return {
-        "epochs": len(epochs),
-        "steps": int(epochs[-1]["train"].get("total_count", 0)) or None,
-        "seconds_per_epoch": statistics.median(epoch["train"]["seconds"] for epoch in epochs),
-        "hours": sum(phase["seconds"] for phase in phases) / 3600,
-        "peak_memory_mb": peak_memory_mb(log),
-        "gpu_memory_gb": max(gpu, default=None),
-        "best_epoch": best and best["epoch"],
-        "valid": {k: v for k, v in best["valid"].items() if k in shown or k.endswith("_loss")}
-        if best
-        else {},
-    }
-
-
-def _vocoder_training(table: Path) -> dict | None:
-    rows = []
-    if table.is_file():
-        with open(table, encoding="utf-8", newline="") as opened:
-            rows = list(csv.DictReader(opened))
-    if not rows:
-        return None
-    mels = [float(row["valid_mel"]) for row in rows if row["valid_mel"]]
-    return {
-        "steps": int(rows[-1]["step"]),
-        "discriminator_steps": int(rows[-1]["discriminator_steps"] or 0),
-        "hours": float(rows[-1]["seconds"]) / 3600,
-        "valid": {"mel": mels[-1]} if mels else {},
-    }
+    score, speed = read_json(path), None
+    if not isinstance(score, dict) or not score.keys() & set(RATES):
+        raise ValueError(f"{path}: not what `imlspike score` writes; delete it and score again")
+    if pieces := [read_json(piece) for piece in path.parent.glob("pieces/*/text.json")]:
+        speed = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
+        speed["processes"] = len(pieces)
+    decoding = path.parent.parent.name.removeprefix("decode_")
+    return {"decoding": decoding, "set": path.parent.name, "speed": speed} | score
 
 
 def surroundings() -> dict:
     """Versions, state of the source and machine, for the record."""
-    versions = {"imlspike": imlspike.__version__, "python": platform.python_version()}
-    for name in ("torch", "espnet", "jiwer"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
+    made = origin("", "espnet", "jiwer")
+    affinity = hasattr(os, "sched_getaffinity")
     return {
-        "versions": versions,
-        "git": git_state(Path(imlspike.__file__).parent),
+        "versions": made["versions"],
+        "git": made["git"],
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if affinity else os.cpu_count(),
         "system": platform.platform(),
     }
 
@@ -165,10 +115,8 @@ def surroundings() -> dict:
 def made_on(about: Mapping) -> list[str]:
     """The lines of versions and machine of what `surroundings` gave."""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    return [
-        f"- versions: {versions}",
-        f"- machine: {about['cpu']}, {about['cores']} cores, {about['system']}",
-    ]
+    machine = f"{about['cpu']}, {about['cores']} cores, {about['system']}"
+    return [f"- versions: {versions}", f"- machine: {machine}"]
 
 
 def _cpu_model() -> str:

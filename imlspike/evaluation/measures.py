@@ -1,311 +1,70 @@
 """Measures of synthesized speech: each a function of the natural and the synthetic `Sound`, one number an
 utterance.
 
-A new measure is a function here and a line in `VOCODER` (copy-synthesis: both waveforms are of the same
-length and in step) or `VOICE` (lengths are free; frames are matched by dynamic time warping). Libraries of
-the extra `scores` are imported where they are used; `why_not` tells what is missing.
+A new measure is a function here with the decorator `measure`: of `VOCODER` (copy-synthesis: both waveforms
+are of the same length and in step) or `VOICE` (lengths are free; frames are matched by dynamic time warping),
+in the order of the table's columns. The first line of its docstring stands below the table. It raises where
+there is no value. Libraries of the extra `scores` are imported where they are used.
 """
 
 import functools
 import importlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from imlspike.evaluation.sound import (
-    RATE,
-    Sound,
-    distortion,
-    mel_cepstrum,
-    mel_powers,
-    power_spectrum,
-    speech_frames,
-)
+from imlspike.evaluation.sound import RATE, Sound, cepstral_distortion, mel_powers, power_spectrum
 
 LOUDEST = 48000  # Hz; ViSQOL's audio mode
 NISQA_WEIGHTS = Path("~/.torchmetrics/NISQA/nisqa.tar")  # where torchmetrics looks for them
-
-
-def pesq(natural: Sound, synthetic: Sound) -> float:
-    """PESQ, wideband at 16 kHz (ITU-T P.862.2)."""
-    from pesq import pesq as library
-
-    return float(library(RATE, natural.at(RATE), synthetic.at(RATE), "wb"))
-
-
-def estoi(natural: Sound, synthetic: Sound) -> float:
-    """Extended short-time objective intelligibility (Jensen and Taal 2016)."""
-    from pystoi import stoi
-
-    with warnings.catch_warnings():  # what is too short for it is a warning and a tiny number there
-        warnings.simplefilter("error", RuntimeWarning)
-        return float(stoi(natural.at(RATE), synthetic.at(RATE), RATE, extended=True))
-
-
-@functools.cache
-def _visqol():
-    from visqol import VisqolApi
-
-    api = VisqolApi()
-    api.create(mode="audio")
-    return api
-
-
-def visqol(natural: Sound, synthetic: Sound) -> float:
-    """ViSQOL v3 in audio mode at 48 kHz, in whose range the values of Vocos' paper lie."""
-    pair = (sound.at(LOUDEST).astype(np.float64) for sound in (natural, synthetic))
-    return float(_visqol().measure_from_arrays(*pair, LOUDEST).moslqo)
-
-
-def f1_score(truth: np.ndarray, guess: np.ndarray) -> float:
-    """Harmonic mean of precision and recall of a yes/no decision, 2 TP / (2 TP + FP + FN).
-
-    Raises:
-        ValueError: if both are "no" everywhere; the score isn't defined there.
-
-    >>> f1_score(np.array([1, 1, 1, 0, 0], bool), np.array([1, 1, 0, 1, 0], bool))  # 2 right, 2 not
-    0.6666666666666666
-    """
-    right, wrong = np.sum(truth & guess), np.sum(truth ^ guess)
-    if right + wrong == 0:
-        raise ValueError("no voiced frame in either waveform")
-    return float(2 * right / (2 * right + wrong))
-
-
-def vuv_f1(natural: Sound, synthetic: Sound) -> float:
-    """F1 of the decision voiced or unvoiced, frame by frame; the natural one's is the truth."""
-    return f1_score(~np.isnan(natural.pitch[0]), ~np.isnan(synthetic.pitch[0]))
-
-
-def periodicity(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of the periodicities of all frames."""
-    return float(np.sqrt(np.mean((natural.pitch[1] - synthetic.pitch[1]) ** 2)))
-
-
-def pitch_error(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of the pitch in cents over the frames voiced in both; ValueError: none
-    is."""
-    cents = 1200 * np.log2(synthetic.pitch[0] / natural.pitch[0])
-    cents = cents[~np.isnan(cents)]
-    if not len(cents):
-        raise ValueError("no frame is voiced in both waveforms")
-    return float(np.sqrt(np.mean(cents**2)))
-
-
-def mel_cepstral_distortion(natural: Sound, synthetic: Sound) -> float:
-    """Mel-cepstral distortion in dB, frame by frame without alignment.
-
-    Spectra of windows of 25 ms each 5 ms; the mean over the frames of speech. By Parseval's theorem it is the
-    root mean square difference, in dB, of the two spectral envelopes on the mel scale; the level plays no
-    part. WORLD's or SPTK's envelopes give somewhat other values: compare within one table.
-
-    Raises:
-        ValueError: if the natural waveform is digital silence.
-    """
-    rate = natural.sampling_rate
-    powers = [mel_powers(power_spectrum(s.samples, rate, rate // 200), rate) for s in (natural, synthetic)]
-    speech = speech_frames(powers[0])
-    cepstra = [mel_cepstrum(power[:, speech], powers[0].max()) for power in powers]
-    return float(distortion(*cepstra).mean())
-
-
-def mel_distance(natural: Sound, synthetic: Sound) -> float:
-    """Mean absolute difference of the log-mel spectrograms that a vocoder reads (nepers)."""
-    mels = [natural.log_mel(torch.from_numpy(sound.samples)[None]) for sound in (natural, synthetic)]
-    return float((mels[0] - mels[1]).abs().mean())
-
-
-@functools.cache
-def _utmos():
-    [code, *_], _ = _utmos_files()
-    return torch.hub.load(str(code), "utmos22_strong", source="local").eval()
-
-
-def _utmos_files() -> tuple[list[Path], list[Path]]:
-    hub = Path(torch.hub.get_dir())
-    return sorted(hub.glob("tarepan_SpeechMOS*/")), sorted(hub.glob("checkpoints/utmos22_strong*"))
-
-
-def _no_utmos() -> str:
-    way_out = "import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)"
-    missing = (
-        f"its weights aren't in torch's hub folder; fetch them once, with a network: python -c \"{way_out}\""
-    )
-    return "" if all(_utmos_files()) else missing
-
-
-@torch.no_grad()
-def utmos(natural: Sound, synthetic: Sound) -> float:
-    """UTMOS (Saeki et al. 2022), a network's guess of a mean opinion score, of the synthetic one alone."""
-    return float(_utmos()(torch.from_numpy(synthetic.at(RATE))[None], RATE))
-
-
-def warped_distortion(natural: Sound, synthetic: Sound) -> float:
-    """Mel-cepstral distortion in dB along the path of least distortion: the mean over the pairs of frames of
-    which the natural one is speech."""
-    first, second = synthetic.path_from(natural).T
-    powers, strongest = natural.world[1], natural.world[1].max()
-    cepstra = (
-        mel_cepstrum(powers, strongest)[:, first],
-        mel_cepstrum(synthetic.world[1], strongest)[:, second],
-    )
-    return float(distortion(*cepstra)[speech_frames(powers)[first]].mean())
-
-
-def _f0_pairs(natural: Sound, synthetic: Sound) -> tuple[np.ndarray, np.ndarray]:
-    first, second = synthetic.path_from(natural).T
-    return natural.world[0][first], synthetic.world[0][second]
-
-
-def log_f0_error(natural: Sound, synthetic: Sound) -> float:
-    """Root mean square difference of ln F0 over the pairs of frames voiced in both (0.06 is a semitone);
-    ValueError: no pair is."""
-    one, other = _f0_pairs(natural, synthetic)
-    both = (one > 0) & (other > 0)
-    if not both.any():
-        raise ValueError("no frame is voiced in both waveforms")
-    return float(np.sqrt(np.mean(np.log(one[both] / other[both]) ** 2)))
-
-
-def voicing_error(natural: Sound, synthetic: Sound) -> float:
-    """Per cent of the pairs of frames that are voiced in one waveform only."""
-    one, other = _f0_pairs(natural, synthetic)
-    return float(100 * np.mean((one > 0) != (other > 0)))
-
-
-def length_error(natural: Sound, synthetic: Sound) -> float:
-    """By how many per cent of the natural utterance's length the synthetic one is longer or shorter."""
-    return 100 * abs(len(synthetic.samples) / len(natural.samples) - 1)
-
-
-def symbol_duration_error(natural: Sound, synthetic: Sound) -> float:
-    """Mean absolute difference of the symbols' durations in ms; ValueError: not known, or not as many."""
-    if natural.durations is None or synthetic.durations is None:
-        raise ValueError("no durations of its symbols are known")
-    if len(natural.durations) != len(synthetic.durations):
-        raise ValueError(f"{len(natural.durations)} natural durations, {len(synthetic.durations)} synthetic")
-    return float(1000 * np.abs(natural.durations - synthetic.durations).mean())
-
-
-@functools.cache
-def _speaker_encoder():
-    from resemblyzer import VoiceEncoder
-
-    return VoiceEncoder("cpu", verbose=False)
-
-
-def speaker_similarity(natural: Sound, synthetic: Sound) -> float:
-    """Cosine of the two voices' embeddings by resemblyzer (GE2E)."""
-    from resemblyzer import preprocess_wav
-
-    encoder = _speaker_encoder()
-    one, other = (encoder.embed_utterance(preprocess_wav(x.at(RATE).copy())) for x in (natural, synthetic))
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
-
-
-def _no_speaker_weights() -> str:
-    file = Path(find_spec("resemblyzer").submodule_search_locations[0]) / "pretrained.pt"
-    return "" if file.is_file() else f"{file} isn't there"
-
-
-def dnsmos(natural: Sound, synthetic: Sound) -> float:
-    """DNSMOS P.835, overall (Reddy et al. 2022), a network's guess of an opinion score, of the synthetic."""
-    from speechmos import dnsmos as library
-
-    return float(library.run(synthetic.at(RATE).clip(-1, 1), RATE)["ovrl_mos"])
-
-
-def nisqa(natural: Sound, synthetic: Sound) -> float:
-    """NISQA v2.0, overall (Mittag et al. 2021), a network's guess of an opinion score, of the synthetic."""
-    from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
-
-    wave = torch.from_numpy(synthetic.samples)
-    return float(non_intrusive_speech_quality_assessment(wave, synthetic.sampling_rate)[0])
-
-
-def _no_nisqa() -> str:
-    missing = (
-        f"its weights aren't at {NISQA_WEIGHTS}; with a network, one call of torchmetrics' NISQA fetches them"
-    )
-    return "" if NISQA_WEIGHTS.expanduser().is_file() else missing
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of the table.
-
-    Attributes:
-        title: its head, with the unit.
-        function: of the natural and the synthetic `Sound`.
-        higher: whether more is better.
-        digits: after the point.
-        what: a phrase for the reader of the table.
-        needs: modules to import.
-        lacks: tells which weights are not there, and the way out; empty if they are.
-    """
-
-    title: str
-    function: Callable[[Sound, Sound], float]
-    higher: bool
-    digits: int
-    what: str
-    needs: tuple[str, ...] = ()
-    lacks: Callable[[], str] = str
-
-
 _CREPE, _WORLD = ("torchcrepe", "librosa"), ("librosa", "pyworld")
-_DNSMOS, _NISQA = (
-    ("onnxruntime", "librosa", "requests", "speechmos.dnsmos"),
-    ("librosa", "torchmetrics", "requests"),
-)
-_UTMOS = Measure("UTMOS", utmos, True, 2, "a network's guess of an opinion score, 1 to 5", (), _no_utmos)
-VOCODER = {
-    "pesq": Measure("PESQ", pesq, True, 2, "wideband PESQ (P.862.2) at 16 kHz, 1.04 to 4.64", ("pesq",)),
-    "visqol": Measure("ViSQOL", visqol, True, 2, "ViSQOL v3, audio mode at 48 kHz, 1 to 4.73", ("visqol",)),
-    "estoi": Measure("ESTOI", estoi, True, 3, "intelligibility, up to 1", ("pystoi",)),
-    "vuv_f1": Measure("V/UV F1", vuv_f1, True, 4, "F1 of voiced or unvoiced, frames of 10 ms", _CREPE),
-    "periodicity": Measure(
-        "periodicity", periodicity, False, 3, "RMS error of the periodicity, 0 to 1", _CREPE
-    ),
-    "pitch": Measure("pitch, cents", pitch_error, False, 1, "RMS error of the pitch, both voiced", _CREPE),
-    "mcd": Measure("MCD, dB", mel_cepstral_distortion, False, 2, "mel-cepstral distortion, unaligned"),
-    "mel_l1": Measure("log-mel L1", mel_distance, False, 3, "mean difference of the model's log-mel, nepers"),
-    "utmos": _UTMOS,
-}
-VOICE = {
-    "mcd": Measure(
-        "MCD, dB", warped_distortion, False, 2, "mel-cepstral distortion along the DTW path", _WORLD
-    ),
-    "log_f0": Measure("log F0", log_f0_error, False, 3, "RMS error of ln F0, both voiced", _WORLD),
-    "voicing": Measure("V/UV, %", voicing_error, False, 1, "frames voiced in one only", _WORLD),
-    "length": Measure("length, %", length_error, False, 1, "difference of the utterances' lengths"),
-    "symbol_duration": Measure(
-        "durations, ms", symbol_duration_error, False, 1, "mean difference of the symbols' durations"
-    ),
-    "speaker": Measure(
-        "speaker",
-        speaker_similarity,
-        True,
-        3,
-        "cosine of speaker embeddings",
-        ("resemblyzer",),
-        _no_speaker_weights,
-    ),
-    "dnsmos": Measure("DNSMOS", dnsmos, True, 2, "DNSMOS P.835 overall, 1 to 5", _DNSMOS),
-    "nisqa": Measure("NISQA", nisqa, True, 2, "NISQA overall, 1 to 5", _NISQA, _no_nisqa),
-    "utmos": _UTMOS,
-}
-MEASURES = {"vocoder": VOCODER, "voice": VOICE}
 _NOT_IN_SCORES = ("resemblyzer", "torchmetrics")  # of the extras
 
 
+class Measure(NamedTuple):
+    """A column of the table."""
+
+    title: str  # with the unit
+    arrow: str  # ↑ or ↓, to where it gets better
+    digits: int  # after the point
+    function: Callable[[Sound, Sound], float]
+    needs: tuple[str, ...] = ()  # modules to import
+    lacks: Callable[[], str] = str  # which weights are not there, and the way out; empty if they are
+
+    @property
+    def head(self) -> str:
+        """Head of the column."""
+        return f"{self.title} {self.arrow}"
+
+    @property
+    def what(self) -> str:
+        """A phrase for the reader of the table: the first line of the function's docstring."""
+        return (self.function.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+VOCODER: dict[str, Measure] = {}
+VOICE: dict[str, Measure] = {}
+MEASURES = {"vocoder": VOCODER, "voice": VOICE}
+
+
+def measure(key: str, title: str, arrow: str, digits: int, *needs: str, into=(VOCODER,), lacks=str):
+    """Decorator that adds a function as a `Measure` to the tables `into`."""
+
+    def add(function: Callable[[Sound, Sound], float]) -> Callable[[Sound, Sound], float]:
+        for table in into:
+            table[key] = Measure(title, arrow, digits, function, needs, lacks)
+        return function
+
+    return add
+
+
 def why_not(measure: Measure) -> str:
-    """Why a measure can't be computed here, and the way out; empty if it can.
+    """Reason why a measure can't be computed here, and the way out; empty if it can.
 
     >>> why_not(VOCODER["mcd"])
     ''
@@ -318,3 +77,200 @@ def why_not(measure: Measure) -> str:
             reason = f"{module} can't be imported ({type(error).__name__}: {error})"
             return f"{reason}; install it by: pip install {package}"
     return measure.lacks()
+
+
+@measure("pesq", "PESQ", "↑", 2, "pesq")
+def pesq(natural: Sound, synthetic: Sound) -> float:
+    """Wideband PESQ (ITU-T P.862.2) at 16 kHz, 1.04 to 4.64."""
+    from pesq import pesq as library
+
+    return library(RATE, natural.at(RATE), synthetic.at(RATE), "wb")
+
+
+@functools.cache
+def _visqol():
+    from visqol import VisqolApi
+
+    api = VisqolApi()
+    api.create(mode="audio")
+    return api
+
+
+@measure("visqol", "ViSQOL", "↑", 2, "visqol")
+def visqol(natural: Sound, synthetic: Sound) -> float:
+    """ViSQOL v3, audio mode at 48 kHz (in whose range the values of Vocos' paper lie), 1 to 4.73."""
+    pair = (sound.at(LOUDEST).astype(np.float64) for sound in (natural, synthetic))
+    return _visqol().measure_from_arrays(*pair, LOUDEST).moslqo
+
+
+@measure("estoi", "ESTOI", "↑", 3, "pystoi")
+def estoi(natural: Sound, synthetic: Sound) -> float:
+    """Extended short-time objective intelligibility (Jensen and Taal 2016), up to 1."""
+    from pystoi import stoi
+
+    with warnings.catch_warnings():  # what is too short for it is a warning and a tiny number there
+        warnings.simplefilter("error", RuntimeWarning)
+        return stoi(natural.at(RATE), synthetic.at(RATE), RATE, extended=True)
+
+
+@measure("vuv_f1", "V/UV F1", "↑", 4, *_CREPE)
+def vuv_f1(natural: Sound, synthetic: Sound) -> float:
+    """F1 of voiced or unvoiced, frames of 10 ms; the natural one's is the truth."""
+    return f1_score(~np.isnan(natural.pitch[0]), ~np.isnan(synthetic.pitch[0]))
+
+
+def f1_score(truth: np.ndarray, guess: np.ndarray) -> float:
+    """Harmonic mean of precision and recall of a yes/no decision, 2 TP / (2 TP + FP + FN).
+
+    ValueError if both are "no" everywhere; the score isn't defined there.
+    """
+    right, wrong = np.sum(truth & guess), np.sum(truth ^ guess)
+    if right + wrong == 0:
+        raise ValueError("no voiced frame in either waveform")
+    return float(2 * right / (2 * right + wrong))
+
+
+@measure("periodicity", "periodicity", "↓", 3, *_CREPE)
+def periodicity(natural: Sound, synthetic: Sound) -> float:
+    """RMS error of the periodicity, 0 to 1, over all frames."""
+    return np.sqrt(np.mean((natural.pitch[1] - synthetic.pitch[1]) ** 2))
+
+
+def _log_ratio(natural: np.ndarray, synthetic: np.ndarray) -> float:
+    """Root mean square of ln F0 / F0 over the frames voiced (above 0, not NaN) in both; ValueError: none."""
+    both = (natural > 0) & (synthetic > 0)
+    if not both.any():
+        raise ValueError("no frame is voiced in both waveforms")
+    return np.sqrt(np.mean(np.log(synthetic[both] / natural[both]) ** 2))
+
+
+@measure("pitch", "pitch, cents", "↓", 1, *_CREPE)
+def pitch_error(natural: Sound, synthetic: Sound) -> float:
+    """RMS error of the pitch, frames voiced in both."""
+    return 1200 / np.log(2) * _log_ratio(natural.pitch[0], synthetic.pitch[0])
+
+
+@measure("mcd", "MCD, dB", "↓", 2)
+def mel_cepstral_distortion(natural: Sound, synthetic: Sound) -> float:
+    """Mel-cepstral distortion, unaligned, of spectra of 25 ms each 5 ms."""
+    rate = natural.sampling_rate
+    spectra = (power_spectrum(sound.samples, rate, rate // 200) for sound in (natural, synthetic))
+    return cepstral_distortion(*(mel_powers(spectrum, rate) for spectrum in spectra))
+
+
+@measure("mel_l1", "log-mel L1", "↓", 3)
+def mel_distance(natural: Sound, synthetic: Sound) -> float:
+    """Mean difference of the model's log-mel, nepers."""
+    one, other = (sound.log_mel(torch.from_numpy(sound.samples)[None]) for sound in (natural, synthetic))
+    return (one - other).abs().mean()
+
+
+@measure("mcd", "MCD, dB", "↓", 2, *_WORLD, into=(VOICE,))
+def warped_distortion(natural: Sound, synthetic: Sound) -> float:
+    """Mel-cepstral distortion along the DTW path."""
+    first, second = synthetic.path_from(natural)
+    return cepstral_distortion(natural.world[1][:, first], synthetic.world[1][:, second])
+
+
+def _f0_pairs(natural: Sound, synthetic: Sound) -> tuple[np.ndarray, np.ndarray]:
+    first, second = synthetic.path_from(natural)
+    return natural.world[0][first], synthetic.world[0][second]
+
+
+@measure("log_f0", "log F0", "↓", 3, *_WORLD, into=(VOICE,))
+def log_f0_error(natural: Sound, synthetic: Sound) -> float:
+    """RMS error of ln F0, frames voiced in both (0.06 is a semitone)."""
+    return _log_ratio(*_f0_pairs(natural, synthetic))
+
+
+@measure("voicing", "V/UV, %", "↓", 1, *_WORLD, into=(VOICE,))
+def voicing_error(natural: Sound, synthetic: Sound) -> float:
+    """Frames voiced in one only."""
+    one, other = _f0_pairs(natural, synthetic)
+    return 100 * np.mean((one > 0) != (other > 0))
+
+
+@measure("length", "length, %", "↓", 1, into=(VOICE,))
+def length_error(natural: Sound, synthetic: Sound) -> float:
+    """Difference of the utterances' lengths, of the natural one's."""
+    return 100 * abs(len(synthetic.samples) / len(natural.samples) - 1)
+
+
+@measure("symbol_duration", "durations, ms", "↓", 1, into=(VOICE,))
+def symbol_duration_error(natural: Sound, synthetic: Sound) -> float:
+    """Mean difference of the symbols' durations."""
+    if natural.durations is None or synthetic.durations is None:
+        raise ValueError("no durations of its symbols are known")
+    if len(natural.durations) != len(synthetic.durations):
+        raise ValueError(f"{len(natural.durations)} natural durations, {len(synthetic.durations)} synthetic")
+    return 1000 * np.abs(natural.durations - synthetic.durations).mean()
+
+
+@functools.cache
+def _speaker_encoder():
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
+
+
+def _no_speaker_weights() -> str:
+    file = Path(find_spec("resemblyzer").submodule_search_locations[0]) / "pretrained.pt"
+    return "" if file.is_file() else f"{file} isn't there"
+
+
+@measure("speaker", "speaker", "↑", 3, "resemblyzer", into=(VOICE,), lacks=_no_speaker_weights)
+def speaker_similarity(natural: Sound, synthetic: Sound) -> float:
+    """Cosine of the two voices' embeddings by resemblyzer (GE2E)."""
+    from resemblyzer import preprocess_wav
+
+    encoder = _speaker_encoder()
+    one, other = (encoder.embed_utterance(preprocess_wav(x.at(RATE).copy())) for x in (natural, synthetic))
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+_DNSMOS = ("onnxruntime", "librosa", "requests", "speechmos.dnsmos")
+
+
+@measure("dnsmos", "DNSMOS", "↑", 2, *_DNSMOS, into=(VOICE,))
+def dnsmos(natural: Sound, synthetic: Sound) -> float:
+    """DNSMOS P.835 overall (Reddy et al. 2022), a network's guess of an opinion score, 1 to 5."""
+    from speechmos import dnsmos as library
+
+    return library.run(synthetic.at(RATE).clip(-1, 1), RATE)["ovrl_mos"]
+
+
+def _no_nisqa() -> str:
+    missing = f"its weights aren't at {NISQA_WEIGHTS}; with a network, one call of torchmetrics' NISQA"
+    return "" if NISQA_WEIGHTS.expanduser().is_file() else f"{missing} fetches them"
+
+
+@measure("nisqa", "NISQA", "↑", 2, "librosa", "torchmetrics", "requests", into=(VOICE,), lacks=_no_nisqa)
+def nisqa(natural: Sound, synthetic: Sound) -> float:
+    """NISQA v2.0 overall (Mittag et al. 2021), a network's guess of an opinion score, 1 to 5."""
+    from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
+
+    wave = torch.from_numpy(synthetic.samples)
+    return non_intrusive_speech_quality_assessment(wave, synthetic.sampling_rate)[0]
+
+
+def _utmos_files() -> tuple[list[Path], list[Path]]:
+    hub = Path(torch.hub.get_dir())
+    return sorted(hub.glob("tarepan_SpeechMOS*/")), sorted(hub.glob("checkpoints/utmos22_strong*"))
+
+
+@functools.cache
+def _utmos():
+    return torch.hub.load(str(_utmos_files()[0][0]), "utmos22_strong", source="local").eval()
+
+
+def _no_utmos() -> str:
+    fetch = "import torch; torch.hub.load('tarepan/SpeechMOS:v1.2.0', 'utmos22_strong', trust_repo=True)"
+    missing = "its weights aren't in torch's hub folder; fetch them once, with a network"
+    return "" if all(_utmos_files()) else f'{missing}: python -c "{fetch}"'
+
+
+@measure("utmos", "UTMOS", "↑", 2, into=(VOCODER, VOICE), lacks=_no_utmos)
+@torch.no_grad()
+def utmos(natural: Sound, synthetic: Sound) -> float:
+    """UTMOS (Saeki et al. 2022), a network's guess of an opinion score, 1 to 5."""
+    return _utmos()(torch.from_numpy(synthetic.at(RATE))[None], RATE)

@@ -13,24 +13,26 @@ read-out over time; a mean is a sum of which the factor is left for later).
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from math import log2, prod
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imlspike.evaluation.spikes import Firing, firing, spiking_neurons
+from imlspike.evaluation.spikes import firing, spiking_neurons
 from imlspike.layers.token_conv import TokenConv, windows
 from imlspike.neurons import Neuron
 
-KINDS = ("weights", "product", "neuron", "scaling", "elementwise")
 AMOUNTS = ("macs", "accumulates", "additions", "multiplications", "dense_macs")
 
 aten = torch.ops.aten
 # Additions and multiplications for each element of the result. A comparison costs as much as an addition;
 # divisions and transcendental functions are taken for one multiplication, which is a lower bound.
 _ADDITIONS = "add add_ sub sub_ rsub relu relu_ clamp clamp_ clamp_min maximum minimum floor round"
-_MULTIPLICATIONS = "mul mul_ div div_ exp exp_ expm1 log sqrt rsqrt reciprocal pow sin cos sigmoid tanh"
+_MULTIPLICATIONS = (
+    "mul mul_ div div_ exp exp_ exp2 expm1 log log2 sqrt rsqrt reciprocal pow sin cos sigmoid tanh"
+)
 _ELEMENTWISE = {
     **dict.fromkeys(_ADDITIONS.split(), (1, 0)),
     **dict.fromkeys(_MULTIPLICATIONS.split(), (0, 1)),
@@ -55,8 +57,7 @@ _FREE = set(  # data that is moved or made, not computed
     "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
     "detach_ dropout native_dropout".split()
 )
-# What spikes are worth: the same everywhere, or alike for all channels of a token, or for all tokens of a
-#     channel.
+# Worth of spikes: the same everywhere, or alike for all channels of a token, or all tokens of a channel.
 _CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 
@@ -65,24 +66,18 @@ _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
 class Operations:
     """Operations of one kind in one module.
 
-    Attributes:
-        name: the module.
-        kind: one of `KINDS`. ``weights``: linear maps and convolutions. ``product``: matrix products of two
-            activations (attention). ``neuron``: membrane updates, threshold statistics. ``scaling``: by the
-            threshold, after a sum of spikes. ``elementwise``: the rest.
-        macs: multiply-accumulates on real-valued input.
-        accumulates: additions that spikes cause.
-        additions, multiplications: of single numbers.
-        dense_macs: what `macs` would be if nothing were spikes.
+    Kinds are ``weights``: linear maps and convolutions; ``product``: matrix products of two activations
+    (attention); ``neuron``: membrane updates, threshold statistics; ``scaling``: by the threshold, after a
+    sum of spikes; ``elementwise``: the rest.
     """
 
     name: str
     kind: str
-    macs: int = 0
-    accumulates: int = 0
-    additions: int = 0
+    macs: int = 0  # multiply-accumulates on real-valued input
+    accumulates: int = 0  # additions that spikes cause
+    additions: int = 0  # of single numbers, as the multiplications
     multiplications: int = 0
-    dense_macs: int = 0
+    dense_macs: int = 0  # what `macs` would be if nothing were spikes
 
     def times(self, factor: float) -> "Operations":
         """The same, `factor` times as often."""
@@ -135,8 +130,8 @@ class OperationCounter(TorchDispatchMode):
             # These are counted as such, however they compute it.
             whole = isinstance(module, nn.Linear | TokenConv) or module in neurons
             self._handles += [
-                module.register_forward_pre_hook(self._enter(name, whole)),
-                module.register_forward_hook(self._leave(name, whole), with_kwargs=True),
+                module.register_forward_pre_hook(partial(self._enter, name, whole)),
+                module.register_forward_hook(partial(self._leave, name, whole), with_kwargs=True),
             ]
         self._no_grad = torch.no_grad()
         self._no_grad.__enter__()
@@ -151,25 +146,19 @@ class OperationCounter(TorchDispatchMode):
         self._spikes.clear()
         self._muted = 0
 
-    def _enter(self, name, whole):
-        def hook(module, args):
-            self._path.append(name)
-            self._muted += whole
+    def _enter(self, name, whole, module, args):
+        self._path.append(name)
+        self._muted += whole
 
-        return hook
-
-    def _leave(self, name, whole):
-        def hook(module, args, kwargs, output):
-            if isinstance(module, nn.Linear | TokenConv):
-                self._linear(module, (args or tuple(kwargs.values()))[0], output)
-            elif whole:
-                self._fired(module, firing(module, args, kwargs, output, name), output)
-            self._muted -= whole
-            self._path.pop()
-            if not self._path:
-                self._spikes.clear()
-
-        return hook
+    def _leave(self, name, whole, module, args, kwargs, output):
+        if isinstance(module, nn.Linear | TokenConv):
+            self._linear(module, (args or tuple(kwargs.values()))[0], output)
+        elif whole:
+            self._fired(module, *firing(module, args, kwargs, output, name), output)
+        self._muted -= whole
+        self._path.pop()
+        if not self._path:
+            self._spikes.clear()
 
     def _add(self, kind, **amounts):
         name = self._path[-1]
@@ -177,14 +166,12 @@ class OperationCounter(TorchDispatchMode):
         for key, amount in amounts.items():
             setattr(row, key, getattr(row, key) + int(amount))
 
-    def _fired(self, neuron: Neuron, fired: Firing, output):
+    def _fired(self, neuron: Neuron, counts: Tensor, worth: Tensor, output: Tensor):
         """A neuron's own cost, and a note that its output is spikes."""
-        self._add("neuron", **neuron.cost(fired.counts, fired.worth))
-        worth = None
-        if fired.scaled:
-            shape = fired.worth.shape  # one for all has no dimensions
-            worth = _CONSTANT if not shape else _BY_TOKEN if shape[-1] == 1 else _BY_CHANNEL
-        self._note(output, fired.counts, worth)
+        self._add("neuron", **neuron.cost(counts, worth))
+        one_for_all = not worth.dim()
+        kind = _CONSTANT if one_for_all else _BY_TOKEN if worth.shape[-1] == 1 else _BY_CHANNEL
+        self._note(output, counts, None if neuron.unit else kind)
 
     def _note(self, tensor, counts, worth):
         same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)
@@ -193,10 +180,10 @@ class OperationCounter(TorchDispatchMode):
     def _source(self, x):
         """The spikes that `x` holds, or None."""
         spikes = self._spikes.get(_memory(x)) if isinstance(x, Tensor) else None
-        return spikes if spikes is not None and spikes.tensor._version == spikes.version else None
+        return spikes if spikes and spikes.tensor._version == spikes.version else None
 
     def _scales(self, *tensors):
-        """What spikes are multiplied by; with `_UNKNOWN` where a tensor isn't spikes."""
+        """Worths of spikes; with `_UNKNOWN` where a tensor isn't spikes."""
         return {spikes.worth if (spikes := self._source(x)) else _UNKNOWN for x in tensors}
 
     def _counts(self, x):
@@ -221,7 +208,9 @@ class OperationCounter(TorchDispatchMode):
     def _count(self, func, args, kwargs, output):
         name = func._schema.name.removeprefix("aten::")
         result = output[0] if isinstance(output, tuple | list) and output else output
-        if func.is_view or not isinstance(result, Tensor) or not _is_number(result):
+        if func.is_view or not isinstance(result, Tensor):
+            return
+        if not (result.is_floating_point() or result.is_complex()):
             return
         if name in ("mm", "bmm"):
             self._matrix_product(args[0], args[1], result)
@@ -240,8 +229,8 @@ class OperationCounter(TorchDispatchMode):
         elif name in ("_fft_c2r", "_fft_r2c"):
             self._fourier(args[0], result)
         elif name in _REDUCTIONS:
-            multiplications = result.numel() if name == "mean" else 0
-            self._add("elementwise", additions=args[0].numel(), multiplications=multiplications)
+            means = result.numel() if name == "mean" else 0
+            self._add("elementwise", additions=args[0].numel(), multiplications=means)
         elif name not in _FREE:
             self.unknown[name] += 1
             self._add("elementwise", additions=result.numel())
@@ -268,14 +257,10 @@ class OperationCounter(TorchDispatchMode):
     def _linear(self, module, x, result):
         """A linear map; also a convolution over tokens, in which a spike is seen by several windows."""
         counts, kernel = self._counts(x), getattr(module, "kernel_size", (1,))[0]
-        outputs = result.shape[-1]
-        dense = x.numel() * kernel * outputs
-        if counts is None:
-            self._add("weights", macs=dense, dense_macs=dense)
-        else:
-            spikes = int(windows(counts, kernel).sum(dtype=torch.float64))
-            self._add("weights", accumulates=spikes * outputs, dense_macs=dense)
-            self._scaling(x, module.weight, "weights", result)
+        spikes = None if counts is None else int(windows(counts, kernel).sum(dtype=torch.float64))
+        dense = x.numel() * kernel * result.shape[-1]
+        accumulates = None if spikes is None else spikes * result.shape[-1]
+        self._products("weights", dense, accumulates, x, module.weight, result)
         if module.bias is not None:
             self._add("elementwise", additions=result.numel())
 
@@ -284,10 +269,9 @@ class OperationCounter(TorchDispatchMode):
         kind = "weights" if _memory(a) in self._weights or _memory(b) in self._weights else "product"
         dense = a.numel() * b.shape[-1]
         left, right = self._counts(a), self._counts(b)
-        if left is None and right is None:
-            return self._add(kind, macs=dense, dense_macs=dense)
-        self._add(kind, accumulates=_accumulates(left, right, a.shape[-2], b.shape[-1]), dense_macs=dense)
-        self._scaling(a if left is not None else b, b if left is not None else a, kind, result)
+        accumulates = _accumulates(left, right, a.shape[-2], b.shape[-1])
+        spikes, other = (b, a) if left is None else (a, b)
+        self._products(kind, dense, accumulates, spikes, other, result)
 
     def _attention(self, q, k, v):
         """A softmax attention that runs as one operation; q, k, v (B, H, N, D)."""
@@ -314,33 +298,34 @@ class OperationCounter(TorchDispatchMode):
         dense = (x if transposed else result).numel() * prod(weight.shape[1:])
         if bias is not None:
             self._add("elementwise", additions=result.numel())
-        counts = self._counts(x)
-        if counts is None:
-            return self._add("weights", macs=dense, dense_macs=dense)
-        if transposed:  # every input element reaches the whole kernel
+        counts, reached = self._counts(x), None
+        if counts is not None and transposed:  # every input element reaches the whole kernel
             reached = counts.sum(dtype=torch.float64) * prod(weight.shape[2:])
-        else:  # spikes under the kernel, at all its positions
+        elif counts is not None:  # spikes under the kernel, at all its positions
             ones = weight.new_ones(1, 1, *weight.shape[2:], dtype=torch.float64)
             spikes = counts.sum(1, keepdim=True, dtype=torch.float64)
             none = [0] * len(stride)
             reached = aten.convolution(spikes, ones, None, stride, padding, dilation, False, none, 1).sum()
-        self._add("weights", accumulates=torch.round(reached * outputs_per_group), dense_macs=dense)
-        self._scaling(x, weight, "weights", result)
+        accumulates = None if reached is None else torch.round(reached * outputs_per_group)
+        self._products("weights", dense, accumulates, x, weight, result)
 
-    def _scaling(self, spikes, other, kind, result):
-        """The threshold, which does not pass through the sum of spikes: one multiplication a result.
+    def _products(self, kind, dense, accumulates, spikes, other, result):
+        """MACs, or `accumulates` where `spikes` holds spikes (else None), and the scaling by their worth.
 
-        One for each channel cannot leave the sum: it scales the weights, once. A constant one costs nothing.
+        A threshold for each token is multiplied after the sum, one multiplication a result; one for each
+        channel cannot leave the sum: it scales the weights, once. A constant one costs nothing.
         """
+        if accumulates is None:
+            return self._add(kind, macs=dense, dense_macs=dense)
+        self._add(kind, accumulates=accumulates, dense_macs=dense)
         worth = self._source(spikes).worth
-        if worth in (None, _CONSTANT):
-            return
-        by_weight = worth == _BY_CHANNEL and kind == "weights"
-        self._add("scaling", multiplications=other.numel() if by_weight else result.numel())
+        if worth not in (None, _CONSTANT):
+            by_weight = worth == _BY_CHANNEL and kind == "weights"
+            self._add("scaling", multiplications=other.numel() if by_weight else result.numel())
 
 
-def _accumulates(left: Tensor | None, right: Tensor | None, rows: int, columns: int) -> int:
-    """Of a product (..., M, K) @ (..., K, N) of which one side or both are spike counts, the other None.
+def _accumulates(left: Tensor | None, right: Tensor | None, rows: int, columns: int) -> int | None:
+    """Of a product (..., M, K) @ (..., K, N) of spike counts (None: no spikes); None without any.
 
     For each spike the other side's value is added, where it isn't zero; of two spiking sides the cheaper one
     drives the other.
@@ -352,11 +337,7 @@ def _accumulates(left: Tensor | None, right: Tensor | None, rows: int, columns: 
 
     by_left = None if left is None else driven(left, -2, right, -1, columns)
     by_right = None if right is None else driven(right, -1, left, -2, rows)
-    return min(n for n in (by_left, by_right) if n is not None)
-
-
-def _is_number(x: Tensor) -> bool:
-    return x.is_floating_point() or x.is_complex()
+    return min((n for n in (by_left, by_right) if n is not None), default=None)
 
 
 def _memory(x: Tensor) -> int:

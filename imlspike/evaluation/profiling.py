@@ -1,26 +1,23 @@
 """One measurement of a recognizer, voice or vocoder on real utterances: spikes, operations, energy, time.
 
-What runs an utterance is a function of the kind: `recognizer`, `voice` and `vocoder` make a `System` of a
-model, `profile` runs it and counts, `energy_report` is the content of energy.json, `write_profile` writes
-all.
+`recognizer`, `voice` and `vocoder` make a `System` of a model, `profile` runs it and counts, `energy_report`
+is the content of energy.json, `write_profile` writes all.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from imlspike.evaluation.energy import Costs, for_beam, scope_of, spiking_vocos_energy, summarize
+from imlspike.evaluation.energy import HOROWITZ, Costs, for_beam, scope_of, spiking_vocos_energy, summarize
 from imlspike.evaluation.operations import OperationCounter, Operations
 from imlspike.evaluation.plots import plot_firing_rates, plot_raster
-from imlspike.evaluation.spikes import LayerSpikes, SpikeRecorder, overall_rate, rates_out_of_range
+from imlspike.evaluation.spikes import LayerSpikes, SpikeRecorder, rates_out_of_range
 from imlspike.evaluation.tables import write_files, write_table
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.models.spikevoice_blocks import default_attention
@@ -32,18 +29,16 @@ VOICE_MODULES = ("encoder", "adaptor", "decoder", "mel", "postnet")
 _VOICE_MODULE_OF = {"embedding": "encoder", "speakers": "encoder", "mel_neuron": "mel", BETWEEN: "mel"}
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(NamedTuple):
     """One utterance: name, length in seconds, samples (S,); for a recognizer tokens, <sos> in front (N,)."""
 
     utterance: str
     seconds: float
     wave: Tensor
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    tokens: Tensor = torch.zeros(0, dtype=torch.long)
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """One text to speak: its name, symbols (N,) int64, and for a model with speakers the speaker's number."""
 
     utterance: str
@@ -53,53 +48,35 @@ class Sentence:
 
 @dataclass
 class Profile:
-    """What `profile` measured.
-
-    Attributes:
-        layers: spikes of each neuron layer.
-        parts: operations of each part of the network (of a recognizer's decoder: of one hypothesis).
-        seconds, utterances, tokens: how much was run; tokens count with the end of each sentence.
-        rasters, raster_of, raster_seconds: spike counts of one utterance, its name and its length.
-        too_short: utterances that did not reach the network, and are left out.
-        unknown: operations that the counter did not know.
-        silent: neurons that never ran.
-    """
+    """Measurements of `profile`."""
 
     layers: dict[str, LayerSpikes] = field(default_factory=dict)
-    parts: dict[str, list[Operations]] = field(default_factory=dict)
+    parts: dict[str, list[Operations]] = field(default_factory=dict)  # a decoder's: of one hypothesis
     seconds: float = 0.0
     utterances: int = 0
-    tokens: int = 0
-    rasters: dict[str, Tensor] = field(default_factory=dict)
+    tokens: int = 0  # with the end of each sentence
+    rasters: dict[str, Tensor] = field(default_factory=dict)  # spike counts of one utterance, by layer
     raster_of: str = ""
     raster_seconds: float = 0.0
-    too_short: list[str] = field(default_factory=list)
-    unknown: Counter = field(default_factory=Counter)
-    silent: list[str] = field(default_factory=list)
+    too_short: list[str] = field(default_factory=list)  # utterances that did not reach the network
+    unknown: Counter = field(default_factory=Counter)  # operations that the counter did not know
+    silent: list[str] = field(default_factory=list)  # neurons that never ran
 
 
 @dataclass
 class System:
-    """A network with what runs it.
+    """A network with what runs it."""
 
-    Attributes:
-        model: in evaluation mode, re-parameterised layers folded, on the CPU.
-        network: what is counted: the model, or some of its parts by their names.
-        run: runs one utterance and tells how many seconds of audio that was; 0: too short for the network.
-        scope: the part that is reported beside the whole model.
-        about: what energy.json tells of the model.
-        part_of: the part that a module belongs to, from its name.
-        in_frames: with the utterance's name and a layer's counts: these in the frames of the audio.
-        more: further keys of energy.json, from the profile, what is reported so far, and costs.
-    """
-
-    model: nn.Module
-    network: nn.Module
-    run: Callable[[Any], float]
-    scope: str
-    about: dict = field(default_factory=dict)
+    model: nn.Module  # in evaluation mode, re-parameterised layers folded, on the CPU
+    network: nn.Module  # what is counted: the model, or some of its parts by their names
+    run: Callable[[Any], float]  # one utterance to the seconds of its audio; 0: too short for the network
+    scope: str  # the part that is reported beside the whole model
+    about: dict = field(default_factory=dict)  # what energy.json tells of the model
+    # The part that a module belongs to, from its name.
     part_of: Callable[[str], str] = lambda name: name.partition(".")[0]
+    # From an utterance's name and a layer's name and counts: these in the frames of the audio.
     in_frames: Callable[[str, str, Tensor], Tensor] = lambda utterance, layer, counts: counts
+    # Further keys of energy.json, from what is reported so far.
     more: Callable[[Profile, Mapping, Costs], dict] = lambda measured, report, costs: {}
 
 
@@ -107,8 +84,7 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
     """A recognizer: its encoder and CTC head on the samples, its decoder once over the transcript.
 
     Args:
-        model: with attributes `encoder`, `ctc` and, unless it is None, `decoder`, as ESPnet's models have
-            them.
+        model: with attributes `encoder`, `ctc` and `decoder` (or None) as ESPnet's models have them.
         transcribe: runs the encoder and the CTC head on one utterance's samples (S,).
     """
     parts = {name: part for name in ("encoder", "ctc", "decoder") if (part := getattr(model, name, None))}
@@ -131,8 +107,7 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
 
 
 def vocoder(model: SpikingVocos) -> System:
-    """A vocoder: mel spectrogram to waveform. The mel spectrogram itself is the front end, which costs the
-    same for all, and is not counted.
+    """A vocoder: mel spectrogram, which is the front end and not counted, to waveform.
 
     Further keys of energy.json: "blocks", the figures of the ConvNeXt blocks alone ("paper" is then what
     table 3 of Spiking Vocos counts); "table_3", equations 15 and 16 with r = "layer_rate": pJ at L = 1000.
@@ -149,9 +124,8 @@ def vocoder(model: SpikingVocos) -> System:
         table_3 = None
         if config["neuron"] == "none" or NEURONS[config["neuron"]].stateful:  # as in the equations
             sizes = {key: config[key] for key in ("dim", "intermediate_dim", "num_layers", "n_mels", "n_fft")}
-            found = spiking_vocos_energy(
-                1000, report["layer_rate"], report["steps"] or 1, costs=costs, **sizes
-            )
+            rate, steps = report["layer_rate"], report["steps"] or 1
+            found = spiking_vocos_energy(1000, rate, steps, costs=costs, **sizes)
             table_3 = {"blocks": found.blocks, "model": found.model}
         return {"blocks": scope_of(blocks, measured.seconds, costs), "table_3": table_3}
 
@@ -162,15 +136,14 @@ def vocoder(model: SpikingVocos) -> System:
 
 def voice(model: SpikeVoice, frame_rate: float) -> System:
     """A voice that speaks freely: symbols to the mel behind the PostNet, with predicted durations, pitch and
-    energy; seconds are those of the speech that comes out. What undoes the normalization of the mel, and the
-    vocoder, are not part of the voice and not counted.
+    energy; seconds are those of the speech that comes out. The vocoder isn't counted.
 
     Args:
         model: batch norms are folded and the aligner, a training aid, is taken out, in place.
         frame_rate: frames of the mel a second.
 
     The parts are `VOICE_MODULES`; "mel" is the read-out of the decoder, with the sums between the modules.
-    The rasters (L or 1, channels) are all in the frames of the speech: a symbol's spikes stand at each of its
+    The rasters (L or 1, channels) are in the frames of the speech: a symbol's spikes stand at each of its
     frames.
     """
     model.reparameterize()
@@ -208,28 +181,20 @@ def profile(
     raster_of: str = "",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Profile:
-    """Run a system on utterances one by one and count all that happens.
+    """Run a system on utterances (`Heard`, of a voice `Sentence`) one by one and count all that happens.
 
     Args:
-        utterances: `Heard`, of a voice `Sentence`.
-        raster_of: the utterance whose spikes are kept; the first if it is empty.
+        raster_of: the utterance whose spikes are kept; the first one that runs if it is empty or too short.
         progress: called with the number of utterances that are done.
 
     Raises:
         ValueError: if there is no utterance, or all were too short.
-
-    >>> model = SpikingVocos(16000, 512, 128, 40, dim=8, intermediate_dim=16, num_layers=1).eval()
-    >>> result = profile(vocoder(model), [Heard("a", 0.1, torch.randn(1600))])
-    >>> list(result.parts), list(result.layers)
-    (['backbone', 'head'], ['backbone.blocks.0.neuron1', 'backbone.blocks.0.neuron2'])
     """
     result = Profile()
-    with ExitStack() as stack:
-        # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
-        recorder = stack.enter_context(SpikeRecorder(system.network))
-        counter = stack.enter_context(OperationCounter(system.network))
+    # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
+    with SpikeRecorder(system.network) as recorder, OperationCounter(system.network) as counter:
         for item in utterances:
-            recorder.keep = item.utterance == raster_of or (not raster_of and not result.utterances)
+            recorder.keep = item.utterance == raster_of or not result.utterances
             seconds = system.run(item)
             if not seconds:
                 result.too_short.append(item.utterance)
@@ -244,23 +209,22 @@ def profile(
         short = " ".join(result.too_short) or "none"
         raise ValueError(f"no utterance to profile; too short for the network: {short}")
     rows = [row if row.name else replace(row, name=BETWEEN) for row in counter.rows.values()]
-    names = [*VOICE_MODULES, *(system.part_of(row.name) for row in rows)]
-    for part in sorted({system.part_of(row.name) for row in rows}, key=names.index):
-        result.parts[part] = [row for row in rows if system.part_of(row.name) == part]
+    for part in dict.fromkeys([*VOICE_MODULES, *(system.part_of(row.name) for row in rows)]):
+        if own := [row for row in rows if system.part_of(row.name) == part]:
+            result.parts[part] = own
     result.layers, result.unknown, result.silent = recorder.layers, counter.unknown, recorder.silent()
     for name, counts in recorder.rasters.items():
         result.rasters[name] = system.in_frames(result.raster_of, name, counts)
     return result
 
 
-def energy_report(measured: Profile, system: System, beam: int | None = None, costs: Costs = Costs()) -> dict:  # noqa: B008
+def energy_report(
+    measured: Profile, system: System, beam: int | None = None, costs: Costs = HOROWITZ
+) -> dict:
     """The content of energy.json: what `imlspike.evaluation.energy.summarize` gives and what it rests on.
 
-    ==================  ==================================================================================
-    modules             part to ``{"layers", "rate", "layer_rate", "spikes_per_second", "parameters"}``
-    firing_rate         spikes over those possible; layer_rate: mean over the layers, each layer alike
-    rates_out_of_range  `imlspike.evaluation.spikes.rates_out_of_range`
-    ==================  ==================================================================================
+    ``modules`` is part to ``{"layers", "rate", "layer_rate", "spikes_per_second", "parameters"}``;
+    ``firing_rate`` spikes over those possible, ``layer_rate`` the mean over the layers, each layer alike.
 
     Args:
         beam: hypotheses that a recognizer's decoder carries; None for what has no beam.
@@ -272,12 +236,11 @@ def energy_report(measured: Profile, system: System, beam: int | None = None, co
     children = {name: sum(p.numel() for p in c.parameters()) for name, c in system.model.named_children()}
     modules = {}
     for part in parts:
-        own = {name: layer for name, layer in measured.layers.items() if system.part_of(name) == part}
+        own = [layer for name, layer in measured.layers.items() if system.part_of(name) == part]
         size = sum(n for name, n in children.items() if system.part_of(name) == part)
         modules[part] = _rates(own, measured.seconds) | {"parameters": size}
-    whole = _rates(measured.layers, measured.seconds)
-    layers = measured.layers.values()
-    neurons = sum(layer.neurons for layer in layers)
+    layers = list(measured.layers.values())
+    whole, neurons = _rates(layers, measured.seconds), sum(layer.neurons for layer in layers)
     report = {
         **summarize(parts, measured.seconds, costs, system.scope),
         **system.about,
@@ -297,30 +260,19 @@ def energy_report(measured: Profile, system: System, beam: int | None = None, co
     return report | system.more(measured, report, costs)
 
 
-def _rates(layers: Mapping[str, LayerSpikes], seconds: float) -> dict:
-    rates = [layer.rate for layer in layers.values()]
+def _rates(layers: Sequence[LayerSpikes], seconds: float) -> dict:
+    possible, spikes = (sum(layer.neurons * layer.levels for layer in layers), sum(x.spikes for x in layers))
     return {
-        "layers": len(rates),
-        "rate": overall_rate(layers) if rates else None,
-        "layer_rate": sum(rates) / len(rates) if rates else None,
-        "spikes_per_second": sum(layer.spikes for layer in layers.values()) / seconds,
+        "layers": len(layers),
+        "rate": spikes / possible if layers else None,
+        "layer_rate": sum(layer.rate for layer in layers) / len(layers) if layers else None,
+        "spikes_per_second": spikes / seconds,
     }
 
 
 @torch.no_grad()
 def real_time(run: Callable[[Any], float], inputs: Sequence) -> dict:
-    """Wall-clock time of `run` on all inputs, one after the other; the first of them warms up.
-
-    Args:
-        run: tells how many seconds of audio it worked on.
-        inputs: at least one.
-
-    Returns:
-        ``{"seconds", "audio_seconds", "seconds_per_second", "threads"}``.
-
-    >>> real_time(lambda seconds: seconds, [1.5, 0.5])["audio_seconds"]
-    2.0
-    """
+    """Wall-clock time of `run` (which tells seconds of audio) on all inputs in turn; the first warms up."""
     run(inputs[0])
     begin = time.perf_counter()
     audio = sum(map(run, inputs))
@@ -330,7 +282,7 @@ def real_time(run: Callable[[Any], float], inputs: Sequence) -> dict:
 
 
 def write_profile(measured: Profile, report: dict, system: System, output_dir) -> list[Path]:
-    """Write spikes.{txt,csv,json}, operations.{txt,csv,json}, energy.json, firing_rates.png and raster.png.
+    """Write spikes.{txt,json}, operations.{txt,json}, energy.json, firing_rates.png and raster.png.
 
     Without spiking layers there are no spike tables and no pictures. Returns the files.
     """
@@ -348,12 +300,11 @@ def write_profile(measured: Profile, report: dict, system: System, output_dir) -
         title = f"{measured.raster_of}, {measured.raster_seconds:.1f} s"
         plot_raster(measured.rasters, measured.raster_seconds, pictures[1], title)
         files += pictures
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    return files + write_files({output_dir / "energy.json": text})
+    return files + write_files({output_dir / "energy.json": report})
 
 
 def role_of(name: str, model: nn.Module) -> tuple[str, int]:
-    """What a neuron layer does in its part of the network, and how deep in it it stands.
+    """Role of a neuron layer in its part of the network, and its depth there.
 
     >>> model = SpikeVoice(9, dim=16, hidden_dim=16)
     >>> role_of("decoder.blocks.2.mixers.0.gate_neuron", model), role_of("adaptor.pitch.neurons.1", model)

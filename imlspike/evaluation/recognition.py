@@ -1,4 +1,4 @@
-"""What a recognizer hears in several systems' speech: one that this project trained, or any program."""
+"""Recognizers that hear several systems' speech: one that this project trained, or any program."""
 
 import shlex
 import subprocess
@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from imlspike.data.audio import read_audio
-from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.progress import Progress
+from imlspike.evaluation.tables import write_files
 
-# From utterance to audio file, and their sampling rate, to utterance to text; calls back for each one done.
-Recognize = Callable[[Mapping[str, str], int, Callable[[], None]], dict[str, str]]
+# From utterance to audio file, and their sampling rate, to utterance to text.
+Recognize = Callable[[Mapping[str, str], int], dict[str, str]]
 
 
 def trained_recognizer(model: str) -> Recognize:
@@ -20,11 +21,11 @@ def trained_recognizer(model: str) -> Recognize:
 
     opened = Speech2Text.from_pretrained(model)
 
-    def recognize(wavs, sampling_rate, done):
-        texts = {}
+    def recognize(wavs: Mapping[str, str], sampling_rate: int) -> dict[str, str]:
+        texts, progress = {}, Progress("waveforms recognized")
         for utterance, path in wavs.items():
             texts[utterance] = opened(read_audio(path, sampling_rate, utterance), sampling_rate=sampling_rate)
-            done()
+            progress(len(texts), len(wavs))
         return texts
 
     return recognize
@@ -44,16 +45,15 @@ def command_recognizer(command: str) -> Recognize:
     if "{wav_scp}" not in command or "{text}" not in command:
         raise ValueError(f"{where}: expected {{wav_scp}} (read) and {{text}} (written) in it")
 
-    def recognize(wavs, sampling_rate, done):
+    def recognize(wavs: Mapping[str, str], sampling_rate: int) -> dict[str, str]:
         with tempfile.TemporaryDirectory() as folder:
-            files = {"{wav_scp}": f"{folder}/wav.scp", "{text}": f"{folder}/text"}
-            write_kaldi(files["{wav_scp}"], {name: str(Path(wav).absolute()) for name, wav in wavs.items()})
+            sounds, text = f"{folder}/wav.scp", f"{folder}/text"
+            write_kaldi(sounds, {name: str(Path(wav).absolute()) for name, wav in wavs.items()})
             words = shlex.split(command)
-            for mark, file in files.items():
-                words = [word.replace(mark, file) for word in words]
+            words = [word.replace("{wav_scp}", sounds).replace("{text}", text) for word in words]
             try:
                 subprocess.run(words, check=True)
-                texts = read_kaldi(files["{text}"])
+                texts = read_kaldi(text)
             except (OSError, subprocess.CalledProcessError) as error:
                 raise ValueError(f"{where}: {error}") from None
         if odd := sorted(texts.keys() ^ wavs.keys()):
@@ -61,8 +61,6 @@ def command_recognizer(command: str) -> Recognize:
                 f"{where}: {odd[0]} stands in only one of wav.scp and what it wrote ({len(odd)} such); "
                 "a line for each utterance is expected, if with nothing but its name"
             )
-        for _ in wavs:
-            done()
         return texts
 
     return recognize
@@ -71,26 +69,14 @@ def command_recognizer(command: str) -> Recognize:
 def transcribe_systems(
     recognize: Recognize, systems: Mapping[str, Mapping[str, str]], sampling_rate: int, folder: Path
 ) -> dict[str, dict[str, str]]:
-    """What a recognizer hears in each system's audio, also written to `folder`, a Kaldi table for each
-    system.
+    """System to utterance to the text that a recognizer hears, also a Kaldi table a system in `folder`.
 
     Args:
         systems: name to utterance to audio file.
-
-    Returns:
-        System to utterance to text.
     """
-    progress, total, count = Progress("waveforms recognized"), sum(map(len, systems.values())), 0
-
-    def done():
-        nonlocal count
-        count += 1
-        progress(count, total)
-
-    progress(0, total)
-    heard = {name: recognize(wavs, sampling_rate, done) for name, wavs in systems.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, texts in heard.items():
-        with atomic_write(folder / name) as out:
-            out.writelines(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
+    heard = {}
+    for name, wavs in systems.items():
+        heard[name] = recognize(wavs, sampling_rate)
+        lines = (f"{utterance} {text}".rstrip() + "\n" for utterance, text in heard[name].items())
+        write_files({folder / name: "".join(lines)})
     return heard

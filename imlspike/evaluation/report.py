@@ -1,8 +1,7 @@
 """One report for recognizers, voices and vocoders: scores, training, firing rates, energy, sound, pictures.
 
 Tables and sentences are made of what `imlspike.evaluation.experiments.gather` found in experiments' folders
-and of the scores.json of voices or vocoders. The ANN twin of an experiment is the one that the user names,
-the one of its name with "_ann" behind, or else the first ANN.
+and of the scores.json of voices or vocoders.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import yaml
 
 from imlspike.evaluation.attachments import Attachments, show, sound_table
 from imlspike.evaluation.bootstrap import interval, ratio
-from imlspike.evaluation.energy import verdict
+from imlspike.evaluation.energy import times, verdict
 from imlspike.evaluation.experiments import made_on
 from imlspike.evaluation.report_tables import (
     Experiments,
@@ -26,9 +25,9 @@ from imlspike.evaluation.report_tables import (
     twins_of,
     with_spaces,
 )
+from imlspike.evaluation.score_tables import score_notes, scores_table, twin_table
 from imlspike.evaluation.spikes import LEAST_RATE, MOST_RATE
-from imlspike.evaluation.systems import NATURAL
-from imlspike.evaluation.tables import SHOWN, score_notes, scores_table, twin_table
+from imlspike.evaluation.systems import NATURAL, SHOWN
 
 CER_LIMIT = {"voice": 0.15, "vocoder": 0.05}  # by how much an error rate may exceed that of the ceiling
 BOUNDARY_LIMIT = 40  # ms, of the median boundary
@@ -64,17 +63,12 @@ leave out.""",
 }
 
 
-def error_ratio(
-    score: Mapping, twin: Mapping, rate: str = "cer", resamples: int = 10000, seed: int = 0
-) -> dict:
-    """CER or WER (`rate`) of one score.json over that of another on the same utterances, and its 95 %
-    interval.
+def error_ratio(score: Mapping, twin: Mapping, rate: str = "cer") -> dict:
+    """CER or WER (`rate`) of one score.json over that of another on the same utterances, with its interval.
 
     The same utterances are drawn for both (a paired bootstrap): what makes a sentence hard for both cancels.
-    An interval that holds 1 means that these test sentences don't tell the two apart.
-
-    Raises:
-        ValueError: they do not hold the same utterances.
+    An interval that holds 1 means that these test sentences don't tell the two apart. ValueError: other
+    utterances.
     """
     ours, theirs = score["per_utterance"], twin["per_utterance"]
     if odd := sorted(ours.keys() ^ theirs.keys()):
@@ -83,19 +77,19 @@ def error_ratio(
         )
     columns = [[side[utterance][rate][0] for utterance in sorted(ours)] for side in (ours, theirs)]
     above, below = map(sum, columns)
-    value = above / below if below else float("inf") if above else 1.0
-    return {"ratio": value, "ci95": interval(ratio, *columns, resamples=resamples, seed=seed)}
+    if not above and not below:
+        return {"ratio": 1.0, "ci95": [1.0, 1.0]}
+    return {"ratio": times(above, below), "ci95": interval(ratio, *columns)}
 
 
-def compare(
-    experiments: Experiments,
-    rate: str = "cer",
-    twin: str | None = None,
-    resamples: int = 10000,
-    seed: int = 0,
-) -> list[dict]:
-    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy."""
+def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None) -> list[dict]:
+    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy.
+
+    ValueError: two experiments of one name, by which tables tell them apart, or scores of other utterances.
+    """
     named, comparisons = {e["name"]: e for e in experiments}, []
+    if len(named) < len(experiments):
+        raise ValueError(f"two experiments of one name among {' '.join(named)}; rename a folder")
     for name, other in twins_of(experiments, twin).items():
         ours, theirs = named[name], named[other]
         scores = {(s["decoding"], s["set"]): s for s in theirs["scores"]}
@@ -103,16 +97,13 @@ def compare(
         for score in ours["scores"]:
             where = {key: score[key] for key in ("decoding", "set")}
             if same := scores.get(tuple(where.values())):
-                found["errors"].append(
-                    where | {"measure": rate} | error_ratio(score, same, rate, resamples, seed)
-                )
+                found["errors"].append(where | {"measure": rate} | error_ratio(score, same, rate))
         for key in ("seconds_per_epoch", "peak_memory_mb"):
             one, base = ((e["training"] or {}).get(key) for e in (ours, theirs))
             found[key] = one / base if one and base else None
         if ours["energy"] and theirs["energy"]:
             scopes = dict.fromkeys((ours["energy"].get("scope", "encoder"), "model"))
             found["energy"] = {s: verdict(ours["energy"][s], theirs["energy"][s]) for s in scopes}
-            found["paper_share"] = ours["energy"]["model"]["paper"] / theirs["energy"]["model"]["paper"]
         comparisons.append(found)
     return comparisons
 
@@ -120,7 +111,7 @@ def compare(
 def sentences(
     experiments: Experiments, comparisons: Sequence[Mapping], scores: Mapping | None = None
 ) -> list[str]:
-    """What is to be said of aims, training, firing rates and energy, a sentence each."""
+    """Sentences on aims, missing hypotheses, training, firing rates and energy."""
     said = []
     for name, entry in (scores["systems"] if scores else {}).items():
         ceiling, limit = scores["ceiling"] or NATURAL, CER_LIMIT[scores["kind"]]
@@ -132,37 +123,26 @@ def sentences(
     for e in experiments:
         if e["alignment"]:
             median = e["alignment"]["median_ms"]
-            within = "at most" if median <= BOUNDARY_LIMIT else "MORE than"
-            said.append(
-                f"{e['name']}: the median boundary is {median:.1f} ms off, {within} {BOUNDARY_LIMIT} ms."
-            )
-        said += [f"{e['name']}, {s['decoding']}, {s['set']}: no hypothesis for {' '.join(s['missing'])}."
-                 for s in e["scores"] if s["missing"]]  # fmt: skip
+            within = f"{'at most' if median <= BOUNDARY_LIMIT else 'MORE than'} {BOUNDARY_LIMIT} ms"
+            said.append(f"{e['name']}: the median boundary is {median:.1f} ms off, {within}.")
+        for s in e["scores"]:
+            if s["missing"]:
+                where = f"{e['name']}, {s['decoding']}, {s['set']}"
+                said.append(f"{where}: no hypothesis for {' '.join(s['missing'])}.")
     for c in comparisons:
-        costs = [
-            f"{what} {c[key]:.2f} times the twin's"
-            for key, what in (("seconds_per_epoch", "an epoch takes"), ("peak_memory_mb", "its memory is"))
-            if c[key]
-        ]
-        if costs:
-            said.append(f"{c['name']}: training: {', '.join(costs)}.")
-    said += range_sentences(experiments)
-    for c in comparisons:
-        said += [f"{c['name']}: energy of the {s}: {told}." for s, told in (c["energy"] or {}).items()]
-    return said
-
-
-def range_sentences(experiments: Experiments) -> list[str]:
-    """Of each spiking experiment, which layers hardly fire or fire nearly always."""
-    said, bounds = [], f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
+        costs = (("seconds_per_epoch", "an epoch takes"), ("peak_memory_mb", "its memory is"))
+        if told := [f"{what} {c[key]:.2f} times the twin's" for key, what in costs if c[key]]:
+            said.append(f"{c['name']}: training: {', '.join(told)}.")
+    bounds = f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
     for e in experiments:
         if e["energy"] and e["layers"] and "rates_out_of_range" in e["energy"]:
             odd, total = e["energy"]["rates_out_of_range"], len(e["layers"])
             named = ", ".join(f"{name} ({_why(layer)})" for name, layer in odd.items())
             some = f"outside {bounds} fire {len(odd)} of {total} layers: {named}"
-            said.append(
-                f"{e['name']}: {some if odd else f'all {total} neuron layers fire between {bounds}'}."
-            )
+            none = f"all {total} neuron layers fire between {bounds}"
+            said.append(f"{e['name']}: {some if odd else none}.")
+    for c in comparisons:
+        said += [f"{c['name']}: energy of the {s}: {told}." for s, told in (c["energy"] or {}).items()]
     return said
 
 
@@ -178,9 +158,8 @@ def score_section(
 ) -> list[str]:
     """Lines of the scores with what their columns mean."""
     if scores is None:
-        spaces = (
-            "counts the spaces between words" if with_spaces(experiments) else "leaves spaces out of account"
-        )
+        spaced = with_spaces(experiments)
+        spaces = "counts the spaces between words" if spaced else "leaves spaces out of account"
         notes = RATE_NOTES.format(characters=f"CER {spaces}.")
         return [rates_table(experiments, comparisons, primary) or "Nothing was decoded.", "", notes, ""]
     lines = [scores_table(scores), "", *(f"- {note}" for note in score_notes(scores)), ""]
@@ -196,14 +175,11 @@ def energy_section(experiments: Experiments, twin: str | None = None) -> list[st
     energies = [e["energy"] for e in experiments if e["energy"]]
     if not energies:
         return []
-    energy = energies[0]
-    beam = (
-        f"; the model's for a beam of {energy['beam']}, without a language model"
-        if energy.get("beam")
-        else ""
-    )
-    given = {"scope": energy.get("scope", "encoder"), "utterances": energy["utterances"], "beam": beam}
-    notes = ENERGY_NOTES.format(**energy["costs_pj"], **given)
+    first, beam = energies[0], ""
+    if first.get("beam"):
+        beam = f"; the model's for a beam of {first['beam']}, without a language model"
+    given = {"scope": first.get("scope", "encoder"), "utterances": first["utterances"], "beam": beam}
+    notes = ENERGY_NOTES.format(**first["costs_pj"], **given)
     lines = ["## Firing rates and energy", "", energy_table(experiments, twin), "", notes]
     lines += [PAPER_NOTES[experiments[0]["kind"]], ""]
     if modules := modules_table(experiments):
@@ -217,8 +193,7 @@ def folded(title: str, text: str) -> list[str]:
 
 
 def made(about: Mapping, experiments: Experiments, scores: Mapping | None = None) -> list[str]:
-    """A list of what the results were made with: commands, language model, seeds, versions, source,
-    machine."""
+    """Lines of what made the results: commands, language model, seeds, versions, source, machine."""
     commands = dict.fromkeys([about["command"].strip(), *(e["command"] for e in experiments)])
     lines = [f"- command: `{command}`" for command in commands if command]
     if "lm" in about:
@@ -226,9 +201,7 @@ def made(about: Mapping, experiments: Experiments, scores: Mapping | None = None
         lines += [f"- language model: {about['lm']['name']}" + (f", perplexity {value:.1f}" if value else "")]
     lines += [f"- seed: {', '.join(sorted({str(e['seed']) for e in experiments}))}", f"- git: {about['git']}"]
     if scores:
-        lines += [
-            f"- bootstrap: {scores['bootstrap']['resamples']} resamples, seed {scores['bootstrap']['seed']}"
-        ]
+        lines += ["- bootstrap: {resamples} resamples, seed {seed}".format(**scores["bootstrap"])]
         about = {**about, "versions": about["versions"] | scores["versions"]}
     return [*lines, *made_on(about)]
 
@@ -247,13 +220,8 @@ def markdown(
         scores: of voices or vocoders; None: recognizers.
         about: `surroundings` with "command", "primary", "twin" and, if one decoded, "lm".
     """
-    lines = [
-        "# Results",
-        "",
-        "## Scores",
-        "",
-        *score_section(experiments, comparisons, scores, about["primary"]),
-    ]
+    lines = ["# Results", "", "## Scores", ""]
+    lines += score_section(experiments, comparisons, scores, about["primary"])
     lines += [*(f"- {sentence}" for sentence in sentences(experiments, comparisons, scores)), ""]
     if boundaries := alignment_table(experiments):
         lines += ["## Alignment", "", boundaries, "", ALIGNMENT_NOTES, "", *show(attached.boundaries, folder)]

@@ -3,15 +3,14 @@ speech."""
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache, cached_property
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torchaudio
 
 RATE = 16000  # Hz; PESQ, ESTOI, CREPE, UTMOS, DNSMOS and speaker embeddings are defined there
-CREPE = ("full", "tiny")
 F0_RANGE = (60.0, 500.0)  # Hz
 UNVOICED, SILENT = 0.21, -60.0  # periodicity, and A-weighted dB, below which a frame is unvoiced (CARGAN)
 COEFFICIENTS, BANDS = 24, 40  # of the mel-cepstrum
@@ -19,6 +18,7 @@ SPEECH, FLOOR = 1e-5, 1e-8  # power: frames of speech against the loudest one, b
 SHIFTS = 100  # frames in a second, of WORLD's analysis
 
 
+@dataclass(eq=False)
 class Sound:
     """A waveform; what is derived from it is computed once.
 
@@ -34,24 +34,19 @@ class Sound:
     (16000,)
     """
 
-    def __init__(
-        self,
-        samples: np.ndarray,
-        sampling_rate: int,
-        crepe: str = "full",
-        f0_range: tuple[float, float] = F0_RANGE,
-        durations: np.ndarray | None = None,
-        log_mel: Callable | None = None,
-    ):
-        if crepe not in CREPE:
-            raise ValueError(f"crepe is {crepe!r}; expected {' or '.join(map(repr, CREPE))}")
-        self.samples, self.sampling_rate, self.crepe = samples, sampling_rate, crepe
-        self.f0_range, self.durations, self.log_mel = f0_range, durations, log_mel
-        self._resampled = {sampling_rate: samples}
-        self._paths: WeakKeyDictionary[Sound, np.ndarray] = WeakKeyDictionary()
+    samples: np.ndarray
+    sampling_rate: int
+    crepe: str = "full"
+    f0_range: tuple[float, float] = F0_RANGE
+    durations: np.ndarray | None = None
+    log_mel: Callable | None = None
+    _resampled: dict[int, np.ndarray] = field(default_factory=dict)
+    _paths: dict["Sound", np.ndarray] = field(default_factory=dict)
 
     def at(self, rate: int) -> np.ndarray:
         """The samples at another sampling rate."""
+        if rate == self.sampling_rate:
+            return self.samples
         if rate not in self._resampled:
             wave = torch.from_numpy(self.samples)
             self._resampled[rate] = torchaudio.functional.resample(wave, self.sampling_rate, rate).numpy()
@@ -76,9 +71,7 @@ class Sound:
         audio = torch.from_numpy(np.ascontiguousarray(samples))[None]
         options = dict(hop_length=RATE // 100, fmin=50.0, fmax=550.0, batch_size=64, pad=False)
         state = np.random.get_state()
-        np.random.seed(
-            0
-        )  # torchcrepe dithers the pitch: the same noise each time, equal pitch of equal audio
+        np.random.seed(0)  # torchcrepe dithers the pitch: equal pitch of equal audio
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -102,9 +95,9 @@ class Sound:
         f0 = pyworld.stonemask(wave, raw, times, rate)
         return f0, mel_powers(pyworld.cheaptrick(wave, f0, times, rate, f0_floor=low).T, rate)
 
-    def path_from(self, natural: "Sound") -> np.ndarray:
-        """(K, 2) pairs of WORLD's frames, the natural one's first, ascending in both: the path of least
-        distortion, by dynamic time warping of mel-cepstra.
+    def path_from(self, natural: "Sound") -> tuple[np.ndarray, np.ndarray]:
+        """Frames of WORLD that belong together, (K,) of the natural one and (K,) of this, ascending: the path
+        of least distortion, by dynamic time warping of mel-cepstra.
 
         Raises:
             ValueError: if the natural waveform is digital silence.
@@ -116,7 +109,7 @@ class Sound:
                 raise ValueError("the natural waveform is silence")
             cepstra = [mel_cepstrum(sound.world[1], natural.world[1].max()) for sound in (natural, self)]
             self._paths[natural] = dtw(*cepstra, metric="euclidean")[1][::-1]
-        return self._paths[natural]
+        return tuple(self._paths[natural].T)
 
 
 def power_spectrum(samples: np.ndarray, rate: int, shift: int) -> np.ndarray:
@@ -131,26 +124,13 @@ def power_spectrum(samples: np.ndarray, rate: int, shift: int) -> np.ndarray:
 
 
 def mel_powers(spectrum: np.ndarray, rate: int) -> np.ndarray:
-    """Power in 40 bands of the HTK mel scale, from that of F frequencies to half the rate: (F, L) to (40,
-    L)."""
+    """Power (40, L) in bands of the HTK mel scale from that of F frequencies up to half the rate, (F, L)."""
     return _bands(len(spectrum), rate) @ spectrum
 
 
 @cache
 def _bands(frequencies: int, rate: int) -> np.ndarray:
     return torchaudio.functional.melscale_fbanks(frequencies, 0.0, rate / 2, BANDS, rate).T.double().numpy()
-
-
-def speech_frames(powers: np.ndarray) -> np.ndarray:
-    """Which frames of (40, L) are speech, (L,): those at most 50 dB softer than the loudest one.
-
-    Raises:
-        ValueError: for digital silence.
-    """
-    if not powers.any():
-        raise ValueError("the natural waveform is silence")
-    level = powers.sum(0)
-    return level >= level.max() * SPEECH
 
 
 def mel_cepstrum(powers: np.ndarray, strongest: float) -> np.ndarray:
@@ -167,9 +147,21 @@ def mel_cepstrum(powers: np.ndarray, strongest: float) -> np.ndarray:
     return cosines @ np.log(np.maximum(powers, strongest * FLOOR))
 
 
-def distortion(natural: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    r"""Distance of two mel-cepstra frame by frame, in dB (Kubichek 1993): two of (24, L) -> (L,).
+def cepstral_distortion(natural: np.ndarray, synthetic: np.ndarray) -> float:
+    r"""Mel-cepstral distortion in dB (Kubichek 1993) of powers (40, K) and (40, K), frame by frame.
 
     .. math:: \frac{10}{\ln 10} \sqrt{2 \sum_{d=1}^{24} (c_d - \hat c_d)^2}
+
+    The mean over the frames in which the natural one speaks: at most 50 dB softer than its loudest. By
+    Parseval's theorem it is the root mean square difference, in dB, of the two spectral envelopes on the mel
+    scale; the level plays no part. Other envelopes give other values: compare within one table.
+
+    Raises:
+        ValueError: the natural one is digital silence.
     """
-    return 10 / np.log(10) * np.sqrt(2 * ((natural - synthetic) ** 2).sum(0))
+    level = natural.sum(0)
+    if not level.any():
+        raise ValueError("the natural waveform is silence")
+    speech, strongest = level >= level.max() * SPEECH, natural.max()
+    one, other = (mel_cepstrum(powers[:, speech], strongest) for powers in (natural, synthetic))
+    return float((10 / np.log(10) * np.sqrt(2 * ((one - other) ** 2).sum(0))).mean())

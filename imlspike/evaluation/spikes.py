@@ -5,6 +5,7 @@ One utterance runs at a time, so padding never counts; sums over tokens weigh ea
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,35 +30,16 @@ def spiking_neurons(module: nn.Module) -> dict[str, Neuron]:
     return found
 
 
-@dataclass(frozen=True)
-class Firing:
-    """What one call of a neuron fired.
-
-    Attributes:
-        counts: spikes of each element, whole numbers in the shape of the neuron's output.
-        worth: what a spike is worth, or the thresholds where it is worth 1; broadcasts to `counts`.
-        scaled: the output is counts times worth, not the counts themselves.
-        levels: the most that an element of `counts` can hold.
-    """
-
-    counts: Tensor
-    worth: Tensor
-    scaled: bool
-    levels: int
-
-
 @torch.no_grad()
-def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron") -> Firing:
-    """What `neuron` fired when a call with `args` and `kwargs` gave `output`, checked to be whole spikes.
+def firing(
+    neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str = "neuron"
+) -> tuple[Tensor, Tensor]:
+    """Spikes (0, 1, ... levels) of each element of the `output` of a call of `neuron`, and what one is worth.
+
+    The worth broadcasts to the counts; of a neuron that sends the counts themselves it is the thresholds.
 
     Raises:
-        ValueError: the output is not counts (0, 1, ... levels), times what a spike is worth if the neuron
-            sends that; `name` is named.
-
-    >>> from imlspike.neurons import IMLS
-    >>> neuron, x = IMLS(threshold="fixed", value=0.5), torch.tensor([[0.3, 1.1, -2.0]])
-    >>> firing(neuron, (x,), {}, neuron(x)).counts
-    tensor([[1., 2., 0.]])
+        ValueError: the output is not counts, times their worth if the neuron sends that; `name` is named.
     """
     counts, worth = neuron.encode(*args, **kwargs)
     agrees = torch.equal(counts if neuron.unit else (counts * worth).to(output.dtype), output)
@@ -66,45 +48,30 @@ def firing(neuron: Neuron, args: tuple, kwargs: dict, output: Tensor, name: str 
         raise ValueError(
             f"{name}: its output isn't made of 0 to {neuron.levels} whole spikes; this is no spiking layer"
         )
-    return Firing(counts, worth, not neuron.unit, neuron.levels)
+    return counts, worth
 
 
-@dataclass(frozen=True)
+@dataclass
 class LayerSpikes:
-    """Spikes of one neuron layer over everything that was run.
+    """Spikes of one neuron layer over everything that was run."""
 
-    Attributes:
-        name: the layer's place in the network.
-        levels: T, spikes that a neuron can fire for one token (of a stateful one: the time steps).
-        neurons: how many values the layer produced (tokens times channels).
-        spikes: how many spikes they fired.
-        firing: how many of them fired at all.
-        saturated: how many of them fired T times.
-        largest_input: the largest value that came in.
-    """
-
-    name: str
-    levels: int
-    neurons: int = 0
-    spikes: int = 0
-    firing: int = 0
-    saturated: int = 0
+    name: str  # the layer's place in the network
+    levels: int  # T, spikes that a neuron can fire for one token (of a stateful one: the time steps)
+    neurons: int = 0  # values that the layer produced (tokens times channels)
+    spikes: int = 0  # how many these fired,
+    firing: int = 0  # how many of them fired at all,
+    saturated: int = 0  # and how many T times
     largest_input: float = float("-inf")
 
     @property
-    def mean_count(self) -> float:
-        """Mean spikes of a neuron for one token, 0 to T."""
-        return self.spikes / self.neurons
-
-    @property
     def rate(self) -> float:
-        """Firing rate: mean count over T, 0 to 1."""
-        return self.mean_count / self.levels
+        """Firing rate: mean spikes of a neuron for one token over T, 0 to 1."""
+        return self.spikes / self.neurons / self.levels
 
     def row(self) -> dict:
         """All figures, ready for a table."""
         return asdict(self) | {
-            "mean_count": self.mean_count,
+            "mean_count": self.spikes / self.neurons,
             "rate": self.rate,
             "firing_fraction": self.firing / self.neurons,
             "saturated_fraction": self.saturated / self.neurons,
@@ -114,21 +81,17 @@ class LayerSpikes:
 class SpikeRecorder:
     """Context manager that counts the spikes of every neuron inside `module` while it runs.
 
-    Args:
-        module: any network. Run it in evaluation mode and one utterance at a time: padding would count.
-        keep: hold on to the counts of the last call of each layer, for a raster.
+    Run it in evaluation mode and one utterance at a time: padding would count. ValueError at the first output
+    that isn't whole spikes, with the layer's name.
 
     Attributes:
+        keep: hold on to the counts of the last call of each layer, for a raster.
         layers: name to `LayerSpikes`, in the order in which the neurons first fired (their depth).
         rasters: with `keep`, name to the counts of its last call (uint8, on the CPU).
 
-    Raises:
-        ValueError: at the first output that isn't whole spikes, with the layer's name.
-
     >>> from imlspike.neurons import IMLS
-    >>> network = nn.Sequential(nn.Linear(4, 3), IMLS(levels=2))
-    >>> with SpikeRecorder(network) as recorder:
-    ...     _ = network(torch.randn(5, 4))
+    >>> with SpikeRecorder(nn.Sequential(nn.Linear(4, 3), IMLS(levels=2))) as recorder:
+    ...     _ = recorder.module(torch.randn(5, 4))
     >>> recorder.layers["1"].neurons, recorder.layers["1"].levels
     (15, 2)
     """
@@ -141,7 +104,7 @@ class SpikeRecorder:
 
     def __enter__(self) -> "SpikeRecorder":
         for name, neuron in spiking_neurons(self.module).items():
-            self._handles.append(neuron.register_forward_hook(self._hook(name), with_kwargs=True))
+            self._handles.append(neuron.register_forward_hook(partial(self._count, name), with_kwargs=True))
         return self
 
     def __exit__(self, *exception) -> None:
@@ -152,36 +115,20 @@ class SpikeRecorder:
         """Neurons of the module that no call has reached so far."""
         return [name for name in spiking_neurons(self.module) if name not in self.layers]
 
-    def _hook(self, name: str):
-        def count(neuron, args, kwargs, output):
-            fired = firing(neuron, args, kwargs, output, name)
-            counts, levels = fired.counts, fired.levels
-            if neuron.stateful:  # (T, ...): the steps' spikes are one count
-                counts, levels = counts.sum(0), levels * counts.shape[0]
-            before = self.layers.get(name, LayerSpikes(name, levels))
-            self.layers[name] = LayerSpikes(
-                name,
-                levels,
-                before.neurons + counts.numel(),
-                before.spikes + int(counts.sum(dtype=torch.float64)),
-                before.firing + int((counts > 0).sum()),
-                before.saturated + int((counts >= levels).sum()),
-                max(before.largest_input, float((args or tuple(kwargs.values()))[0].detach().max())),
-            )
-            if self.keep:
-                self.rasters[name] = counts.to("cpu", torch.uint8)
-
-        return count
-
-
-def overall_rate(layers: dict[str, LayerSpikes]) -> float:
-    """Firing rate of all layers together: spikes over the spikes that were possible.
-
-    >>> overall_rate({"a": LayerSpikes("a", 2, neurons=4, spikes=4), "b": LayerSpikes("b", 6, 2, 1)})
-    0.25
-    """
-    possible = sum(layer.neurons * layer.levels for layer in layers.values())
-    return sum(layer.spikes for layer in layers.values()) / possible
+    def _count(self, name, neuron, args, kwargs, output):
+        counts, _ = firing(neuron, args, kwargs, output, name)
+        levels = neuron.levels
+        if neuron.stateful:  # (T, ...): the steps' spikes are one count
+            counts, levels = counts.sum(0), levels * counts.shape[0]
+        layer = self.layers.setdefault(name, LayerSpikes(name, levels))
+        layer.neurons += counts.numel()
+        layer.spikes += int(counts.sum(dtype=torch.float64))
+        layer.firing += int((counts > 0).sum())
+        layer.saturated += int((counts >= levels).sum())
+        largest = float((args or tuple(kwargs.values()))[0].detach().max())
+        layer.largest_input = max(layer.largest_input, largest)
+        if self.keep:
+            self.rasters[name] = counts.to("cpu", torch.uint8)
 
 
 def least_current(neuron: nn.Module, steps: int) -> float:

@@ -1,8 +1,8 @@
 """The audio of several systems and natural speech of the same sentences, utterance by utterance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.kaldi import Utterance
@@ -11,26 +11,19 @@ from imlspike.data.write_audio import FORMATS
 from imlspike.data.yaml_file import read_yaml
 
 NATURAL, GRIFFIN_LIM = "natural", "griffin_lim"
+SHOWN = {NATURAL: "natural speech", GRIFFIN_LIM: "Griffin-Lim"}
 
 
-@dataclass(frozen=True)
-class Task:
-    """One utterance: its name, its natural recording, system to what that made of it, and system (`NATURAL`
-    among them) to frames of each symbol, where they are known."""
+class Task(NamedTuple):
+    """One utterance: its name, system to audio file (`NATURAL` first), and system to frames of each symbol,
+    where they are known."""
 
     utterance: str
-    natural: str
-    synthetic: dict[str, str] = field(default_factory=dict)
-    durations: dict[str, list[int]] = field(default_factory=dict)
-
-    @property
-    def files(self) -> dict[str, str]:
-        """System to file, natural speech first."""
-        return {NATURAL: self.natural, **self.synthetic}
+    files: dict[str, str]
+    durations: dict[str, list[int]] = {}
 
 
-@dataclass(frozen=True)
-class System:
+class System(NamedTuple):
     """A system's folder as `imlspike synthesize --data-dir` writes it, or any folder with audio.
 
     Attributes:
@@ -46,13 +39,11 @@ class System:
     @classmethod
     def open(cls, folder: Path) -> "System":
         """Audio in the folder or in its `wav`, durations and synthesis.yaml beside `wav`."""
+        audio = folder / "wav" if (folder / "wav").is_dir() else folder
         top = folder.parent if folder.name == "wav" else folder
         durations, synthesis = top / "durations", top / "synthesis.yaml"
-        return cls(
-            folder / "wav" if (folder / "wav").is_dir() else folder,
-            durations if durations.is_file() else None,
-            read_yaml(synthesis) if synthesis.is_file() else None,
-        )
+        about = read_yaml(synthesis) if synthesis.is_file() else None
+        return cls(audio, durations if durations.is_file() else None, about)
 
 
 def find_pairs(
@@ -64,7 +55,6 @@ def find_pairs(
     """The files to compare, checked before any work is done.
 
     Args:
-        utterances: of the natural speech.
         systems: name to folder of audio.
         sampling_rate: Hz, of all files.
         hop_length: samples that lengths may differ by; None: lengths are free.
@@ -79,24 +69,26 @@ def find_pairs(
     if not utterances:
         raise ValueError("the data directory holds no utterance; there is nothing to score")
     found = {name: _sounds(name, Path(folder)) for name, folder in systems.items()}
+    names = {utterance.id for utterance in utterances}
+    for name, files in found.items():
+        if absent := sorted(names - files.keys()):
+            raise ValueError(
+                f"{systems[name]}: no {absent[0]}.wav or .flac ({len(absent)} of {len(names)} "
+                f"utterances are missing); let {name!r} synthesize them, or score a smaller set"
+            )
     tasks = []
     for utterance in utterances:
-        task = Task(utterance.id, utterance.wav)
-        length = _length(utterance.wav, f"{utterance.id}, natural", sampling_rate)
-        for name, files in found.items():
-            if utterance.id not in files:
-                absent = sum(u.id not in files for u in utterances)
-                raise ValueError(
-                    f"{systems[name]}: no {utterance.id}.wav or .flac ({absent} of {len(utterances)} "
-                    f"utterances are missing); let {name!r} synthesize them, or score a smaller set"
+        files = {NATURAL: utterance.wav} | {name: str(own[utterance.id]) for name, own in found.items()}
+        lengths = {n: _length(path, f"{utterance.id}, {n}", sampling_rate) for n, path in files.items()}
+        for name, length in lengths.items():
+            if hop_length is not None and abs(lengths[NATURAL] - length) > hop_length:
+                raise AudioError(
+                    f"{utterance.id}: {name} has {length} samples, natural speech {lengths[NATURAL]}; "
+                    f"copy-synthesis may differ by a hop ({hop_length}) at most. Was it made from another "
+                    "recording?"
                 )
-            task.synthetic[name] = str(files[utterance.id])
-            other = _length(task.synthetic[name], f"{utterance.id}, {name}", sampling_rate)
-            if hop_length is not None:
-                check_lengths(utterance.id, name, length, other, hop_length)
-        tasks.append(task)
-    known = {utterance.id for utterance in utterances}
-    return tasks, {name: sorted(files.keys() - known) for name, files in found.items()}
+        tasks.append(Task(utterance.id, files))
+    return tasks, {name: sorted(files.keys() - names) for name, files in found.items()}
 
 
 def _sounds(name: str, folder: Path) -> dict[str, Path]:
@@ -117,15 +109,6 @@ def _length(path: str, who: str, sampling_rate: int) -> int:
     return round(form.seconds * sampling_rate) if known else len(read_audio(path, sampling_rate, who))
 
 
-def check_lengths(utterance: str, name: str, natural: int, synthetic: int, hop_length: int) -> None:
-    """Refuse copy-synthesis whose length in samples differs by more than a hop (AudioError)."""
-    if abs(natural - synthetic) > hop_length:
-        raise AudioError(
-            f"{utterance}: {name} has {synthetic} samples, natural speech {natural}; copy-synthesis may "
-            f"differ by a hop ({hop_length}) at most. Was it made from another recording?"
-        )
-
-
 def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, System]) -> list[Task]:
     """The tasks with the durations of natural speech (a Kaldi table) and of the systems that have them.
 
@@ -134,7 +117,7 @@ def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, Sy
             utterance are named.
     """
     files = {NATURAL: natural} | {name: s.durations for name, s in systems.items() if s.durations}
-    tables = {name: read_durations(file) for name, file in files.items()}
+    tables, timed = {name: read_durations(file) for name, file in files.items()}, []
     for task in tasks:
         for name, table in tables.items():
             if task.utterance not in table:
@@ -145,7 +128,5 @@ def add_durations(tasks: Sequence[Task], natural: Path, systems: Mapping[str, Sy
                     f"{task.utterance}: {own} symbols in {files[name]}, but {other} in {natural}; both must "
                     "be of the same text"
                 )
-    return [
-        replace(task, durations={name: table[task.utterance] for name, table in tables.items()})
-        for task in tasks
-    ]
+        timed.append(task._replace(durations={name: table[task.utterance] for name, table in tables.items()}))
+    return timed

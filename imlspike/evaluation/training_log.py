@@ -1,6 +1,9 @@
-"""What ESPnet's trainer wrote into its log: losses and times of each epoch, peak memory."""
+"""Logs of trainers: losses and times of each epoch, peak memory."""
 
+import csv
+import math
 import re
+import statistics
 from pathlib import Path
 
 _RESULTS = re.compile(r"INFO: (\d+)epoch results: (.*)")
@@ -27,10 +30,8 @@ def read_log(path) -> str:
     Each time a training is launched, `train.log` becomes `train.1.log` and that one `train.2.log`.
     """
     path = Path(path)
-    earlier = [
-        log for log in path.parent.glob(f"{path.stem}.*{path.suffix}") if log.stem.split(".")[-1].isdigit()
-    ]
-    earlier.sort(key=lambda log: -int(log.stem.split(".")[-1]))
+    numbered = {log.stem.split(".")[-1]: log for log in path.parent.glob(f"{path.stem}.*{path.suffix}")}
+    earlier = [numbered[key] for key in sorted(filter(str.isdigit, numbered), key=int, reverse=True)]
     return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in [*earlier, path])
 
 
@@ -43,19 +44,57 @@ def read_epochs(path) -> list[dict]:
     """
     epochs = {}
     for number, results in _RESULTS.findall(read_log(path)):
-        phases = {phase: _phase(text) for phase, text in _PHASE.findall(results)}
-        epochs[int(number)] = {"epoch": int(number), **phases}
+        epochs[int(number)] = {"epoch": int(number)}
+        for phase, text in _PHASE.findall(results):
+            numbers = {key: float(value) for key, value in _NUMBER.findall(text)}
+            if span := _TIME.search(text):
+                numbers["seconds"] = seconds_of(span[1])
+            epochs[int(number)][phase] = numbers
     return [epochs[number] for number in sorted(epochs)]
-
-
-def _phase(text):
-    numbers = {key: float(value) for key, value in _NUMBER.findall(text)}
-    if span := _TIME.search(text):
-        numbers["seconds"] = seconds_of(span[1])
-    return numbers
 
 
 def peak_memory_mb(path) -> int | None:
     """The most resident memory, in MB of 2^20 bytes, that a training process reported at its end, or None."""
-    found = _MEMORY.findall(read_log(path))
-    return max(map(int, found)) if found else None
+    return max(map(int, _MEMORY.findall(read_log(path))), default=None)
+
+
+def training_costs(log: Path) -> dict | None:
+    """Costs of a training by its `train.log`, and losses of its best epoch on validation data; None without
+    a log of an epoch."""
+    epochs = read_epochs(log) if log.is_file() else []
+    trained = [epoch["train"] for epoch in epochs if "train" in epoch]
+    if not trained:
+        return None
+    phases = [phase for epoch in epochs for phase in epoch.values() if isinstance(phase, dict)]
+    valid = [epoch for epoch in epochs if math.isfinite(epoch.get("valid", {}).get("loss", math.nan))]
+    best = min(valid, key=lambda epoch: epoch["valid"]["loss"], default={"epoch": None, "valid": {}})
+    shown = ("loss", "acc", "cer", "cer_ctc")
+    gpu = "gpu_max_cached_mem_GB"
+    return {
+        "epochs": len(epochs),
+        "steps": int(trained[-1].get("total_count", 0)) or None,
+        "seconds_per_epoch": statistics.median(phase["seconds"] for phase in trained),
+        "hours": sum(phase["seconds"] for phase in phases) / 3600,
+        "peak_memory_mb": peak_memory_mb(log),
+        "gpu_memory_gb": max((phase[gpu] for phase in phases if gpu in phase), default=None),
+        "best_epoch": best["epoch"],
+        "valid": {k: v for k, v in best["valid"].items() if k in shown or k.endswith("_loss")},
+    }
+
+
+def vocoder_costs(table: Path) -> dict | None:
+    """Costs of a vocoder's training by its log.csv, and its last mel loss on validation data; None without
+    a line of it. A line that was cut (by a full disk) doesn't count."""
+    rows = []
+    if table.is_file():
+        with open(table, encoding="utf-8", newline="") as opened:
+            rows = [row for row in csv.DictReader(opened) if None not in row.values()]
+    if not rows:
+        return None
+    mels = [float(row["valid_mel"]) for row in rows if row["valid_mel"]]
+    return {
+        "steps": int(rows[-1]["step"]),
+        "discriminator_steps": int(rows[-1]["discriminator_steps"] or 0),
+        "hours": float(rows[-1]["seconds"]) / 3600,
+        "valid": {"mel": mels[-1]} if mels else {},
+    }

@@ -1,4 +1,4 @@
-"""What was trained, in use: recordings to text (`Speech2Text`), text to speech (`Text2Speech`), mel
+"""Trained models in use: recordings to text (`Speech2Text`), text to speech (`Text2Speech`), mel
 spectrograms to sound (`Vocoder`); and the one file that holds a trained model (`Bundle`)."""
 
 from imlspike.inference.bundle import Bundle

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ END_STEPS, END_MARGIN = 3, -10.0  # of Watanabe et al. 2017, Eq. (50): M and D_e
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search; the names and meanings are those of ESPnet's decoding YAML.
+    """Options of the search; the names and meanings are those of ESPnet's decoding YAML.
 
     Args:
         beam_size: hypotheses of each utterance.
@@ -32,10 +32,6 @@ class SearchOptions:
 
     Raises:
         ValueError: for a beam or a weight out of range.
-
-    >>> SearchOptions(beam_size=0)
-    Traceback (most recent call last):
-    ValueError: beam_size is 0; expected a whole number, at least 1
     """
 
     beam_size: int = 10
@@ -48,10 +44,9 @@ class SearchOptions:
     def __post_init__(self):
         if type(self.beam_size) is not int or self.beam_size < 1:
             raise ValueError(f"beam_size is {self.beam_size!r}; expected a whole number, at least 1")
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"{field.name} is {value!r}; expected a number")
+                raise ValueError(f"{name} is {value!r}; expected a number")
         if not 0 <= self.ctc_weight <= 1:
             raise ValueError(f"ctc_weight is {self.ctc_weight}; expected 0 (attention only) to 1 (CTC only)")
         if self.lm_weight < 0:
@@ -59,32 +54,18 @@ class SearchOptions:
 
 
 def read_options(path: str | os.PathLike | None) -> SearchOptions:
-    """The options in a decoding YAML of ESPnet; without one, the defaults.
-
-    Raises:
-        ConfigError: for an unknown key, naming the nearest one, or a value out of range.
-
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "decode.yaml"
-    >>> _ = path.write_text("beam_size: 5\\nctc_weight: 0.3\\n")
-    >>> read_options(path).ctc_weight
-    0.3
-    """
+    """The options in a decoding YAML of ESPnet, or the defaults; ConfigError for a wrong key or value."""
     return construct(SearchOptions, {} if path is None else read_yaml(path), os.fspath(path or "defaults"))
 
 
 class Scorer(Protocol):
-    """What scores the next token of U utterances with W hypotheses each, all of the same length."""
+    """A scorer of the next token of U utterances with W hypotheses each, all of the same length."""
 
     def score(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Log probabilities (U, W, V) of the token that follows `prefixes`, long (U, W, N)."""
 
     def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on: slot w of an utterance continues its former slot `parents[., w]`, long (U', W).
-
-        Args:
-            utterances: which of them go on, long (U',); None: all.
-        """
+        """Go on with the utterances (U',), None: all: slot w continues the former slot `parents[., w]`."""
 
 
 # Makes a scorer for the encoder's output (U, T, C), padded, its lengths (U,), and W.
@@ -105,8 +86,9 @@ class Hypothesis(NamedTuple):
     score: float
 
 
+@dataclass
 class BeamSearch:
-    """What ESPnet's `BatchBeamSearch` with its `CTCPrefixScorer` finds, for many utterances in one go.
+    """The search of ESPnet's `BatchBeamSearch` with its `CTCPrefixScorer`, for many utterances in one go.
 
     The score of N tokens is (1 - ctc_weight) log p_attention + ctc_weight log p_CTC + lm_weight log p_LM +
     penalty N. At every step the decoder (and the LM) scores all tokens, CTC the best 1.5 W of each
@@ -126,36 +108,27 @@ class BeamSearch:
         lm: makes the scorer of the language model; not used if lm_weight is 0.
     """
 
-    def __init__(
-        self,
-        log_probs: Callable[[torch.Tensor], torch.Tensor],
-        eos: int,
-        options: SearchOptions,
-        attention: MakeScorer | None = None,
-        lm: MakeScorer | None = None,
-    ):
-        self.log_probs, self.eos, self.options, self.attention, self.lm = (
-            log_probs,
-            eos,
-            options,
-            attention,
-            lm,
-        )
+    log_probs: Callable[[torch.Tensor], torch.Tensor]
+    eos: int
+    options: SearchOptions
+    attention: MakeScorer | None = None
+    lm: MakeScorer | None = None
 
     @torch.no_grad()
-    def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Hypothesis]]:
+    def __call__(
+        self, encoded: torch.Tensor, lengths: torch.Tensor, minlenratio: float | None = None
+    ) -> list[list[Hypothesis]]:
         """The ended hypotheses of each utterance, best first.
 
         Args:
             encoded: the encoder's output (U, T, C); what padding holds has no effect.
             lengths: its lengths (U,).
+            minlenratio: in place of that of the options. Where nothing is long enough, it is lowered by 0.1.
 
         Raises:
             FloatingPointError: if scores aren't numbers.
         """
-        return self._search(encoded, lengths, self.options.minlenratio)
-
-    def _search(self, encoded, lengths, minlenratio: float) -> list[list[Hypothesis]]:
+        minlenratio = self.options.minlenratio if minlenratio is None else minlenratio
         frames = lengths.tolist()
         most = self.options.maxlenratio or 1.0
         ended = [_Ended(_tokens(minlenratio, n), max(1, _tokens(most, n))) for n in frames]
@@ -166,7 +139,12 @@ class BeamSearch:
             best, parents, tokens = running.extend()
             last = torch.tensor([step + 1 >= ended[u].most for u in active], device=best.device)
             ends = (best > NEVER) & ((tokens == self.eos) | last[:, None])
-            self._collect(running, best, parents, tokens, ends, [ended[u] for u in active], step)
+            rows, slots = ends.nonzero(as_tuple=True)
+            prefixes = running.prefixes[rows, parents[rows, slots], 1:]
+            columns = (rows, prefixes, tokens[rows, slots], best[rows, slots])
+            for row, prefix, token, score in zip(*(column.tolist() for column in columns), strict=True):
+                said = prefix if token == self.eos else [*prefix, token]
+                ended[active[row]].add(step, Hypothesis(said, score))
             best = best.masked_fill(ends, NEVER)
             left = (best > NEVER).any(1).tolist()
             if self.options.maxlenratio == 0:
@@ -177,22 +155,10 @@ class BeamSearch:
         found = [sorted(e.hypotheses, key=lambda h: -h.score) for e in ended]
         again = [u for u, hypotheses in enumerate(found) if not hypotheses]
         if again and minlenratio >= 0.1:  # nothing was long enough
-            second = self._search(encoded[again], lengths[again], max(0.0, minlenratio - 0.1))
+            second = self(encoded[again], lengths[again], max(0.0, minlenratio - 0.1))
             for u, hypotheses in zip(again, second, strict=True):
                 found[u] = hypotheses
         return found
-
-    def _collect(self, running, best, parents, tokens, ends, ended, step: int) -> None:
-        """Put hypotheses that end at this step on the lists of their utterances."""
-        places = ends.nonzero()
-        if not len(places):
-            return
-        rows, slots = places.T
-        prefixes = running.prefixes[rows, parents[rows, slots], 1:]
-        words = torch.cat([prefixes, tokens[rows, slots, None]], 1).tolist()
-        for row, score, said in zip(rows.tolist(), best[rows, slots].tolist(), words, strict=True):
-            if step >= ended[row].fewest:
-                ended[row].add(step, Hypothesis(said[: -1 if said[-1] == self.eos else None], score))
 
 
 class _Running:
@@ -256,15 +222,14 @@ class _Ended:
         self.best_at: dict[int, float] = {}
 
     def add(self, step: int, hypothesis: Hypothesis) -> None:
-        """`hypothesis` ended at `step`."""
+        """Keep a hypothesis that ended at this step, if it is long enough."""
+        if step < self.fewest:
+            return
         self.hypotheses.append(hypothesis)
         self.best_at[step] = max(self.best_at.get(step, NEVER), hypothesis.score)
 
     def detected(self, step: int) -> bool:
-        """Whether those that ended of late are all far worse than the best.
-
-        As in ESPnet, the lengths looked at lie two steps back: <sos> and <eos> count there.
-        """
+        """Tell that those that ended of late, two steps back as in ESPnet, are far worse than the best."""
         late = [self.best_at.get(step - 2 - back) for back in range(END_STEPS)]
         return None not in late and max(late) - max(self.best_at.values()) < END_MARGIN
 

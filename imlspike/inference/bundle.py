@@ -14,12 +14,13 @@ import os
 import re
 import reprlib
 import stat
+import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,8 +29,7 @@ from torch import Tensor
 
 from imlspike.data.files import atomic_write
 from imlspike.data.yaml_file import ConfigError, dump_yaml
-from imlspike.inference.bundle_config import FORMAT, KINDS, read_config
-from imlspike.inference.common import check_device
+from imlspike.inference.bundle_config import FORMAT, KINDS, check_sizes, read_config
 
 CONFIG, WEIGHTS, TOKENS, LM_WEIGHTS = "bundle.yaml", "weights.safetensors", "tokens.txt", "lm.safetensors"
 FILES = ("bpe.model", "README.md")  # others that a bundle may hold, taken as they are
@@ -48,20 +48,18 @@ class Bundle:
     Attributes:
         kind: of `KINDS`.
         name: of the model.
-        config: the other keys of bundle.yaml: `model` (all arguments of the model's constructor), `features`
-            (those of its features, `sampling_rate` in Hz among them), and what else
-            `imlspike.inference.bundle_config.KEYS` names.
-        states: name to tensor, the model's state_dict.
+        config: the other keys of bundle.yaml (`imlspike.inference.bundle_config.KEYS`): `model` (all
+            arguments of the model's constructor), `features` (`sampling_rate` in Hz, n_fft ...), and others.
+        states: the model's state_dict; lm_states: that of the language model.
         tokens: that the model's numbers stand for.
-        lm_states: of the language model.
         files: name to content, of `FILES`.
         origin: where it came from: command, git, versions, seed, corpus, as far as known.
         source: the path or name that it was opened by, for messages; folder: where it lies, unless in a zip.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> parts = {"features": {"sampling_rate": 8000}, "model": {"dim": 2}}
-    >>> Bundle("vocoder", "small", parts, {"w": torch.ones(2, 2)}).save(folder / "small.zip")
+    >>> sections = {"features": {"sampling_rate": 8000}, "model": {"dim": 2}}
+    >>> Bundle("vocoder", "small", sections, {"w": torch.ones(2, 2)}).save(folder / "small.zip")
     >>> opened = Bundle.load(folder / "small.zip", "vocoder")
     >>> opened.name, opened.config["model"], opened.states["w"].dtype
     ('small', {'dim': 2}, torch.float32)
@@ -99,38 +97,29 @@ class Bundle:
             cache_dir: where models of the hub are kept; default: the hub's own cache.
 
         Raises:
-            ConfigError: if there is nothing of the kind, or its files are damaged or don't belong together,
-                saying what was expected.
-
-        >>> Bundle.load("no/such/folder")
-        Traceback (most recent call last):
-        imlspike.data.yaml_file.ConfigError: no/such/folder: no such file or folder; expected ...
+            ConfigError: if there is nothing of the kind, or its files are damaged or don't belong together.
+            ValueError: for a GPU where there is none.
         """
-        check_device(device)
-        place, named = Path(path), os.fspath(path)
-        try:
-            found = place.exists()
-        except OSError as error:  # a name that no file can have
-            raise ConfigError(f"{reprlib.repr(named)}: {error.strerror}; {EXPECTED}") from None
-        if not found:
-            place = _from_hub(named, cache_dir)
-        if place.is_file():
-            _refuse_model_file(named, model_file)
-            bundle = _read(_zip_reader(place), named)
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here; use 'cpu'")
+        named = os.fspath(path)
+        place = _find(named, kind, cache_dir)
+        if model_file is not None and not (place / "config.yaml").is_file():
+            raise ConfigError(
+                f"{named}: model_file is {model_file!r}, but only experiments (exp/NAME) have several models "
+                "to choose from; leave it out, or name the experiment"
+            )
+        if model_file is None and (place.is_file() or (place / CONFIG).is_file()):
+            bundle = _read(place, named)
         else:
-            place = place if kind_of(place) else _only_one(place, kind, named)
-            if not (place / "config.yaml").is_file():
-                _refuse_model_file(named, model_file)
-            if (place / CONFIG).is_file() and model_file is None:
-                bundle = _read(_folder_reader(place), named)
-            else:
-                from imlspike.inference.experiment import read_experiment
+            from imlspike.inference.experiment import read_experiment
 
-                bundle = read_experiment(place, model_file)
-                bundle.source = named
-            bundle.folder = place
-        if kind is not None and bundle.kind != kind:
-            _refuse_kind(named, bundle.kind, kind)
+            bundle = read_experiment(place, model_file)
+            bundle.source = named
+        bundle.folder = None if place.is_file() else place
+        if kind not in (None, bundle.kind):
+            own = bundle.kind
+            raise ConfigError(f"{named} is a {own}, which `{KINDS[own]}` opens; a {kind} is needed here")
         for states in (bundle.states, bundle.lm_states):
             states |= {key: state.to(device) for key, state in states.items()}
         return bundle
@@ -138,12 +127,17 @@ class Bundle:
     def save(self, path: str | os.PathLike, half: bool = False) -> None:
         """Write the bundle into a folder, or as a zip if `path` ends in .zip; each file whole or not at all.
 
-        Args:
-            path: a folder is made; what it holds besides stays.
-            half: store weights of two dimensions or more, but for those of the features and those beyond
-                fp16's range, in fp16. They come back as fp32, off by at most 0.05 %, or below 6e-5 by 3e-8.
+        With `half`, weights of two dimensions or more, but for those of the features and those beyond fp16's
+        range, are stored in fp16: they come back as fp32, off by at most 0.05 %, or below 6e-5 by 3e-8.
         """
-        path, files = Path(path), self._files(half)
+        path, files = Path(path), {WEIGHTS: _to_bytes(self.states, half)}
+        if self.lm_states:
+            files[LM_WEIGHTS] = _to_bytes(self.lm_states, half)
+        if self.tokens:
+            files[TOKENS] = "".join(f"{token}\n" for token in self.tokens).encode()
+        config = {"format": FORMAT, "kind": self.kind, "name": self.name} | self.config
+        config |= {"origin": self.origin} if self.origin else {}
+        files |= self.files | {CONFIG: dump_yaml(config).encode()}  # last: where it is, all is there
         if path.suffix != ".zip":
             path.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
@@ -155,19 +149,8 @@ class Bundle:
             for name, content in files.items():  # ZipInfo has a constant date: equal files, equal zip
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
-    def _files(self, half: bool) -> dict[str, bytes]:
-        """Name to content; bundle.yaml comes last: where it is, all is there."""
-        files = {WEIGHTS: _to_bytes(self.states, half)}
-        if self.lm_states:
-            files[LM_WEIGHTS] = _to_bytes(self.lm_states, half)
-        if self.tokens:
-            files[TOKENS] = "".join(f"{token}\n" for token in self.tokens).encode()
-        head = {"format": FORMAT, "kind": self.kind, "name": self.name}
-        origin = {"origin": self.origin} if self.origin else {}
-        return files | self.files | {CONFIG: dump_yaml(head | self.config | origin).encode()}
-
     def fill(self, model: torch.nn.Module, states: Mapping[str, Tensor] | None = None) -> torch.nn.Module:
-        """`model` with the bundle's weights, or those of `states`, in evaluation mode and where they are.
+        """Give a model the bundle's weights, or `states`, in evaluation mode and where they are.
 
         Raises:
             ConfigError: if they don't fit.
@@ -176,7 +159,8 @@ class Bundle:
         try:
             model.load_state_dict(states)
         except RuntimeError as error:
-            raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {error}") from None
+            told = textwrap.shorten(str(error), 300, placeholder=" ...")
+            raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {told}") from error
         return model.to(next(iter(states.values())).device).eval()
 
     def part(self, prefix: str) -> dict[str, Tensor]:
@@ -185,7 +169,7 @@ class Bundle:
         return {key.removeprefix(prefix): state for key, state in states if key.startswith(prefix)}
 
     def where(self, key: str) -> str:
-        """What errors call a section of bundle.yaml."""
+        """The name of a section of bundle.yaml in errors."""
         return f"{self.source}: {CONFIG}, {key}"
 
 
@@ -198,7 +182,7 @@ def names_damage(make: Callable) -> Callable:
             return make(*args, **kwargs)
         except ConfigError:
             raise
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
             source = next(each.source for each in args if isinstance(each, Bundle))
             told = f"{type(error).__name__}: {reprlib.repr(str(error))}"
             raise ConfigError(f"{source}: no model can be made of its {CONFIG} ({told})") from error
@@ -207,14 +191,9 @@ def names_damage(make: Callable) -> Callable:
 
 
 def kind_of(folder: Path) -> str | None:
-    """What a folder is: a kind of `KINDS` (a bundle, or an experiment that was trained), or None.
-
-    >>> kind_of(Path("no/such/folder"))
-    """
+    """The kind of a bundle's folder or of a trained experiment's, or None."""
     if (folder / CONFIG).is_file():
-        return _config(_folder_reader(folder), os.fspath(folder))["kind"]
-    if (folder / "generator.pth").is_file() and (folder / "generator.yaml").is_file():
-        return "vocoder"
+        return read_config((folder / CONFIG).read_bytes(), f"{folder}: {CONFIG}")["kind"]
     config = folder / "config.yaml"
     if not config.is_file() or not next(folder.glob("*.pth"), None):
         return None
@@ -223,88 +202,74 @@ def kind_of(folder: Path) -> str | None:
     return "recognizer" if "ctc_conf" in keys else "voice" if "tts" in keys else None
 
 
+def _find(named: str, kind: str | None, cache_dir: str | os.PathLike | None) -> Path:
+    """A zip, or the folder of a bundle or an experiment."""
+    place = Path(named)
+    if not named:  # Path("") is the working directory, which nobody means by it
+        raise ConfigError(f"no model is named; {EXPECTED}")
+    try:
+        if not place.exists():
+            place = _from_hub(named, cache_dir)
+    except OSError as error:  # a name that no file can have
+        raise ConfigError(f"{reprlib.repr(named)}: {error.strerror}; {EXPECTED}") from None
+    return place if place.is_file() or kind_of(place) else _only_one(place, kind, named)
+
+
 def _only_one(folder: Path, kind: str | None, named: str) -> Path:
     """The one trained model of a kind below a folder: in `*/` or in `exp/*/`."""
     below = sorted(path for pattern in ("*", "exp/*") for path in folder.glob(pattern) if path.is_dir())
-    kinds = {path: found for path in below if (found := kind_of(path))}
-    found = [path for path, one in kinds.items() if kind in (one, None)]
+    found = [path for path in below if (own := kind_of(path)) and kind in (own, None)]
     if len(found) == 1:
         return found[0]
+    what = f"trained {kind or 'model'}"
     if found:
         several = ", ".join(map(str, found))
         raise ConfigError(f"{named}: holds several {kind or 'model'}s, name one of them: {several}")
     if zips := ", ".join(sorted(map(str, folder.glob("*.zip")))):
-        raise ConfigError(f"{named}: holds zips and no other trained {kind or 'model'}, name one of: {zips}")
+        raise ConfigError(f"{named}: holds zips and no other {what}, name one of: {zips}")
     inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
-    raise ConfigError(f"{named}: no trained {kind or 'model'} here (there is {inside}); {EXPECTED}")
+    raise ConfigError(f"{named}: no {what} here (there is {inside}); {EXPECTED}")
 
 
 def _from_hub(name: str, cache_dir: str | os.PathLike | None) -> Path:
     """A model of the Hugging Face hub, in the hub's cache or in `cache_dir`."""
-    owner = name.partition("/")[0]
+    owner, told = name.partition("/")[0], f"{name}: no such file or folder"
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or not owner.strip(".") or Path(owner).exists():
-        raise ConfigError(f"{name}: no such file or folder; {EXPECTED}")
+        raise ConfigError(f"{told}; {EXPECTED}")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise ConfigError(
-            f"{name}: no such file or folder; {EXPECTED} (for the last: pip install huggingface_hub)"
-        ) from None
+        raise ConfigError(f"{told}; {EXPECTED} (for the last: pip install huggingface_hub)") from None
     try:
         return Path(snapshot_download(name, cache_dir=cache_dir))
     except Exception as error:  # the hub's own kinds, and those of the network below it
-        message = f"{name}: no such file or folder, nor to be had from the hub ({error}); {EXPECTED}"
-        raise ConfigError(message) from error
+        raise ConfigError(f"{told}, nor to be had from the hub ({error}); {EXPECTED}") from error
 
 
-Reader = Callable[[str], bytes | None]  # from a file's name to its content; None: there is no such file
-
-
-def _folder_reader(folder: Path) -> Reader:
-    return lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None
-
-
-def _zip_reader(path: Path) -> Reader:
-    """What reads from a zip, into memory; nothing is ever unpacked.
-
-    Raises:
-        ConfigError: no zip, a damaged or a suspicious one, or no bundle in it.
-    """
+def _open_zip(path: Path) -> zipfile.Path:
+    """The folder of a bundle in a zip; its files are read into memory, nothing is ever unpacked."""
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError):
         raise ConfigError(f"{path}: not a zip file, or a damaged one; {EXPECTED}") from None
-    members = archive.infolist()
-    _check_members(members, path)
-    found = [member.filename for member in members if member.filename.rpartition("/")[2] == CONFIG]
-    if len(found) != 1 or found[0].count("/") > 1:
-        others = {member.filename.rpartition("/")[2] for member in members}
-        if others & {"config.yaml", "generator.yaml"}:
-            raise ConfigError(
-                f"{path}: holds an experiment, not a bundle (espnet2.bin.pack writes such files, and older "
-                f"versions of imlspike); unzip it, and make a bundle by: imlspike pack FOLDER --output X.zip"
-            )
-        raise ConfigError(f"{path}: {len(found)} {CONFIG} in it; {EXPECTED}")
-    folder = found[0].removesuffix(CONFIG)
-
-    def read(name: str) -> bytes | None:
-        if folder + name not in archive.NameToInfo:
-            return None
-        try:
-            return archive.read(folder + name)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
-            raise ConfigError(f"{path}: damaged ({error}); copy or pack it again") from None
-
-    return read
-
-
-def _check_members(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
-    """Refuse what no honest archive holds; zipfile never reads more of a member than its size here says."""
-    members = list(members)
-    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
+    _check_members(archive.infolist(), path)
+    files = {name: name.rpartition("/")[2] for name in archive.namelist()}
+    found = [name for name, file in files.items() if file == CONFIG]
+    if len(found) == 1 and found[0].count("/") <= 1:
+        return zipfile.Path(archive, found[0].removesuffix(CONFIG))
+    if "config.yaml" in files.values():
         raise ConfigError(
-            f"{path}: more than {MOST_MEMBERS} files or {MOST_BYTES >> 30} GiB; no bundle is so"
+            f"{path}: holds an experiment, not a bundle (espnet2.bin.pack writes such files, and older "
+            f"versions of imlspike); unzip it, and make a bundle by: imlspike pack FOLDER --output X.zip"
         )
+    raise ConfigError(f"{path}: {len(found)} {CONFIG} in it; {EXPECTED}")
+
+
+def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse what no honest archive holds; zipfile never reads more of a member than its size here says."""
+    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
+        most = f"{MOST_MEMBERS} files or {MOST_BYTES >> 30} GiB"
+        raise ConfigError(f"{path}: more than {most}; no bundle is so")
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0].endswith(":") or not parts[0]:
@@ -315,30 +280,39 @@ def _check_members(members: Iterable[zipfile.ZipInfo], path: Path) -> None:
             raise ConfigError(f"{path}: {member.filename!r} is a link; don't trust this file")
 
 
-def _config(read: Reader, named: str) -> dict[str, Any]:
-    return read_config(read(CONFIG) or b"", f"{named}: {CONFIG}")
+def _read(place: Path, named: str) -> Bundle:
+    folder = _open_zip(place) if place.is_file() else place
 
+    def read(name: str) -> bytes | None:
+        try:
+            return (folder / name).read_bytes() if (folder / name).is_file() else None
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError) as error:
+            raise ConfigError(f"{named}: damaged ({error}); copy or pack it again") from None
 
-def _read(read: Reader, named: str) -> Bundle:
-    config = _config(read, named)
-    kind, name, _ = config.pop("kind"), str(config.pop("name")), config.pop("format")
-    origin = config.pop("origin", {})
+    def weights(name: str) -> dict[str, Tensor]:
+        try:
+            states = safetensors.load(read(name) or b"")
+        except SafetensorError as error:
+            what = "no such file" if read(name) is None else f"damaged ({error})"
+            raise ConfigError(f"{named}: {name}: {what}; copy or pack the bundle again") from None
+        half = torch.float16
+        return {key: state.float() if state.dtype == half else state for key, state in states.items()}
+
+    config = read_config(read(CONFIG) or b"", f"{named}: {CONFIG}")
+    kind, name, origin = config.pop("kind"), str(config.pop("name")), config.pop("origin", {})
+    del config["format"]
     try:
         tokens = (read(TOKENS) or b"").decode().replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{named}: {TOKENS} isn't UTF-8 ({error}); copy or pack the bundle again") from None
     files = {file: content for file in FILES if (content := read(file)) is not None}
-    return Bundle(
-        kind,
-        name,
-        config,
-        _from_bytes(read(WEIGHTS), f"{named}: {WEIGHTS}"),
-        tuple(tokens.split("\n")) if tokens else (),
-        _from_bytes(read(LM_WEIGHTS), f"{named}: {LM_WEIGHTS}") if "lm" in config else {},
-        files,
-        origin,
-        named,
-    )
+    lm_states = weights(LM_WEIGHTS) if "lm" in config else {}
+    tokens = tuple(tokens.split("\n")) if tokens else ()
+    if kind == "recognizer" and not tokens:
+        raise ConfigError(f"{named}: {TOKENS}: no such file, or an empty one; copy or pack the bundle again")
+    states = weights(WEIGHTS)
+    check_sizes(config, states, f"{named}: {CONFIG}")
+    return Bundle(kind, name, config, states, tokens, lm_states, files, origin, named)
 
 
 def _to_bytes(states: Mapping[str, Tensor], half: bool) -> bytes:
@@ -349,25 +323,3 @@ def _to_bytes(states: Mapping[str, Tensor], half: bool) -> bytes:
         return state.clone(memory_format=torch.contiguous_format)  # tied weights don't share memory in a file
 
     return safetensors.save({key: stored(key, state) for key, state in states.items()})
-
-
-def _from_bytes(content: bytes | None, source: str) -> dict[str, Tensor]:
-    if content is None:
-        raise ConfigError(f"{source}: no such file; copy or pack the bundle again")
-    try:
-        states = safetensors.load(content)
-    except SafetensorError as error:
-        raise ConfigError(f"{source}: damaged ({error}); copy or pack the bundle again") from None
-    return {key: state.float() if state.dtype == torch.float16 else state for key, state in states.items()}
-
-
-def _refuse_model_file(named: str, model_file: str | None) -> None:
-    if model_file is not None:
-        raise ConfigError(
-            f"{named}: model_file is {model_file!r}, but only an experiment (exp/NAME) has several models to "
-            "choose from; leave it out, or name the experiment"
-        )
-
-
-def _refuse_kind(named: str, found: str, wanted: str) -> NoReturn:
-    raise ConfigError(f"{named} is a {found}, which `{KINDS[found]}` opens; a {wanted} is needed here")

@@ -1,4 +1,4 @@
-"""What all systems in use share: the check of a device, waveforms of any type, sequences cut into windows."""
+"""Waveforms of any type as floats, and sequences cut into windows for local computation."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,19 +6,6 @@ import numpy as np
 import torch
 
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
-
-
-def check_device(device: str | torch.device) -> None:
-    """Refuse a device that isn't here.
-
-    Raises:
-        RuntimeError: (torch's) for a name that torch doesn't know.
-        ValueError: for a GPU where torch finds none.
-
-    >>> check_device("cpu")
-    """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here; use 'cpu'")
 
 
 def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
@@ -56,20 +43,17 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
 def windows(
     blocks: Iterable[torch.Tensor], chunk: int | None, context: int
 ) -> Iterator[tuple[torch.Tensor, int, int | None]]:
-    """Cut a sequence that comes in blocks into chunks, each with what lies around it.
+    """Cut a sequence that comes in blocks into chunks, each with its `context` neighbors on both sides.
 
-    What is local, that is, depends on no more than `context` neighbours on each side, can be computed window
-    by window, in bounded memory, and gives in [first:last] what it would give on the whole.
+    Yields (window, first, last): window[..., first:last] is the next chunk, around it are `context` elements,
+    or fewer where the sequence begins. The last window reaches to the sequence's end, and so does its chunk,
+    of at most chunk + context elements: its `last` is None. So what depends on no more than `context`
+    neighbors is computed in bounded memory, and is in [first:last] what it would be on the whole.
 
     Args:
         blocks: tensors (..., n), parts of one sequence along their last axis; of any lengths.
         chunk: elements in a chunk, at least 1; None: the whole sequence is one.
-        context: elements that are seen on each side of it, at least 1.
-
-    Yields:
-        (window, first, last): window[..., first:last] is the next chunk, around it are `context` elements, or
-        fewer where the sequence begins. The last window reaches to the sequence's end, and so does its chunk,
-        of at most chunk + context elements: its `last` is None.
+        context: at least 1.
 
     >>> blocks = torch.arange(10).split(3)
     >>> for window, first, last in windows(blocks, chunk=4, context=2):

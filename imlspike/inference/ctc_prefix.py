@@ -59,13 +59,9 @@ class CTCPrefix:
         self.next = None
 
     def scores(self, candidates: torch.Tensor | None = None) -> torch.Tensor:
-        """log psi(g c) - log psi(g) for every hypothesis g and token c.
+        """log psi(g c) - log psi(g), double (U, W, V), for every hypothesis g and token c.
 
-        Args:
-            candidates: long (U, W, S); the other tokens, except eos, are `IMPOSSIBLE`. None: all tokens.
-
-        Returns:
-            double (U, W, V).
+        Tokens that aren't among the candidates, long (U, W, S), are `IMPOSSIBLE`, except eos. None: all are.
         """
         before = _shift(self.log_all, self.start).masked_fill(~self.within[:, None], NEVER)
         peak = before.amax(-1, keepdim=True).clamp(min=IMPOSSIBLE)
@@ -96,11 +92,10 @@ class CTCPrefix:
     def advance(
         self, parents: torch.Tensor, tokens: torch.Tensor, utterances: torch.Tensor | None = None
     ) -> None:
-        """Go on with hypotheses: slot w of an utterance is now its former slot `parents[., w]` and a token.
+        """Go on with the utterances (U',), None: all: slot w is the former slot `parents[., w]` and a token.
 
         Args:
             parents, tokens: long (U', W).
-            utterances: which of the utterances go on, long (U',); None: all.
         """
         if utterances is not None:
             for name in PER_UTTERANCE:

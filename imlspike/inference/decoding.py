@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import fsum  # the same in any order
 from pathlib import Path
 from typing import Literal
@@ -20,22 +20,15 @@ from imlspike.inference.experiment import language_model, language_model_beside
 from imlspike.inference.language_model import RNNLanguageModel
 from imlspike.inference.recognizer import Recognizer, TooShort
 
-Progress = Callable[[float, float, float], None]
-
 
 @dataclass
 class Decoded:
-    """What a decoding did: transcripts, which utterances were too short (empty transcript), and times."""
+    """Transcripts by utterance, which of them were too short (empty transcript), and times in seconds."""
 
     texts: dict[str, str] = field(default_factory=dict)
     too_short: list[str] = field(default_factory=list)
     audio_seconds: float = 0.0
     seconds: float = 0.0
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of decoding for a second of audio."""
-        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
 
 
 class Decoder:
@@ -68,13 +61,12 @@ class Decoder:
                 return [None]
             half = len(waveforms) // 2
             return self(waveforms[:half]) + self(waveforms[half:])
-        return [self.recognizer.tokens.text(numbers) for numbers in self._numbers(encoded, lengths)]
-
-    def _numbers(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-        if self.search is not None:  # no tokens if no hypothesis is long enough for `minlenratio`
-            return [found[0].tokens if found else [] for found in self.search(encoded, lengths)]
-        rows = zip(self.recognizer.ctc(encoded).argmax(-1), lengths.tolist(), strict=True)
-        return [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
+        if self.search is None:
+            rows = zip(self.recognizer.ctc(encoded).argmax(-1), lengths.tolist(), strict=True)
+            numbers = [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
+        else:  # no tokens if no hypothesis is long enough for `minlenratio`
+            numbers = [found[0].tokens if found else [] for found in self.search(encoded, lengths)]
+        return list(map(self.recognizer.tokens.text, numbers))
 
 
 def open_decoder(
@@ -88,7 +80,6 @@ def open_decoder(
     """The decoder of a recognizer's bundle.
 
     Args:
-        bundle: of a recognizer.
         decoding: "greedy" (CTC's best path: fast); "beam" (CTC prefixes and the language model); "joint" (the
             attention decoder, too, for which ESPnet must be installed unless `ctc_weight` is 1).
         lm: the experiment of a language model; default, where `lm_weight` isn't 0: the one in the bundle or
@@ -103,9 +94,9 @@ def open_decoder(
             none.
         ImportError: without ESPnet, where it's needed.
     """
-    named = {"lm": lm, "lm_file": lm_file}
-    known = {} if decoding == "greedy" else {*named, *(field.name for field in fields(SearchOptions))}
-    for option in options | {name: value for name, value in named.items() if value is not None}:
+    named = {name: value for name, value in (("lm", lm), ("lm_file", lm_file)) if value is not None}
+    known = set() if decoding == "greedy" else {"lm", "lm_file", *SearchOptions.__dataclass_fields__}
+    for option in options | named:
         if option not in known:
             raise ConfigError(f"options of {decoding} decoding: {unknown_key(option, known)}")
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
@@ -118,42 +109,41 @@ def open_decoder(
         suited.pop("lm_weight", None)
     given = suited | ({"ctc_weight": 1.0} if decoding == "beam" else {}) | options
     settings = construct(SearchOptions, given, f"options of {decoding} decoding")
-    attention = None
+    attention = make_lm = None
     if settings.ctc_weight < 1:
         if decoding == "beam":
-            raise ConfigError(
-                f"ctc_weight is {settings.ctc_weight}: beam is CTC's alone, take decoding joint"
-            )
+            weight = settings.ctc_weight
+            raise ConfigError(f"ctc_weight is {weight}: beam is CTC's alone, take decoding joint")
         from imlspike.espnet.parts import attention_scorer
 
         attention = attention_scorer(bundle, recognizer)
-    make_lm = _lm_scorer(bundle, lm, lm_file) if settings.lm_weight else None
-    if not settings.lm_weight and (lm or lm_file):
-        given = "lm" if lm else "lm_file"
-        raise ConfigError(f"{given} is given, but lm_weight is 0; it takes both or neither")
+    if settings.lm_weight:
+        make_lm = _lm_scorer(bundle, lm, lm_file)
+    elif named:
+        raise ConfigError(f"{next(iter(named))} is given, but lm_weight is 0; it takes both or neither")
     search = BeamSearch(recognizer.log_probs, recognizer.tokens.eos, settings, attention, make_lm)
     return Decoder(recognizer, search)
 
 
 def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | None) -> MakeScorer:
-    """What makes the language model's scorer."""
+    """A maker of the language model's scorer."""
     about, states, tokens = bundle.config.get("lm"), bundle.lm_states, bundle.tokens
+    where: str | Path = bundle.where("lm")
     if file is not None and folder is None and about:
         raise ConfigError(f"lm_file is {file!r}, but the lm is that in {bundle.source}; name another lm")
     if folder is not None or not about:
-        place = Path(folder) if folder is not None else language_model_beside(bundle)
-        about, states, tokens = language_model(place, file)
+        where = Path(folder) if folder is not None else language_model_beside(bundle)
+        about, states, tokens = language_model(where, file)
         device = next(iter(bundle.states.values())).device
         states = {key: state.to(device) for key, state in states.items()}
     if tokens != bundle.tokens:
-        raise ConfigError(f"{place}: a language model of other tokens than the recognizer's")
-    where = bundle.where("lm") if folder is None else os.fspath(folder)
+        raise ConfigError(f"{where}: a language model of other tokens than the recognizer's")
     arguments = {"vocab_size": len(tokens)} | about["lm_conf"]
     if about["lm"] != "seq_rnn":
         from imlspike.espnet.parts import lm_scorer_of
 
-        return lm_scorer_of(bundle, about["lm"], arguments, states, where)
-    return bundle.fill(construct(RNNLanguageModel, arguments, where), states).scorer
+        return lm_scorer_of(bundle, about["lm"], arguments, states, str(where))
+    return bundle.fill(construct(RNNLanguageModel, arguments, str(where)), states).scorer
 
 
 def decode_dir(
@@ -163,18 +153,15 @@ def decode_dir(
     sampling_rate: int = 16000,
     batch_seconds: float = 120.0,
     on_mismatch: OnMismatch = "error",
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Decoded:
     """Decode every utterance of `data_dir`/wav.scp and write the Kaldi table `output`, atomically.
 
     Args:
-        decoder: a `Decoder`, or any function from waveforms to texts.
-        data_dir: Kaldi directory; only its `wav.scp` is read.
-        output: the table of transcripts; its folder is made.
-        sampling_rate: that the decoder expects, in Hz.
+        decoder: a `Decoder`, or any function from waveforms to texts, at `sampling_rate` Hz.
         batch_seconds: audio in a batch, padding counted.
         on_mismatch: see `imlspike.data.audio.read_audio`.
-        progress: called as progress(done, total, spent) after each batch, in seconds: of audio, and of work.
+        progress: called with (done, total) before the first batch and after each, in seconds of audio.
 
     Raises:
         AudioError, ValueError, FloatingPointError: naming the utterances; nothing is written.
@@ -192,17 +179,17 @@ def decode_dir(
     seconds = {utterance: audio_format(wav, utterance).seconds or 0.0 for utterance, wav in wavs.items()}
     result = Decoded(audio_seconds=fsum(seconds.values()))
     begin = time.monotonic()
+    progress(0, int(result.audio_seconds))
     for batch in batches(seconds, batch_seconds):
         waves = [torch.from_numpy(read_audio(wavs[u], sampling_rate, u, on_mismatch)) for u in batch]
         try:
-            texts = decoder(waves)
+            texts = dict(zip(batch, decoder(waves), strict=True))
         except FloatingPointError as error:
             raise FloatingPointError(f"{', '.join(batch)}: {error}") from None
-        result.too_short += [u for u, text in zip(batch, texts, strict=True) if text is None]
-        result.texts |= {u: text or "" for u, text in zip(batch, texts, strict=True)}
+        result.too_short += [utterance for utterance, text in texts.items() if text is None]
+        result.texts |= {utterance: text or "" for utterance, text in texts.items()}
         result.seconds = time.monotonic() - begin
-        if progress:
-            progress(fsum(seconds[u] for u in result.texts), result.audio_seconds, result.seconds)
+        progress(int(fsum(seconds[u] for u in result.texts)), int(result.audio_seconds))
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_kaldi(output, result.texts)
     return result

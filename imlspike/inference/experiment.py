@@ -1,6 +1,6 @@
-"""What ESPnet's trainer leaves behind, as a bundle in memory. ESPnet isn't needed for it.
+"""Experiments of ESPnet's trainer, or what espnet2.bin.pack's zip was unzipped to, as a bundle in memory.
 
-Also opened: a folder that was unzipped from what espnet2.bin.pack wrote, or an older imlspike.
+ESPnet isn't needed for it.
 """
 
 import inspect
@@ -14,26 +14,25 @@ from torch import Tensor
 from imlspike.data.keys import unknown_key
 from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
-from imlspike.inference.vocoder import vocoder_bundle
-from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
+from imlspike.inference.bundle_config import MEL_KEYS
+from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice
 
 SPIKING = "iml_spikeformer"
-MEL = dict(
-    sampling_rate="fs", n_fft="n_fft", hop_length="hop_length", n_mels="n_mels", f_min="fmin", f_max="fmax"
-)
+MEL = dict(zip(MEL_KEYS, ("fs", "n_fft", "hop_length", "n_mels", "fmin", "fmax"), strict=True))  # ESPnet's
 IN_VOICE_YAML = ("front_end", "model_file", "speakers")
 OF_THE_LOSS = ("loss_weights", "prior_scale")  # keys of tts_conf that the model doesn't take
-PARTS = {"encoder.": "encoder.", "decoder.": "decoder.", "ctc.ctc_lo.": "ctc.", "normalize.": "features."}
-PARTS |= {"frontend.logmel.melmat": "features.bands"}
-NOT_NEEDED = ("specaug.", "joint_network.", "criterion_att.")
+# ESPnet's prefixes of a recognizer's weights, and a bundle's; "": not needed.
+PREFIXES = {"encoder.": "encoder.", "decoder.": "decoder.", "ctc.ctc_lo.": "ctc.", "normalize.": "features."}
+PREFIXES |= {"frontend.logmel.melmat": "features.bands"}
+PREFIXES |= dict.fromkeys(("specaug.", "joint_network.", "criterion_att."), "")
 
 
 def read_experiment(folder: str | os.PathLike, model_file: str | None = None) -> Bundle:
     """The bundle of an experiment.
 
     Args:
-        folder: with config.yaml and model files of ESPnet's ASR or TTS task (of a voice also voice.yaml: its
-            front end and the names of its speakers), or with generator.yaml and generator.pth.
+        folder: with config.yaml and model files of ESPnet's ASR or TTS task; of a voice also voice.yaml: its
+            front end and the names of its speakers.
         model_file: a file in it; default: the average for the first `best_model_criterion`, or its best epoch
             where only that was kept, or the only model file.
 
@@ -41,35 +40,35 @@ def read_experiment(folder: str | os.PathLike, model_file: str | None = None) ->
         ConfigError: if there is none, or it's of a kind that a bundle can't hold.
     """
     folder = Path(folder)
-    if (folder / "generator.yaml").is_file() and not (folder / CONFIG).is_file() and model_file is None:
-        return _vocoder(folder)
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: no config.yaml; {EXPECTED}")
     config = read_yaml(folder / "config.yaml")
-    kind = "recognizer" if "ctc_conf" in config else "voice" if "tts" in config else None
-    if kind is None:
+    if "ctc_conf" in config:
+        bundle = _recognizer(folder, config, model_file)
+    elif "tts" in config:
+        bundle = _voice(folder, config, model_file)
+    else:
         raise ConfigError(f"{folder}: model files are ESPnet's, and this is no recognizer or voice of its")
-    bundle = (_recognizer if kind == "recognizer" else _voice)(folder, config, model_file)
     bundle.source = os.fspath(folder)
-    bundle.origin = _origin(folder, config)
+    command = folder / "command"
+    if (folder / CONFIG).is_file():  # written by the training's own end, which knows best
+        bundle.origin = read_yaml(folder / CONFIG).get("origin", {})
+    else:
+        bundle.origin = {"command": command.read_text(encoding="utf-8").strip()} if command.is_file() else {}
+        bundle.origin |= {"seed": config["seed"]} if config.get("seed") is not None else {}
     return bundle
 
 
 def language_model(
     folder: Path, model_file: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
-    """`lm` and `lm_conf` of a language model's experiment, its weights and its tokens.
-
-    Raises:
-        ConfigError: if it isn't one.
-    """
+    """`lm` and `lm_conf` of a language model's experiment, its weights and its tokens."""
     if not _is_lm(folder):
         raise ConfigError(f"{folder}: expected the experiment of a language model, as exp/lm")
     config = read_yaml(folder / "config.yaml")
     states = _load(find_model_file(folder, config, model_file))
     about = {"lm": config["lm"], "lm_conf": config.get("lm_conf") or {}}
-    own = {key.removeprefix("lm."): state for key, state in states.items()}
-    return about, own, tuple(_tokens(folder, config))
+    return about, {key.removeprefix("lm."): state for key, state in states.items()}, _tokens(folder, config)
 
 
 def language_model_beside(bundle: Bundle) -> Path:
@@ -79,13 +78,12 @@ def language_model_beside(bundle: Bundle) -> Path:
         ConfigError: if there is none or several, saying which.
     """
     beside = sorted(bundle.folder.resolve().parent.glob("lm*")) if bundle.folder else []
-    candidates = [folder for folder in beside if _is_lm(folder)]
-    found = [f for f in candidates if _average(read_yaml(f / "config.yaml"), f)[0].is_file()]
-    if len(found) == 1:
-        return found[0]
+    trained = [f for f in beside if _is_lm(f) and _average(f, read_yaml(f / "config.yaml"))[0].is_file()]
+    if len(trained) == 1:
+        return trained[0]
     named = bundle.folder or bundle.source
-    if found:
-        several = ", ".join(map(str, found))
+    if trained:
+        several = ", ".join(map(str, trained))
         raise ConfigError(f"{named}: several language models lie beside it, name one of them: {several}")
     raise ConfigError(
         f"{named}: no language model is in its bundle or lies beside it (as exp/lm, trained to the end); "
@@ -109,15 +107,20 @@ def effective(cls: type, conf: dict[str, Any]) -> dict[str, Any]:
     return defaults | conf
 
 
-def _vocoder(folder: Path) -> Bundle:
-    model = SpikingVocos.from_config(read_yaml(folder / "generator.yaml"), f"{folder}/generator.yaml")
-    try:
-        model.load_state_dict(_load(folder / "generator.pth"))
-    except RuntimeError as error:
-        raise ConfigError(f"{folder}/generator.pth doesn't fit generator.yaml: {error}") from None
-    config = folder / "config.yaml"
-    run = read_yaml(config).get("run") if config.is_file() else None
-    return vocoder_bundle(model, folder.name, run)
+def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
+    """The model file `wanted` of an experiment, or the average of its best epochs, or what stands for it.
+
+    Raises:
+        ConfigError: if it isn't there, naming those that are.
+    """
+    names = [folder / wanted] if wanted else _average(folder, config)
+    there = sorted(folder.glob("*.pth"))
+    if found := [file for file in names if file.is_file()]:
+        return found[0]
+    if len(there) == 1 and not wanted:  # unzipped from a pack
+        return there[0]
+    others = ", ".join(file.name for file in there) or "no .pth file"
+    raise ConfigError(f"{names[0]}: no such model; there is {others}. Train to the end, or name one of these")
 
 
 def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) -> Bundle:
@@ -128,26 +131,21 @@ def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) ->
     model = {}
     for part, cls in (("encoder", IMLSpikeformerEncoder), ("decoder", IMLSpikeformerDecoder)):
         name, conf = config.get(part), config.get(f"{part}_conf") or {}
-        if part == "decoder" and name == "transducer":  # CTC is decoded without it
-            name = None
-        if name is not None:
+        if name is not None and name != "transducer":  # CTC is decoded without a transducer's decoder
             model |= {part: name, f"{part}_conf": effective(cls, conf) if name == SPIKING else conf}
     states = {}
     for key, state in _load(find_model_file(folder, config, model_file)).items():
-        old, new = next(((o, n) for o, n in PARTS.items() if key.startswith(o)), ("", None))
-        if new is None and not key.startswith(NOT_NEEDED):
+        prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), None)
+        if prefix is None:
             raise ConfigError(f"{source}: the model has {key!r}, which a bundle's recognizer hasn't")
-        if new is not None and (new != "decoder." or "decoder" in model):
-            states[new + key.removeprefix(old)] = state
+        if PREFIXES[prefix] and (prefix != "decoder." or "decoder" in model):
+            states[PREFIXES[prefix] + key.removeprefix(prefix)] = state
     features = _recognizer_features(config, source)
     if features["normalize"] == "global":
-        flags = config.get("normalize_conf") or {}
-        for name, flag, neutral in (("mean", "norm_means", 0.0), ("std", "norm_vars", 1.0)):
-            state = states[f"features.{name}"].float()
-            states[f"features.{name}"] = state if flags.get(flag, True) else torch.full_like(state, neutral)
-    parts = {"features": features, "model": model, "token_type": config.get("token_type", "bpe")}
+        states |= _statistics(config, states, "features", features["n_mels"])
+    sections = {"features": features, "model": model, "token_type": config.get("token_type", "bpe")}
     files = {"bpe.model": _beside(folder, config, "bpemodel").read_bytes()} if config.get("bpemodel") else {}
-    return Bundle("recognizer", folder.name, parts, states, tuple(_tokens(folder, config)), files=files)
+    return Bundle("recognizer", folder.name, sections, states, _tokens(folder, config), files=files)
 
 
 def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
@@ -168,13 +166,10 @@ def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     features |= {"center": True, "normalized": False, "n_mels": 80} | conf
     features["win_length"] = features["win_length"] or features["n_fft"]
     kinds = {None: "none", "global_mvn": "global", "utterance_mvn": "utterance"}
-    flags = config.get("normalize_conf") or {}
-    if config.get("normalize") not in kinds or (config["normalize"] == "utterance_mvn" and flags):
-        raise ConfigError(f"{source}: normalize is {config['normalize']!r} {flags}, which a bundle can't say")
-    return features | {
-        "normalize": kinds[config.get("normalize")],
-        "peak": config.get("speech_volume_normalize"),
-    }
+    kind, flags = config.get("normalize"), config.get("normalize_conf") or {}
+    if kind not in kinds or (kind == "utterance_mvn" and flags):
+        raise ConfigError(f"{source}: normalize is {kind!r} {flags}, which a bundle can't say")
+    return features | {"normalize": kinds[kind], "peak": config.get("speech_volume_normalize")}
 
 
 def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bundle:
@@ -186,32 +181,24 @@ def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bund
     for key in about:
         if key not in IN_VOICE_YAML:
             raise ConfigError(f"{folder}/voice.yaml: {unknown_key(key, IN_VOICE_YAML)}")
-    features, tokens = _voice_features(config, source), _tokens(folder, config)
-    sizes = {"vocab_size": len(tokens), "n_mels": features["n_mels"]}
-    conf = {key: value for key, value in (config.get("tts_conf") or {}).items() if key not in OF_THE_LOSS}
-    model = effective(SpikeVoice, conf)
+    features, conf = _voice_features(config, source), config.get("tts_conf") or {}
+    model = effective(SpikeVoice, {key: value for key, value in conf.items() if key not in OF_THE_LOSS})
     model.pop("n_mels")  # it stands among the features
-    prefix, states = "tts.spikevoice.", {}
     loaded = _load(find_model_file(folder, config, model_file or about.get("model_file")))
-    for key, state in loaded.items():
-        if key.startswith(prefix):
-            states[f"model.{key.removeprefix(prefix)}"] = state
-    flags = config.get("normalize_conf") or {}
-    for name, flag, neutral in (("mean", "norm_means", 0.0), ("std", "norm_vars", 1.0)):
-        known = config.get("normalize") == "global_mvn" and flags.get(flag, True)
-        key, size = f"normalize.{name}", sizes["n_mels"]
-        states[key] = loaded[key].float() if known else torch.full((size,), neutral)
-    parts = {"features": features, "model": model, "token_type": config.get("token_type", "phn")}
-    parts |= {key: about[key] for key in ("front_end", "speakers") if about.get(key)}
+    prefix = "tts.spikevoice."
+    states = {f"model.{k.removeprefix(prefix)}": v for k, v in loaded.items() if k.startswith(prefix)}
+    states |= _statistics(config, loaded, "normalize", features["n_mels"])
+    sections = {"features": features, "model": model, "token_type": config.get("token_type", "phn")}
+    sections |= {key: about[key] for key in ("front_end", "speakers") if about.get(key)}
     extractors = [f"{name}_extract{end}" for name in ("pitch", "energy") for end in ("", "_conf")]
-    parts["recording"] = {key: config[key] for key in extractors if config.get(key)}
-    parts["recording"]["prior_scale"] = (config.get("tts_conf") or {}).get("prior_scale", 1.0)
-    return Bundle("voice", folder.name, parts, states, tuple(tokens))
+    sections["recording"] = {key: config[key] for key in extractors if config.get(key)}
+    sections["recording"]["prior_scale"] = conf.get("prior_scale", 1.0)
+    return Bundle("voice", folder.name, sections, states, _tokens(folder, config))
 
 
 def _voice_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     """The arguments of `imlspike.layers.log_mel.LogMel`."""
-    kind, conf = config.get("feats_extract"), config.get("feats_extract_conf") or {}
+    kind = config.get("feats_extract")
     if kind != "log_mel":
         raise ConfigError(
             f"{source}: feats_extract is {kind!r}, a mel that no vocoder of this project reads; train with "
@@ -219,38 +206,26 @@ def _voice_features(config: dict[str, Any], source: str) -> dict[str, Any]:
         )
     if config.get("normalize") not in ("global_mvn", None):
         raise ConfigError(f"{source}: normalize is {config['normalize']!r}; expected global_mvn or null")
-    conf = {"fmin": 0.0, "fmax": None} | conf
-    missing = [name for name in MEL.values() if name not in conf]
-    if missing:
+    conf = {"fmin": 0.0, "fmax": None} | (config.get("feats_extract_conf") or {})
+    if missing := [name for name in MEL.values() if name not in conf]:
         raise ConfigError(f"{source}: feats_extract_conf doesn't say {', '.join(missing)}")
     return {name: conf[key] for name, key in MEL.items()}
 
 
-def _average(config: dict[str, Any], folder: Path) -> list[Path]:
+def _statistics(config: dict, states: dict[str, Tensor], prefix: str, size: int) -> dict[str, Tensor]:
+    """Mean and standard deviation (size,) of ESPnet's `global_mvn`; 0 and 1 where it doesn't apply them."""
+    flags, found = config.get("normalize_conf") or {}, {}
+    for name, flag, neutral in (("mean", "norm_means", 0.0), ("std", "norm_vars", 1.0)):
+        applied = config.get("normalize") == "global_mvn" and flags.get(flag, True)
+        key = f"{prefix}.{name}"
+        found[key] = states[key].float() if applied else torch.full((size,), neutral)
+    return found
+
+
+def _average(folder: Path, config: dict[str, Any]) -> list[Path]:
     """The average of the best epochs for the first criterion that a configuration names, and the best."""
     phase, key, _ = (config.get("best_model_criterion") or [["valid", "loss", "min"]])[0]
     return [folder / f"{phase}.{key}.{which}.pth" for which in ("ave", "best")]
-
-
-def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
-    """The model file that is asked for, or the average of an experiment's best epochs, or what stands for it.
-
-    Args:
-        folder: the experiment; config: the content of its config.yaml.
-        wanted: the file's name.
-
-    Raises:
-        ConfigError: if it isn't there, naming those that are.
-    """
-    names = [folder / wanted] if wanted else _average(config, folder)
-    files = sorted(folder.glob("*.pth"))
-    for file in names:
-        if file.is_file():
-            return file
-    if len(files) == 1 and not wanted:  # unzipped from a pack
-        return files[0]
-    there = ", ".join(file.name for file in files) or "no .pth file"
-    raise ConfigError(f"{names[0]}: no such model; there is {there}. Train to the end, or name one of these")
 
 
 def _load(file: Path) -> dict[str, Tensor]:
@@ -268,7 +243,7 @@ def _beside(folder: Path, config: dict[str, Any], key: str) -> Path:
     raise ConfigError(f"{folder}/config.yaml: {key} is {config[key]}, which isn't there; copy it beside it")
 
 
-def _tokens(folder: Path, config: dict[str, Any]) -> list[str]:
+def _tokens(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
     """The token list, which config.yaml holds or names."""
     tokens = config.get("token_list")
     if isinstance(tokens, str):
@@ -276,19 +251,10 @@ def _tokens(folder: Path, config: dict[str, Any]) -> list[str]:
         tokens = [token.rstrip() for token in tokens if token]
     if not tokens:
         raise ConfigError(f"{folder}/config.yaml: no token_list")
-    return tokens
+    return tuple(tokens)
 
 
 def _is_lm(folder: Path) -> bool:
-    """Whether a folder is an experiment of ESPnet's LM task."""
+    """Tell an experiment of ESPnet's LM task."""
     config = folder / "config.yaml"
     return config.is_file() and any(line.startswith("lm:") for line in config.open(encoding="utf-8"))
-
-
-def _origin(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a training; what its own end wrote down is best."""
-    if (folder / CONFIG).is_file():
-        return read_yaml(folder / CONFIG).get("origin", {})
-    command = folder / "command"
-    origin = {"command": command.read_text(encoding="utf-8").strip()} if command.is_file() else {}
-    return origin | ({"seed": config["seed"]} if config.get("seed") is not None else {})

@@ -7,23 +7,13 @@ from torch import Tensor
 
 from imlspike.models.vocoder_parts import LogMelFeatures
 
-ITERATIONS = 32
-
 
 @torch.no_grad()
-def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """The waveform of a log-mel spectrogram: least-squares magnitudes, phases by (fast) Griffin-Lim.
+def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = 32) -> Tensor:
+    """The waveform (B, (L - 1) hop_length) of a log-mel spectrogram (B, n_mels, L) made by `features`.
 
-    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0. Phases start from the
-    same random numbers at each call, so the result is always the same.
-
-    Args:
-        features: what made the spectrogram; bands, window and hop are taken from it.
-        log_mel: (B, n_mels, L).
-        iterations: of torchaudio's Griffin-Lim, with its momentum of 0.99.
-
-    Returns:
-        audio (B, (L - 1) hop_length).
+    The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0; phases by torchaudio's
+    Griffin-Lim with a momentum of 0.99, from the same random ones at each call.
 
     >>> features = LogMelFeatures(16000, 512, 128, 40)
     >>> griffin_lim(features, features(torch.randn(1, 2000)), iterations=2).shape
@@ -47,27 +37,21 @@ def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = ITE
 
 
 class GriffinLim:
-    """Mel spectrograms of these settings to audio; `decode` is that of `imlspike.inference.Vocoder`.
+    """Mel spectrograms to audio without a model, in the place of an `imlspike.inference.Vocoder`.
 
     Args:
         features: arguments of `LogMelFeatures`.
         device: where to run.
-        iterations: see `griffin_lim`.
-
-    >>> vocoder = GriffinLim(dict(sampling_rate=8000, n_fft=64, hop_length=16, n_mels=8))
-    >>> vocoder.decode(torch.zeros(8, 11)).shape
-    torch.Size([160])
     """
 
     name = "griffin_lim"
 
-    def __init__(self, features: dict, device: str | torch.device = "cpu", iterations: int = ITERATIONS):
-        self.features, self.iterations = LogMelFeatures(**features).to(device), iterations
+    def __init__(self, features: dict, device: str | torch.device = "cpu"):
+        self.features = LogMelFeatures(**features).to(device)
 
     def decode(self, mel: np.ndarray | Tensor) -> Tensor:
         """The audio ((L - 1) * hop_length,) of a log-mel (n_mels, L), on its device."""
         mel = torch.as_tensor(mel)
         if mel.shape[-1] < 2:  # one frame alone is the middle of no samples
             return mel.new_zeros(0)
-        own = mel[None].to(self.features.window)  # its device and type
-        return griffin_lim(self.features, own, self.iterations)[0].to(mel.device)
+        return griffin_lim(self.features, mel[None].to(self.features.window))[0].to(mel.device)

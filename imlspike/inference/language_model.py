@@ -17,10 +17,6 @@ class RNNLanguageModel(nn.Module):
 
     Forward: tokens (B, N), and the state before them, None at the beginning -> log probabilities (B, N, V) of
     what follows each, and the state after them: tensors (layers, B, nhid).
-
-    >>> import torch
-    >>> RNNLanguageModel(7, unit=4)(torch.zeros(2, 3, dtype=torch.long))[0].shape
-    torch.Size([2, 3, 7])
     """
 
     def __init__(
@@ -42,7 +38,7 @@ class RNNLanguageModel(nn.Module):
         self.decoder = nn.Linear(nhid or unit, vocab_size)
 
     def forward(self, tokens: Tensor, state=None):
-        """See the class."""
+        """Log probabilities and state, see the class."""
         hidden, state = self.rnn(self.encoder(tokens), state)
         return self.decoder(hidden).log_softmax(-1), state
 
@@ -52,20 +48,18 @@ class RNNLanguageModel(nn.Module):
 
 
 class RNNScorer:
-    """An `RNNLanguageModel` that reads one token of each hypothesis at a time."""
+    """An `RNNLanguageModel` that reads one token of each hypothesis at a time (a `Scorer` of beam_search)."""
 
     def __init__(self, lm: RNNLanguageModel):
         self.lm, self.state = lm, None
 
     def score(self, prefixes: Tensor) -> Tensor:
-        """See `imlspike.inference.beam_search.Scorer`."""
+        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
         scores, self.state = self.lm(prefixes[..., -1].reshape(-1, 1), self.state)
         return scores[:, 0].unflatten(0, prefixes.shape[:2])
 
     def advance(self, parents: Tensor, utterances: Tensor | None = None) -> None:
-        """See `imlspike.inference.beam_search.Scorer`."""
-        rows = rows_of(parents, utterances)
-        if isinstance(self.state, tuple):  # of an LSTM: hidden and cell
-            self.state = tuple(part[:, rows] for part in self.state)
-        else:
-            self.state = self.state[:, rows]
+        """Go on with these slots (U', W) of these utterances (U',)."""
+        rows, state = rows_of(parents, utterances), self.state
+        # An LSTM's is a pair: hidden and cell.
+        self.state = tuple(part[:, rows] for part in state) if isinstance(state, tuple) else state[:, rows]

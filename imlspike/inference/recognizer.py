@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from imlspike.data.keys import construct
-from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
@@ -21,17 +20,12 @@ class TooShort(ValueError):
 
 
 class SpeechFeatures(nn.Module):
-    """The log-mel spectrogram of ESPnet's `DefaultFrontend`, normalized.
-
-    The natural logarithm of mel bands of power spectra, bands below 1e-10 raised to it; from it the mean is
-    subtracted, and what is left divided by the standard deviation.
+    """ESPnet's `DefaultFrontend`, normalized: (log max(mel bands of power spectra, 1e-10) - mean) / std.
 
     Args:
-        sampling_rate: Hz.
-        n_fft, win_length, hop_length: samples.
+        sampling_rate: Hz; n_fft, win_length, hop_length: samples; n_mels: bands F.
         window: of torch's windows, as "hann".
         center, normalized: of `torch.stft`.
-        n_mels: bands F.
         normalize: "global": by `mean` and `std`, (F,); "utterance": by the mean of the utterance's frames;
             "none".
         peak: waveforms are scaled to this greatest magnitude before; None: not.
@@ -74,7 +68,7 @@ class SpeechFeatures(nn.Module):
             self.register_buffer("std", torch.ones(n_mels))
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """See the class."""
+        """Features of a waveform, see the class."""
         if len(waveform) < self.least_samples:
             raise TooShort(f"{len(waveform)} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
@@ -90,7 +84,6 @@ class Recognizer(nn.Module):
     """A CTC recognizer of waveforms.
 
     Args:
-        features: of the waveforms.
         encoder: called with features (B, L, F) and lengths (B,); gives (B, N, C), lengths (B,) and more.
         ctc: the linear map to logits, (B, N, C) -> (B, N, V); None: trained without CTC.
         tokens: that the V numbers stand for.
@@ -125,7 +118,6 @@ class Recognizer(nn.Module):
         """The recognizer of a bundle, in evaluation mode, on the bundle's device; without its decoder.
 
         Args:
-            bundle: of a recognizer.
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
                 encoder's branches and batch norms are folded, and utterances go through it together. Both
                 change only the rounding; but where that turns a spike over, the output of a spiking encoder
@@ -135,7 +127,8 @@ class Recognizer(nn.Module):
             ConfigError: for unknown arguments, or weights that don't fit.
             ImportError: for an encoder of ESPnet's where ESPnet isn't installed.
         """
-        conf, tokens = bundle.config["model"], Tokens.from_bundle(bundle)
+        conf = bundle.config["model"]
+        tokens = Tokens(bundle.tokens, bundle.config["token_type"], bundle.files.get("bpe.model"))
         features = construct(SpeechFeatures, bundle.config["features"], bundle.where("features"))
         arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
         if conf.get("encoder") == SPIKING:
@@ -146,18 +139,12 @@ class Recognizer(nn.Module):
 
             encoder, least = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
         ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
-        own = {key: state for key, state in bundle.states.items() if not key.startswith("decoder.")}
         model = cls(features, encoder, ctc, tokens, least, batched=conf.get("encoder") == SPIKING)
-        bundle.fill(model, own)
+        bundle.fill(model, {k: state for k, state in bundle.states.items() if not k.startswith("decoder.")})
         model.exact = exact
         if not exact and hasattr(encoder, "reparameterize"):
             encoder.reparameterize()
         return model
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.features.window.device
 
     def encode(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The encoder's output for waveforms (S,), full scale 1: (B, N, C), padded, and lengths (B,).
@@ -168,20 +155,22 @@ class Recognizer(nn.Module):
         """
         # The Fourier transform mirrors an utterance at its ends, which padding would hide from it: features
         # are computed of each alone, so that its transcript doesn't depend on its batch.
-        features = [self.features(waveform.to(self.device)) for waveform in waveforms]
+        device = self.features.window.device
+        features = [self.features(waveform.to(device)) for waveform in waveforms]
         shortest = min(map(len, features))
         if shortest < self.least_frames:
             raise TooShort(f"{shortest} frames; the encoder needs at least {self.least_frames}")
-        alone, rows = not self.batched or (self.exact and self.device.type == "cpu"), []
+        alone = not self.batched or (self.exact and device.type == "cpu")
+        rows = []
         for batch in [[feature] for feature in features] if alone else [features]:
-            lengths = torch.tensor([len(feature) for feature in batch], device=self.device)
+            lengths = torch.tensor([len(feature) for feature in batch], device=device)
             encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths)
             if isinstance(encoded, tuple):  # with intermediate CTC
                 encoded = encoded[0]
             rows += [row[:length] for row, length in zip(encoded, lengths.tolist(), strict=True)]
         if not torch.isfinite(torch.cat(rows)).all():
             raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
         return pad_sequence(rows, batch_first=True), lengths
 
     def log_probs(self, encoded: Tensor) -> Tensor:
@@ -189,13 +178,13 @@ class Recognizer(nn.Module):
         return self.ctc(encoded).log_softmax(-1)
 
     def forward(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Log-probabilities and lengths, see the class."""
         encoded, lengths = self.encode(waveforms)
         return self.log_probs(encoded), lengths
 
 
 class Tokens:
-    """What the numbers that a recognizer puts out stand for: texts to numbers and back.
+    """The token list of a recognizer: texts to numbers and back.
 
     Args:
         names: the token list; <blank> has the number 0.
@@ -209,6 +198,9 @@ class Tokens:
 
     def __init__(self, names: Iterable[str], kind: str, bpe_model: bytes | None = None):
         self.names, self.kind = list(names), kind
+        for name in (BLANK, SOS_EOS):
+            if name not in self.names:
+                raise ValueError(f"the token list has no {name}")
         self.blank, self.eos = self.names.index(BLANK), self.names.index(SOS_EOS)
         if kind not in ("char", "word", "bpe"):
             raise ValueError(f"token_type must be char, word or bpe, not {kind!r}")
@@ -219,14 +211,6 @@ class Tokens:
             if bpe_model is None:
                 raise ValueError("token_type is bpe, but there is no bpe.model")
             self.pieces = sentencepiece.SentencePieceProcessor(model_proto=bpe_model)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle) -> "Tokens":
-        """Those of a bundle; raises ConfigError where they don't make a list."""
-        try:
-            return cls(bundle.tokens, bundle.config["token_type"], bundle.files.get("bpe.model"))
-        except ValueError as error:
-            raise ConfigError(f"{bundle.source}: tokens: {error}") from None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -1,4 +1,4 @@
-"""Speech2Text: a trained recogniser, in use."""
+"""Speech2Text: a trained recognizer, in use."""
 
 import os
 from collections import deque
@@ -17,16 +17,15 @@ from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float
 from imlspike.inference.decoding import batches, open_decoder
 
-Decode = Callable[[list[torch.Tensor]], list[str | None]]
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
 
 
 class Speech2Text:
-    """A trained recogniser: waveforms or files to text. `from_pretrained` makes one.
+    """A trained recognizer: waveforms or files to text. `from_pretrained` makes one.
 
     Args:
         decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
-            `sampling_rate` in Hz. see `imlspike.inference.decoding.Decoder`.
+            `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`.
         name: of the model, for results and messages.
 
     >>> def decoder(waveforms):
@@ -39,7 +38,7 @@ class Speech2Text:
     ['291 samples', '160 samples']
     """
 
-    def __init__(self, decoder: Decode, name: str = "unnamed"):
+    def __init__(self, decoder: Callable[[list[torch.Tensor]], list[str | None]], name: str = "unnamed"):
         self.decoder, self.name = decoder, name
         self.sampling_rate: int = decoder.sampling_rate
 
@@ -59,13 +58,8 @@ class Speech2Text:
             path, device, model_file, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
             decoding: "greedy" (CTC's best path: fast), "beam" (beam search with CTC and a language model) or
                 "joint" (also with the attention decoder, for which ESPnet must be installed).
-            **options: of beam and joint decoding, as `beam_size=5`; see
+            **options: of beam and joint decoding, as `beam_size=5`; they and all errors are those of
                 `imlspike.inference.decoding.open_decoder`.
-
-        Raises:
-            ConfigError: if there is no such recogniser, saying what was expected; for an option that this
-                way of decoding doesn't take.
-            ImportError: where ESPnet is needed and isn't installed; the message says how to install it.
         """
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
         bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir)
@@ -81,19 +75,17 @@ class Speech2Text:
         """The text of a waveform, or the texts of a list of them.
 
         Args:
-            waveform: (samples,), floats with full scale at 1, int8, int16 or int32; or a list of such.
+            waveform: (samples,), floats with full scale at 1, int8, int16 or int32; or a list of such. The
+                text of one too short for the recognizer is "".
             sampling_rate: of the waveforms, in Hz; they are resampled if need be.
             max_seconds: a longer one is cut at pauses, see `imlspike.data.segment.cut_at_pauses`; None:
                 never, however much memory that takes.
             batch_seconds: audio that is decoded at once, padding counted.
 
-        Returns:
-            A text, or a list of texts for a list; "" for a waveform too short for the recogniser.
-
         Raises:
             ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it;
-                for a sampling rate that `imlspike.data.audio.check_rate` refuses.
-            FloatingPointError: if the recogniser's output isn't finite.
+                for a sampling rate that no sound has.
+            FloatingPointError: if the recognizer's output isn't finite.
         """
         many = isinstance(waveform, list | tuple)
         waveforms = list(waveform) if many else [waveform]
@@ -101,8 +93,8 @@ class Speech2Text:
 
         def pieces():
             for number, one in enumerate(waveforms):
-                what = f"waveform {number}" if many else "the waveform"
-                blocks = resample_blocks([as_float(one, what)], sampling_rate, self.sampling_rate)
+                samples = as_float(one, f"waveform {number}" if many else "the waveform")
+                blocks = resample_blocks([samples], sampling_rate, self.sampling_rate)
                 for piece in self._cut(blocks, max_seconds):
                     yield number, piece
 
@@ -121,7 +113,7 @@ class Speech2Text:
         on_error: Literal["raise", "return"] = "raise",
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[Transcript]:
-        """Transcribe files of any length, sampling rate and number of channels (their mean is taken).
+        """Yield a `Transcript` of each file, of any length, rate and number of channels (their mean counts).
 
         Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
         with their length or number.
@@ -129,18 +121,14 @@ class Speech2Text:
         Args:
             files: a file, or several.
             max_seconds, batch_seconds: as for a call.
-            on_error: what a file that can't be transcribed does: "raise" ends it all, "return" gives a
-                transcript whose `error` tells why, and goes on.
+            on_error: "raise" ends all at a file that can't be transcribed; "return" gives a transcript whose
+                `error` tells why, and goes on.
             progress: called with the seconds of audio decoded so far.
-
-        Yields:
-            A `Transcript` for each file, in their order.
 
         Raises:
             AudioError, FloatingPointError: naming the file, unless `on_error` is "return".
         """
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'return'")
+        check_choice("on_error", on_error, ("raise", "return"))
         files = [files] if isinstance(files, str | os.PathLike) else files
         begun: deque[_Running] = deque()
         done_seconds = 0.0
@@ -182,20 +170,19 @@ class Speech2Text:
         yield from (running.transcript() for running in begun)
 
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
-        """Pieces of a recording."""
         if max_seconds is None:
-            return iter([Piece(0, np.concatenate(list(blocks)))])
+            return iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
         return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
-        window, seconds = [], 0.0
+        window, samples = [], 0
         for owner, piece in pieces:
             window.append((owner, piece))
-            seconds += len(piece.samples) / self.sampling_rate
-            if seconds >= WINDOW * batch_seconds:
+            samples += len(piece.samples)
+            if samples >= WINDOW * batch_seconds * self.sampling_rate:
                 yield from self._decode_window(window, batch_seconds)
-                window, seconds = [], 0.0
+                window, samples = [], 0
         yield from self._decode_window(window, batch_seconds)
 
     def _decode_window(self, window: list[tuple], batch_seconds: float) -> Iterator[tuple]:
@@ -228,5 +215,6 @@ class _Running:
     waiting: int = 0
 
     def transcript(self) -> Transcript:
+        """The finished transcript, its segments in order of time; none of a file with an error."""
         segments = () if self.error else tuple(sorted(self.segments, key=lambda segment: segment.start))
         return Transcript(self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)

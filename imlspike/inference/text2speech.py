@@ -27,7 +27,7 @@ PAUSE = 0.1
 
 @dataclass(frozen=True)
 class Speech:
-    """What was spoken.
+    """Spoken text.
 
     Attributes:
         audio: (S,) float32, full scale at 1.
@@ -47,7 +47,7 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """Of audio."""
+        """The length of the audio."""
         return len(self.audio) / self.sampling_rate
 
 
@@ -78,10 +78,10 @@ class Text2Speech:
     """
 
     def __init__(self, voice: TrainedVoice, vocoder: Vocoder | None = None, longest: int = LONGEST):
-        self.voice, self.longest = voice, longest
-        self.vocoder = vocoder or GriffinLim(voice.features, voice.device)
         if vocoder is not None:
             check_mel(voice, vocoder)
+        self.voice, self.longest = voice, longest
+        self.vocoder = vocoder or GriffinLim(voice.features, voice.device)
         self.sampling_rate: int = voice.features["sampling_rate"]
         voice.model.reparameterize()
 
@@ -102,8 +102,7 @@ class Text2Speech:
                 needs no training.
 
         Raises:
-            ValueError: if there is no such voice or vocoder, or they don't go together, saying what was
-                expected.
+            ValueError: if there is no such voice or vocoder, or they don't go together.
         """
         voice = TrainedVoice.from_bundle(Bundle.load(path, "voice", device, model_file, cache_dir))
         if vocoder == GriffinLim.name:
@@ -121,7 +120,7 @@ class Text2Speech:
         energy: float = 1.0,
         pause: float = PAUSE,
     ) -> Speech:
-        """Speaks a text.
+        """Speak a text.
 
         Args:
             text: as the voice's front end takes it; for a voice without one, symbols with blanks between.
@@ -135,68 +134,39 @@ class Text2Speech:
             TypeError: for a text that isn't a str.
             FloatingPointError: if the voice's or the vocoder's output isn't finite.
         """
-        parts = list(self.stream(text, speaker, speed, pitch, energy, pause))
-        joined = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("audio", "mel", "durations")
-        }
+        parts = list(self.stream(text, speaker, pause, speed=speed, pitch=pitch, energy=energy))
+        names = ("audio", "mel", "durations")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         symbols = tuple(symbol for part in parts for symbol in part.symbols)
         return replace(parts[0], **joined, symbols=symbols, text=text)
 
     def stream(
-        self,
-        text: str,
-        speaker: str | int | None = None,
-        speed: float = 1.0,
-        pitch: float = 1.0,
-        energy: float = 1.0,
-        pause: float = PAUSE,
+        self, text: str, speaker: str | int | None = None, pause: float = PAUSE, **controls: float
     ) -> Iterator[Speech]:
-        """The same sentence by sentence, each as it gets ready.
+        """Yield a `Speech` for each sentence as it gets ready; their audio, joined, is that of a call.
 
-        The whole text is made into symbols first, so what can't be spoken is known before the first word.
-
-        Yields:
-            A `Speech` for each sentence; their audio, joined, is that of a call. All but the first begin with
-            the pause.
-
-        Raises:
-            As a call, when the first sentence is asked for.
+        All but the first begin with the pause. The whole text is made into symbols first, so that what can't
+        be spoken is refused (as by a call) before the first word. Arguments are those of a call.
         """
         if not 0 <= pause < float("inf"):
             raise ValueError(f"pause must be seconds from 0 on, got {pause}")
         silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
         for place, (sentence, symbols, name) in enumerate(list(self._spell(text))):
-            part = self.speak(symbols, speaker, speed, pitch, energy, name)
+            part = self.speak(symbols, speaker, name, **controls)
             audio = np.concatenate([silence, part.audio]) if place else part.audio
             yield replace(part, audio=audio, text=sentence)
 
     def speak(
-        self,
-        symbols: Sequence[str],
-        speaker: str | int | None = None,
-        speed: float = 1.0,
-        pitch: float = 1.0,
-        energy: float = 1.0,
-        name: str = "text",
+        self, symbols: Sequence[str], speaker: str | int | None = None, name: str = "text", **controls: float
     ) -> Speech:
-        """Speaks symbols, all at once.
-
-        Args:
-            symbols: of the voice's list.
-            speaker, speed, pitch, energy: as for a call.
-            name: of the text, for errors.
-
-        Raises:
-            As a call.
-        """
-        controls = Controls(speed, pitch, energy)
+        """Speak symbols of the voice's list, all at once; controls as for a call, `name` is for errors."""
+        factors = Controls(**controls)
         number, numbers = self.voice.speaker_number(speaker), self.voice.numbers(symbols, name)[None]
         speakers = None if number is None else torch.tensor([number], device=numbers.device)
         lengths = torch.tensor([len(symbols)], device=numbers.device)
         with torch.no_grad():
-            said = self.voice.model(numbers, lengths, speaker=speakers, controls=controls)
-        return self._sound(said.mel_post[0], said.durations[0], symbols, name)
+            said = self.voice.model(numbers, lengths, speaker=speakers, controls=factors)
+        return self._speech(self._scaled(said.mel_post[0]), said.durations[0], symbols, name)
 
     def force(
         self,
@@ -206,9 +176,7 @@ class Text2Speech:
         name: str = "text",
         durations: Sequence[int] | None = None,
     ) -> Speech:
-        """Speaks symbols with durations, pitch and energy of a recording (teacher forcing).
-
-        ESPnet must be installed: it extracts the pitch.
+        """Speak symbols with durations, pitch and energy of a recording (teacher forcing).
 
         Args:
             symbols, speaker, name: as for `speak`.
@@ -218,20 +186,20 @@ class Text2Speech:
         Raises:
             ValueError: as `speak`; durations of another number or sum; without them a voice that has no
                 aligner, or more symbols than frames.
-            ImportError: without ESPnet.
+            ImportError: without ESPnet, which extracts the pitch.
         """
         numbers, number = self.voice.numbers(symbols, name), self.voice.speaker_number(speaker)
-        wave = self._wave(audio, name)
+        wave, mel = self._recording(audio, name)
         try:
-            said = self.teacher(numbers, wave, self._log_mel(wave[None])[0].T, number, durations)
+            said, durations = self.teacher(numbers, wave, mel, number, durations)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        return self._sound(*said, symbols, name)
+        return self._speech(self._scaled(said), durations, symbols, name)
 
     def resynthesize(self, audio: np.ndarray | Tensor, name: str = "audio") -> Speech:
         """The mel of a recording (S,) through the vocoder: the most that a voice can sound like with it."""
-        mel = self._log_mel(self._wave(audio, name)[None])[0].T
-        return self._decode(mel, np.zeros(0, dtype=np.int64), (), name)
+        _, mel = self._recording(audio, name)
+        return self._speech(mel, torch.zeros(0, dtype=torch.int64), (), name)
 
     def _spell(self, text: str) -> Iterator[tuple[str, list[str], str]]:
         """(sentence, symbols, name) for each sentence."""
@@ -249,26 +217,26 @@ class Text2Speech:
             self.voice.numbers(symbols, f"{name} ({sentence!r})")
             yield sentence, symbols, name
 
-    def _sound(self, mel: Tensor, durations: Tensor, symbols: Sequence[str], name: str) -> Speech:
-        """Speech of a normalised mel (L, M)."""
-        mel = mel * self.voice.deviation + self.voice.mean
-        return self._decode(mel, durations.cpu().numpy(), symbols, name)
+    def _scaled(self, mel: Tensor) -> Tensor:
+        """The log-mel (L, M) of the model's normalized one."""
+        return mel * self.voice.deviation + self.voice.mean
 
-    def _decode(self, mel: Tensor, durations: np.ndarray, symbols: Sequence[str], name: str) -> Speech:
-        """Speech of a log-mel (L, M)."""
+    def _speech(self, mel: Tensor, durations: Tensor, symbols: Sequence[str], name: str) -> Speech:
+        """A log-mel (L, M) through the vocoder."""
         if not mel.isfinite().all():
-            raise FloatingPointError(
-                f"{name}: the voice's mel isn't finite; train it with a smaller learning rate"
-            )
+            told = "the voice's mel isn't finite; train it with a smaller learning rate"
+            raise FloatingPointError(f"{name}: {told}")
         audio = self.vocoder.decode(mel.T).float().cpu().numpy()
-        return Speech(audio, self.sampling_rate, mel.float().cpu().numpy(), durations, tuple(symbols))
+        mel = mel.float().cpu().numpy()
+        return Speech(audio, self.sampling_rate, mel, durations.cpu().numpy(), tuple(symbols))
 
-    def _wave(self, audio: np.ndarray | Tensor, name: str) -> Tensor:
-        """A recording where the voice is, long enough for a mel."""
+    def _recording(self, audio: np.ndarray | Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """A recording (S,) where the voice is, and its log-mel (L, M)."""
         wave, least = torch.from_numpy(as_float(audio, name)), self.voice.features["n_fft"] // 2
         if len(wave) <= least:
             raise ValueError(f"{name}: {len(wave)} samples; a mel needs more than {least}: leave it out")
-        return wave.to(self.voice.device)
+        wave = wave.to(self.voice.device)
+        return wave, self._log_mel(wave[None])[0].T
 
     @cached_property
     def _front_end(self):
@@ -280,7 +248,7 @@ class Text2Speech:
 
     @cached_property
     def teacher(self):
-        """What `force` asks for durations, pitch and energy; opened when it is first needed."""
+        """The source of durations, pitch and energy for `force`; opened when it is first needed."""
         if find_spec("espnet2") is None:
             raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'")
         from imlspike.espnet.teacher import Teacher
@@ -293,28 +261,15 @@ def check_mel(voice: TrainedVoice, vocoder: Vocoder) -> None:
 
     Raises:
         ValueError: naming both and each setting that differs.
-
-    >>> from imlspike.models import SpikeVoice, SpikingVocos
-    >>> features = dict(sampling_rate=16000, n_fft=64, hop_length=16, n_mels=8, f_min=0.0, f_max=8000)
-    >>> voice = TrainedVoice(SpikeVoice(3, n_mels=8, dim=16, postnet_layers=0), "abc", features, name="ann")
-    >>> sizes = dict(n_fft=64, hop_length=16, n_mels=8, dim=8, intermediate_dim=8, num_layers=1)
-    >>> check_mel(voice, Vocoder(SpikingVocos(sampling_rate=8000, **sizes), name="voc"))
-    Traceback (most recent call last):
-    ValueError: the voice ann and the vocoder voc aren't of the same mel: sampling_rate is 16000 of the ...
     """
-    own, others = (
-        {key: features[key] for key in MEL_KEYS} for features in (voice.features, vocoder.model.config)
-    )
+    own, others = dict(voice.features), dict(vocoder.model.config)
     for features in (own, others):
-        top = features["sampling_rate"] / 2
-        features["f_max"] = top if features["f_max"] is None else features["f_max"]
-    wrong = [
-        f"{key} is {own[key]:g} of the voice and {others[key]:g} of the vocoder"
-        for key in MEL_KEYS
-        if own[key] != others[key]
-    ]
-    if wrong:
+        if features["f_max"] is None:
+            features["f_max"] = features["sampling_rate"] / 2
+    different = [(key, own[key], others[key]) for key in MEL_KEYS if own[key] != others[key]]
+    if different:
+        values = (f"{key} is {a:g} of the voice and {b:g} of the vocoder" for key, a, b in different)
         raise ValueError(
             f"the voice {voice.name} and the vocoder {vocoder.name} aren't of the same mel: "
-            f"{', '.join(wrong)}; take a vocoder that was trained with the voice's settings, or griffin_lim"
+            f"{', '.join(values)}; take a vocoder that was trained with the voice's settings, or griffin_lim"
         )

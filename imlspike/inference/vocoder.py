@@ -32,12 +32,11 @@ class Vocoder:
         sampling_rate: of the audio, in Hz; `hop_length`: samples in a frame; `n_mels`: channels of a mel.
         chunk_frames: frames in a chunk; None where all is computed at once.
 
-    Raises:
-        ValueError: for a `chunk_seconds` that isn't positive.
+    All methods raise ValueError for a mel or a waveform of another shape, type or number of mels, and for NaN
+    or infinity in it; FloatingPointError if the audio isn't finite.
 
     >>> from imlspike.models import SpikingVocos
-    >>> model = SpikingVocos(dim=8, intermediate_dim=16, num_layers=1)
-    >>> vocoder = Vocoder(model)
+    >>> vocoder = Vocoder(SpikingVocos(dim=8, intermediate_dim=16, num_layers=1))
     >>> vocoder.decode(torch.zeros(100, 11)).shape  # 10 hops of 256 samples
     torch.Size([2560])
     >>> vocoder.vocode(np.zeros(1000, dtype=np.int16), sampling_rate=8000).shape
@@ -48,6 +47,7 @@ class Vocoder:
         if chunk_seconds is not None and not chunk_seconds > 0:
             raise ValueError(f"chunk_seconds is {chunk_seconds}; expected seconds above 0, or None")
         self.model, self.name = model.eval(), name
+        self._parameter = next(model.parameters())  # of the model's dtype and on its device
         self.sampling_rate: int = model.config["sampling_rate"]
         self.hop_length: int = model.config["hop_length"]
         self.n_mels: int = model.config["n_mels"]
@@ -64,15 +64,10 @@ class Vocoder:
         chunk_seconds: float | None = 10.0,
         cache_dir: str | os.PathLike | None = None,
     ) -> "Vocoder":
-        """Open what `imlspike train-vocoder` trained.
-
-        Args:
-            path, device, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
-            chunk_seconds: see `Vocoder`.
+        """Open what `imlspike train-vocoder` trained; arguments as for `Bundle.load` and the class.
 
         Raises:
-            ConfigError: if there is no such vocoder or its files are damaged or of another version, saying
-                what was expected.
+            ConfigError: if there is no such vocoder or its files are damaged or of another version.
         """
         bundle = Bundle.load(path, "vocoder", device, cache_dir=cache_dir)
         return cls(spiking_vocos(bundle), chunk_seconds, os.fspath(path))
@@ -84,18 +79,20 @@ class Vocoder:
 
         Args:
             mel: log-mel as `features` computes it, (n_mels, L) or (B, n_mels, L), floats.
-            sampling_rate, hop_length: those that the mel was computed with, where the caller knows them; only
-                checked against the model's.
+            sampling_rate, hop_length: those of the mel, where they are known; others than the model's are
+                refused.
 
         Returns:
             ((L - 1) * hop_length,) or (B, (L - 1) * hop_length), full scale at 1, on the mel's device.
 
         Raises:
-            ValueError: for a mel of another shape or type, with NaN or infinity, or of another model.
             TypeError: for what is no array of numbers.
-            FloatingPointError: if the audio isn't finite.
         """
-        mel = self._checked(mel, "the mel spectrogram", sampling_rate, hop_length)
+        for key, given in (("sampling_rate", sampling_rate), ("hop_length", hop_length)):
+            if given not in (None, own := getattr(self, key)):
+                told = f"the mel spectrogram has {key} {given}, but {self.name} was trained with {own}"
+                raise ValueError(f"{told}; compute it as Vocoder.features does, or take another vocoder")
+        mel = self._checked(mel, "the mel spectrogram")
         if mel.shape[-1] == 0:
             raise ValueError("the mel spectrogram holds no frame; expected at least 1")
         return torch.cat(list(self._decode([mel])), dim=-1)
@@ -104,16 +101,12 @@ class Vocoder:
         """The log-mel spectrogram that the model expects of a waveform.
 
         Args:
-            audio: (S,), floats with full scale at 1, int8, int16 or int32.
+            audio: (S,), floats with full scale at 1, int8, int16 or int32; longer than half a window of the
+                spectrum.
             sampling_rate: of the audio, in Hz, where it isn't the model's: it is resampled.
 
         Returns:
             (n_mels, L), L = S // hop_length + 1 (S after resampling).
-
-        Raises:
-            ValueError: for a waveform with several channels, of another type, with NaN or infinity in it, or
-                not longer than half a window of the spectrum; for a sampling rate that
-                `imlspike.data.audio.check_rate` refuses.
         """
         blocks = list(self._resampled([audio], sampling_rate))
         samples = sum(map(len, blocks))
@@ -125,56 +118,42 @@ class Vocoder:
         return torch.cat(list(self._features(blocks)), dim=-1)
 
     def vocode(self, audio: np.ndarray | Tensor, sampling_rate: int | None = None) -> Tensor:
-        """Copy-synthesis: a waveform through its mel spectrogram and back.
+        """Copy-synthesis: a waveform of any length through its mel spectrogram and back.
 
         Args:
-            audio, sampling_rate: as for `features`; of any length.
+            audio, sampling_rate: as for `features`.
 
         Returns:
             (S,), as long as the audio at the model's sampling rate. Where that isn't a multiple of
             `hop_length`, silence is appended to the audio for the computation.
-
-        Raises:
-            ValueError, FloatingPointError: as `features` and `decode`.
         """
         return torch.cat([torch.zeros(0), *self._vocode(self._resampled([audio], sampling_rate))])
 
     def stream(
-        self,
-        blocks: Iterable[np.ndarray | Tensor],
-        sampling_rate: int | None = None,
-        hop_length: int | None = None,
+        self, blocks: Iterable[np.ndarray | Tensor], sampling_rate: int | None = None
     ) -> Iterator[Tensor]:
-        """Audio as it gets ready, from a mel spectrogram or a waveform that comes in blocks.
+        """Yield audio as it gets ready: joined, what `decode` or `vocode` gives for the joined blocks.
 
         A chunk is put out once it is complete and what the network sees behind it has come; the smaller
         `chunk_seconds`, the sooner, and the more is computed twice.
 
         Args:
-            blocks: parts of one mel spectrogram, (n_mels, l) or (B, n_mels, l), as for `decode`; or of one
-                waveform, (s,), as for `vocode`. Of any lengths.
-            sampling_rate, hop_length: as for these.
-
-        Yields:
-            (s,) or (B, s); joined, what `decode` or `vocode` gives for the joined blocks.
-
-        Raises:
-            ValueError, FloatingPointError: as these, once the block is reached.
+            blocks: of any lengths: parts of one mel spectrogram, (n_mels, l) or (B, n_mels, l), as for
+                `decode`; or of one waveform, (s,), as for `vocode`.
+            sampling_rate: of a waveform, in Hz.
         """
         blocks = iter(blocks)
-        first = next(blocks, None)
-        if first is None:
-            return
-        blocks = chain([first], blocks)
-        if np.ndim(first) == 1:
-            yield from self._vocode(self._resampled(blocks, sampling_rate))
-        else:
+        for first in blocks:
+            blocks = chain([first], blocks)
+            if np.ndim(first) == 1:
+                yield from self._vocode(self._resampled(blocks, sampling_rate))
+                return
             named = ((block, f"block {number} of the mel") for number, block in enumerate(blocks))
-            yield from self._decode(self._checked(*both, sampling_rate, hop_length) for both in named)
+            yield from self._decode(self._checked(*both) for both in named)
 
     def _decode(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
         """Blocks of a mel, checked, to blocks of audio."""
-        hop, device, done = self.hop_length, _like(self.model).device, 0
+        hop, device, done = self.hop_length, self._parameter.device, 0
         for window, first, last in windows(mels, self.chunk_frames, self.model.context):
             batch = window if window.dim() == 3 else window[None]
             audio = window.new_zeros(len(batch), 0)
@@ -196,7 +175,7 @@ class Vocoder:
         chunk = self.chunk_frames and self.chunk_frames * hop
         for window, first, last in windows(audio, chunk, (self._half_window // hop + 1) * hop):
             with torch.no_grad():
-                mel = self.model.features(window[None].to(_like(self.model))).to(window.device)[0]
+                mel = self.model.features(window[None].to(self._parameter)).to(window.device)[0]
             yield mel[:, first // hop : last and last // hop]
 
     def _vocode(self, audio: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -223,16 +202,9 @@ class Vocoder:
         from_rate = self.sampling_rate if sampling_rate is None else sampling_rate
         return map(torch.from_numpy, resample_blocks(floats, from_rate, self.sampling_rate))
 
-    def _checked(self, mel, what: str, sampling_rate: int | None, hop_length: int | None) -> Tensor:
+    def _checked(self, mel, what: str) -> Tensor:
         """A mel spectrogram in the model's dtype."""
         mel = mel if isinstance(mel, Tensor) else torch.tensor(np.asarray(mel))
-        for name, given in (("sampling_rate", sampling_rate), ("hop_length", hop_length)):
-            own = getattr(self, name)
-            if given not in (None, own):
-                raise ValueError(
-                    f"{what} has {name} {given}, but {self.name} was trained with {own}; compute it as "
-                    "Vocoder.features does, or take another vocoder"
-                )
         if mel.dim() not in (2, 3) or mel.shape[-2] != self.n_mels:
             turned = mel.dim() in (2, 3) and mel.shape[-1] == self.n_mels
             raise ValueError(
@@ -244,29 +216,18 @@ class Vocoder:
         finite = mel.isfinite().flatten(0, -2).all(dim=0)
         if not finite.all():
             raise ValueError(f"{what}: NaN or infinity in frame {int(finite.int().argmin())}")
-        return mel.detach().to(_like(self.model).dtype)
-
-
-def _like(model: torch.nn.Module) -> Tensor:
-    """A tensor of the dtype and on the device of the model."""
-    return next(model.parameters())
+        return mel.detach().to(self._parameter.dtype)
 
 
 @names_damage
 def spiking_vocos(bundle: Bundle) -> SpikingVocos:
-    """The model of a vocoder's bundle, on the bundle's device.
-
-    Raises:
-        ConfigError: for unknown arguments, or weights that don't fit.
-    """
+    """The model of a vocoder's bundle, on its device; ConfigError for unknown arguments or other weights."""
     arguments = bundle.config["features"] | bundle.config["model"]
     return bundle.fill(construct(SpikingVocos, arguments, bundle.where("model")))
 
 
 def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
     """The bundle of a vocoder; `origin` as `Bundle` has it."""
-    features = {key: model.config[key] for key in MEL_KEYS}
-    rest = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
-    return Bundle(
-        "vocoder", name, {"features": features, "model": rest}, model.state_dict(), origin=origin or {}
-    )
+    sections = {"features": {key: model.config[key] for key in MEL_KEYS}}
+    sections["model"] = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
+    return Bundle("vocoder", name, sections, model.state_dict(), origin=origin or {})

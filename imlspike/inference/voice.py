@@ -1,4 +1,4 @@
-"""A trained SpikeVoice in use: the model, and what text and mel mean to it."""
+"""A trained SpikeVoice in use: the model, its symbols, speakers and mel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,30 +50,25 @@ class TrainedVoice:
     @classmethod
     @names_damage
     def from_bundle(cls, bundle: Bundle) -> "TrainedVoice":
-        """The voice of a bundle, on the bundle's device.
-
-        Raises:
-            ConfigError: for unknown arguments, or parts that don't fit.
-        """
+        """The voice of a bundle, on its device; ConfigError for unknown arguments or parts that don't fit."""
         config = bundle.config
         sizes = {"vocab_size": len(bundle.tokens), "n_mels": config["features"]["n_mels"]}
         model = construct(SpikeVoice, sizes | config["model"], bundle.where("model"))
-        voice = cls(
-            bundle.fill(model, bundle.part("model.")),
+        bundle.fill(model, bundle.part("model."))
+        count, names = model.config["speakers"] or 0, tuple(map(str, config.get("speakers") or ()))
+        if names and count - len(names) not in (0, 1):
+            raise ConfigError(f"{bundle.where('speakers')}: {len(names)} names, but the model has {count}")
+        return cls(
+            model,
             bundle.tokens,
             config["features"],
             bundle.states["normalize.mean"],
             bundle.states["normalize.std"],
             config.get("front_end"),
-            tuple(map(str, config.get("speakers") or ())),
+            names,
             bundle.source,
             config.get("recording") or {},
         )
-        count = model.config["speakers"] or 0
-        if voice.speakers and count - len(voice.speakers) not in (0, 1):
-            names = len(voice.speakers)
-            raise ConfigError(f"{bundle.where('speakers')}: {names} names, but the model has {count}")
-        return voice
 
     def numbers(self, symbols: Sequence[str], name: str = "text") -> Tensor:
         """Symbols as the model takes them, (N,) int64; an error names the utterance `name` and the symbol."""
@@ -83,18 +78,18 @@ class TrainedVoice:
         """The number of a speaker's name; None for a model with one voice.
 
         An int is a number already, and so are digits where no names are known. (Where they are, digits are a
-        name, as in LibriTTS.)
+        name, as in LibriTTS.) There may be a number more than names: ESPnet's 0, of unknown speakers.
 
         Raises:
             ValueError: no such speaker (the nearest is named), none for a model with several, or one for a
                 model with one voice.
         """
-        count = self.model.config["speakers"]
-        if count is None and speaker is None:
-            return None
+        count, few = self.model.config["speakers"], ", ".join(self.speakers[:10])
+        few += ", ..." * (len(self.speakers) > 10)
         if count is None:
-            raise ValueError(f"{self.name} has one voice: give no speaker")
-        few = ", ".join(self.speakers[:10]) + ", ..." * (len(self.speakers) > 10)
+            if speaker is not None:
+                raise ValueError(f"{self.name} has one voice: give no speaker")
+            return None
         if speaker is None:
             raise ValueError(f"{self.name} has several speakers: say which{few and f' ({few})'}")
         if isinstance(speaker, str) and self.speakers:
@@ -103,17 +98,14 @@ class TrainedVoice:
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {few}"
                 raise ValueError(f"{self.name} has no speaker {speaker!r}; {hint}")
             return self.speakers.index(speaker) + count - len(self.speakers)
-        if isinstance(speaker, str):
-            if not speaker.isdecimal():
-                raise ValueError(
-                    f"{self.name} doesn't know {speaker!r}, nor any name: give a number below {count}"
-                )
-            speaker = int(speaker)
-        if not 0 <= speaker < count:
+        if isinstance(speaker, str) and not speaker.isdecimal():
+            told = f"{self.name} doesn't know {speaker!r}, nor any name"
+            raise ValueError(f"{told}: give a number below {count}")
+        if not 0 <= int(speaker) < count:
             raise ValueError(f"speakers of {self.name} are numbered 0 to {count - 1}, got {speaker}")
-        return speaker
+        return int(speaker)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.model.embedding.weight.device

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-NEURONS: dict[str, type["Neuron"]] = {}
-"""Every registered neuron by the name that configurations give it."""
+NEURONS: dict[str, type["Neuron"]] = {}  # by the names that configurations give them
 
 
 class Neuron(nn.Module):

@@ -72,9 +72,9 @@ class IMLS(Neuron):
         for name, given, known in choices:
             if given not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
-        if levels < 1 or levels != int(levels):
-            raise ValueError(f"levels must be a whole number of at least 1, got {levels}")
-        if min(kappa, value, eps) <= 0:
+        if levels not in range(1, 2**15):
+            raise ValueError(f"levels must be a whole number of 1 to 2^15 - 1, got {levels!r}")
+        if not all(0 < each < float("inf") for each in (kappa, value, eps)):
             raise ValueError(f"kappa, value and eps must be positive, got {kappa}, {value}, {eps}")
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
@@ -85,10 +85,8 @@ class IMLS(Neuron):
             self.log_value = nn.Parameter(torch.tensor(float(value)).log())
 
     def forward(self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None) -> Tensor:
-        """theta s, or s for the amplitude ``unit``, in the shape and dtype of `x`; `mask` as in `theta`.
-
-        Known thresholds `theta` are taken in place of those of `x`, as in `encode`.
-        """
+        """theta s, or s for the amplitude ``unit``, in x's shape and dtype; `mask` as in `theta`. Known
+        thresholds `theta` are taken in place of those of `x`, as in `encode`."""
         theta = self.theta(x, mask) if theta is None else theta
         return ops.imls(x, theta, self.levels, not self.unit)[0]
 

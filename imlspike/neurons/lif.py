@@ -56,8 +56,8 @@ class LIF(Neuron):
             raise ValueError(f"reset must be 'hard' or 'soft', not {reset!r}")
         if reset == "soft" and v_reset != 0:
             raise ValueError(f"a soft reset rests at 0: leave v_reset={v_reset} out")
-        if not v_reset < threshold < math.inf:
-            raise ValueError(f"threshold must be finite and above v_reset ({v_reset}), not {threshold}")
+        if not -math.inf < v_reset < threshold < math.inf:
+            raise ValueError(f"v_reset and, above it, threshold must be finite, not {v_reset}, {threshold}")
         if not tau >= 1 or (decay_input and tau == math.inf):
             raise ValueError(f"tau must be at least 1, and finite when the input decays with it, not {tau}")
         check_surrogate(surrogate, alpha)
@@ -87,10 +87,10 @@ class LIF(Neuron):
         >>> torch.equal(torch.cat([first, neuron.run(x[1:], state)[0]]), neuron(x))
         True
 
-        ValueError: x has no time axis, is not floating point, or the state does not fit it.
+        ValueError: x has no time axis, is not floating point, or the state doesn't fit it.
         """
-        if x.dim() == 0 or not x.is_floating_point():
-            raise ValueError(f"expected a floating-point (T, ...), got {x.dtype} of shape {tuple(x.shape)}")
+        if x.dim() == 0:
+            raise ValueError("expected currents (T, ...), got a number without a time axis")
         u = x.new_zeros(x.shape[1:], dtype=wide(x)) if state is None else state - self.v_reset
         if (u.shape, u.dtype) != (wanted := (x.shape[1:], wide(x))):
             raise ValueError(f"the state must have shape and dtype {wanted}, not {(u.shape, u.dtype)}")

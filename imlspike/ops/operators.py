@@ -37,6 +37,7 @@ OPERATORS = {  # name: signature, and results without numbers
         lambda s, v, x, u, leak, *_: (x.new_empty(x.shape), u.new_empty(u.shape), leak.new_empty(())),
     ),
 }
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 LIBRARY, TRITON = torch.library.Library("imlspike", "DEF"), "imlspike.ops.triton_kernels"
 for _name, (_signature, _fake) in OPERATORS.items():
     LIBRARY.define(_name + _signature)
@@ -46,10 +47,14 @@ for _name, (_signature, _fake) in OPERATORS.items():
         LIBRARY.impl(_name, lambda *a, name=_name: getattr(import_module(TRITON), name)(*a), "CUDA")
 
 
-def _reverse_mode(operator):
-    """`operator`; NotImplementedError under forward-mode derivatives, which torch would take for 0."""
+def _checked(operator):
+    """`operator`; ValueError for tensors of another kind or on several devices, NotImplementedError under
+    forward-mode derivatives, which torch would take for 0."""
 
     def run(x: Tensor, *others):
+        for each in (x, *(other for other in others if isinstance(other, Tensor))):
+            if each.dtype not in FLOATS or each.device != x.device:
+                raise ValueError(f"neurons take {FLOATS} on one device, got {each.dtype} on {each.device}")
         if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
             if forward_ad.unpack_dual(x).tangent is not None:
                 raise NotImplementedError("spiking neurons have no forward-mode derivatives (jvp)")
@@ -59,7 +64,7 @@ def _reverse_mode(operator):
 
 
 eight_bits = torch.ops.imlspike.eight_bits
-imls, lif = _reverse_mode(torch.ops.imlspike.imls), _reverse_mode(torch.ops.imlspike.lif)
+imls, lif = _checked(torch.ops.imlspike.imls), _checked(torch.ops.imlspike.lif)
 
 
 def _load_extension() -> bool:

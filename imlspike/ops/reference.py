@@ -43,7 +43,7 @@ def imls(x: Tensor, theta: Tensor, levels: int, scaled: bool) -> tuple[Tensor, T
     Returns:
         y in x's shape and dtype, and g (bool).
     """
-    current = widen(x)
+    current, theta = widen(x), theta.expand_as(x)
     s = torch.floor(current / theta + BELOW_HALF[current.dtype]).clamp(0, levels)
     gate = (current >= 0) & (current <= (levels + 0.5) * theta)
     return (s * theta if scaled else s).to(x.dtype).contiguous(), gate.contiguous()
@@ -75,8 +75,7 @@ def lif(
         u: potential above rest before the first step, x.shape[1:], fp32 (fp64 for an fp64 x).
         leak: 1 / tau, no dimensions.
         threshold: V_th - V_re.
-        decay_input: the input is multiplied by 1 / tau too.
-        soft_reset: the threshold is subtracted; otherwise the reset is hard.
+        decay_input, soft_reset: the input is multiplied by 1 / tau too; the threshold is subtracted.
 
     Returns:
         spikes S (T, ...) in x's dtype, and u after the last step.

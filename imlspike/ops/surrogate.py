@@ -31,8 +31,7 @@ FORMS = {
     "straight_through": lambda x, a: torch.ones_like(x),
 }
 SHARPNESS = dict(zip(FORMS, (4.0, 2.0, 1.0, 1.0, 25.0, 1.0), strict=True))
-SURROGATES = tuple(FORMS)
-"""The names of the surrogate gradients; the compiled forms know them by their place in this order."""
+SURROGATES = tuple(FORMS)  # the compiled forms know them by their places here
 
 
 def derivative(x: Tensor, name: str, alpha: float) -> Tensor:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from imlspike.data.progress import duration
+
 _STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 _BATCHES = re.compile(r"\[train\] Batch sampler: .*?N-batch=(\d+)")
 _STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([^, ]+)")
@@ -33,18 +35,6 @@ def log(text: str) -> None:
     seconds = int(time.monotonic() - _begin)
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     print(f"{clear}[{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}] {text}", flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit a person would say.
-
-    >>> duration(42), duration(200), duration(7300)
-    ('42 s', '3 min', '2 h 02 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Log:

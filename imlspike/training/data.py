@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, WholeRecordings, step_batches
 from imlspike.training.config import VocoderConfig
 
 
@@ -69,7 +69,7 @@ class VocoderData(LightningDataModule):
         step, told, trainer = self.trainer.lightning_module.step, self.config.trainer, self.trainer
         last = min(told.steps, (step // told.validate_every + 1) * told.validate_every)
         place = trainer.global_rank, trainer.world_size
-        batches = StepBatches(step, last, self.config.data.batch_size, *place)
+        batches = step_batches(step, last, self.config.data.batch_size, *place)
         return DataLoader(self.train, batch_sampler=batches, **self._workers())
 
     def val_dataloader(self) -> DataLoader:

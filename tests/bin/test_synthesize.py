@@ -11,9 +11,9 @@ import yaml
 
 from imlspike import Text2Speech
 from imlspike.bin import synthesize
+from imlspike.bin._synthesis import speak_utterance
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
-from imlspike.inference.synthesis import Settings, speak_utterance
 from tests.inference.small_tts import HOP, RATE, write_voice
 from tests.inference.small_vocoder import save, small_model
 
@@ -147,10 +147,11 @@ def test_a_broken_utterance_is_named_and_the_rest_is_done(run, data, tmp_path, c
 
 def test_other_processes_can_do_the_work(model, data, tmp_path):
     """What they are given survives the way there, and opens the voice."""
-    settings = Settings("free", str(model), "griffin_lim", str(tmp_path))
-    work = pickle.loads(pickle.dumps(partial(speak_utterance, settings)))
+    args = synthesize.parse(["--data-dir", str(data), "--output-dir", str(tmp_path), "--model", str(model)])
+    (tmp_path / "wav").mkdir()
+    work = pickle.loads(pickle.dumps(partial(speak_utterance, args, None)))
     said = work(Utterance("u1", "", "c a b .", "ann", 1.0))
-    assert said.error is None and (tmp_path / "u1.wav").is_file() and len(said.durations) == 4
+    assert said.error is None and (tmp_path / "wav/u1.wav").is_file() and len(said.durations) == 4
 
 
 def test_speakers_of_a_set_are_its_own(data, tmp_path):

@@ -71,10 +71,20 @@ def test_a_truncated_wav_is_refused(tmp_path, cut):
         read_audio(path)
 
 
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64", "CAF", "NIST"])
+def test_a_truncated_file_of_another_form_is_refused(tmp_path, form):
+    path = tmp_path / "a"
+    soundfile.write(path, tone(0.5), 16000, format=form)
+    assert len(read_audio(path)) == 8000
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(AudioError, match="a: truncated"):
+        read_audio(path)
+
+
 def test_a_wav_cut_inside_an_early_chunk_is_refused(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF\x00\x01\x00\x00WAVELIST\x40\x00\x00\x00INFO")
-    with pytest.raises(AudioError, match="truncated"):
+    with pytest.raises(AudioError, match="a.wav"):
         read_audio(path)
 
 
@@ -89,10 +99,8 @@ def test_chunks_around_the_samples_do_no_harm(tmp_path):
 @pytest.mark.parametrize("suffix", [".flac", ".ogg"])
 def test_a_truncated_compressed_file_is_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32000)
-    soundfile.write(path, noise, 16000)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 32000), 16000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(AudioError, match=f"a{suffix}"):
         read_audio(path)
 
@@ -101,15 +109,16 @@ def test_a_truncated_compressed_file_is_refused(tmp_path, suffix):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"not audio at all " * 50, "not readable as audio"),
+        (b"not audio at all " * 50, "not readable"),
         (b"RIFF", "not readable"),
+        (None, "no such file"),
     ],
 )
 def test_what_is_not_audio_is_refused(tmp_path, content, message):
-    path = tmp_path / "a.wav"
-    path.write_bytes(content)
+    if content is not None:
+        (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(AudioError, match=rf"ru_0001 \(.*a\.wav\): {message}"):
-        read_audio(path, name="ru_0001")
+        read_audio(tmp_path / "a.wav", name="ru_0001")
 
 
 def test_a_wav_without_samples_is_refused(tmp_path):
@@ -118,18 +127,14 @@ def test_a_wav_without_samples_is_refused(tmp_path):
         read_audio(tmp_path / "a.wav")
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(AudioError, match="no such file"):
-        read_audio(tmp_path / "a.wav")
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_are_refused(tmp_path, bad):
-    samples = tone(0.1)
-    samples[123] = bad
+def test_nan_and_infinity_are_refused_by_their_place(tmp_path, bad):
+    samples = tone(1.0)
+    samples[12345] = bad
     soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
-    with pytest.raises(AudioError, match=r"a\.wav: NaN or infinity at sample 123"):
-        read_audio(tmp_path / "a.wav", on_mismatch="convert")
+    for seconds in (0.1, 10):
+        with pytest.raises(AudioError, match=r"a\.wav: .*sample 12345"):
+            list(stream_audio(tmp_path / "a.wav", block_seconds=seconds))
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
@@ -228,12 +233,3 @@ def test_a_flac_of_unknown_length_is_read(tmp_path):
     path.write_bytes(content)
     assert audio_format(path).seconds is None
     np.testing.assert_array_equal(read_audio(path), whole)
-
-
-def test_a_bad_sample_is_counted_from_the_beginning(tmp_path):
-    samples = tone(1.0)
-    samples[12345] = np.nan
-    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
-    blocks = stream_audio(tmp_path / "a.wav", block_seconds=0.1)
-    with pytest.raises(AudioError, match="at sample 12345"):
-        list(blocks)

@@ -1,57 +1,26 @@
 """The download, against a package repository of one package that a local server offers."""
 
 import hashlib
-import http.server
 import os
 import shutil
 import subprocess
-import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from imlspike.bin.prepare import main
 from imlspike.data.download import DownloadError, download_package
+from tests.data.conftest import Server
 
 needs_apt = pytest.mark.skipif(
     not all(map(shutil.which, ("apt-get", "dpkg-deb"))), reason="no apt on this machine"
 )
 
 
-class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files with `Last-Modified`, `Range` and `If-Range`, as mirrors do, and notes each request."""
-
-    requests: list[tuple[str, str | None]] = []
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        path = Path(self.translate_path(self.path))
-        self.requests.append((path.name, self.headers.get("Range")))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content, modified = path.read_bytes(), self.date_time_string(int(path.stat().st_mtime))
-        start = 0
-        if self.headers.get("Range") and self.headers.get("If-Range") == modified:
-            start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("Last-Modified", modified)
-        self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-        self.wfile.write(content[start:])
-
-
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
+def repository(served, tmp_path, monkeypatch):
     """A package `tiny-voice` with one file of noise, served on this machine; apt is pointed at it alone."""
-    root, tree = tmp_path / "repository", tmp_path / "tree"
+    (root, url), tree = served, tmp_path / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     control = (
         "Package: tiny-voice\nVersion: 1.0\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: test\n"
@@ -59,26 +28,19 @@ def repository(tmp_path, monkeypatch):
     (tree / "DEBIAN" / "control").write_text(control)
     (tree / "usr" / "share").mkdir(parents=True)
     (tree / "usr" / "share" / "voice.bin").write_bytes(os.urandom(300_000))
-    root.mkdir()
     deb = root / "tiny-voice_1.0_all.deb"
     subprocess.run(["dpkg-deb", "-b", tree, deb], check=True, capture_output=True)
     digest = hashlib.sha256(deb.read_bytes()).hexdigest()
     (root / "Packages").write_text(
         f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n"
     )
-    requests = []
-    handler = type("Handler", (RangeHandler,), {"requests": requests})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(root)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / "sources.list").write_text(f"deb [trusted=yes] http://127.0.0.1:{server.server_port} ./\n")
+    (tmp_path / "sources.list").write_text(f"deb [trusted=yes] {url} ./\n")
     (tmp_path / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{tmp_path}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
         f'Dir::Etc::parts "/dev/null";\nAcquire::http::Proxy "DIRECT";\n'
     )
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
-    yield tmp_path / "tree" / "usr", requests, deb
-    server.shutdown()
-    server.server_close()
+    return tmp_path / "tree" / "usr", Server.requests, deb
 
 
 def listing(*folders):
@@ -119,7 +81,8 @@ def test_a_damaged_download_is_refused_and_the_next_run_fetches_it_anew(reposito
     tree, _, deb = repository
     part = tmp_path / "downloads" / "apt" / deb.name
     part.parent.mkdir(parents=True)
-    part.write_bytes(b"x" * deb.stat().st_size)
+    part.write_bytes(b"x" * 100_000)
+    os.utime(part, (int(deb.stat().st_mtime),) * 2)
     with pytest.raises(DownloadError, match="Hash Sum mismatch.*run again"):
         download_package("tiny-voice", tmp_path / "downloads", megabytes=1)
     root = download_package("tiny-voice", tmp_path / "downloads", megabytes=1)

@@ -1,11 +1,8 @@
 """lhotse's downloads from a local server: taken up where they stopped, held against the checksum."""
 
 import hashlib
-import http.server
 import sys
 import tarfile
-import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,46 +14,8 @@ from imlspike.data.corpora import CORPORA  # noqa: E402
 from imlspike.data.corpus import download  # noqa: E402
 from imlspike.data.download import DownloadError  # noqa: E402
 from imlspike.data.kaldi import read_data_dir  # noqa: E402
+from tests.data.conftest import Server  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
-
-
-class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves ranges of files as openslr.org does, and notes each request; breaks off after `limit` bytes."""
-
-    requests: list[tuple[str, str]] = []
-    limit = None
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        path, wanted = Path(self.translate_path(self.path)), self.headers.get("Range", "bytes=0-")
-        self.requests.append((path.name, wanted))
-        start, size = int(wanted.removeprefix("bytes=").partition("-")[0]), path.stat().st_size
-        if start >= size:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.end_headers()
-            return
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        self.end_headers()
-        self.wfile.write(path.read_bytes()[start:][: self.limit])
-
-
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """The folder that is served, and the address of its server."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    monkeypatch.setattr(Server, "requests", [])
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 def pack(folder: Path, content: Path, name: str, archive: str, monkeypatch, corpus: str) -> None:

@@ -1,4 +1,4 @@
-"""The FLAC stage: samples stay what they were, nothing is done twice, nothing broken gets through."""
+"""Audio of one kind, and at other speeds: samples stay, nothing broken gets through or is done twice."""
 
 import shutil
 from pathlib import Path
@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
+from imlspike.bin import speed
 from imlspike.bin.format import main
 from imlspike.data import format as format_module
 from imlspike.data import parallel
 from imlspike.data.audio import read_audio
 from imlspike.data.files import read_kaldi
-from imlspike.data.format import format_data_dir
+from imlspike.data.format import change_speed, format_data_dir, perturb_speed
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.parallel import map_parallel
 from tests.data.conftest import tone
@@ -159,6 +162,71 @@ def test_wrong_arguments_are_refused(data_dir, tmp_path, capsys):
         format_data_dir(data_dir, tmp_path / "out", "mp3")
     with pytest.raises(ValueError, match="nj is 0"):
         list(map_parallel(abs, [1], 0))
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
+def test_pitch_and_tempo_change_together(factor):
+    """A tone of 400 Hz played at f is a tone of 400 f Hz of 1/f the length."""
+    faster = change_speed(tone(2.0, pitch=400), factor)
+    assert len(faster) == int(np.ceil(32000 / factor))
+    expected = tone(len(faster) / RATE, pitch=400 * factor)[: len(faster)]
+    np.testing.assert_allclose(faster[500:-500], expected[500:-500], atol=0.01)
+
+
+@given(st.integers(1, 3000), st.sampled_from([0.8, 0.9, 0.95, 1.1, 1.15]))
+def test_lengths_are_what_sox_gives(samples, factor):
+    assert abs(len(change_speed(np.zeros(samples, dtype=np.float32), factor)) - samples / factor) < 1
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Recordings of one second: a by the speaker s1, and b, a loud one."""
+    loud = np.sign(tone(1.0)) * 0.999
+    return write(tmp_path / "in", {"a": (tone(1.0, pitch=400), RATE), "b": (loud, RATE)})
+
+
+def test_a_directory_at_three_speeds(two, tmp_path):
+    perturb_speed(two, tmp_path / "sp")
+    utterances = {u.id: u for u in read_data_dir(tmp_path / "sp")}
+    assert list(utterances) == ["a", "b", "sp0.9-a", "sp0.9-b", "sp1.1-a", "sp1.1-b"]
+    assert utterances["a"] == read_data_dir(two)[0]
+    assert utterances["sp0.9-b"].speaker == "sp0.9-s1" and utterances["sp0.9-b"].text == "дом"
+    for utterance in utterances.values():
+        assert len(read_audio(utterance.wav)) == round(utterance.seconds * RATE)
+    assert utterances["sp0.9-a"].seconds == pytest.approx(1 / 0.9, abs=1e-4)
+    assert read_excluded(tmp_path / "sp") == {"z": "audio without transcript"}
+    loud = change_speed(read_audio(tmp_path / "in/b.wav"), 0.9)
+    assert np.abs(loud).max() > 1, "it is clipped, not wrapped"
+    np.testing.assert_allclose(read_audio(utterances["sp0.9-b"].wav), np.clip(loud, -1, 1), atol=1e-4)
+
+
+def test_speeds_and_recordings_that_cannot_be_used(two, tmp_path, capsys):
+    for factors in ([], [0.9, 0.9], [0.0], [-1.0, 1.0]):
+        with pytest.raises(ValueError, match="speed factors"):
+            perturb_speed(two, tmp_path / "sp", factors)
+    argv = [str(two), "--output-dir", str(tmp_path / "sp"), "--factors", "1.1", "1"]
+    assert speed.main(argv) == 0
+    assert "4 utterances" in capsys.readouterr().out
+    assert speed.main([str(two), "--output-dir", str(two)]) == 1
+    soundfile.write(tmp_path / "in/a.wav", tone(1.0, 8000), 8000)
+    assert speed.main(argv) == 1
+    assert "sp1.1-a (" in (error := capsys.readouterr().err) and "8000 Hz" in error
+    kept = perturb_speed(two, tmp_path / "sp", max_left_out=0.5)
+    assert [u.id for u in kept] == ["a", "b", "sp0.9-b", "sp1.1-b"], "the original is for `format` to judge"
+    assert list(read_excluded(tmp_path / "sp")) == ["sp0.9-a", "sp1.1-a", "z"]
+
+
+def test_speeds_that_are_done_are_kept_and_several_processes_write_the_same(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "PER_PROCESS", 1)
+    first = perturb_speed(two, tmp_path / "sp", audio_format="flac")
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "sp").rglob("*.flac")}
+    gone, *_ = files
+    content = gone.read_bytes()
+    gone.unlink()
+    assert perturb_speed(two, tmp_path / "sp", audio_format="flac", nj=2) == first
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "sp").rglob("*.flac")}
+    assert len(files) == 4 and {path for path in files if again[path] != files[path]} == {gone}
+    assert gone.read_bytes() == content
 
 
 def test_real_excerpts(real_audio, tmp_path):

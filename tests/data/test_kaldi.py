@@ -1,6 +1,6 @@
 import pytest
 
-from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir, write_excluded
+from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 
 
 def utterance(name, speaker="nsh", seconds=1.0000625):
@@ -47,9 +47,10 @@ def test_tables_that_disagree_are_refused(tmp_path, table):
 
 def test_other_errors_name_the_place(tmp_path):
     write_data_dir(tmp_path, [utterance("a")])
-    (tmp_path / "utt2dur").write_text("a long\n")
-    with pytest.raises(ValueError, match="'a' has 'long'; expected seconds"):
-        read_data_dir(tmp_path)
+    for seconds in ("long", "nan", "inf", "-1"):
+        (tmp_path / "utt2dur").write_text(f"a {seconds}\n")
+        with pytest.raises(ValueError, match=f"utt2dur: 'a' has '{seconds}'"):
+            read_data_dir(tmp_path)
     (tmp_path / "segments").write_text("a a 0 1\n")
     with pytest.raises(ValueError, match="segments"):
         read_data_dir(tmp_path)
@@ -61,5 +62,5 @@ def test_other_errors_name_the_place(tmp_path):
 
 def test_no_exclusions_is_an_empty_file_and_no_file_is_none(tmp_path):
     assert read_excluded(tmp_path) == {}
-    write_excluded(tmp_path, {})
+    write_data_dir(tmp_path, [])
     assert (tmp_path / "excluded.tsv").read_text() == "" and read_excluded(tmp_path) == {}

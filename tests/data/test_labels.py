@@ -20,7 +20,6 @@ from imlspike.data.labels import (
     is_pause,
     punctuated,
     read_durations,
-    read_labelled,
     read_labels,
     symbol_ends,
 )
@@ -41,6 +40,7 @@ def test_labels_of_festival(tmp_path):
     for content, message in (
         ("#\n0.3 125\n", "line 2"),
         ("#\n0.3 1 a\n0.2 1 b\n", "line 3"),
+        ("#\n0.3.1 1 a\n", "line 2"),
         ("#\n", "no phones"),
     ):
         file.write_text(content)
@@ -99,7 +99,7 @@ def test_label_files_are_found_below_the_folder(tmp_path):
     with pytest.raises(ValueError, match="u3"):
         check_labelled(["u1", "u3"], found, tmp_path)
     with pytest.raises(ValueError, match="u1.lab"):
-        read_labelled(found["u1"], 1.2)
+        read_labels(found["u1"], seconds=1.2)
     (tmp_path / "u1.lab").write_text("#\n0.7 1 a\n")
     with pytest.raises(ValueError, match="u1.lab"):
         find_labels(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from imlspike.data.audio import AudioError
 from imlspike.data.files import write_kaldi
-from imlspike.data.vocoder_dataset import RandomCrops, Recordings, StepBatches, WholeRecordings
+from imlspike.data.vocoder_dataset import RandomCrops, Recordings, WholeRecordings, step_batches
 
 RATE = 8000
 
@@ -50,10 +50,9 @@ def test_a_piece_is_a_stretch_of_one_recording(data_dir, cache_gb):
 
 @pytest.mark.parametrize("gain_db", [None, (-6.0, -1.0)])
 def test_from_memory_and_from_files_come_the_same_pieces(data_dir, gain_db):
-    kinds = [
-        RandomCrops(Recordings([data_dir], RATE, cache_gb=gb), 450, gain_db=gain_db) for gb in (1.0, 0.0)
-    ]
-    assert all(torch.equal(kinds[0][draw], kinds[1][draw]) for draw in range(40))
+    stored = [Recordings([data_dir], RATE, cache_gb=gigabytes) for gigabytes in (1.0, 0.0)]
+    one, other = (RandomCrops(recordings, 450, gain_db=gain_db) for recordings in stored)
+    assert all(torch.equal(one[draw], other[draw]) for draw in range(40))
 
 
 def test_a_piece_depends_on_seed_and_number_only(data_dir):
@@ -120,11 +119,11 @@ def test_silence_stays_silent(tmp_path):
 
 @given(st.integers(0, 50), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(0, 20))
 def test_processes_share_out_what_one_would_draw(first, steps, batch, processes, skip):
-    alone = list(StepBatches(first, first + steps, batch * processes))
-    shares = [StepBatches(first, first + steps, batch, rank, processes) for rank in range(processes)]
+    alone = list(step_batches(first, first + steps, batch * processes))
+    shares = [step_batches(first, first + steps, batch, rank, processes) for rank in range(processes)]
     together = [sum(batches, []) for batches in zip(*shares, strict=True)]
     assert together == alone and len(shares[0]) == steps
-    resumed = list(StepBatches(min(first + skip, first + steps), first + steps, batch * processes))
+    resumed = list(step_batches(min(first + skip, first + steps), first + steps, batch * processes))
     assert resumed == alone[skip:]
 
 

@@ -10,7 +10,9 @@ import soundfile
 import torch
 import yaml
 
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
+from imlspike.espnet.parts import build_encoder
 from imlspike.inference import Bundle
 from imlspike.inference.experiment import read_experiment
 from imlspike.inference.recognizer import Recognizer
@@ -124,3 +126,10 @@ def test_what_a_bundle_cannot_hold_is_named(changes, key, tmp_path):
     torch.save(states, tmp_path / "valid.loss.ave.pth")
     with pytest.raises(ValueError, match=key):
         Recognizer.from_bundle(read_experiment(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["beats", "avhubert", "hubert", "wav2vec2", "whisper"])
+def test_a_bundle_names_no_part_that_reads_files_or_the_network(name):
+    """A stranger's bundle could point it anywhere."""
+    with pytest.raises(ConfigError, match=name):
+        build_encoder(name, {"input_size": 80, "beats_ckpt_path": "/nowhere.pt"}, "a.zip")

@@ -20,8 +20,7 @@ from imlspike.layers.log_mel import LogMel
 from imlspike.losses import beta_binomial_prior, monotonic_alignment
 from imlspike.models import SpikeVoice
 from imlspike.text.phonemes import symbols_of
-
-from .speechlike import RATE, voice
+from tests.evaluation.speechlike import RATE, voice
 
 FRAME = 0.016
 SYMBOLS = [symbol for symbol in symbols_of("russian") if symbol not in ("ur", "pau")]

@@ -58,6 +58,7 @@ def test_a_spiking_model_that_loses_says_so():
     assert "LOSES to int8: 2.00 times" in verdict({"paper": 1.0, "full": 1.0, "int8": 0.4}, twin)
     assert "2.00 times less than int8" in verdict({"paper": 1.0, "full": 0.25, "int8": 0.4}, twin)
     assert "2.00 times MORE (full)" in verdict({"paper": 1.0, "full": 11.0, "int8": 0.4}, twin)
+    assert verdict({"paper": 0.0, "full": 1.0, "int8": 0.4}, twin).startswith("inf times less")  # no spike
 
 
 def test_espnets_transformer_is_counted_whole():

@@ -79,6 +79,8 @@ def test_the_interval_is_seeded_holds_the_rate_and_matches_the_normal_approximat
     low, high = interval(np.mean, errors, resamples=4000)
     assert (high - low) / 2 == pytest.approx(1.96 * errors.std() / 20, rel=0.08)
     assert interval(ratio, [3], [4]) == [0.75, 0.75]
+    with pytest.raises(ValueError, match="resamples"):
+        interval(ratio, [3, 1], [4, 4], resamples=0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Profiles of small recognizers, vocoders and voices: against hand counts, hooks and the paper's
 equations."""
 
-import csv
 import json
 import math
 
@@ -15,10 +14,9 @@ from imlspike.evaluation.plots import plot_learning_curves
 from imlspike.evaluation.profiling import Heard, energy_report, profile, recognizer, vocoder, write_profile
 from imlspike.evaluation.training_log import peak_memory_mb, read_epochs, read_log
 from imlspike.models import IMLSpikeformerEncoder, SpikingVocos
+from tests.evaluation.speechlike import voice as speechlike
+from tests.evaluation.speechlike import write_set
 from tests.inference.small_vocoder import save
-
-from .speechlike import voice as speechlike
-from .speechlike import write_set
 
 PNG = b"\x89PNG"
 
@@ -61,6 +59,8 @@ def recognized():
 def test_a_recognizer_is_counted_once_and_per_second(recognized):
     system, result, done = recognized
     assert (done, result.too_short, result.raster_of) == ([1, 2], ["short"], "b")
+    heard = [Heard(name, n / 100, torch.randn(20 * n), torch.arange(1)) for name, n in (("x", 3), ("y", 40))]
+    assert profile(system, heard, "x").raster_of == "y"  # the one that is asked for is too short
     assert (result.utterances, result.tokens, result.seconds) == (2, 4 + 6, pytest.approx(1.04))
     tokens = [system.model.encoder.output_lengths(n) for n in (40, 64)]
     [ctc] = result.parts["ctc"]
@@ -82,10 +82,9 @@ def test_files_and_pictures(recognized, tmp_path):
     files = write_profile(result, energy_report(result, system, beam=3), system, tmp_path)
     assert sorted(file.name for file in files) == sorted(file.name for file in tmp_path.iterdir())
     assert json.loads((tmp_path / "energy.json").read_text())["beam"] == 3
-    with open(tmp_path / "spikes.csv", newline="") as table:
-        rows = list(csv.DictReader(table))
+    rows = json.loads((tmp_path / "spikes.json").read_text())
     assert [row["name"] for row in rows] == list(result.layers)
-    assert sum(int(row["spikes"]) for row in rows) == sum(layer.spikes for layer in result.layers.values())
+    assert sum(row["spikes"] for row in rows) == sum(layer.spikes for layer in result.layers.values())
     for picture in ("firing_rates.png", "raster.png"):
         data = (tmp_path / picture).read_bytes()
         assert data.startswith(PNG) and len(data) < 200_000
@@ -210,9 +209,10 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     assert (report["utterances"], report["too_short"], report["scope"]) == (2, ["c"], "backbone")
     assert report["speed"]["audio_seconds"] == pytest.approx(0.3, abs=0.01)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names >= {"spikes.csv", "operations.txt", "operations.json", "raster.png", "firing_rates.png"}
+    assert names >= {"spikes.txt", "operations.txt", "operations.json", "raster.png", "firing_rates.png"}
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
+    assert main([*where, "--raster", "d"]) == 1 and "--raster d" in capsys.readouterr().err
     (data / "wav.scp").write_text(f"a {tmp_path}/gone.wav\n")
     assert main(where) == 1
 

@@ -14,25 +14,16 @@ from imlspike.bin.profile import main as profile
 from imlspike.bin.report import main
 from imlspike.bin.score import main as score
 from imlspike.data.origin import git_state
+from imlspike.evaluation import report_tables
 from imlspike.evaluation.error_rates import score_files
 from imlspike.evaluation.experiments import gather, portable
 from imlspike.evaluation.report import compare, error_ratio, sentences
-from imlspike.evaluation.report_tables import (
-    alignment_table,
-    energy_table,
-    layers_table,
-    modules_table,
-    rates_table,
-    synthesis_table,
-    training_table,
-)
-from imlspike.evaluation.tables import twin_table
+from imlspike.evaluation.score_tables import twin_table
 from imlspike.models import SpikingVocos
+from tests.evaluation.speechlike import HOP, noisy, voice, write_set, write_system
+from tests.evaluation.speechlike import RATE as VOCODER_RATE
 from tests.inference.small_tts import RATE, write_voice
 from tests.inference.small_vocoder import save
-
-from .speechlike import HOP, noisy, voice, write_set, write_system
-from .speechlike import RATE as VOCODER_RATE
 
 LOG = """\
 x INFO: 1epoch results: [train] mel_post_loss=2.500, loss=9.000, time={0} seconds, total_count=50, \
@@ -42,12 +33,7 @@ x INFO: 2epoch results: [train] mel_post_loss=2.000, loss=8.000, time={0} second
 x INFO: peak resident memory: {1} MB
 """
 ALIGNMENT = {"set": "test", "utterances": 3, "boundaries": 90, "labelled": 100, "compared_share": 0.9}
-ALIGNMENT |= {
-    "median_ms": 12.5,
-    "mean_ms": 20.0,
-    "bias_ms": -1.0,
-    "within": {"20": 0.5, "40": 0.75, "80": 1.0},
-}
+ALIGNMENT |= {"median_ms": 12.5, "mean_ms": 20.0, "bias_ms": -1.0, "within": {"20": 0.5, "40": 0.7, "80": 1}}
 
 
 def cells(table):
@@ -88,7 +74,7 @@ def pair(tmp_path):
 
 def test_twins_are_compared(pair):
     experiments = [gather(folder) for folder in pair]
-    [comparison] = compare(experiments, resamples=200)
+    [comparison] = compare(experiments)
     assert (comparison["name"], comparison["twin"]) == ("quick", "quick_ann")
     [cer] = comparison["errors"]
     assert cer["ratio"] == 3 / 5
@@ -98,7 +84,7 @@ def test_twins_are_compared(pair):
     assert "an epoch takes 2.00 times the twin's, its memory is 1.50 times" in said
     assert "LOSES to int8: 2.00 times" in said
     own = experiments[0]["scores"][0]
-    assert error_ratio(own, own, resamples=50) == {"ratio": 1.0, "ci95": [1.0, 1.0]}
+    assert error_ratio(own, own) == {"ratio": 1.0, "ci95": [1.0, 1.0]}
     with pytest.raises(ValueError, match="ghost"):
         error_ratio(own, own | {"per_utterance": {"ghost": {"cer": [0, 4]}}})
 
@@ -119,11 +105,7 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
     assert list(rows[0]).index("WER %") < list(rows[0]).index("CER %")
     assert (rows[0]["decoding"], rows[0]["set"], rows[0]["RTF"]) == ("greedy", "test", "0.125")
     assert rows[0]["WER / twin"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
-    for part in (
-        "language model: lm, perplexity 12.3",
-        "- command: `./run.sh`\n- command: `./run.sh --model",
-        "torch",
-    ):
+    for part in ("lm, perplexity 12.3", "- command: `./run.sh`\n- command: `./run.sh --model", "torch"):
         assert part in text
     assert "25.0 (" in rows[0]["CER %"] and "seed: 7" in text and "a beam of 10" in text
     record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -135,7 +117,7 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
 def test_without_spaces_the_table_says_sentences_and_not_words(pair):
     for folder in pair:
         score_files(folder / "ref", folder / "hyp", folder / "decode_greedy/test", resamples=50, spaces=False)
-    shown = rates_table([gather(folder) for folder in pair])
+    shown = report_tables.rates_table([gather(folder) for folder in pair])
     assert "sentences wrong %" in shown and "WER" not in shown
 
 
@@ -149,6 +131,13 @@ def test_what_is_not_there_yet_leaves_gaps_and_what_is_wrong_is_named(pair, tmp_
     text = (tmp_path / "R.md").read_text()
     assert "Nothing was decoded." in text and "## Firing rates" not in text and "## Alignment" not in text
     (tmp_path / "bare/config.yaml").write_text("tts_conf: {}\n")
+    with pytest.raises(ValueError, match="quick"):
+        compare([gather(pair[0])] * 2)
+    score = pair[1] / "decode_greedy/test/score.json"
+    for content in ("{", "{}"):
+        score.write_text(content)
+        with pytest.raises(ValueError, match="quick_ann/decode_greedy/test/score.json"):
+            gather(pair[1])
     for words, message in (
         ([str(tmp_path / "nothing")], "nothing: no config.yaml"),
         ([str(pair[0]), str(tmp_path / "bare")], "recognizer and voice"),
@@ -227,9 +216,8 @@ def vocoders(tmp_path_factory):
         save(SpikingVocos(**SIZES, neuron=neuron), folder / name)
         config = {"generator": SIZES | {"neuron": neuron}, "trainer": {"seed": 7}, "run": {"git": "abc"}}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / name / "log.csv").write_text(
-            "step,discriminator_steps,seconds,valid_mel\n200,50,7200,0.75\n"
-        )
+        log = "step,discriminator_steps,seconds,valid_mel\n200,50,7200,0.75\n400,250,"  # cut
+        (folder / name / "log.csv").write_text(log)
         where = ["--exp", str(folder / name), "--data-dir", str(data)]
         assert profile([*where, "--output-dir", str(folder / name / "profile")]) == 0
         write_system(folder / name / "wav", {u: noisy(w, level) for u, w in waves.items()})
@@ -258,15 +246,10 @@ def test_a_report_of_voices_has_tables_pictures_and_sound_that_are_there(voices)
     text, links, data = report(voices, ("ann", "lif"), "--command", f"./run.sh --corpus_dir {voices}/corpus")
     # two utterances of four systems, their spectrograms, firing rates and raster, boundaries, learning curves
     assert links == 2 * 4 + 2 + 2 + 1 + 1
-    for part in (
-        "natural speech",
-        "--corpus_dir corpus --models lif",
-        "seed: 7",
-        "the median boundary is 12.5 ms off, at most 40 ms",
-        "lif: training: an epoch takes 2.50 times the twin's",
-        "recognizer cp",
-    ):
+    for part in ("natural speech", "--corpus_dir corpus --models lif", "seed: 7", "recognizer cp"):
         assert part in text, part
+    assert "lif: the median boundary is 12.5 ms off, at most 40 ms" in text
+    assert "lif: training: an epoch takes 2.50 times the twin's" in text
     assert re.search(r"lif: character error rate [-+]\d+\.\d points over natural_mel", text)
     for content in (text, data):
         assert str(voices) not in content and "/my/" not in content and "feats.npz" not in content
@@ -280,16 +263,12 @@ def test_a_report_of_vocoders(vocoders):
         assert part in text
     assert json.loads(data)["scores"]["utterances"] == 3
     experiments = [gather(vocoders / name) for name in ("ann", "plif")]
-    row = named(training_table(experiments))[1]
+    row = named(report_tables.training_table(experiments))[1]
     assert (row["neuron"], row["T"], row["temporal shift"], row["seed"]) == ("plif", "4", "off", "7")
-    assert (row["steps"], row["discriminator steps"], row["hours"], row["mel"]) == (
-        "200",
-        "50",
-        "2.00",
-        "0.750",
-    )
+    shown = [row[head] for head in ("steps", "discriminator steps", "hours", "mel")]
+    assert shown == ["200", "50", "2.00", "0.750"]
     by_hand = [e["energy"]["table_3"]["blocks"] for e in experiments]
-    shown = named(energy_table(experiments))[1]["eqs 15, 16: 1e9 pJ"]
+    shown = named(report_tables.energy_table(experiments))[1]["eqs 15, 16: 1e9 pJ"]
     assert shown.endswith(f"({100 * by_hand[1] / by_hand[0]:.1f} %)")
     scores = json.loads((vocoders / "scores/scores.json").read_text())
     for name, more in (("ann", 0.02), ("plif", 0.051)):
@@ -302,7 +281,7 @@ def test_a_report_of_vocoders(vocoders):
 
 def test_every_layer_stands_in_the_table_and_those_that_hardly_fire_are_named(vocoders):
     experiments = [gather(vocoders / name) for name in ("ann", "plif")]
-    table, said = layers_table(experiments), " ".join(sentences(experiments, []))
+    table, said = report_tables.layers_table(experiments), " ".join(sentences(experiments, []))
     layers = experiments[1]["layers"]
     assert [row[0] for row in cells(table)] == [layer["name"] for layer in layers] and len(layers) == 4
     dead = [layer for layer in layers if not 0.005 < layer["rate"] < 0.6]
@@ -314,7 +293,7 @@ def test_every_layer_stands_in_the_table_and_those_that_hardly_fire_are_named(vo
 
 def test_the_training_is_that_of_the_log_and_energies_are_shares_of_the_twins(voices):
     experiments = [gather(voices / name) for name in ("ann", "lif")]
-    ann, lif = named(training_table(experiments))
+    ann, lif = named(report_tables.training_table(experiments))
     assert (ann["neuron"], ann["T"], ann["attention"]) == ("none (ANN)", "", "ann")
     # 25 s an epoch, 52 s in all, 512 MB; of the first epoch, whose loss is lowest
     shown = [
@@ -323,12 +302,12 @@ def test_the_training_is_that_of_the_log_and_energies_are_shares_of_the_twins(vo
     ]
     assert shown == ["2", "100", "25", "0.01", "512", "1"] and lif["mel post loss"] == "1.500"
     assert experiments[1]["training"]["hours"] == pytest.approx(52 / 3600)
-    ann, lif = cells(energy_table(experiments))
+    ann, lif = cells(report_tables.energy_table(experiments))
     energies = [e["energy"]["model"] for e in experiments]
     assert lif[2] == f"{100 * experiments[1]['energy']['firing_rate']:.1f} %" and ann[2] == ann[7] == "–"
     assert lif[7] == f"{100 * energies[1]['paper'] / energies[0]['paper']:.1f} %"
     assert lif[9] == f"{100 * energies[1]['full'] / energies[0]['full']:.1f} %"
-    rows = cells(modules_table(experiments))
+    rows = cells(report_tables.modules_table(experiments))
     assert [row[0] for row in rows] == ["encoder", "adaptor", "decoder", "mel", "postnet"]
     decoder, part = (experiments[1]["energy"][key]["decoder"] for key in ("modules", "parts"))
     assert rows[2][2] == f"{100 * decoder['rate']:.1f} %: {part['paper']:.4g} / {part['full']:.4g}"
@@ -340,7 +319,8 @@ def test_aims_boundaries_differences_and_how_the_systems_spoke(voices):
     rows = {row[0]: row[1] for row in cells(twin_table(scores))}
     lif, ann = (scores["systems"][name]["scores"]["length"]["mean"] for name in ("lif", "ann"))
     assert rows.keys() == {"natural_mel", "lif"} and rows["lif"].split()[0] == f"{lif - ann:+.1f}" != "+0.0"
-    assert cells(synthesis_table(scores))[1] == ["ann", "free", "ann", "griffin_lim", "3", "0.250"]
+    spoken = cells(report_tables.synthesis_table(scores))
+    assert spoken[1] == ["ann", "free", "ann", "griffin_lim", "3", "0.250"]
     for name, more in (("ann", 0.149), ("lif", 0.151)):
         scores["systems"][name]["cer"] = {"over": more, "over_ci95": [0.1, 0.2]}
     experiments[1]["alignment"] = ALIGNMENT | {"median_ms": 40.1}
@@ -348,7 +328,7 @@ def test_aims_boundaries_differences_and_how_the_systems_spoke(voices):
     assert "ann: character error rate +14.9 points over natural_mel (+10.0 to +20.0), within 15" in said
     assert "lif: character error rate +15.1 points over natural_mel (+10.0 to +20.0), NOT within 15" in said
     assert "natural_mel: character" not in said and "40.1 ms off, MORE than 40 ms" in said
-    [line] = cells(alignment_table(experiments))
+    [line] = cells(report_tables.alignment_table(experiments))
     assert line[:6] == ["lif: test", "3", "90 of 100 (90 %)", "40.1", "20.0", "-1.0"]
 
 

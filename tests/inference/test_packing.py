@@ -31,12 +31,9 @@ def voice(tmp_path):
 
 @pytest.fixture
 def vocoder(tmp_path):
-    """As an older imlspike left it."""
-    folder, model = tmp_path / "exp/voc", small_model()
-    folder.mkdir(parents=True)
-    (folder / "generator.yaml").write_text(yaml.safe_dump(model.config))
-    torch.save(model.state_dict(), folder / "generator.pth")
-    return folder
+    """As its training ends."""
+    save(small_model(), tmp_path / "exp/voc")
+    return tmp_path / "exp/voc"
 
 
 def members(archive):

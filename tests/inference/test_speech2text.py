@@ -239,9 +239,3 @@ def test_a_language_models_file_that_none_would_be_read_from_is_named(recipe, tm
 def test_a_wrong_option_is_named(experiment, options, message):
     with pytest.raises(ValueError, match=message):
         Speech2Text.from_pretrained(experiment, **options)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there(experiment):
-    with pytest.raises(ValueError, match="no GPU here"):
-        Speech2Text.from_pretrained(experiment, device="cuda")

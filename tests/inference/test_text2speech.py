@@ -212,13 +212,6 @@ def test_a_mel_that_is_not_finite_is_told(experiment):
 # What is opened
 
 
-def test_a_recipes_folder_and_a_bundle_are_opened(experiment, speak, tmp_path):
-    Bundle.load(experiment).save(tmp_path / "voice.zip")
-    Bundle.load(experiment).save(tmp_path / "voice")
-    for path in (experiment.parents[1], tmp_path / "voice.zip", tmp_path / "voice"):
-        assert np.array_equal(Text2Speech.from_pretrained(path)("cab.").mel, speak("cab.").mel)
-
-
 def test_the_model_is_the_average_or_the_one_named(experiment, tmp_path):
     folder = shutil.copytree(experiment, tmp_path / "exp")
     average, best = folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth"

@@ -94,6 +94,19 @@ def test_padding_stays_out_of_the_statistic(seed, lengths, threshold, dtype):
             assert torch.equal(neuron.encode(alone)[0], counts[b : b + 1, :length])
 
 
+@pytest.mark.parametrize("threshold", ["channel", "layer"])
+def test_the_amount_of_padding_moves_no_bit_of_a_long_utterance(threshold, monkeypatch):
+    """Sums over time are in fp64; eight bits of a threshold would hide most of what fp32 does."""
+    monkeypatch.setattr("imlspike.ops.eight_bits", lambda theta: theta)
+    x, neuron = torch.randn(1, 5000, 8), IMLS(threshold=threshold)
+    rows = x.abs() if threshold == "channel" else x.abs().mean(-1, keepdim=True)
+    want = 0.45 * (rows.double().sum(1, keepdim=True) / 5000).float()
+    for padding in (0, 1, 37, 1000):
+        padded = torch.nn.functional.pad(x, (0, 0, 0, padding))
+        mask = torch.arange(5000 + padding)[None] < 5000
+        assert torch.equal(neuron.theta(padded, mask), want)
+
+
 def test_padding_without_a_mask_would_change_channel_and_layer():
     x = torch.randn(1, 6, 8)
     padded = torch.cat([x, torch.zeros(1, 6, 8)], dim=1)
@@ -352,6 +365,11 @@ def test_nan_is_not_swallowed():
         ({"threshold": "tokens"}, "tokens"),
         ({"levels": 0}, "levels"),
         ({"levels": 2.5}, "levels"),
+        ({"levels": math.inf}, "levels"),
+        ({"levels": 2**15}, "levels"),  # beyond it a multiple of the threshold is rounded
+        ({"levels": "6"}, "levels"),
+        ({"kappa": math.nan}, "kappa"),
+        ({"value": math.inf}, "value"),
         ({"kappa": 0.0}, "kappa"),
         ({"value": -1.0}, "value"),
         ({"eps": 0.0}, "eps"),

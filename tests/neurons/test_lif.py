@@ -286,6 +286,7 @@ def test_empty_tensors():
         ({"threshold": 0.0}, "threshold"),
         ({"threshold": 1.0, "v_reset": 1.0}, "threshold"),
         ({"threshold": math.inf}, "threshold"),
+        ({"v_reset": -math.inf}, "v_reset"),
         ({"reset": "zero"}, "zero"),
         ({"reset": "soft", "v_reset": -1.0}, "v_reset=-1.0"),
         ({"surrogate": "tringle"}, "'triangle'"),
@@ -314,5 +315,5 @@ def test_plif_cannot_start_at_the_ends_of_its_range():
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(x, v):
-    with pytest.raises(ValueError, match="expected a floating-point|the state must have"):
+    with pytest.raises(ValueError, match="currents|int64|state"):
         LIF().run(x, v)

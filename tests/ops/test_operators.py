@@ -156,6 +156,30 @@ def test_second_order_gradients_of_lif_are_refused_and_those_of_its_step_are_the
     assert x.grad.count_nonzero() > 0
 
 
+@pytest.mark.parametrize("neuron", [IMLS(), IMLS(threshold="fixed"), LIF(), PLIF()])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e4m3fn, torch.bool])
+def test_other_dtypes_are_refused_with_kernels_and_without(neuron, dtype):
+    x = torch.ones(4, 3).to(dtype)
+    with pytest.raises(ValueError, match=str(dtype)):
+        neuron(x)
+    if not neuron.stateful:
+        with pytest.raises(ValueError, match=str(dtype)):
+            neuron(torch.ones(4, 3), theta=torch.ones(()).to(dtype))
+
+
+def test_tensors_of_two_devices_are_refused():
+    with pytest.raises(ValueError, match="meta"):
+        LIF().run(torch.ones(4, 3), torch.zeros(3, device="meta"))
+    with pytest.raises(ValueError, match="meta"):
+        IMLS()(torch.ones(4, 3), theta=torch.ones((), device="meta"))
+
+
+@pytest.mark.parametrize("form", [ops.imls, reference.imls])
+def test_thresholds_broadcast_to_the_input_only(form):
+    with pytest.raises(RuntimeError):
+        form(torch.ones(6), torch.ones(4, 1), 6, True)
+
+
 @pytest.mark.parametrize("neuron", [IMLS(), LIF(), PLIF()])
 def test_forward_mode_derivatives_are_refused(neuron):
     """They would be zero: torch.library has no rule for them."""

@@ -24,14 +24,8 @@ def data_dir(path, texts):
 
 
 def test_characters_by_falling_count_between_the_special_tokens(tmp_path):
-    assert read_tokens(write_char_tokens(["бба", "б а"], tmp_path)) == [
-        "<blank>",
-        "<unk>",
-        "б",
-        "а",
-        "<space>",
-        "<sos/eos>",
-    ]
+    tokens = read_tokens(write_char_tokens(["бба", "б а"], tmp_path))
+    assert tokens == ["<blank>", "<unk>", "б", "а", "<space>", "<sos/eos>"]
 
 
 @given(st.lists(st.text("абвё ", max_size=10).map(str.strip), min_size=1, max_size=5))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imlspike.text.normalize import normalize_russian
+from imlspike.text.russian import normalize_russian
 
 ALPHABET = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя"
 
