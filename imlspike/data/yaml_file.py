@@ -3,7 +3,7 @@
 import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -91,6 +91,15 @@ def nested(path: str, value: Any) -> Any:
     for key in reversed(path.split(".")):
         value = {key: value}
     return value
+
+
+def flat(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, each with its keys joined by dots."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -1,12 +1,14 @@
 """ESPnet plug-in: the spiking encoder and decoder, key `iml_spikeformer`, the text-to-speech model, key
-`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and an entry point that knows them.
+`spikevoice`, with the vocoder's mel spectrogram, key `log_mel`, and ESPnet's programs that know them.
 
 `import imlspike` never imports ESPnet, and importing this package doesn't either: `register()` does.
 """
 
 import io
-from collections.abc import Iterator
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 
 
 def register() -> None:
@@ -19,7 +21,7 @@ def register() -> None:
       the decoder `iml_spikeformer` (`IMLSpikeformerDecoder`, `decoder_conf`), the voice `spikevoice`
       (`SpikeVoice`, `tts_conf`) and the features `log_mel` (`LogMelExtract`, `feats_extract_conf`).
     - `TTSTask.build_model` makes the class that its module names `ESPnetTTSModel`: now
-      `imlspike.espnet.tts_model.TTSModel`, the same for all other voices.
+      `imlspike.espnet.tts.TTSModel`, the same for all other voices.
     - espnet2/bin/tts_inference.py gives the speed to instances of `FastSpeech2`, an abstract class: the voice
       is registered as one.
     - `AbsTask.main_worker` is what every task trains by, in this process or spawned: now
@@ -46,8 +48,7 @@ def register() -> None:
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
     from imlspike.espnet.log_mel import LogMelExtract
-    from imlspike.espnet.tts import SpikeVoiceTTS
-    from imlspike.espnet.tts_model import TTSModel
+    from imlspike.espnet.tts import SpikeVoiceTTS, TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
     encoder_choices.classes["iml_spikeformer"] = SpikeformerEncoder
@@ -74,3 +75,32 @@ def _without_nltk_downloads() -> Iterator[None]:
         yield
     finally:
         nltk.download = download
+
+
+def run_espnet(name: str, argv: Sequence[str]) -> None:
+    """Run `espnet2.bin.<name>` with the arguments `argv` after `register()`.
+
+    A training (`..._train`) takes one option more: `--num_processes N` trains on the CPU with N processes,
+    which share each batch of ESPnet's among them (`batch_bins` and `batch_size` count what all of them get).
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException, ProcessExitedException: if one of several processes
+            fails or is killed; the others have been ended then.
+    """
+    if name.endswith("_train"):
+        parser = ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--num_processes", type=int, default=1)
+        own, argv = parser.parse_known_args(argv)
+        if own.num_processes > 1:
+            from espnet2.train.distributed_utils import free_port
+            from torch.multiprocessing import spawn
+
+            return spawn(_run_rank, (name, argv, own.num_processes, free_port()), own.num_processes)
+    register()
+    import_module(f"espnet2.bin.{name}").main(argv)
+
+
+def _run_rank(rank: int, name: str, argv: Sequence[str], count: int, port: int) -> None:
+    group = ["--ngpu", "0", "--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
+    group += ["--dist_world_size", str(count), "--dist_rank", str(rank)]
+    run_espnet(name, [*argv, *group, "--dist_master_addr", "localhost", "--dist_master_port", str(port)])

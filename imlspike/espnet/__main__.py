@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from imlspike.espnet import register
-from imlspike.espnet.entry import run_espnet
+from imlspike.espnet import register, run_espnet
 
 TRAININGS = ("asr", "lm", "tts")
 
@@ -52,9 +51,8 @@ def run(program: Sequence[str]) -> None:
     elif kind in ("-c", "-"):
         code = words.pop(0) if kind == "-c" else sys.stdin.read()
         sys.argv, sys.path[0] = [kind, *words], ""
-        exec(
-            compile(code, "<string>" if kind == "-c" else "<stdin>", "exec"), sys.modules["__main__"].__dict__
-        )
+        name = "<string>" if kind == "-c" else "<stdin>"
+        exec(compile(code, name, "exec"), sys.modules["__main__"].__dict__)
     else:
         sys.argv, sys.path[0] = list(program), os.path.dirname(os.path.abspath(kind))
         runpy.run_path(kind, run_name="__main__")

@@ -21,8 +21,7 @@ class SpikeformerEncoder(IMLSpikeformerEncoder, AbsEncoder):
     """`imlspike.models.IMLSpikeformerEncoder` with what ESPnet's models, trainer and `Speech2Text` expect.
 
     Args:
-        input_size: features per frame; ESPnet gives it.
-        **conf: the other arguments of `IMLSpikeformerEncoder`; `encoder_conf` in a training YAML.
+        input_size: features per frame, from ESPnet; other arguments are `encoder_conf` in a training YAML.
 
     Raises:
         TypeError: for a key that isn't such an argument, naming the nearest one that is.
@@ -38,12 +37,7 @@ class SpikeformerEncoder(IMLSpikeformerEncoder, AbsEncoder):
     def forward(
         self, xs_pad: torch.Tensor, ilens: torch.Tensor, prev_states: Any = None, ctc: Any = None
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Encode a padded batch of features.
-
-        Args:
-            xs_pad: features (B, L, F); what lies beyond an utterance's length has no effect.
-            ilens: frames in each utterance (B,).
-            prev_states, ctc: not used; ESPnet's interface names them.
+        """Encode a padded batch: features (B, L, F), frames of each utterance (B,); the rest isn't used.
 
         Returns:
             The encoded utterances (B, N, C), their lengths in tokens (B,), and None.
@@ -67,9 +61,8 @@ class SpikeformerDecoder(IMLSpikeformerDecoder, AbsDecoder, BatchScorerInterface
     """`imlspike.models.IMLSpikeformerDecoder` with what ESPnet's models, trainer and beam searches expect.
 
     Args:
-        vocab_size: entries of the token list; ESPnet gives it.
-        encoder_output_size: channels of the encoder's output; ESPnet gives it.
-        **conf: the other arguments of `IMLSpikeformerDecoder`; `decoder_conf` in a training YAML.
+        vocab_size, encoder_output_size: tokens and channels, from ESPnet; other arguments are
+            `decoder_conf` in a training YAML.
 
     Raises:
         TypeError: for a key that isn't such an argument, naming the nearest one that is.
@@ -89,8 +82,7 @@ def check_arguments(where: str, conf: dict[str, Any], cls: type) -> None:
     Traceback (most recent call last):
     TypeError: encoder_conf: unknown key 'kapa'; did you mean 'kappa'? (known: ...
     """
-    given = {"input_size", "vocab_size", "encoder_output_size", "idim", "odim"}
-    known = constructor_keys(cls) - given
+    known = constructor_keys(cls) - {"input_size", "vocab_size", "encoder_output_size", "idim", "odim"}
     for key in conf:
         if key not in known:
             raise TypeError(f"{where}: {unknown_key(key, known)}")

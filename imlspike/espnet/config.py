@@ -33,8 +33,7 @@ def resolve(
     """The configuration that drives a training of an ESPnet task: `base`, then `overrides`, then `set`.
 
     Args:
-        base: a training YAML.
-        overrides: YAML files that say only what differs.
+        base, overrides: a training YAML, and files that say only what differs.
         set: settings `key=value` with dots for nesting, as "encoder_conf.kappa=0.5"; values are YAML.
         task: of `TASKS`.
 
@@ -53,67 +52,61 @@ def resolve(
     """
     layers = [(os.fspath(path), read_yaml(path)) for path in (base, *overrides)]
     layers += [(f"--set {setting}", parse_setting(setting)) for setting in set]
-    check = _TaskKeys(task)
-    config: dict[str, Any] = {}
+    known, config = _known(task), {}
     for source, layer in layers:
-        check.top_level(source, layer)
         for key in layer:
-            if key in check.classes:
+            if key in known["classes"]:
                 config.pop(f"{key}_conf", None)
         merge(config, layer)
-        check.constructors(source, layer, config)
+        for key, value in layer.items():
+            _check(f"{source}: ", key, value, config, **known)
     return config
 
 
-class _TaskKeys:
+def _check(where: str, key: str, value: Any, config: dict[str, Any], options: dict, classes: dict) -> None:
+    """Raise ConfigError for a key, a class or an argument of the chosen class that ESPnet doesn't know."""
+    if key not in options:
+        raise ConfigError(where + unknown_key(key, options))
+    if key in classes and value is not None and str(value).lower() not in classes[key]:
+        told = unknown_key(str(value), classes[key])
+        raise ConfigError(where + told.replace("unknown key", f"{key} can't be", 1))
+    if not key.endswith("_conf"):
+        return
+    if not isinstance(value, dict | None):
+        raise ConfigError(f"{where}{key} is {value!r}; expected a mapping of arguments")
+    name = key.removesuffix("_conf")
+    if not value or name not in classes:
+        return
+    chosen = "CTC" if name == "ctc" else config.get(name, options[name])
+    if chosen is None:
+        raise ConfigError(f"{where}{key} without {name}; say which {name} it is for")
+    known = classes[name][str(chosen).lower()]
+    for argument in value:
+        if known is not None and argument not in known:
+            raise ConfigError(f"{where}{key} of {chosen}: {unknown_key(argument, known)}")
+
+
+def _known(name: str) -> dict[str, dict]:
     """Options that an ESPnet task takes, and the arguments of each class that can be chosen.
 
     ESPnet's import takes 5 to 20 seconds, so they are kept in the user's cache folder, until ESPnet or
     this package's source changes.
     """
-
-    def __init__(self, name: str):
-        check_choice("task", name, TASKS)
-        state = hashlib.sha256(version("espnet").encode())
-        source = Path(imlspike.__file__).parent
-        for path in sorted([*source.glob("espnet/*.py"), *source.glob("models/*.py")]):
-            state.update(path.read_bytes())
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imlspike")
-        file = folder / f"espnet_{name}_{state.hexdigest()[:16]}.json"
-        if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(file) as out:
-                json.dump(_ask_espnet(name), out)
-        known = json.loads(file.read_text(encoding="utf-8"))
-        self.options, self.classes, self.ctc = known["options"], known["classes"], known["ctc"]
-
-    def top_level(self, source: str, layer: dict[str, Any]) -> None:
-        """Raise ConfigError for a key or a class name that ESPnet doesn't know."""
-        for key, value in layer.items():
-            if key not in self.options:
-                raise ConfigError(f"{source}: {unknown_key(key, self.options)}")
-            if key in self.classes and value is not None and str(value).lower() not in self.classes[key]:
-                text = unknown_key(str(value), self.classes[key]).replace("unknown key", f"{key} can't be", 1)
-                raise ConfigError(f"{source}: {text}")
-            if key.endswith("_conf") and not isinstance(value, dict | None):
-                raise ConfigError(f"{source}: {key} is {value!r}; expected a mapping of arguments")
-
-    def constructors(self, source: str, layer: dict[str, Any], config: dict[str, Any]) -> None:
-        """Raise ConfigError for a key in `<name>_conf` of `layer` that the chosen class doesn't take."""
-        for name in (*self.classes, "ctc"):
-            conf = layer.get(f"{name}_conf") or {}
-            if not conf:
-                continue
-            chosen = "CTC" if name == "ctc" else config.get(name, self.options[name])
-            if chosen is None:
-                raise ConfigError(f"{source}: {name}_conf without {name}; say which {name} it is for")
-            known = self.ctc if name == "ctc" else self.classes[name][str(chosen).lower()]
-            for key in conf:
-                if known is not None and key not in known:
-                    raise ConfigError(f"{source}: {name}_conf of {chosen}: {unknown_key(key, known)}")
+    check_choice("task", name, TASKS)
+    state = hashlib.sha256(version("espnet").encode())
+    source = Path(imlspike.__file__).parent
+    for path in sorted([*source.glob("espnet/*.py"), *source.glob("models/*.py")]):
+        state.update(path.read_bytes())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "imlspike")
+    file = folder / f"espnet_{name}_{state.hexdigest()[:16]}.json"
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as out:
+            json.dump(_ask_espnet(name), out)
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _ask_espnet(name: str) -> dict[str, Any]:
+def _ask_espnet(name: str) -> dict[str, dict]:
     """Options of a task with defaults where these name a class; classes and the arguments they take."""
     register()
     from espnet2.asr.ctc import CTC
@@ -121,12 +114,11 @@ def _ask_espnet(name: str) -> dict[str, Any]:
 
     task = getattr(import_module(f"espnet2.tasks.{name}"), TASKS[name])
     classes = {choices.name: choices.classes for choices in task.class_choices_list}
-    classes |= {"optim": optim_classes, "scheduler": scheduler_classes}
+    classes |= {"optim": optim_classes, "scheduler": scheduler_classes, "ctc": {"ctc": CTC}}
     options = {action.dest: action.default for action in task.get_parser()._actions}
     return {
         "options": {key: value if key in classes else None for key, value in options.items()},
         "classes": {key: {one: _keys(cls) for one, cls in found.items()} for key, found in classes.items()},
-        "ctc": _keys(CTC),
     }
 
 

@@ -29,7 +29,6 @@ class LogMelExtract(AbsFeatsExtract):
         self.log_mel = LogMel(fs, n_fft, hop_length, n_mels, fmin, fmax)
 
     def output_size(self) -> int:
-        """Mel bands M."""
         return self.conf["n_mels"]
 
     def get_parameters(self) -> dict[str, Any]:
@@ -37,12 +36,9 @@ class LogMelExtract(AbsFeatsExtract):
         return dict(self.conf)
 
     def forward(self, input: Tensor, input_lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return log-mels (B, L, M), zero at padding, and their lengths (B,).
+        """Return log-mels (B, L, M), zero at padding, and their lengths (B,) of waveforms (B, S).
 
-        L is the longest utterance's S // hop_length + 1.
-
-        Args:
-            input, input_lengths: waveforms (B, S), their lengths (B,); None: all full.
+        L is the longest utterance's S // hop_length + 1; without `input_lengths` (B,) all are full.
 
         Raises:
             ValueError: an utterance of no more than n_fft / 2 samples; its place in the batch is named.

@@ -1,10 +1,10 @@
 """ESPnet's own parts of a recognizer's bundle: encoders of ANN twins, attention decoders, language models."""
 
-import functools
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -55,19 +55,17 @@ def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
         raise ConfigError(f"{bundle.source}: no attention decoder that can search; set ctc_weight: 1")
     from imlspike.espnet.scorers import decoder_scorer
 
-    return functools.partial(decoder_scorer, recognizer.decoder)
+    return partial(decoder_scorer, recognizer.decoder)
 
 
 def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
     """Give a recognizer its attention decoder, if the bundle has one; folded if its encoder is."""
-    conf = bundle.config["model"]
+    conf, where = bundle.config["model"], bundle.where("model")
     if "decoder" not in conf:
         return
-    sizes = {"vocab_size": len(bundle.tokens), "encoder_output_size": recognizer.encoder.output_size()}
-    where = bundle.where("model")
-    decoder = construct(
-        _class("decoder", conf["decoder"], where), sizes | (conf["decoder_conf"] or {}), where
-    )
+    arguments = {"vocab_size": len(bundle.tokens), "encoder_output_size": recognizer.encoder.output_size()}
+    arguments |= conf["decoder_conf"] or {}
+    decoder = construct(_class("decoder", conf["decoder"], where), arguments, where)
     recognizer.decoder = bundle.fill(decoder, bundle.part("decoder."))
     if not recognizer.exact and hasattr(decoder, "reparameterize"):
         decoder.reparameterize()
@@ -80,39 +78,29 @@ def lm_scorer_of(
     lm = bundle.fill(construct(_class("lm", name, source), arguments, source), states)
     from imlspike.espnet.scorers import lm_scorer
 
-    return functools.partial(lm_scorer, lm)
+    return partial(lm_scorer, lm)
 
 
 def complete(bundle: Bundle) -> None:
     """Write out the defaults of ESPnet's parts in a recognizer's bundle, so that none of them can change."""
     model, where = bundle.config["model"], bundle.where("model")
-    for part in ("encoder", "decoder"):
-        if model.get(part) not in (None, SPIKING):
-            known = _plain(effective(_class(part, model[part], where), {}))
-            model[f"{part}_conf"] = known | (model[f"{part}_conf"] or {})
-    if lm := bundle.config.get("lm"):
-        lm["lm_conf"] = _plain(effective(_class("lm", lm["lm"], where), {})) | lm["lm_conf"]
+    parts = [(model, part) for part in ("encoder", "decoder") if model.get(part) not in (None, SPIKING)]
+    for config, part in [*parts, *([(bundle.config["lm"], "lm")] if bundle.config.get("lm") else [])]:
+        defaults = effective(_class(part, config[part], where), {})
+        defaults = {key: value for key, value in defaults.items() if isinstance(value, _IN_YAML)}
+        config[f"{part}_conf"] = defaults | (config[f"{part}_conf"] or {})
 
 
-def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that YAML can say."""
-    return {
-        key: value for key, value in arguments.items() if isinstance(value, str | int | float | list | None)
-    }
+_IN_YAML = str | int | float | list | None
 
 
 def _class(part: str, name: str, source: str) -> type:
     with quiet():
         register()
-        if part == "lm":
-            from espnet2.tasks.lm import lm_choices as choices
-        else:
-            from espnet2.tasks import asr
-
-            choices = getattr(asr, f"{part}_choices")
+        from espnet2.tasks import asr, lm
     if str(name).lower() not in FROM_ARGUMENTS[part].split():
         raise ConfigError(f"{source}, {part}: {unknown_key(str(name), FROM_ARGUMENTS[part].split())}")
-    return choices.get_class(name)
+    return getattr(lm if part == "lm" else asr, f"{part}_choices").get_class(name)
 
 
 @contextmanager

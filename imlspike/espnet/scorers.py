@@ -16,82 +16,106 @@ def decoder_scorer(decoder: torch.nn.Module, memory: torch.Tensor, lengths: torc
 
     Args:
         decoder: has ESPnet's `batch_score`.
-        memory: the encoder's output (U, T, C), padded.
-        lengths: its lengths (U,).
+        memory, lengths: the encoder's output (U, T, C), padded; its lengths (U,).
         beam: hypotheses of each utterance, W.
     """
     if type(decoder) is TransformerDecoder and _cacheable(decoder.embed, decoder.decoders):
-        return CachedDecoder(decoder, memory, lengths, beam)
+        return CachedTransformer(decoder, decoder.decoders, decoder.output_layer, memory, lengths)
     return BatchScorer(decoder, memory, lengths, beam)
 
 
 def lm_scorer(lm: torch.nn.Module, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
     """The scorer for a language model of ESPnet (`ESPnetLanguageModel.lm`); arguments as `decoder_scorer`."""
     if type(lm) is TransformerLM and _cacheable(lm.encoder.embed, lm.encoder.encoders):
-        return CachedLM(lm)
+        return CachedTransformer(lm.encoder, lm.encoder.encoders, lm.decoder, embed=lm.embed)
     return BatchScorer(lm, memory[:, :1], torch.ones_like(lengths), beam)  # it doesn't look at the memory
 
 
-class CachedDecoder:
-    """ESPnet's `TransformerDecoder`, one token at a time.
+class CachedTransformer:
+    """ESPnet's `TransformerDecoder`, or the Transformer in its `TransformerLM`, one token at a time.
 
     Unlike its `batch_score`, it projects the memory to keys and values once an utterance, not once a step and
-    hypothesis, and each token once, not again at every later step. Arguments: see `decoder_scorer`.
+    hypothesis, and each token once, not again at every later step.
+
+    Args:
+        transformer: has `embed`, `normalize_before` and `after_norm`.
+        layers, output: its layers, and what makes logits of their output.
+        memory, lengths: as `decoder_scorer`; None: a language model, which never attends to <blank>.
+        embed: of tokens, before the Transformer's own.
     """
 
-    def __init__(self, decoder: TransformerDecoder, memory: torch.Tensor, lengths: torch.Tensor, beam: int):
-        self.decoder = decoder
-        self.mask = torch.arange(memory.size(1), device=memory.device) < lengths[:, None, None]  # (U, 1, T)
-        self.memory = [_heads(layer.src_attn, memory) for layer in decoder.decoders]
-        self.cache = _Cache(len(decoder.decoders))
+    ROOM = 32  # tokens; with room for none, there would be a copy of everything at every step
+
+    def __init__(self, transformer, layers, output, memory=None, lengths=None, embed=None):
+        self.transformer, self.layers, self.output, self.embed = transformer, layers, output, embed
+        self.memory = None
+        if memory is not None:
+            self.mask = (
+                torch.arange(memory.size(1), device=memory.device) < lengths[:, None, None]
+            )  # (U, 1, T)
+            self.memory = [_heads(layer.src_attn, memory) for layer in layers]
+        self.kept: list[torch.Tensor | None] = [None] * len(layers)  # (2, U W, H, N and room, D)
+        self.length = 0
 
     def score(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
-        x = _embed_last(self.decoder.embed, prefixes[..., -1:], prefixes.size(2))
-        for number, layer in enumerate(self.decoder.decoders):
-            x = _residual(layer, layer.norm1, x, self.cache.attend, number, layer.self_attn)
-            x = _residual(layer, layer.norm2, x, self._look, number, layer.src_attn)
-            x = _residual(layer, layer.norm3, x, layer.feed_forward)
-        if self.decoder.normalize_before:
-            x = self.decoder.after_norm(x)
-        return self.decoder.output_layer(x).log_softmax(-1)
+        last, known = prefixes[..., -1:], None
+        if self.memory is None:
+            known = prefixes.flatten(0, 1)[:, None] != 0
+        x = self._embed_last(self.embed(last) if self.embed else last, prefixes.size(2))
+        for number, layer in enumerate(self.layers):
+            x = _residual(layer, layer.norm1, x, self._look_back, number, layer.self_attn, known)
+            if self.memory:
+                x = _residual(layer, layer.norm2, x, self._look_at_memory, number, layer.src_attn)
+            x = _residual(layer, layer.norm3 if self.memory else layer.norm2, x, layer.feed_forward)
+        if self.transformer.normalize_before:
+            x = self.transformer.after_norm(x)
+        return self.output(x).log_softmax(-1)
 
-    def _look(self, x: torch.Tensor, number: int, attention: MultiHeadedAttention) -> torch.Tensor:
+    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
+        """Go on with hypotheses, see `Scorer`."""
+        if utterances is not None and self.memory:
+            self.mask = self.mask[utterances]
+            self.memory = [(keys[utterances], values[utterances]) for keys, values in self.memory]
+        rows = rows_of(parents, utterances)
+        self.kept = [kept.index_select(1, rows) for kept in self.kept]
+        self.length += 1
+
+    def _embed_last(self, last: torch.Tensor, length: int) -> torch.Tensor:
+        """Embed the last of `length` tokens, (U, W, 1, ...) -> (U, W, C), at its position."""
+        *layers, position = self.transformer.embed
+        for layer in layers:
+            last = layer(last)
+        x = last.squeeze(2)
+        if isinstance(position, PositionalEncoding):
+            position.extend_pe(x.new_empty(1, length))
+            x = x * position.xscale + position.pe[0, length - 1]
+        return x
+
+    def _look_at_memory(self, x: torch.Tensor, number: int, attention: MultiHeadedAttention) -> torch.Tensor:
         """Attention of the newest tokens (U, W, C) in layer `number` to the memory."""
         keys, values = self.memory[number]
         scores = _query(attention, x) @ keys.transpose(-2, -1) / attention.d_k**0.5
         return attention.forward_attention(values, scores, self.mask)
 
-    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see `Scorer`."""
-        if utterances is not None:
-            self.mask = self.mask[utterances]
-            self.memory = [(keys[utterances], values[utterances]) for keys, values in self.memory]
-        self.cache.advance(parents, utterances)
+    def _look_back(
+        self, x: torch.Tensor, number: int, attention: MultiHeadedAttention, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attention of the newest tokens (U, W, C) in layer `number` to all so far.
 
-
-class CachedLM:
-    """ESPnet's `TransformerLM`, one token at a time, with cached keys and values; see `CachedDecoder`."""
-
-    def __init__(self, lm: TransformerLM):
-        self.lm = lm
-        self.cache = _Cache(len(lm.encoder.encoders))
-
-    def score(self, prefixes: torch.Tensor) -> torch.Tensor:
-        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
-        encoder = self.lm.encoder
-        x = _embed_last(encoder.embed, self.lm.embed(prefixes[..., -1:]), prefixes.size(2))
-        known = prefixes.flatten(0, 1)[:, None] != 0  # it never attends to <blank>
-        for number, layer in enumerate(encoder.encoders):
-            x = _residual(layer, layer.norm1, x, self.cache.attend, number, layer.self_attn, known)
-            x = _residual(layer, layer.norm2, x, layer.feed_forward)
-        if encoder.normalize_before:
-            x = encoder.after_norm(x)
-        return self.lm.decoder(x).log_softmax(-1)
-
-    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None = None) -> None:
-        """Go on with hypotheses, see `Scorer`."""
-        self.cache.advance(parents, utterances)
+        Args:
+            mask: bool (U W, 1, N), False = not attended to; None: all are.
+        """
+        rows = x.flatten(0, 1)[:, None]
+        new = torch.stack(_heads(attention, rows))
+        kept = self.kept[number]
+        if kept is None or self.length == kept.size(3):
+            room = new.expand(-1, -1, -1, self.ROOM, -1)
+            kept = self.kept[number] = room.clone() if kept is None else torch.cat([kept, room], 3)
+        kept[:, :, :, self.length] = new[:, :, :, 0]
+        keys, values = kept[:, :, :, : self.length + 1]
+        scores = _query(attention, rows) @ keys.transpose(-2, -1) / attention.d_k**0.5
+        return attention.forward_attention(values, scores, mask).view_as(x)
 
 
 class BatchScorer:
@@ -112,9 +136,8 @@ class BatchScorer:
     def score(self, prefixes: torch.Tensor) -> torch.Tensor:
         """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N)."""
         ys = prefixes.flatten(0, 1)
-        if self.padded:
-            groups = [torch.arange(len(ys), device=ys.device)]
-        else:
+        groups = [torch.arange(len(ys), device=ys.device)]
+        if not self.padded:
             groups = [(self.lengths == length).nonzero()[:, 0] for length in self.lengths.unique()]
         scores, order, states = [], torch.cat(groups), []
         for rows in groups:
@@ -137,40 +160,6 @@ class BatchScorer:
             self.memory, self.lengths = self.memory[rows], self.lengths[rows]
 
 
-class _Cache:
-    """Keys and values of the tokens so far, for each of some self-attention layers."""
-
-    ROOM = 32  # tokens; with room for none, there would be a copy of everything at every step
-
-    def __init__(self, layers: int):
-        self.kept: list[torch.Tensor | None] = [None] * layers  # (2, U W, H, N and room, D)
-        self.length = 0
-
-    def attend(
-        self, x: torch.Tensor, number: int, attention: MultiHeadedAttention, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Attention of the newest tokens (U, W, C) in layer `number` to all so far.
-
-        Args:
-            mask: bool (U W, 1, N), False = not attended to; None: all are.
-        """
-        rows = x.flatten(0, 1)[:, None]
-        new = torch.stack(_heads(attention, rows))
-        kept = self.kept[number]
-        if kept is None or self.length == kept.size(3):
-            room = new.expand(-1, -1, -1, self.ROOM, -1)
-            kept = self.kept[number] = room.clone() if kept is None else torch.cat([kept, room], 3)
-        kept[:, :, :, self.length] = new[:, :, :, 0]
-        keys, values = kept[:, :, :, : self.length + 1]
-        scores = _query(attention, rows) @ keys.transpose(-2, -1) / attention.d_k**0.5
-        return attention.forward_attention(values, scores, mask).view_as(x)
-
-    def advance(self, parents: torch.Tensor, utterances: torch.Tensor | None) -> None:
-        rows = rows_of(parents, utterances)
-        self.kept = [kept.index_select(1, rows) for kept in self.kept]
-        self.length += 1
-
-
 def _cacheable(embed: torch.nn.Module, layers: torch.nn.Module) -> bool:
     """True if the cached scorers compute such an embedding and such Transformer layers."""
     attentions = [m for layer in layers for name, m in layer.named_children() if name.endswith("_attn")]
@@ -180,15 +169,6 @@ def _cacheable(embed: torch.nn.Module, layers: torch.nn.Module) -> bool:
         and all(type(a) is MultiHeadedAttention and not a.use_flash_attn for a in attentions)
         and not any(layer.concat_after for layer in layers)
     )
-
-
-def _embed_last(embed: torch.nn.Sequential, last: torch.Tensor, length: int) -> torch.Tensor:
-    """Embeds the last of `length` tokens, (U, W, 1, ...) -> (U, W, C), at its position."""
-    x = embed[:-1](last).squeeze(2)
-    if isinstance(embed[-1], PositionalEncoding):
-        embed[-1].extend_pe(x.new_empty(1, length))
-        x = x * embed[-1].xscale + embed[-1].pe[0, length - 1]
-    return x
 
 
 def _residual(layer, norm: torch.nn.Module, x: torch.Tensor, part, *arguments) -> torch.Tensor:

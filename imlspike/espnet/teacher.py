@@ -14,9 +14,6 @@ class Teacher:
     Durations are given, or those of the voice's aligner; pitch and energy are extracted by what ESPnet
     extracted them with in training, averaged over the durations and normalised alike.
 
-    Args:
-        voice: a voice.
-
     Raises:
         ImportError: without ESPnet.
         ValueError: a voice that was trained without pitch and energy of a recording.
@@ -26,29 +23,23 @@ class Teacher:
         register()
         from espnet2.tasks import tts
 
-        from imlspike.espnet.tts import SpikeVoiceTTS
+        from imlspike.espnet.tts import EXTRACTORS, SpikeVoiceTTS
 
         self.voice, config, conf = voice, voice.recording, dict(voice.model.config)
         sizes = conf.pop("vocab_size"), conf.pop("n_mels")
         self.tts = SpikeVoiceTTS(*sizes, prior_scale=config.get("prior_scale", 1.0), **conf)
         self.tts.spikevoice = voice.model
-        self.extractors = []
-        for name, average in (("pitch", "use_token_averaged_f0"), ("energy", "use_token_averaged_energy")):
+        self.extractors = {}
+        for name, (_, average) in EXTRACTORS.items():
             kind, conf = config.get(f"{name}_extract"), config.get(f"{name}_extract_conf") or {}
             if kind is None:
-                raise ValueError(
-                    f"{voice.name}: doesn't say (recording: {name}_extract) what finds the {name}"
-                )
+                told = f"doesn't say (recording: {name}_extract) what finds the {name}"
+                raise ValueError(f"{voice.name}: {told}")
             extractor = getattr(tts, f"{name}_extractor_choices").get_class(kind)
-            self.extractors.append(extractor(**conf | {average: False}))
+            self.extractors[name] = extractor(**conf | {average: False})
 
     def __call__(
-        self,
-        text: Tensor,
-        wave: Tensor,
-        mel: Tensor,
-        speaker: int | None = None,
-        durations: Sequence[int] | None = None,
+        self, text: Tensor, wave: Tensor, mel: Tensor, speaker: int | None, durations: Sequence[int] | None
     ) -> tuple[Tensor, Tensor]:
         """Return the normalised log-mel (L, M) and the durations (N,) in frames.
 
@@ -66,9 +57,7 @@ class Teacher:
             raise ValueError(f"the durations add up to {sum(durations)} frames; the recording has {len(mel)}")
         like, frames, given = self.voice.model.mel.weight, text.new_tensor([len(mel)]), {}
         statistics = self.voice.model.adaptor.statistics
-        for name, extract, (mean, deviation) in zip(
-            ("pitch", "energy"), self.extractors, statistics, strict=True
-        ):
+        for (name, extract), (mean, deviation) in zip(self.extractors.items(), statistics, strict=True):
             values = extract(wave[None], feats_lengths=frames)[0][0]
             given[name] = ((values - mean) / deviation).to(like)
         said = self.tts.inference(

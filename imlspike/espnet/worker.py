@@ -56,10 +56,6 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
     its bundle there (`imlspike.inference.Bundle`). `use_amp: true` means bf16 on the CPU, too. At the end the
     log says how much memory the process took at most.
 
-    Args:
-        task: ESPnet's task class, for example `ASRTask`.
-        args: its parsed arguments.
-
     Raises:
         RuntimeError: if another process is training in the output folder.
     """
@@ -103,17 +99,15 @@ def atomic_torch_save() -> Iterator[None]:
 def bf16_on_cpu() -> Iterator[None]:
     """Within the block `use_amp: true` makes ESPnet's trainer run models under bf16 autocast on the CPU.
 
-    There ESPnet enters the autocast of CUDA, which has no effect, and trains in fp32 without a word. Feature
-    extraction stays in fp32 as it does on the GPU. Gradients are not scaled: bf16 has the range of fp32.
+    ESPnet alone enters the autocast of CUDA, without effect. Feature extraction stays in fp32 as on the GPU;
+    gradients are not scaled: bf16 has the range of fp32.
     """
 
     def autocast(enabled: bool = True, dtype: torch.dtype | None = None) -> torch.autocast:
         return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
 
-    with (
-        mock.patch.object(trainer, "autocast", autocast),
-        mock.patch.object(espnet_model, "autocast", autocast),
-    ):
+    patch = mock.patch.object
+    with patch(trainer, "autocast", autocast), patch(espnet_model, "autocast", autocast):
         yield
 
 
@@ -126,36 +120,29 @@ def sums_in_fp64() -> Iterator[None]:
     """
     original = abs_task.collect_stats
 
+    def in_fp64(features, **batch):
+        return {k: v.double() if v.is_floating_point() else v for k, v in features(**batch).items()}
+
     def collect(model, *args, **kwargs):
         if model is not None:
-            features = model.collect_feats
-            model.collect_feats = lambda **batch: {
-                key: value.double() if value.is_floating_point() else value
-                for key, value in features(**batch).items()
-            }
+            model.collect_feats = partial(in_fp64, model.collect_feats)
         return original(model, *args, **kwargs)
 
     class Writer(collect_stats.NpyScpWriter):
         def __setitem__(self, key, value):
             super().__setitem__(key, value.astype(np.float32) if value.dtype == np.float64 else value)
 
-    with (
-        mock.patch.object(abs_task, "collect_stats", collect),
-        mock.patch.object(collect_stats, "NpyScpWriter", Writer),
-    ):
+    patch = mock.patch.object
+    with patch(abs_task, "collect_stats", collect), patch(collect_stats, "NpyScpWriter", Writer):
         yield
 
 
 def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]]) -> None:
     """Complete what a kill between two writes left open in an ESPnet experiment, before training resumes.
 
-    `checkpoint.pth` is the truth. Temporary files of interrupted writes are removed; a missing
-    `<epoch>epoch.pth` of the checkpoint's epoch is written again (without it ESPnet's averaging at the end
-    fails); `latest.pth` and the links to the best epoch are set again.
-
-    Args:
-        folder: the experiment; without a `checkpoint.pth` only temporary files are removed.
-        best_model_criterion: ESPnet's option, as [["valid", "acc", "max"], ...].
+    `checkpoint.pth` is the truth; without it only temporary files of interrupted writes go. A missing
+    `<epoch>epoch.pth` of its epoch is written again (without it ESPnet's averaging at the end fails), the
+    links `latest.pth` and to the best epoch by [["valid", "acc", "max"], ...] are set again.
     """
     for stale in folder.glob(".*.pth.*.tmp"):
         stale.unlink()

@@ -1,4 +1,4 @@
-"""Ablations of a recogniser's recipe: every run of a list, by the recipe's stages, and a table over seeds.
+"""Ablations of a recognizer's recipe: every run of a list, by the recipe's stages, and a table over seeds.
 
 Runs are trained, decoded greedily and scored, some side by side; data, tokens and statistics are made once
 for all. Options that aren't known here go to the recipe's run.sh.
@@ -7,12 +7,11 @@ for all. Options that aren't known here go to the recipe's run.sh.
 import contextlib
 import io
 import os
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.espnet.config import read_yaml
+from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.options import ROOT, OptionError, Options, existing, option
 from imlspike.recipes.processes import RecipeError, call, program, verb
 from imlspike.recipes.progress import Log, duration, log
@@ -20,6 +19,7 @@ from imlspike.recipes.runner import Needs, Recipe
 from imlspike.recipes.training import average
 
 OWN = "experiments asr_config asr_override asr_tag seed twin".split()
+LOGS = "exp/ablations/log"
 
 
 @dataclass
@@ -47,33 +47,25 @@ class Ablation(Options):
         self.recipe = existing(self.recipe, "--recipe")
         self.config = existing(self.config, "--config")
         self.budget = self.budget and existing(self.budget, "--budget")
-        self.results = self.results and os.path.abspath(self.results)
+        self.results = os.path.abspath(self.results or f"{self.workdir}/exp/ablations")
         self.asked = ["--list", self.list, "--seeds", self.seeds, "--recipe", self.recipe, "--root", ROOT]
-        with (
-            contextlib.redirect_stdout(io.StringIO()) as told,
-            contextlib.redirect_stderr(io.StringIO()) as error,
-        ):
-            try:
+        told, error = io.StringIO(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(error):
                 verb("ablations", *self.asked)
-            except RecipeError:
-                raise OptionError(error.getvalue().strip()) from None
+        except RecipeError:
+            raise OptionError(error.getvalue().strip()) from None
         self.runs = {}
         for line in told.getvalue().splitlines():
             name, _, seed, override = line.split("\t")
-            files = [
-                self.config,
-                *([existing(override, name)] if override != "-" else []),
-                *filter(None, [self.budget]),
-            ]
-            self.runs[name] = seed, ":".join([name, *files])
-
-        criterion = average(read_yaml(self.config))
-        self.decoding, self.failed, self.ended = f"greedy_asr_model_{Path(criterion).stem}", [], []
+            own = [] if override == "-" else [existing(override, name)]
+            self.runs[name] = seed, ":".join([name, self.config, *own, *filter(None, [self.budget])])
+        self.decoding = f"greedy_asr_model_{Path(average(read_yaml(self.config))).stem}"
+        self.failed, self.ended = [], []
 
 
-recipe = Recipe("ablation", Ablation)
+recipe = Recipe(Ablation)
 stage = recipe.stage
-LOGS = "exp/ablations/log"
 
 
 def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
@@ -91,48 +83,30 @@ def prepare(o: Ablation):
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, each=lambda o: [(name,) for name in o.runs], jobs=lambda o: o.nj)
+@stage(2, each=lambda o: o.runs, jobs=lambda o: o.nj)
 def one_run(o: Ablation, name: str):
     """Runs."""
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
-    begin, fresh, (seed, spec) = (
-        time.monotonic(),
-        not Path(f"exp/{name}/.done/train.json").is_file(),
-        o.runs[name],
-    )
+    begin, (seed, spec) = time.monotonic(), o.runs[name]
+    fresh = not Path(f"exp/{name}/.done/train.json").is_file()
     if fresh:
+        from imlspike.data.origin import git_state  # here only: it loads torch
+
         Path(f"exp/{name}").mkdir(parents=True, exist_ok=True)
-        Path(f"exp/{name}/source.txt").write_text(git_state())
-    words = [
-        "--stage",
-        11,
-        "--stop_stage",
-        14 if o.spikes else 13,
-        "--nj",
-        1,
-        "--seed",
-        seed,
-        "--experiments",
-        spec,
-    ]
+        Path(f"exp/{name}/source.txt").write_text(git_state(ROOT))
+    words = ["--stage", 11, "--stop_stage", 14 if o.spikes else 13, "--nj", 1]
     try:
-        run_recipe(o, f"{LOGS}/{name}.log", *words)
+        run_recipe(o, f"{LOGS}/{name}.log", *words, "--seed", seed, "--experiments", spec)
     except RecipeError as error:
         o.failed.append(name)
         log(f"  {name} FAILED, the others go on: {error}")
         return
-    _make_table(o, "--quiet")
+    _make_table(o, "--quiet", log=f"{LOGS}/table.log")
     # Those that were trained just now, and not before, tell how long the others will take.
     o.ended.append(time.monotonic() - begin if fresh else 0)
     timed, left = [seconds for seconds in o.ended if seconds], len(o.runs) - len(o.ended)
     told = f", {duration(sum(timed) / len(timed) * left / min(o.nj, left))} left" if timed and left else ""
     log(f"  {name}: complete; {len(o.ended)} of {len(o.runs)} runs{told}")
-
-
-def git_state() -> str:
-    """The commit of the source, -dirty where it was changed."""
-    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout or "unknown\n"
 
 
 @stage(3)
@@ -144,18 +118,6 @@ def table(o: Ablation):
         raise RecipeError(f"failed: {' '.join(o.failed)} (their logs: {LOGS})")
 
 
-def _make_table(o: Ablation, *words: str) -> None:
-    results = ["--exp-dir", "exp", "--output-dir", o.results or "exp/ablations", "--command", o.command]
-    log_file = f"{LOGS}/table.log" if words else None
-    program(
-        o,
-        "ablations",
-        *o.asked,
-        "--measure",
-        o.measure,
-        "--decoding",
-        o.decoding,
-        *results,
-        *words,
-        log=log_file,
-    )
+def _make_table(o: Ablation, *words: str, log: str | None = None) -> None:
+    how = o.pick("measure decoding command") | {"exp_dir": "exp", "output_dir": o.results}
+    program(o, "ablations", *o.asked, *words, **how, log=log)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from glob import glob
@@ -12,17 +11,16 @@ from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
-from imlspike.recipes.processes import VERBS, program, verb
-from imlspike.recipes.progress import Count, log
-from imlspike.recipes.runner import Item, Needs, Recipe
+from imlspike.recipes.processes import VERBS, flags, program, verb
+from imlspike.recipes.progress import Log, log
+from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
 
-recipe = Recipe("asr", Asr)
+recipe = Recipe(Asr)
 stage = recipe.stage
 
 
-def _no_lm(o: Asr) -> str:
-    return "" if o.use_lm else "not asked for (--use_lm true)"
+with_lm = asked("use_lm", "true")
 
 
 def _decodings(o: Asr) -> list[tuple]:
@@ -35,32 +33,23 @@ def prepare(o: Asr):
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
 
 
-@stage(2, when=lambda o: _no_speeds(o))
+@stage(2, when=asked("speed_perturb_factors", "'0.9 1.0 1.1'"))
 def perturb_speed(o: Asr):
     """Speed perturbation."""
     settings = o.pick("speed_perturb_factors audio_format max_left_out")
-    made = f"data/{o.train_sets[0]}"
-    yield Needs(data.tables(f"data/{o.train_set}"), data.tables(made), settings)
-    words = ["--factors", *o.speed_perturb_factors, "--audio-format", o.audio_format or "wav", "--nj", o.nj]
-    words += ["--output-dir", made, "--max-left-out", o.max_left_out]
-    program(o, "speed", f"data/{o.train_set}", *words)
+    source, made = f"data/{o.train_set}", f"data/{o.train_sets[0]}"
+    yield Needs(data.tables(source), data.tables(made), settings)
+    how = {"factors": o.speed_perturb_factors, "audio_format": o.audio_format or "wav"}
+    program(o, "speed", source, output_dir=made, **how, **o.pick("max_left_out nj"))
 
 
-def _no_speeds(o: Asr) -> str:
-    return "" if o.speed_perturb_factors else "not asked for (--speed_perturb_factors '0.9 1.0 1.1')"
-
-
-def _as_they_are(o: Asr) -> str:
-    return "" if o.audio_format else "not asked for (--audio_format flac)"
-
-
-@stage(3, each=data.each_set, when=_as_they_are)
+@stage(3, each=lambda o: o.sets, when=asked("audio_format", "flac"))
 def format_set(o: Asr, name: str):
     """Format of the audio."""
     yield from data.format_audio(o, f"data/{name}", f"{o.sound}/{name}", o.audio_format, 16000)
 
 
-@stage(4, each=data.trained_sets)
+@stage(4, each=lambda o: o.trained)
 def limit_durations(o: Asr, name: str):
     """Removal of what is too long or too short."""
     yield from data.limit(o, f"{o.sound}/{name}", f"dump/raw/{name}")
@@ -69,29 +58,26 @@ def limit_durations(o: Asr, name: str):
 @stage(5)
 def make_tokens(o: Asr):
     """Tokens."""
-    train, *covers = [f"dump/raw/{name}" for (name,) in data.trained_sets(o)]
-    covers = [*covers, *(f"{o.sound}/{name}" for name in o.test_sets)]
-    settings = o.pick("token_type nbpe tokens_args")
-    yield Needs(data.tables(train, *covers), o.token_files, settings)
-    words = ["--train", train, "--check", *covers, "--output-dir", o.tokens]
-    size = ["--nbpe", o.nbpe] if o.token_type == "bpe" else []
-    verb("tokens", *words, "--type", o.token_type, *size, *o.tokens_args)
+    train, *covers = [f"dump/raw/{name}" for name in o.trained]
+    covers += [f"{o.sound}/{name}" for name in o.test_sets]
+    yield Needs(data.tables(train, *covers), o.token_files, o.pick("token_type nbpe tokens_args"))
+    how = {"type": o.token_type, "nbpe": o.bpe_model and o.nbpe}
+    verb("tokens", *o.tokens_args, train=train, check=covers, output_dir=o.tokens, **how)
 
 
-@stage(5, each=data.trained_sets)
+@stage(5, each=lambda o: o.trained)
 def fit_transcripts(o: Asr, name: str):
     """Removal of what is too short for its transcript."""
     source, target = f"dump/raw/{name}", f"{o.dump}/{name}"
     yield Needs([*data.tables(source), *o.token_files], data.tables(target), o.pick("input_layer hop"))
-    bpe = ["--bpe-model", o.bpe_model] if o.bpe_model else []
-    verb("fit", source, "--output-dir", target, *bpe, "--input-layer", o.input_layer, "--hop", o.hop)
+    verb("fit", source, output_dir=target, **o.pick("bpe_model input_layer hop"))
 
 
 def _lm_shapes(o: Asr) -> dict[str, list]:
     return shapes_of(f"{o.dump}/lm/stats", f"text_shape.{o.token_type}")
 
 
-@stage(6, when=_no_lm)
+@stage(6, when=with_lm)
 def lm_statistics(o: Asr):
     """Statistics of the language model's text."""
     inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files]
@@ -114,19 +100,20 @@ def join_texts(files: Iterable[str], target: str) -> str:
     return target
 
 
-@stage(7, when=_no_lm, jobs=lambda o: 1)
+@stage(7, when=with_lm, jobs=lambda o: 1)
 def train_lm(o: Asr):
     """Training of the language model."""
     settings = o.lm_settings | o.pick("lm_args seed")
-    yield training.needs(o.lm, o.lm_settings, sum(_lm_shapes(o).values(), []), settings)
+    inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files, *sum(_lm_shapes(o).values(), [])]
+    yield training.needs(o.lm, o.lm_settings, inputs, settings)
     if o.bpe_model:
         shutil.copy(o.bpe_model, o.lm)
-    texts = {split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in ("train", "valid")}
-    config = o.lm_settings | o.token_config | data_of(texts) | _lm_shapes(o) | {"fold_length": [150]}
+    texts = data_of({split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in training.SPLITS})
+    config = o.lm_settings | o.token_config | texts | _lm_shapes(o) | {"fold_length": [150]}
     launch(o, o.lm, "lm", config, o.lm_args)
 
 
-@stage(8, when=_no_lm, jobs=lambda o: 1)
+@stage(8, when=with_lm, jobs=lambda o: 1)
 def perplexity(o: Asr):
     """Perplexity of the language model."""
     out = f"{o.lm}/perplexity"
@@ -154,7 +141,7 @@ def collect_statistics(o: Asr):
     statistics(o, o.stats, "asr", config | o.data_config | {"normalize": None}, o.wavs)
 
 
-@stage(11, each=data.names, jobs=lambda o: o.at_once)
+@stage(11, each=lambda o: o.configs, jobs=lambda o: o.at_once)
 def train(o: Asr, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
@@ -165,9 +152,8 @@ def train(o: Asr, name: str):
     given = {"normalize": o.feats_normalize, "fold_length": [80000, 150]}
     if o.feats_normalize == "global_mvn":
         given["normalize_conf"] = {"stats_file": f"{Path.cwd()}/{exp}/feats_stats.npz"}
-    shapes = shapes_of(o.stats, "speech_shape", f"text_shape.{o.token_type}")
     training.describe(o, exp, config)
-    launch(o, exp, "asr", config | o.data_config | given | shapes)
+    launch(o, exp, "asr", config | o.data_config | given | o.shapes)
 
 
 def pieces(o: Asr) -> list[tuple]:
@@ -191,22 +177,18 @@ def _decoding_needs(o: Asr, name: str, mode: str, test: str, made: str, piece=()
 @stage(12, each=pieces, jobs=lambda o: o.inference_nj)
 def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     """Decoding."""
-    whole, wav_scp = o.decoding(name, mode, test), f"{o.sound}/{test}/wav.scp"
-    out, told = f"{whole}/pieces/{n}", f"s of {test} decoded by {name}, {mode}"
-    progress = (
-        Count(told, lambda: _seconds_of(f"{o.sound}/{test}"), lambda: decoded(whole)) if n == 1 else None
-    )
+    out = f"{o.decoding(name, mode, test)}/pieces/{n}"
+    progress = Log(f"{name}, {mode}, {test}", f"{out}/log") if n == 1 else None  # the others go alike
     yield _decoding_needs(o, name, mode, test, f"{out}/text", (n, total), progress)
-    wavs = read_kaldi(wav_scp)
+    wavs = read_kaldi(f"{o.sound}/{test}/wav.scp")
     write_kaldi(f"{out}/wav.scp", {key: wavs[key] for key in list(wavs)[n - 1 :: total]})
-    words = ["--config", f"exp/{name}/config.yaml", "--model", o.asr_model(name), "--mode", mode]
-    words += ["--device", o.device, "--data-dir", out, "--output", f"{out}/text", *o.inference_args]
+    how = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name), "mode": mode}
     if mode == "joint":
         write_yaml(f"{out}/decode.yaml", o.search(mode))
-        words += ["--decode-config", f"{out}/decode.yaml"]
-        for option_name, file in zip(("--lm-config", "--lm-file"), o.lm_files(mode), strict=False):
-            words += [option_name, file]
-    command = [o.python, "-m", VERBS.format("decode"), *words]
+        lm = dict(zip(("lm_config", "lm_file"), o.lm_files(mode), strict=False))
+        how |= {"decode_config": f"{out}/decode.yaml"} | lm
+    words = flags(**how, device=o.device, data_dir=out, output=f"{out}/text")
+    command = [o.python, "-m", VERBS.format("decode"), *words, *o.inference_args]
     training.run_jobs(o, o.decode_cmd, 1, f"{out}/log", command, o.ngpu > 0)
 
 
@@ -215,7 +197,7 @@ def join_pieces(o: Asr, *item: str):
     """Joining of what was decoded."""
     out = o.decoding(*item)
     yield _decoding_needs(o, *item, f"{out}/text")
-    here = {str(n) for *parts, n, _ in pieces(o) if tuple(parts) == item}
+    here = {str(n) for *names, n, _ in pieces(o) if tuple(names) == item}
     for folder in [one for one in Path(out, "pieces").iterdir() if one.name not in here]:
         shutil.rmtree(folder)  # of an earlier run with more of them
     parts = glob(f"{out}/pieces/*/text")
@@ -225,46 +207,35 @@ def join_pieces(o: Asr, *item: str):
     log(f"  {', '.join(item)}: real-time factor {work / audio if audio else 0:.3f}")
 
 
-def _seconds_of(folder: str) -> float:
-    return sum(map(float, read_kaldi(f"{folder}/utt2dur").values()))
-
-
-def decoded(out: str) -> float:
-    """Seconds of audio that the logs of a decoding tell of."""
-    texts = [Path(path).read_text(errors="replace") for path in glob(f"{out}/pieces/*/log")]
-    told = [re.findall(r"^decoded (\d+)|, ([\d.]+) s of audio in ", text, re.M) for text in texts]
-    return sum(float(max(found[-1])) for found in told if found)
-
-
 @stage(13, each=_decodings)
 def score(o: Asr, *item: str):
     """Scoring."""
     out, truth = o.decoding(*item), f"{o.sound}/{item[-1]}/text"
     yield Needs([truth, f"{out}/text"], [f"{out}/score.json"], o.pick("score_spaces"))
-    words = ["--ref", truth, "--hyp", f"{out}/text", "--output-dir", out, "--name", ", ".join(item)]
-    verb("score", *words, *([] if o.score_spaces else ["--no-spaces"]))
+    texts = {"ref": truth, "hyp": f"{out}/text"}
+    verb("score", **texts, output_dir=out, name=", ".join(item), no_spaces=not o.score_spaces)
 
 
-@stage(14, each=data.names, jobs=lambda o: o.nj)
+@stage(14, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Asr, name: str):
     """Spike counts and energy."""
-    exp, source, beam = f"exp/{name}", f"{o.sound}/{o.profile_set}", o.search("joint").get("beam_size", 20)
-    model = ["--config", f"{exp}/config.yaml", "--model", o.asr_model(name), "--beam", beam]  # 20: ESPnet's
-    yield from data.count_spikes(o, exp, source, [model[1], model[3]], model, {"beam": beam})
+    files = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name)}
+    beam = {"beam": o.search("joint").get("beam_size", 20)}  # 20: ESPnet's
+    source = f"{o.sound}/{o.profile_set}"
+    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, **beam)
 
 
-@stage(15, each=data.names, jobs=lambda o: o.nj)
+@stage(15, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def pack(o: Asr, name: str):
     """Packing."""
     exp, model, lm = f"exp/{name}", o.asr_model(name), o.lm_files("joint")
     made = f"{exp}/{name}_{Path(model).stem}.zip"
     inputs = [f"{exp}/config.yaml", model, *lm, o.inference_config, *results_of(o, name)]
     yield Needs(inputs, [made], o.pick("corpus_note license score_primary"))
-    words = [exp, "--model", model, "--output", made, "--decode-config", o.inference_config]
-    words += ["--lm", o.lm, "--lm-model", o.lm_model] if lm else []
-    words += ["--train-dir", o.folders["train"], "--corpus", o.corpus_note, "--license", o.license]
-    words += ["--primary", o.score_primary, "--command", o.command]
-    program(o, "pack", *words, log=f"{exp}/pack.log")
+    given = {"model": model, "output": made, "decode_config": o.inference_config}
+    given |= {"lm": o.lm, "lm_model": o.lm_model} if lm else {}
+    given |= {"train_dir": o.folders["train"], "corpus": o.corpus_note, "primary": o.score_primary}
+    program(o, "pack", exp, **given, **o.pick("license command"), log=f"{exp}/pack.log")
     log(f"  {made}: {os.path.getsize(made) / 1e6:.1f} MB")
 
 
@@ -277,14 +248,7 @@ def results_of(o: Asr, name: str) -> list[str]:
 @stage(16)
 def report(o: Asr):
     """Report."""
-    yield Needs([f"exp/{name}/config.yaml" for name in o.configs], always=True)
-    lm = ["--lm", o.lm] if o.use_lm else []
-    words = [
-        *(f"exp/{name}" for name in o.configs),
-        *lm,
-        "--primary",
-        o.score_primary,
-        "--command",
-        o.command,
-    ]
-    program(o, "report", *words, "--output", f"{Path.cwd()}/exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    yield Needs([f"{exp}/config.yaml" for exp in exps], always=True)
+    given = {"lm": o.use_lm and o.lm, "primary": o.score_primary, "command": o.command}
+    program(o, "report", *exps, **given, output=f"{Path.cwd()}/exp/RESULTS.md")

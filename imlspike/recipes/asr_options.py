@@ -1,19 +1,15 @@
-"""Options of a recogniser's recipe, and what follows from them: models, files, a folder for each decoding."""
+"""Options of a recognizer's recipe, and what follows from them: models, files, a folder for each decoding."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.espnet.config import read_yaml
+from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.training import EspnetOptions, average, configure, data_of, shapes_of
+from imlspike.recipes.training import EspnetOptions, average, configure
 
-_SKIPS = {
-    "skip_data_prep": range(1, 6),
-    "skip_train": range(6, 12),
-    "skip_eval": range(12, 15),
-    "skip_packing": [15],
-}
+_SKIPS = {"skip_data_prep": range(1, 6), "skip_train": range(6, 12), "skip_eval": range(12, 15)}
+_SKIPS["skip_packing"] = range(15, 16)
 
 
 @dataclass
@@ -81,6 +77,8 @@ class Asr(EspnetOptions):
         super().check()
         self.skip_stages += [str(n) for name, stages in _SKIPS.items() if getattr(self, name) for n in stages]
         self.inference_nj = self.inference_nj or self.nj
+        if not self.test_sets:
+            raise OptionError("--test_sets is empty; name the sets to decode")
         self.profile_set = self.profile_set or self.test_sets[0]
         if self.audio_format not in ("", "flac"):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
@@ -88,11 +86,11 @@ class Asr(EspnetOptions):
             raise OptionError("--use_lm true needs --lm_config, the YAML of ESPnet's LM task")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
-        texts = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
-        for split, name in texts.items():
-            texts[split] = getattr(self, f"lm_{split}_text") or [f"data/{name}/text"]
-        tag = self.lm_tag.format(model=self.model)
-        self.lm_texts, self.lm = texts, f"exp/lm{tag and f'_{tag}'}"
+        sets = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
+        self.lm_texts = {
+            split: getattr(self, f"lm_{split}_text") or [f"data/{name}/text"] for split, name in sets.items()
+        }
+        self.lm = "_".join(["exp/lm", *filter(None, [self.lm_tag.format(model=self.model)])])
         sp = "_sp" if self.speed_perturb_factors else ""
         self.train_sets = [self.train_set + sp]
         self.sets = unique(*self.train_sets, self.valid_set, *self.test_sets)
@@ -106,18 +104,17 @@ class Asr(EspnetOptions):
     def models(self) -> list[tuple[str, str, list[str]]]:
         """Name, configuration and overrides of each model."""
         if self.experiments:
-            found = [tuple(spec.split(":")) for spec in self.experiments]
-            if short := [one[0] for one in found if len(one) < 2]:
+            specs = [spec.split(":") for spec in self.experiments]
+            if short := [spec[0] for spec in specs if len(spec) < 2]:
                 told = "has no configuration; write NAME:CONFIG[:OVERRIDE...]"
                 raise OptionError(f"--experiments: {short[0]!r} {told}")
-            names = [name for name, *_ in found]
+            names = [name for name, *_ in specs]
             if twice := [name for name in names if names.count(name) > 1]:
                 raise OptionError(f"--experiments: the name {twice[0]} stands twice")
-            return [(name, base, overrides) for name, base, *overrides in found]
+            return [(name, base, overrides) for name, base, *overrides in specs]
         if not self.asr_config:
-            raise OptionError(
-                "no model: give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...]'"
-            )
+            told = "give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...]'"
+            raise OptionError(f"no model: {told}")
         if self.twin != "false" and not self.twin_override:
             raise OptionError("--twin needs --twin_override, the YAML that makes the twin of the model")
         base, *override = (path.format(model=self.model) for path in [self.asr_config, *self.asr_override])
@@ -169,21 +166,5 @@ class Asr(EspnetOptions):
         return f"exp/{name}/decode_{tag}_asr_model_{Path(self.asr_model(name)).stem}/{test_set}"
 
     @property
-    def token_files(self) -> list[str]:
-        return [f"{self.tokens}/tokens.txt", *filter(None, [self.bpe_model])]
-
-    @property
     def stats_files(self) -> list[str]:
-        shapes = shapes_of(self.stats, "speech_shape", f"text_shape.{self.token_type}")
-        return [*sum(shapes.values(), []), f"{self.stats}/train/feats_stats.npz"]
-
-    @property
-    def token_config(self) -> dict:
-        """How ESPnet cuts texts."""
-        tokens = {"token_type": self.token_type, "token_list": f"{self.tokens}/tokens.txt"}
-        return tokens | {"bpemodel": self.bpe_model or None, "use_preprocessor": True}
-
-    @property
-    def data_config(self) -> dict:
-        """What statistics and training share."""
-        return self.token_config | data_of(self.espnet_tables())
+        return [*sum(self.shapes.values(), []), f"{self.stats}/train/feats_stats.npz"]

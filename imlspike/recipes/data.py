@@ -17,7 +17,10 @@ TABLES = ("wav.scp", "text", "utt2spk", "utt2dur")
 
 @dataclass
 class CorpusOptions(Options):
-    """Options of every recipe that trains on a corpus."""
+    """Options of every recipe that trains on a corpus.
+
+    A recipe's `check` sets `train_sets`, all its `sets`, and `configs`, the configuration of each model.
+    """
 
     seed: int = option(0, "random seed")
     corpus: str = option("", "corpus, as 'imlspike prepare' names it")
@@ -46,18 +49,41 @@ class CorpusOptions(Options):
 
     def check_gpus(self, local: bool = True) -> None:
         """Make a number of --ngpu; those of this machine (`local`) have to be there."""
-        if self.ngpu not in ("all", "any") and not self.ngpu.isdigit():
+        if self.ngpu not in ("all", "any") and not self.ngpu.isdecimal():
             raise OptionError(f"--ngpu is {self.ngpu!r}; expected a whole number, all, or any")
         found = count_gpus() if self.ngpu != "0" else 0
         self.ngpu = int({"all": found, "any": min(found, 1)}.get(self.ngpu, self.ngpu))
         if local and self.ngpu > found:
-            raise OptionError(
-                f"--ngpu {self.ngpu}: this machine has {found} (nvidia-smi); train with --ngpu {found}"
-            )
+            told = f"this machine has {found} (nvidia-smi); train with --ngpu {found}"
+            raise OptionError(f"--ngpu {self.ngpu}: {told}")
+
+    def check_models(self) -> list[str]:
+        """Names of the models of --ann and --models, each a YAML of the folder --overrides over --config."""
+        for name in ("config", "overrides"):
+            if not getattr(self, name):
+                raise OptionError(f"--{name} is empty; it names the models' YAML")
+            setattr(self, name, existing(getattr(self, name), f"--{name}"))
+        if "ann" in self.models:
+            raise OptionError("--models: ann is trained by --ann true")
+        names = [*(["ann"] if self.ann else []), *self.models]
+        if len(set(names)) < len(names):
+            raise OptionError(f"--models: {next(n for n in names if names.count(n) > 1)} stands twice")
+        if not names:
+            raise OptionError("no model: --models is empty and --ann false")
+        known = sorted(path.stem for path in Path(self.overrides).glob("*.yaml"))
+        if wrong := [name for name in names if name not in known]:
+            told = f"there is no {self.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
+            raise OptionError(f"--models: {told}")
+        return names
 
     @property
     def device(self) -> str:
         return "cuda" if self.ngpu else "cpu"
+
+    @property
+    def trained(self) -> list[str]:
+        """The sets that training reads."""
+        return unique(*self.train_sets, self.valid_set)
 
     @property
     def at_once(self) -> int:
@@ -79,21 +105,6 @@ def tables(*folders: str) -> list[str]:
     return [f"{folder}/{table}" for folder in folders for table in TABLES]
 
 
-def names(o) -> list[tuple]:
-    """The items of a step that is done for each model."""
-    return [(name,) for name in o.configs]
-
-
-def each_set(o) -> list[tuple]:
-    """The items of a step that is done for each set."""
-    return [(name,) for name in o.sets]
-
-
-def trained_sets(o) -> list[tuple]:
-    """The items of a step that is done for each set that training reads."""
-    return [(name,) for name in unique(*o.train_sets, o.valid_set)]
-
-
 def unique(*names: str) -> list[str]:
     """Each name once."""
     return list(dict.fromkeys(names))
@@ -104,43 +115,46 @@ def count(table: str) -> int:
     return Path(table).read_bytes().count(b"\n")
 
 
+def weights(model: str) -> str:
+    """What changes when a model does: the weights in its folder, or the file or folder itself."""
+    file = Path(model, "weights.safetensors")
+    return str(file) if file.is_file() else model
+
+
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
-    made = [
-        *tables(*(f"data/{name}" for name in sets)),
-        *(f"data/{name}/{table}" for name in sets for table in more),
-    ]
+    folders = [f"data/{name}" for name in sets]
+    made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
-    yield Needs([o.corpus_dir] if o.corpus_dir else [], unique(*made), settings)
-    source = ["--corpus-dir", o.corpus_dir] if o.corpus_dir else ["--download-dir", "downloads"]
-    share = ["--max-left-out", o.max_left_out]
-    program(o, "prepare", o.corpus, *source, "--output-dir", "data", *share, *o.prepare_args)
+    yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)
+    source = {"corpus_dir": o.corpus_dir} if o.corpus_dir else {"download_dir": "downloads"}
+    share = {"max_left_out": o.max_left_out}
+    program(o, "prepare", o.corpus, *o.prepare_args, **source, **share, output_dir="data")
 
 
 def format_audio(o: CorpusOptions, source: str, target: str, form: str, rate: int) -> Iterator[Needs]:
     """A step: a data directory whose audio has one format and rate."""
     yield Needs(tables(source), tables(target), o.pick("max_left_out") | {"format": form, "rate": rate})
-    words = ["--audio-format", form, "--sampling-rate", rate, "--max-left-out", o.max_left_out, "--nj", o.nj]
-    program(o, "format", source, "--output-dir", target, *words)
+    how = {"audio_format": form, "sampling_rate": rate} | o.pick("max_left_out nj")
+    program(o, "format", source, output_dir=target, **how)
 
 
 def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **given: int) -> Iterator[Needs]:
     """A step: a data directory without what is too long or too short."""
     settings = o.pick("min_wav_duration max_wav_duration")
     yield Needs(tables(source), tables(target), settings | given)
-    words = ["--min-seconds", o.min_wav_duration, "--max-seconds", o.max_wav_duration, "--input-layer", layer]
-    words += [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    verb("fit", source, "--output-dir", target, *words)
+    ends = {"min_seconds": o.min_wav_duration, "max_seconds": o.max_wav_duration}
+    verb("fit", source, output_dir=target, input_layer=layer, **ends, **given)
 
 
-def count_spikes(o, exp: str, source: str, inputs: list, model: list, settings=None) -> Iterator[Needs]:
-    """A step: spikes, operations and energy on some utterances of a set."""
-    out = f"{exp}/profile"
-    progress = Log(Path(exp).name, f"{out}/log")
-    settings = o.pick("profile_utts") | (settings or {})
+def count_spikes(o, name: str, source: str, inputs: list, model: dict, **settings) -> Iterator[Needs]:
+    """A step: spikes, operations and energy of exp/<name> on some utterances of a set."""
+    out = f"exp/{name}/profile"
+    settings |= o.pick("profile_utts")
+    progress = Log(name, f"{out}/log")
     yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
     spread(source, o.profile_utts, f"{out}/data")
-    program(o, "profile", *model, "--data-dir", f"{out}/data", "--output-dir", out, log=f"{out}/log")
+    program(o, "profile", **model, data_dir=f"{out}/data", output_dir=out, log=f"{out}/log")
 
 
 def spread(source: str, most: int, target: str) -> None:
@@ -161,24 +175,3 @@ def link_audio(data_dir: str, folder: str) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.realpath(wav))
     log(f"  {count(f'{data_dir}/wav.scp')} utterances")
-
-
-def models(o) -> list[str]:
-    """Names of the models from --ann and --models, each a YAML of the folder --overrides over --config."""
-    if not o.config or not o.overrides:
-        raise OptionError(f"--{'overrides' if o.config else 'config'} is empty; it names the models' YAML")
-    o.config = existing(o.config, "--config")
-    o.overrides = existing(o.overrides, "--overrides")
-    if "ann" in o.models:
-        raise OptionError("--models: ann is trained by --ann true")
-    names = [*(["ann"] if o.ann else []), *o.models]
-    if len(set(names)) < len(names):
-        raise OptionError(f"--models: {next(n for n in names if names.count(n) > 1)} stands twice")
-    if not names:
-        raise OptionError("no model: --models is empty and --ann false")
-    known = sorted(path.stem for path in Path(o.overrides).glob("*.yaml"))
-    if wrong := [name for name in names if name not in known]:
-        raise OptionError(
-            f"--models: there is no {o.overrides}/{wrong[0]}.yaml; there are: {' '.join(known)}"
-        )
-    return names

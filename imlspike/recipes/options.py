@@ -1,6 +1,7 @@
 """Options of a recipe: one dataclass gives names, types, defaults and help; a wrong one names the nearest."""
 
 import difflib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
@@ -48,11 +49,7 @@ class Options:
                 setattr(self, one.name, getattr(self, one.name).split())
 
     def check(self) -> None:
-        """Complete the options, and refuse what can't work.
-
-        Raises:
-            OptionError: naming the option and the way out.
-        """
+        """Complete the options, and raise OptionError, naming option and way out, for what can't work."""
 
     def pick(self, names: str) -> dict[str, Any]:
         """The options of these names, for the settings of a step."""
@@ -63,7 +60,7 @@ class Options:
         """For programs: this project's source, threads, and a memory allocator that keeps what it has: glibc
         would give each large block back and fault it in again, 15 to 20 % of a training step."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         sizes = {"MMAP_THRESHOLD_": 2**32, "TRIM_THRESHOLD_": 2**33, "TOP_PAD_": 2**28}
         memory = {f"MALLOC_{name}": str(size) for name, size in sizes.items()}
         return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | threads | memory
@@ -88,49 +85,44 @@ def parse(
             help = True
             continue
         if word[:2] != "--" or word == "--":
-            raise OptionError(
-                f"unexpected argument {word!r}; options look like '--stage 3' (--help lists all)"
-            )
+            told = "options look like '--stage 3' (--help lists all)"
+            raise OptionError(f"unexpected argument {word!r}; {told}")
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
-        if name not in known and others is not None:
-            others += [f"--{name}", value if equals else words.pop(0) if words else ""]
-            continue
-        if name not in known:
+        if name not in known and others is None:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"; did you mean --{near[0]}?" if near else ""
             raise OptionError(f"unknown option --{name}{hint} (--help lists all)")
-        if not equals and known[name].type is bool and (not words or words[0].startswith("--")):
+        switch = name in known and known[name].type is bool
+        if not equals and switch and (not words or words[0].startswith("--")):
             value = "true"
         elif not equals:
             if not words:
                 raise OptionError(f"option --{name} needs a value")
             value = words.pop(0)
-        values[name] = _convert(known[name], value)
+        if name in known:
+            values[name] = _convert(known[name], value)
+        else:
+            others += [f"--{name}", value]
     return values, help
 
 
 def _convert(one: Field, text: str) -> Any:
-    def expected(what: str) -> OptionError:
-        return OptionError(f"--{one.name} is {text!r}; expected {what}")
-
-    choices = one.metadata["choices"]
-    if one.type is bool:
-        if text not in ("true", "false"):
-            raise expected("true or false")
-        return text == "true"
-    if one.type in (int, float):
-        what = "a whole number" if one.type is int else "a number"
-        try:
-            number = one.type(text)
-        except ValueError:
-            raise expected(what) from None
-        if not one.metadata["least"] <= number < float("inf"):
-            raise expected(f"{what} of at least {one.metadata['least']}")
-        return number
-    if choices and (wrong := [w for w in (text.split() if one.type is list else [text]) if w not in choices]):
+    choices, least = one.metadata["choices"], one.metadata["least"]
+    choices = ["true", "false"] if one.type is bool else choices
+    words = text.split() if one.type is list else [text]
+    if wrong := [word for word in words if choices and word not in choices]:
         raise OptionError(f"--{one.name} is {wrong[0]!r}; expected one of: {' '.join(choices)}")
-    return text.split() if one.type is list else text
+    if one.type not in (int, float):
+        return {list: words, bool: text == "true"}.get(one.type, text)
+    try:
+        number = one.type(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number < math.inf:
+        kind = "a whole number" if one.type is int else "a number"
+        raise OptionError(f"--{one.name} is {text!r}; expected {kind} of at least {least}")
+    return number
 
 
 def usage(kind: type, defaults: dict[str, Any]) -> str:
@@ -141,18 +133,13 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
         shown = " ".join(value) if isinstance(value, list) else value
         shown = str(shown).lower() if isinstance(shown, bool) else shown
         choices = ", ".join(one.metadata["choices"])
-        lines.append(
-            f"  --{one.name:<22} {one.metadata['help']}{f' ({choices})' if choices else ''} [{shown}]"
-        )
+        told = one.metadata["help"] + (f" ({choices})" if choices else "")
+        lines.append(f"  --{one.name:<22} {told} [{shown}]")
     return "\n".join(lines)
 
 
 def existing(path: str, what: str) -> str:
-    """The absolute path of what has to be there, seen from here or from the project's folder.
-
-    Raises:
-        OptionError: if it is in neither place.
-    """
+    """The absolute path of what is here or in the project's folder; OptionError if it is in neither."""
     for folder in (Path.cwd(), ROOT):
         if (folder / path).exists():
             return str((folder / path).resolve())

@@ -5,25 +5,16 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
-# Holds the read end of a pipe. When the recipe ends, however hard, the pipe closes and what runs is killed.
-_REAPER = """
-import os, signal, sys
-groups = set()
-for line in sys.stdin:
-    (groups.discard if line[0] == "-" else groups.add)(int(line.strip("+-\\n")))
-for group in groups:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-"""
+# Leads the process group of all programs, and reads a pipe that the recipe holds. When the recipe ends,
+# however hard, the pipe closes and the group is killed.
+_REAPER = ["sh", "-c", "trap '' HUP INT TERM; read _; kill -KILL 0"]
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|signal SIGKILL|killed by signal: Killed|DefaultCPUAllocator"
 )
@@ -44,52 +35,28 @@ class ProgramError(RecipeError):
 
 
 class _Children:
-    """Process groups that run, and the reaper that watches over them."""
+    """The programs that run, in one process group whose leader is the reaper."""
 
     def __init__(self):
-        self.lock, self.groups, self.reaper, self.ending = threading.Lock(), set(), None, False
+        self.lock, self.reaper, self.ending = threading.Lock(), None, False
 
     def start(self, words: Sequence[str], **given) -> subprocess.Popen:
         with self.lock:
             if self.ending:
                 raise RecipeError("interrupted")
             if self.reaper is None or self.reaper.poll() is not None:
-                command = [sys.executable, "-c", _REAPER]
-                self.reaper = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, text=True, start_new_session=True
-                )
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **given)
-            self.groups.add(process.pid)
-            self._tell(f"+{process.pid}")
-        return process
-
-    def ended(self, process: subprocess.Popen) -> None:
-        with self.lock:
-            self.groups.discard(process.pid)
-            self._tell(f"-{process.pid}")
-
-    def _tell(self, line: str) -> None:
-        self.reaper.stdin.write(line + "\n")
-        self.reaper.stdin.flush()
+                self.reaper = subprocess.Popen(_REAPER, stdin=subprocess.PIPE, process_group=0)
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, process_group=self.reaper.pid, **given)
 
     def end(self) -> None:
-        """Ask all groups to end, and kill after ten seconds what has not; nothing more is started."""
+        """Ask all programs to end, and kill after ten seconds what has not; nothing more is started."""
         self.ending = True
-        if groups := list(self.groups):
-            self._signal(groups, signal.SIGTERM)
-            timer = threading.Timer(
-                10, lambda: self._signal(self.groups.intersection(groups), signal.SIGKILL)
-            )
+        reaper, self.reaper = self.reaper, None
+        if reaper and reaper.poll() is None:
+            os.killpg(reaper.pid, signal.SIGTERM)  # which the reaper itself ignores
+            timer = threading.Timer(10, reaper.communicate)  # closes the pipe
             timer.daemon = True
             timer.start()
-
-    @staticmethod
-    def _signal(groups: Iterable[int], number: int) -> None:
-        for group in groups:
-            try:
-                os.killpg(group, number)
-            except ProcessLookupError:
-                pass
 
 
 children = _Children()
@@ -101,18 +68,16 @@ def call(words: Sequence[object], log: str | Path | None = None, env: dict[str, 
     Raises:
         ProgramError: if it fails; the message shows the end of its log.
     """
-    words = [str(word) for word in words]
-    with _appended(log, words) as out:
-        given = {"stdout": out, "stderr": subprocess.STDOUT} if log else {}
+    words, given = [str(word) for word in words], {}
+    with ExitStack() as during:
+        if log:
+            Path(log).parent.mkdir(parents=True, exist_ok=True)
+            out = during.enter_context(open(log, "a", encoding="utf-8"))
+            print(f"# {time.strftime('%F %T')}: {shlex.join(words)}", file=out, flush=True)
+            given = {"stdout": out, "stderr": subprocess.STDOUT}
         process = children.start(words, env=os.environ | (env or {}), **given)
-        try:
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = status = os.waitstatus_to_exitcode(status)
-        except BaseException:  # a signal that reached this process
-            os.killpg(process.pid, signal.SIGTERM)
-            raise
-        finally:
-            children.ended(process)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = status = os.waitstatus_to_exitcode(status)
     if status:
         tail = Path(log).read_text(errors="replace").splitlines()[-15:] if log else []
         shown = "\n".join(["", f"the last lines of {log}:", *tail]) if log else ""
@@ -124,25 +89,32 @@ def call(words: Sequence[object], log: str | Path | None = None, env: dict[str, 
         raise error
 
 
-def _appended(log, words):
-    if log is None:
-        return open(os.devnull)
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    out = open(log, "a", encoding="utf-8")
-    print(f"# {time.strftime('%F %T')}: {shlex.join(words)}", file=out, flush=True)
-    return out
-
-
 VERBS = "imlspike.bin.{}"  # the module of a verb of `imlspike`
 
 
-def verb(name: str, *words: object) -> None:
-    """Run a light verb of `imlspike` in this process.
+def flags(**given: object) -> list:
+    """Options of a command line; what is None, False or empty is left out.
+
+    >>> flags(data_dir="data/test", systems=["a=b", "c=d"], no_spaces=True, asr_model="", least=0)
+    ['--data-dir', 'data/test', '--systems', 'a=b', 'c=d', '--no-spaces', '--least', 0]
+    """
+    words = []
+    for name, value in given.items():
+        if value is None or value is False or value in ("", [], ()):
+            continue
+        values = [] if value is True else value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}", *values]
+    return words
+
+
+def verb(name: str, /, *words: object, **given: object) -> None:
+    """Run a light verb of `imlspike` in this process, with words and `flags`.
 
     Raises:
         RecipeError: if it fails; it has said why.
     """
     try:
+        words = [*words, *flags(**given)]
         status = import_module(VERBS.format(name)).main([str(word) for word in words])
     except SystemExit as error:  # of argparse
         status = error.code
@@ -150,10 +122,10 @@ def verb(name: str, *words: object) -> None:
         raise RecipeError(f"imlspike {name.replace('_', '-')} failed")
 
 
-def program(options, name: str, *words: object, log: str | None = None) -> None:
-    """Run a verb of `imlspike` that imports much or takes long, as a program.
+def program(options, name: str, /, *words: object, log: str | None = None, **given: object) -> None:
+    """Run a verb of `imlspike` that imports much or takes long, as a program, with words and `flags`.
 
     Raises:
         ProgramError: if it fails.
     """
-    call([options.python, "-m", VERBS.format(name), *words], log, options.environment)
+    call([options.python, "-m", VERBS.format(name), *words, *flags(**given)], log, options.environment)

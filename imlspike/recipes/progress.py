@@ -1,6 +1,5 @@
 """What a recipe tells: lines with the time since its start, and the essence of logs while they grow."""
 
-import glob
 import os
 import re
 import sys
@@ -14,19 +13,14 @@ from imlspike.data.progress import duration
 
 _STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 _BATCHES = re.compile(r"\[train\] Batch sampler: .*?N-batch=(\d+)")
-_STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([\d.e+-]+)")
+_STEP = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch:.* loss=([^, ]+)")
 _RESULTS = re.compile(r"(\d+)epoch results: (\[train\].*)")
 _VOCODER_STEP = re.compile(r"(step \d+/\d+): (.*?;) .*?, ((?:\d+ days?, )?[\d:]+) left")
 _VALIDATION = re.compile(r"validation at (step \d+): (.*)")
-_PROGRESS = re.compile(r"\d+/\d+,? .*left$")
-_STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
-_VALID = {
-    "cer_ctc": "CER by CTC",
-    "cer": "CER",
-    "acc": "accuracy",
-    "mel_post_loss": "mel",
-    "forward_sum_loss": "alignment",
-}
+_PROGRESS = re.compile(r"\d+(/| of )\d+,? .*left$")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_RATES = {"cer_ctc": "CER by CTC", "cer": "CER", "acc": "accuracy"}
+_LOSSES = {"mel_post_loss": "mel", "forward_sum_loss": "alignment"}
 _begin = time.monotonic()
 
 
@@ -52,20 +46,21 @@ class Log:
         self.epoch = self.epochs = self.batch = self.batches = 0
         self.loss = self.step = self.left = ""
         self.started, self.seconds = None, []
-        self.number, self.position = (
-            (os.stat(path).st_ino, os.stat(path).st_size) if os.path.exists(path) else (0, 0)
-        )
+        self.file, self.position = None, 0  # what is there already isn't news
+        if os.path.exists(path):
+            self.file, self.position = os.stat(path).st_ino, os.stat(path).st_size
 
     def news(self) -> list[str]:
         """What lines say that were appended since the last call, also to a new file in its place."""
-        if not os.path.exists(self.path):
+        try:
+            with open(self.path, "rb") as file:
+                state = os.fstat(file.fileno())
+                if state.st_ino != self.file or state.st_size < self.position:
+                    self.file, self.position = state.st_ino, 0
+                file.seek(self.position)
+                text = file.read()
+        except OSError:  # not there yet, or moved away
             return []
-        with open(self.path, "rb") as file:
-            number, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
-            if number != self.number or size < self.position:
-                self.number, self.position = number, 0
-            file.seek(self.position)
-            text = file.read()
         text = text[: text.rfind(b"\n") + 1]
         self.position += len(text)
         return [told for line in text.decode(errors="replace").splitlines() if (told := self.read(line))]
@@ -90,20 +85,18 @@ class Log:
         return None
 
     def _epoch(self, line: str, results: str) -> str:
-        train, _, valid = results.partition("[valid]")
-        parts = [
-            f"{self.name}: epoch {self.epoch}/{self.epochs}",
-            f"train loss {_value(train, 'loss')}",
-            f"valid loss {_value(valid, 'loss')}",
-        ]
-        for key, label in _VALID.items():
-            if (found := _value(valid, key)) is not None:
-                parts.append(f"{label} {found if key.endswith('loss') else f'{100 * float(found):.1f} %'}")
+        train, valid = (
+            dict(re.findall(r"(\w+)=([^, ]+)", part)) for part in results.partition("[valid]")[::2]
+        )
+        told = [f"{self.name}: epoch {self.epoch}/{self.epochs}", f"train loss {train.get('loss')}"]
+        told += [f"valid loss {valid.get('loss')}"]
+        told += [f"{text} {100 * float(valid[key]):.1f} %" for key, text in _RATES.items() if key in valid]
+        told += [f"{text} {valid[key]}" for key, text in _LOSSES.items() if key in valid]
         if self.started and (ended := _time(line)):
             self.seconds.append((ended - self.started).total_seconds())
             left = sum(self.seconds) / len(self.seconds) * (self.epochs - self.epoch)
-            parts += [f"{self.seconds[-1]:.0f} s", f"about {duration(left)} left"]
-        return ", ".join(parts)
+            told += [f"{self.seconds[-1]:.0f} s", f"about {duration(left)} left"]
+        return ", ".join(told)
 
     def status(self) -> str:
         """Where the running epoch or training is."""
@@ -114,6 +107,11 @@ class Log:
         return f"{self.name}: epoch {self.epoch}/{self.epochs} batch {self.batch}{batches}{loss}"
 
 
+def _time(line: str) -> datetime | None:
+    match = _STAMP.search(line)
+    return datetime.fromisoformat(match[0]) if match else None
+
+
 class Count:
     """How far a count is, with an estimate of the rest that falls while the count stands still."""
 
@@ -121,9 +119,11 @@ class Count:
         self, what: str, total: Callable[[], float], count: Callable[[], float], clock=time.monotonic
     ):
         self.what, self.count_all, self.count, self.clock = what, total, count, clock
-        self.begin, self.first, self.last, self.at, self.told = clock(), None, None, clock(), clock()
+        self.begin = self.at = self.told = clock()
+        self.first = self.last = None
 
     def news(self) -> list[str]:
+        """A line, ten seconds or more after the last, once something is done and while something is left."""
         now, count = self.clock(), self.count()
         if self.first is None:
             self.total = self.count_all()
@@ -141,11 +141,6 @@ class Count:
         return ""
 
 
-def lines_in(*patterns: str) -> int:
-    """How many lines the files have that match."""
-    return sum(open(path, "rb").read().count(b"\n") for pattern in patterns for path in glob.glob(pattern))
-
-
 @contextmanager
 def follow(sources: Sequence[Log | Count], interval: float = 1.0, quiet: float = 60.0) -> Iterator[None]:
     """Within the block, tell what is new; where each source is stands in a line that a terminal rewrites, and
@@ -154,11 +149,10 @@ def follow(sources: Sequence[Log | Count], interval: float = 1.0, quiet: float =
 
     def tell():
         nonlocal told
-        for source in sources:
-            for line in source.news():
-                log(f"  {line}")
-                told = time.monotonic()
-        status = "   ".join(text for source in sources if (text := source.status()))
+        for line in [line for source in sources for line in source.news()]:
+            log(f"  {line}")
+            told = time.monotonic()
+        status = "   ".join(filter(None, [source.status() for source in sources]))
         if terminal and status:
             print(f"\r\033[K  {status}", end="", flush=True)
         elif status and time.monotonic() - told > quiet:
@@ -179,13 +173,3 @@ def follow(sources: Sequence[Log | Count], interval: float = 1.0, quiet: float =
         thread.join()
         if terminal:
             print("\r\033[K", end="", flush=True)
-
-
-def _time(line: str) -> datetime | None:
-    match = _STAMP.search(line)
-    return datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S") if match else None
-
-
-def _value(results: str, key: str) -> str | None:
-    match = re.search(rf"(?:^|[ ,]){key}=([\d.e+-]+)", results)
-    return match[1] if match else None

@@ -23,13 +23,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from imlspike.data.files import atomic_write
+from imlspike.data.yaml_file import flat
 from imlspike.recipes.options import OptionError, Options
 from imlspike.recipes.processes import RecipeError
 from imlspike.recipes.progress import Count, Log, follow, log
@@ -56,43 +57,55 @@ class Needs:
     follow: Log | Count | None = None
     always: bool = False
 
+    def make(self, path: str) -> bool:
+        """True if `path` is among what is made."""
+        return any(fnmatch.fnmatch(path, pattern) for pattern in self.makes)
+
 
 @dataclass(frozen=True)
 class Step:
     """A function of a recipe.
 
     Attributes:
-        number, title: of its stage.
+        number: of its stage.
         run: yields `Needs`, then does the work, in the recipe's folder.
-        each: the items, tuples of further arguments; one empty one where the step is done once.
+        each: the items, names or tuples of further arguments; an empty one where the step is done once.
         when: why the step is left out; empty where it isn't.
         jobs: how many items are done side by side; None: one after the other, in this process.
     """
 
     number: int
-    title: str
     run: Callable[..., Iterator]
-    each: Callable[[Any], Iterable[tuple]]
+    each: Callable[[Any], Iterable[str | tuple]]
     when: Callable[[Any], str]
     jobs: Callable[[Any], int] | None
 
+    @property
+    def title(self) -> str:
+        first = self.run.__doc__.partition("\n")[0].rstrip(".")
+        return first[0].lower() + first[1:]
+
     def items(self, options: Options) -> list["Item"]:
-        return [Item(self, options, parts) for parts in self.each(options)]
+        items = self.each(options)
+        return [Item(self, options, item if isinstance(item, tuple) else (item,)) for item in items]
+
+
+def asked(option: str, example: str) -> Callable[[Any], str]:
+    """A `when` that leaves a step out unless an option is given."""
+    return lambda o: "" if getattr(o, option) else f"not asked for (--{option} {example})"
 
 
 class Recipe:
     """The steps of a task, in their order, and the class of its options."""
 
-    def __init__(self, name: str, options: type[Options]):
-        self.name, self.options, self.steps = name, options, []
+    def __init__(self, options: type[Options]):
+        self.options, self.steps = options, []
 
     def stage(self, number: int, each=lambda o: [()], when=lambda o: "", jobs=None) -> Callable:
-        """Declare a step, see `Step`; its title is the first line of the function's docstring."""
+        """Declare a step, see `Step`."""
 
         def add(run: Callable) -> Step:
-            title = run.__doc__.partition("\n")[0].rstrip(".")
-            title = title[0].lower() + title[1:]
-            self.steps.append(Step(number, title, run, each, when, jobs))
+            self.steps.append(Step(number, run, each, when, jobs))
             return self.steps[-1]
 
         return add
@@ -101,10 +114,10 @@ class Recipe:
 class Item:
     """A step for one item: what it depends on, and where its record is."""
 
-    def __init__(self, step: Step, options: Options, parts: tuple):
-        self.step, self.options, self.work = step, options, step.run(options, *parts)
+    def __init__(self, step: Step, options: Options, names: tuple):
+        self.step, self.options, self.work = step, options, step.run(options, *names)
         self.needs: Needs = next(self.work)
-        self.name = " ".join(map(str, parts)) or step.title
+        self.name = " ".join(map(str, names)) or step.title
 
     @property
     def record(self) -> Path:
@@ -115,6 +128,7 @@ class Item:
         return [path for path in self.needs.makes if "*" not in path and not os.path.exists(path)]
 
     def signature(self) -> dict[str, Any]:
+        """Settings and checksums of the inputs, as the record holds them."""
         inputs = {path: digest(path) for path in self.needs.inputs}
         return json.loads(json.dumps({"settings": self.needs.settings, "inputs": inputs}))
 
@@ -128,7 +142,7 @@ class Item:
             return "not done before"
         if missing := self.missing():
             return f"{missing[0]} is missing"
-        return "; ".join(difference(json.loads(self.record.read_text()), self.signature()))
+        return "; ".join(difference(read_record(self.record), self.signature()))
 
     def do(self) -> None:
         """Do the work, unless it is done, and leave a record.
@@ -139,50 +153,52 @@ class Item:
         if self.needs.always:
             return next(self.work, None)
         with _sole(self.record.with_suffix(".lock"), self.record.parents[1]):
-            why = self.reason()
-            if not why:
+            if not (why := self.reason()):
                 made = time.strftime("%F %T", time.localtime(self.record.stat().st_mtime))
-                log(
-                    f"  {self.name}: skipped because inputs and settings are those of {made} "
-                    f"(again: rm {self.record})"
-                )
-                return
+                told = f"inputs and settings are those of {made} (again: rm {self.record})"
+                return log(f"  {self.name}: skipped because {told}")
             log(f"  {self.name}: {why}")
-            self._settle_earlier()
             signature = self.signature()
+            if self.needs.checkpoint:
+                self._settle_earlier(signature)
             self.record.unlink(missing_ok=True)
             next(self.work, None)
             if missing := self.missing():
                 raise RecipeError(f"stage {self.step.number} ({self.name}) ended without {missing[0]}")
-            self.record.parent.mkdir(exist_ok=True)  # the work may have made the folder anew
-            with atomic_write(self.record) as out:
-                json.dump(signature, out, indent=1, ensure_ascii=False)
+            write_record(self.record, signature)
 
-    def _settle_earlier(self) -> None:
+    def _settle_earlier(self, signature: dict[str, Any]) -> None:
         """See to it that a checkpoint of other settings is never taken up in silence."""
-        if not self.needs.checkpoint:
-            return
         checkpoint, *patterns = self.needs.checkpoint
-        folder, started, signature = (
-            Path(checkpoint).parent,
-            self.record.with_suffix(".begun"),
-            self.signature(),
-        )
+        folder, begun = Path(checkpoint).parent, self.record.with_suffix(".begun")
         with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
             pass
         if self.options.resume == "false":
             for path in [path for pattern in patterns for path in folder.glob(pattern)]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         elif self.options.resume == "true" and os.path.exists(checkpoint):
-            before = json.loads(started.read_text()) if started.is_file() else {}
-            if changed := difference(before, signature):
+            if changed := difference(read_record(begun), signature):
                 raise RecipeError(
                     f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin "
                     "again with --resume false, go on from it with --resume anyway, or take another name or "
                     "--workdir"
                 )
-        with atomic_write(started) as out:
-            json.dump(signature, out)
+        write_record(begun, signature)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The signature in a record; an empty one where there is none or it can't be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"settings": {}, "inputs": {}}
+
+
+def write_record(path: Path, signature: dict[str, Any]) -> None:
+    """Write a signature; its folder is made, for the work may have made the one around it anew."""
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as out:
+        json.dump(signature, out, indent=1, ensure_ascii=False)
 
 
 @contextmanager
@@ -202,36 +218,25 @@ def difference(before: dict, now: dict) -> list[str]:
     >>> difference({"settings": {"a": {"b": 1}}, "inputs": {}}, {"settings": {"a": {"b": 2}}, "inputs": {}})
     ['a.b was 1 and is 2']
     """
-    old, new = (_flat(one.get("settings", {})) for one in (before, now))
-    told = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    old, new = (one.get("inputs", {}) for one in (before, now))
+    old, new = (dict(flat(one["settings"])) for one in (before, now))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    told = [f"{key} was {old.get(key)} and is {new.get(key)}" for key in changed]
+    old, new = before["inputs"], now["inputs"]
     told += [f"{path} has changed" for path in new if path in old and old[path] != new[path]]
     told += [f"{path} is another input" for path in sorted(old.keys() ^ new.keys())]
     return told[:3] + ([f"and {len(told) - 3} more"] if len(told) > 3 else [])
 
 
-def _flat(settings: dict, head: str = "") -> dict[str, Any]:
-    found = {}
-    for key, value in settings.items():
-        found |= _flat(value, f"{head}{key}.") if isinstance(value, dict) else {f"{head}{key}": value}
-    return found
-
-
 def digest(path: str) -> str | None:
     """A checksum of a file's content, or of a folder's names, sizes and times; None if there is nothing."""
-    if os.path.isdir(path):
-        files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-        states = [(os.path.relpath(file, path), os.stat(file)) for file in files if os.path.exists(file)]
-        listing = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-        return hashlib.blake2b(repr(listing).encode(), digest_size=16).hexdigest()
     if not os.path.exists(path):
         return None
-    state = os.stat(path)
-    return _content(os.path.realpath(path), state.st_size, state.st_mtime_ns)
+    if not os.path.isdir(path):
+        return _content(os.path.realpath(path), os.stat(path).st_size, os.stat(path).st_mtime_ns)
+    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    states = [(os.path.relpath(file, path), os.stat(file)) for file in files if os.path.exists(file)]
+    listing = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+    return hashlib.blake2b(repr(listing).encode(), digest_size=16).hexdigest()
 
 
 @cache
@@ -247,18 +252,14 @@ class Run:
         self.recipe, self.options = recipe, options
         numbers = sorted({step.number for step in recipe.steps})
         options.stop_stage = options.stop_stage or numbers[-1]
-        skipped = {int(word) for word in options.skip_stages if word.isdigit()}
         for name in ("stage", "stop_stage"):
             if getattr(options, name) not in numbers:
                 told = f"there are stages {numbers[0]} to {numbers[-1]}"
                 raise OptionError(f"--{name} is {getattr(options, name)}; {told}")
-        if wrong := [word for word in options.skip_stages if not word.isdigit() or int(word) not in numbers]:
-            raise OptionError(f"--skip_stages: there is no stage {wrong[0]}")
-        self.steps = [
-            step
-            for step in recipe.steps
-            if options.stage <= step.number <= options.stop_stage and step.number not in skipped
-        ]
+        if wrong := set(options.skip_stages) - set(map(str, numbers)):
+            raise OptionError(f"--skip_stages: there is no stage {min(wrong)}")
+        asked = {*map(str, range(options.stage, options.stop_stage + 1))} - {*options.skip_stages}
+        self.steps = [step for step in recipe.steps if str(step.number) in asked]
         if not self.steps:
             raise OptionError("no stage is left: see --stage, --stop_stage and --skip_stages")
 
@@ -268,32 +269,28 @@ class Run:
         Raises:
             RecipeError: a step's input is neither there nor made by an earlier step.
         """
-        rows, outputs, anew = [], [], {}
+        rows, earlier, anew = [], [], {}
         for step in self.steps:
             if why_not := step.when(self.options):
                 rows.append((step, None, why_not))
                 continue
             for item in step.items(self.options):
                 for path in item.needs.inputs:
-                    if not os.path.exists(path) and not any(fnmatch.fnmatch(path, one) for one in outputs):
-                        raise RecipeError(
-                            f"stage {step.number} ({step.title}) needs {path}{self._maker(path)}"
-                        )
+                    if not os.path.exists(path) and not any(needs.make(path) for needs in earlier):
+                        needing = f"stage {step.number} ({step.title}) needs {path}"
+                        raise RecipeError(f"{needing}{self._maker(path)}")
                 why = item.reason()
                 if not why and (made := [path for path in item.needs.inputs if path in anew]):
                     why = f"if stage {anew[made[0]]} changes {made[0]}"
                 rows.append((step, item, why))
-                outputs += item.needs.makes
+                earlier.append(item.needs)
                 anew |= dict.fromkeys(item.needs.makes, step.number) if why else {}
         return rows
 
     def _maker(self, path: str) -> str:
         for step in (step for step in self.recipe.steps if not step.when(self.options)):
-            for item in step.items(self.options):
-                if any(fnmatch.fnmatch(path, one) for one in item.needs.makes):
-                    return (
-                        f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
-                    )
+            if any(item.needs.make(path) for item in step.items(self.options)):
+                return f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
         return ", which isn't there"
 
     def tell(self) -> None:
@@ -328,15 +325,14 @@ class Run:
 
     def _do(self, step: Step) -> None:
         items = step.items(self.options)
-        with ExitStack() as during:
-            during.enter_context(follow([item.needs.follow for item in items if item.needs.follow]))
+        with follow([item.needs.follow for item in items if item.needs.follow]):
             if step.jobs is None:
                 for item in items:
                     item.do()
                 return
-            pool = during.enter_context(ThreadPoolExecutor(step.jobs(self.options)))
-            pending = [pool.submit(item.do) for item in items]
-            failed = [error for error in (one.exception() for one in pending) if error]
+            with ThreadPoolExecutor(step.jobs(self.options)) as pool:
+                pending = [pool.submit(item.do) for item in items]
+                failed = [error for error in (one.exception() for one in pending) if error]
         for error in failed[1:]:
             log(f"  {error}")
         if failed:

@@ -2,8 +2,10 @@
 
 import shlex
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from imlspike.data.files import atomic_write
@@ -12,9 +14,10 @@ from imlspike.espnet.config import resolve
 from imlspike.recipes.data import CorpusOptions, count, tables
 from imlspike.recipes.options import ROOT, OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, call
-from imlspike.recipes.progress import Count, Log, lines_in, log
+from imlspike.recipes.progress import Count, Log, log
 from imlspike.recipes.runner import Needs
 
+SPLITS = ("train", "valid")
 _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl"}
 
 
@@ -25,6 +28,8 @@ class EspnetOptions(CorpusOptions):
     As in ESPnet's cmd.sh there is a command for each kind of job: Kaldi's slurm.pl, queue.pl and ssh.pl,
     which ESPnet's users have in their recipes' utils. Settings of the cluster belong into conf/slurm.conf or
     conf/queue.conf in --workdir. ESPnet's batch is what all processes of a training get together.
+
+    A recipe's `check` also sets `dump` (the folder of both sets), `tokens`, `stats` (folders), `token_type`.
     """
 
     num_nodes: int = option(1, "machines of each training", least=1)
@@ -36,6 +41,8 @@ class EspnetOptions(CorpusOptions):
     host: str = option(
         "", "machines of each training, by ssh: 'host1,host2', with the GPUs 'host1:0:1,host2:0'"
     )
+
+    bpe_model = ""
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -54,15 +61,13 @@ class EspnetOptions(CorpusOptions):
                     f"'/its/folder/{words[0]}'"
                 )
         if self.num_processes > 1 and (self.ngpu or self.num_nodes > 1 or self.host):
-            raise OptionError(
-                "--num_processes is for the CPU of one machine; on GPUs there is one process each (--ngpu)"
-            )
+            told = "is for the CPU of one machine; on GPUs there is one process each (--ngpu)"
+            raise OptionError(f"--num_processes {told}")
         if self.num_nodes > 1 and self.host:
             raise OptionError("--host names the machines; leave --num_nodes away")
         if self.num_nodes > 1 and not self.cuda_cmd:
-            raise OptionError(
-                "--num_nodes needs a scheduler (--cmd_backend slurm), or name the machines with --host"
-            )
+            told = "needs a scheduler (--cmd_backend slurm), or name the machines with --host"
+            raise OptionError(f"--num_nodes {told}")
         if self.host and " " in f"{self.workdir}{ROOT}{self.python}":
             raise OptionError(f"--host: ESPnet's launcher can't take a path with a blank ({self.workdir})")
 
@@ -77,8 +82,12 @@ class EspnetOptions(CorpusOptions):
 
     @property
     def folders(self) -> dict[str, str]:
-        """What training reads: `train_sets` holds one set, `dump` is the folder of both."""
+        """The data directories that training reads."""
         return {"train": f"{self.dump}/{self.train_sets[0]}", "valid": f"{self.dump}/{self.valid_set}"}
+
+    @property
+    def token_files(self) -> list[str]:
+        return [f"{self.tokens}/tokens.txt", *filter(None, [self.bpe_model])]
 
     @property
     def data_files(self) -> list[str]:
@@ -88,18 +97,41 @@ class EspnetOptions(CorpusOptions):
     def wavs(self) -> list[str]:
         return [f"{folder}/wav.scp" for folder in self.folders.values()]
 
-    def utterances_read(self) -> Count:
-        """The progress of statistics."""
-        pieces = f"{self.stats}/pieces/*/*/speech_shape"
-        return Count("utterances", lambda: sum(map(count, self.wavs)), lambda: lines_in(pieces))
+    @property
+    def shapes(self) -> dict[str, list]:
+        """ESPnet's options for the lengths that `statistics` found."""
+        return shapes_of(self.stats, "speech_shape", f"text_shape.{self.token_type}")
 
-    def espnet_tables(self) -> dict[str, list]:
-        """Audio and text, as ESPnet's [file, name, kind]."""
+    @property
+    def token_config(self) -> dict:
+        """How ESPnet cuts texts."""
+        tokens = {"token_type": self.token_type, "token_list": f"{self.tokens}/tokens.txt"}
+        return tokens | {"bpemodel": self.bpe_model or None, "use_preprocessor": True}
+
+    @property
+    def data_config(self) -> dict:
+        """What statistics and training share."""
         kinds = [["wav.scp", "speech", "sound"], ["text", "text", "text"]]
-        return {
+        found = {
             split: [[f"{folder}/{file}", *kind] for file, *kind in kinds]
             for split, folder in self.folders.items()
         }
+        return self.token_config | data_of(found)
+
+    def utterances_read(self) -> Count:
+        """The progress of statistics."""
+        pieces = f"{self.stats}/pieces/*/*/speech_shape"
+        return Count("utterances", lambda: sum(map(count, self.wavs)), lambda: sum(map(count, glob(pieces))))
+
+
+def data_of(found: dict[str, list]) -> dict[str, list]:
+    """ESPnet's options for the tables, [file, name, kind] each, of "train" and "valid"."""
+    return {f"{split}_data_path_and_name_and_type": kinds for split, kinds in found.items()}
+
+
+def shapes_of(stats: str, *names: str) -> dict[str, list]:
+    """ESPnet's options for files of lengths."""
+    return {f"{split}_shape_file": [f"{stats}/{split}/{name}" for name in names] for split in SPLITS}
 
 
 def average(config: dict, given: str = "") -> str:
@@ -109,7 +141,7 @@ def average(config: dict, given: str = "") -> str:
 
 
 def configure(
-    task: str, models: list[tuple[str, str, list[str]]], settings: list[str], shared: str
+    task: str, models: Iterable[tuple[str, str, list[str]]], settings: list[str], shared: str
 ) -> dict[str, dict]:
     """The configuration of each model, every key checked, from its name, YAML and overrides.
 
@@ -119,20 +151,17 @@ def configure(
     """
     configs = {}
     for name, base, overrides in models:
-        files = [
-            existing(base, f"configuration of {name}"),
-            *(existing(f, f"override of {name}") for f in overrides),
-        ]
+        base = existing(base, f"configuration of {name}")
+        overrides = [existing(file, f"override of {name}") for file in overrides]
         try:
-            configs[name] = resolve(files[0], files[1:], settings, task)
+            configs[name] = resolve(base, overrides, settings, task)
         except ConfigError as error:
             raise OptionError(str(error)) from None
     first, *others = configs
     for name in others:
         if select(configs[name], shared) != select(configs[first], shared):
-            raise OptionError(
-                f"{first} and {name} differ in {shared}: they can't share statistics, run them apart"
-            )
+            told = f"differ in {shared}: they can't share statistics, run them apart"
+            raise OptionError(f"{first} and {name} {told}")
     return configs
 
 
@@ -159,18 +188,6 @@ def espnet(o: EspnetOptions, program: str, *words: object, log: str) -> None:
     call([o.python, "-m", "imlspike.espnet", program, *words], log, o.environment)
 
 
-def data_of(tables: dict[str, list]) -> dict[str, list]:
-    """ESPnet's options for the tables, [file, name, kind] each, of "train" and "valid"."""
-    return {f"{split}_data_path_and_name_and_type": found for split, found in tables.items()}
-
-
-def shapes_of(stats: str, *names: str) -> dict[str, list]:
-    """ESPnet's options for the lengths that `statistics` found."""
-    return {
-        f"{split}_shape_file": [f"{stats}/{split}/{name}" for name in names] for split in ("train", "valid")
-    }
-
-
 def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()) -> None:
     """ESPnet's training of a task in the folder `exp`, which gets run.yaml and train.log.
 
@@ -178,19 +195,19 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
         RecipeError: if it fails; for lack of memory it says what to halve.
     """
     write_yaml(f"{exp}/run.yaml", config | {"output_dir": exp, "resume": True, "seed": o.seed})
-    program = [o.python, "-m", "imlspike.espnet", task, "--config", f"{exp}/run.yaml", *words]
-    program += ["--num_processes", o.num_processes] if o.num_processes > 1 else []
+    words = ["--config", f"{exp}/run.yaml", *words]
+    words += ["--num_processes", o.num_processes] if o.num_processes > 1 else []
     try:
         if not (o.cuda_cmd or o.host):
             here = ["--ngpu", o.ngpu, "--multiprocessing_distributed", "true"]
-            return call([*program, *here], f"{exp}/train.log", o.environment)
+            return espnet(o, task, *words, *here, log=f"{exp}/train.log")
         where = ["--num_nodes", o.num_nodes]
         if o.host:
             where = ["--host", o.host, "--envfile", "path.sh" if Path("path.sh").is_file() else "none"]
+        where += ["--log", f"{exp}/train.log", "--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
         launcher = [o.python, "-m", "espnet2.bin.launch", "--cmd", o.cuda_cmd or "none", "--ngpu", o.ngpu]
-        launcher += [*where, "--log", f"{exp}/train.log"]
-        launcher += ["--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
-        call([*launcher, "--", *_env(o), *program], f"{exp}/launch.log", o.environment)
+        program = [*_env(o), o.python, "-m", "imlspike.espnet", task, *words]
+        call([*launcher, *where, "--", *program], f"{exp}/launch.log", o.environment)
     except ProgramError as error:
         key = next((key for key in ("batch_bins", "batch_size") if config.get(key)), "batch_size")
         half = f"{key}={config.get(key, 20) // 2} accum_grad={2 * config.get('accum_grad', 1)}"
@@ -217,49 +234,42 @@ def run_jobs(
         several = [f"JOB=1:{number}"] if number > 1 else []
         submit = [*shlex.split(command), "--gpu", int(gpu), *several, log_file, *_env(o), *words]
         return call(submit, f"{log_file.replace('JOB', 'all')}.submit")
+
+    def one(n: str) -> None:
+        call([word.replace("JOB", n) for word in words], log_file.replace("JOB", n), o.environment)
+
     with ThreadPoolExecutor(number) as pool:
-        calls = [
-            pool.submit(
-                call,
-                [word.replace("JOB", str(n)) for word in words],
-                log_file.replace("JOB", str(n)),
-                o.environment,
-            )
-            for n in range(1, number + 1)
-        ]
-    for one in calls:
-        one.result()
+        list(pool.map(one, map(str, range(1, number + 1))))
 
 
 def statistics(
-    o, stats: str, task: str, config: dict, tables: list[str], words: list = (), least: int = 5000
+    o, stats: str, task: str, config: dict, sources: list[str], words: list = (), least: int = 5000
 ) -> None:
     """Collect statistics by ESPnet in the folder `stats`, in several processes.
 
-    Each works on `least` lines or more of both tables, train and valid; the words may name its part of them
-    as STATS/pieces/train.JOB. The length of a text becomes 'tokens,size of the vocabulary', as ESPnet weighs
-    a batch by their product.
+    Each works on `least` lines or more of both sources, tables for train and valid; the words may name its
+    part of them as STATS/pieces/train.JOB. The length of a text becomes 'tokens,size of the vocabulary', as
+    ESPnet weighs a batch by their product.
     """
-    pieces = max(1, min(count(tables[0]) // least, o.nj, count(tables[1])))
+    pieces = max(1, min(count(sources[0]) // least, o.nj, count(sources[1])))
     shutil.rmtree(stats, ignore_errors=True)
     Path(stats, "pieces").mkdir(parents=True)
-    for split, table in zip(("train", "valid"), tables, strict=True):
-        lines = Path(table).read_text(encoding="utf-8").splitlines(keepends=True)
+    program = ["--config", f"{stats}/run.yaml", *words, "--output_dir", f"{stats}/pieces/JOB"]
+    for split, table in zip(SPLITS, sources, strict=True):
+        program += [f"--{split}_shape_file", f"{stats}/pieces/{split}.JOB"]
+        lines = Path(table).read_bytes().splitlines(keepends=True)
         for n in range(pieces):
             part = lines[-(-n * len(lines) // pieces) : -(-(n + 1) * len(lines) // pieces)]
-            Path(stats, "pieces", f"{split}.{n + 1}").write_text("".join(part), encoding="utf-8")
+            Path(stats, "pieces", f"{split}.{n + 1}").write_bytes(b"".join(part))
     write_yaml(f"{stats}/run.yaml", config | {"collect_stats": True, "ngpu": 0})
-    program = [o.python, "-m", "imlspike.espnet", task, "--config", f"{stats}/run.yaml", *words]
-    for split in ("train", "valid"):
-        program += [f"--{split}_shape_file", f"{stats}/pieces/{split}.JOB"]
-    program += ["--output_dir", f"{stats}/pieces/JOB"]
+    program = [o.python, "-m", "imlspike.espnet", task, *program]
     run_jobs(o, o.train_cmd, pieces, f"{stats}/log/stats.JOB.log", program)
     folders = [word for n in range(pieces) for word in ("--input_dir", f"{stats}/pieces/{n + 1}")]
     joined = [o.python, "-m", "espnet2.bin.aggregate_stats_dirs", *folders, "--output_dir", stats]
     call(joined, f"{stats}/join.log", o.environment)
     vocabulary = count(f"{o.tokens}/tokens.txt")
-    for split in ("train", "valid"):
-        shapes = Path(stats, split, "text_shape").read_text(encoding="utf-8").splitlines()  # in their order
+    for split in SPLITS:
+        lengths = Path(stats, split, "text_shape").read_text(encoding="utf-8").splitlines()  # in their order
         with atomic_write(f"{stats}/{split}/text_shape.{o.token_type}") as out:
-            out.writelines(f"{shape},{vocabulary}\n" for shape in shapes)
-        log(f"  {split}: {len(shapes)} utterances")
+            out.writelines(f"{length},{vocabulary}\n" for length in lengths)
+        log(f"  {split}: {len(lengths)} utterances")

@@ -4,22 +4,149 @@ Models are overrides of one configuration. No aligner and no labels are needed: 
 text and sound; or they are those of phone labels (--durations_from).
 """
 
-import os
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
+from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import RecipeError, program, verb
 from imlspike.recipes.progress import Log, log
-from imlspike.recipes.runner import Needs, Recipe
-from imlspike.recipes.training import average, launch, shapes_of, statistics
-from imlspike.recipes.tts_options import DUMP, FEATURES, SHARED, SOUND, STATS, TESTED, TOKENS, Tts
+from imlspike.recipes.runner import Needs, Recipe, asked
+from imlspike.recipes.training import EspnetOptions, average, configure, launch, statistics
 
-recipe = Recipe("tts", Tts)
+TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
+STATS = f"{DUMP}/stats"
+FEATURES = ("feats", "pitch", "energy")
+SHARED = "feats_extract pitch_extract energy_extract"
+
+
+@dataclass
+class Tts(EspnetOptions):
+    """Options of a voice's recipe."""
+
+    # Data
+    test_set: str = option("test", "set that is spoken and scored")
+    hold_out_from: str = option("", "prepared set to cut those three out of; empty: they are as prepared")
+    hold_out_every: int = option(
+        50, "n: every n-th utterance of a speaker is test, each half-way between valid", least=3
+    )
+    front_end: str = option(
+        "", "from text to symbols: english, mandarin, russian, ... ('imlspike phonemes --help')"
+    )
+    text_table: str = option(
+        "text", "table that the front end reads: text, or pinyin where the corpus has it"
+    )
+    voice_front_end: str = option(
+        "", "and that of the trained voice, where new text is written in another way"
+    )
+    use_sid: bool = option(False, "a voice for each speaker of the training set")
+    min_wav_duration: float = option(0.3, "shortest utterance to train on, in seconds")
+    durations_from: str = option(
+        "aligner", "what the symbols' durations in training come from", "aligner labels"
+    )
+    test_utts: int = option(0, "utterances of the test set to speak, spread over it; 0: all")
+    # Models
+    config: str = option("", "training YAML, the base of all models")
+    changes: list = option("", "YAML files that say what differs from it in all models, separated by blanks")
+    overrides: str = option("conf/tts", "folder with a YAML for each model; its ann.yaml is the ANN")
+    models: list = option(
+        "spikevoice sequential imls", "spiking models to train, each an override of that name"
+    )
+    ann: bool = option(True, "train the ANN twin too")
+    # Results
+    vocoder: str = option(
+        "griffin_lim",
+        "what makes sound of mels: an experiment of voc1 with the same features, or griffin_lim",
+    )
+    inference_model: str = option("", "file in the experiment; empty: the average of the best epochs")
+    asr_model: str = option(
+        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
+    )
+    labels: str = option(
+        "",
+        "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by",
+    )
+    corpus_labels: str = option(
+        "", "instead of it, the name of the folder that the corpus itself has them in"
+    )
+    score_args: list = option("", "further options of 'imlspike score-voice'")
+    profile_utts: int = option(
+        20, "utterances of the test set on which spikes and energy are counted", least=1
+    )
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        super().check()
+        if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
+            told = "is one of the sets that are cut out of it; give these other names"
+            raise OptionError(f"--hold_out_from: {self.hold_out_from} {told}")
+        if not self.front_end:
+            raise OptionError("--front_end is empty; 'imlspike phonemes --help' lists them")
+        if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
+            told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
+            raise OptionError(f"--durations_from labels {told}")
+        self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
+        self.labels = self.labels and existing(self.labels, "--labels")
+        if self.vocoder != "griffin_lim":
+            self.vocoder = existing(self.vocoder, "--vocoder")
+        names, changes = self.check_models(), [existing(path, "--changes") for path in self.changes]
+        given = ["tts_conf.aligner=false"] if self.durations_from == "labels" else []
+        self.token_type, self.tokens = "phn", TOKENS
+        self.train_sets, self.dump, self.stats = [self.train_set], DUMP, STATS
+        self.sets = data.unique(self.train_set, self.valid_set, self.test_set)
+        files = [(name, self.config, [*changes, f"{self.overrides}/{name}.yaml"]) for name in names]
+        self.configs = configure("tts", files, [*given, *self.train_args], SHARED)
+        features = self.configs[names[0]].get("feats_extract_conf") or {}
+        self.rate, self.hop, self.first = features.get("fs"), features.get("hop_length"), names[0]
+        if not (self.rate and self.hop):
+            told = "feats_extract_conf has to say fs (the sampling rate) and hop_length"
+            raise OptionError(f"{self.config}: {told}")
+
+    def model_file(self, name: str) -> str:
+        return f"exp/{name}/{average(self.configs[name], self.inference_model)}"
+
+    def model(self, name: str) -> list[str]:
+        return [f"exp/{name}/config.yaml", self.model_file(name)]
+
+    def find_labels(self) -> str:
+        """The folder of phone labels, if there is one: --labels, or --corpus_labels in the corpus."""
+        if not self.labels and self.corpus_labels:
+            found = Path(self.corpus_dir or "downloads").glob(f"**/{self.corpus_labels}")
+            self.labels = str(min(filter(Path.is_dir, found), default=""))
+        return self.labels
+
+    def timing(self) -> list[str]:
+        """The folder of labels that durations come from, as a step's input."""
+        if self.durations_from == "aligner":
+            return []
+        return [self.find_labels() or f"{self.corpus_labels}/ in {self.corpus_dir or 'downloads'}"]
+
+    def durations(self, name: str) -> list[str]:
+        """The frames of each symbol of a set, with --durations_from labels."""
+        return [f"{DUMP}/{name}/durations"] if self.durations_from == "labels" else []
+
+    def training_config(self, name: str, *, collected: bool) -> dict:
+        """A model's configuration and its data, with what statistics `collected` or for them."""
+        config, tables = self.configs[name], self.data_config
+        if self.use_sid:
+            speakers = {"speakers": data.count(f"{DUMP}/spk2sid")}
+            config = config | {"tts_conf": (config.get("tts_conf") or {}) | speakers}
+        for split, part in (("train", self.train_set), ("valid", self.valid_set)):
+            more = [[f"{DUMP}/{part}/utt2sid", "sids", "text_int"]] * self.use_sid
+            if collected:
+                found = f"{STATS}/{split}/collect_feats"
+                more += [[f"{found}/{kind}.scp", kind, "npy"] for kind in FEATURES[1:]]
+                more += [[file, "durations", "text_int"] for file in self.durations(part)]
+            tables[f"{split}_data_path_and_name_and_type"] += more
+        return config | tables
+
+
+recipe = Recipe(Tts)
 stage = recipe.stage
 
 
@@ -29,25 +156,19 @@ def prepare(o: Tts):
     yield from data.prepare_corpus(o, [o.hold_out_from] if o.hold_out_from else o.sets, o.text_table)
 
 
-@stage(1, when=lambda o: "" if o.hold_out_from else "not asked for (--hold_out_from SET)")
+@stage(1, when=asked("hold_out_from", "SET"))
 def hold_out(o: Tts):
     """Sets cut out of one.
 
     Of each speaker's utterances, in the order of their names, every n-th is test, each half-way between
     two of these valid; a speaker with few of them is in train alone.
     """
-    source, sets, seen, n = (
-        f"data/{o.hold_out_from}",
-        {name: [] for name in o.sets},
-        Counter(),
-        o.hold_out_every,
-    )
-    yield Needs(
-        data.tables(source), data.tables(*(f"data/{name}" for name in o.sets)), o.pick("hold_out_every")
-    )
+    source, n = f"data/{o.hold_out_from}", o.hold_out_every
+    made = data.tables(*(f"data/{name}" for name in o.sets))
+    yield Needs(data.tables(source), made, o.pick("hold_out_every"))
+    sets, seen, places = {name: [] for name in o.sets}, Counter(), {0: o.test_set, n // 2: o.valid_set}
     for utterance in read_data_dir(source):
         seen[utterance.speaker] += 1
-        places = {0: o.test_set, n // 2: o.valid_set}
         sets[places.get(seen[utterance.speaker] % n, o.train_set)].append(utterance)
     for name, utterances in sets.items():
         if not utterances:
@@ -67,17 +188,17 @@ def make_symbols(o: Tts):
     made = [f"{TOKENS}/tokens.txt", *data.tables(*(f"{TOKENS}/{name}" for name in o.sets))]
     settings = o.pick("front_end text_table use_sid durations_from max_left_out")
     yield Needs([*tables, *o.timing()], made, settings)
-    tokens = "--write-tokens"
+    tokens = "write_tokens"
     for name in o.sets:
-        words = ["--data-dir", f"data/{name}", "--table", o.text_table, "--output-dir", f"{TOKENS}/{name}"]
-        words += ["--front-end", o.front_end, "--max-left-out", o.max_left_out]
-        verb("phonemes", *words, tokens, f"{TOKENS}/tokens.txt")
+        out = f"{TOKENS}/{name}"
+        how = {"table": o.text_table, tokens: f"{TOKENS}/tokens.txt"} | o.pick("front_end max_left_out")
+        verb("phonemes", data_dir=f"data/{name}", output_dir=out, **how)
         if o.durations_from == "labels":
-            words = ["--data-dir", f"{TOKENS}/{name}", "--symbols-dir", f"{TOKENS}/{name}", "--punctuate"]
-            program(o, "durations", "--labels", o.find_labels(), *words, "--tokens", f"{TOKENS}/tokens.txt")
+            how = {"labels": o.find_labels(), "punctuate": True, "tokens": f"{TOKENS}/tokens.txt"}
+            program(o, "durations", data_dir=out, symbols_dir=out, **how)
         if o.use_sid:
-            leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", f"{TOKENS}/{name}")
-        tokens = "--tokens"
+            leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", out)
+        tokens = "tokens"
 
 
 def leave_out_unknown_speakers(train: str, folder: str) -> None:
@@ -93,13 +214,13 @@ def leave_out_unknown_speakers(train: str, folder: str) -> None:
         log(f"  {folder}: {len(kept)} utterances, {len(out)} left out (speakers not in {train})")
 
 
-@stage(3, each=data.each_set)
+@stage(3, each=lambda o: o.sets)
 def format_set(o: Tts, name: str):
     """Audio of one rate."""
     yield from data.format_audio(o, f"{TOKENS}/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-@stage(3, each=data.trained_sets)
+@stage(3, each=lambda o: o.trained)
 def limit_durations(o: Tts, name: str):
     """Removal of what is too long, too short, or has more symbols than frames."""
     yield from data.limit(o, f"{SOUND}/{name}", f"{DUMP}/{name}", "voice", hop=o.hop, sampling_rate=o.rate)
@@ -123,18 +244,18 @@ def choose_test(o: Tts):
     write_kaldi(f"{TESTED}/text", {name: words[name] for name in read_kaldi(f"{spoken}/text")})
 
 
-@stage(3, each=data.each_set, when=lambda o: "" if o.timing() else "they are learned")
+@stage(3, each=lambda o: o.sets, when=lambda o: "" if o.timing() else "they are learned")
 def time_symbols(o: Tts, name: str):
     """Durations by labels."""
     (made,) = o.durations(name)
     yield Needs([*data.tables(f"{DUMP}/{name}"), *o.timing()], [made], o.pick("hop"))
-    words = ["--data-dir", f"{DUMP}/{name}", "--output-file", made, "--hop-length", o.hop]
-    program(o, "durations", "--labels", o.find_labels(), *words)
+    how = {"labels": o.find_labels(), "hop_length": o.hop}
+    program(o, "durations", data_dir=f"{DUMP}/{name}", output_file=made, **how)
 
 
 def _stats_files() -> list[str]:
     files = ("speech_shape", "text_shape.phn", "collect_feats/pitch.scp", "collect_feats/energy.scp")
-    made = [f"{STATS}/{split}/{file}" for split in ("train", "valid") for file in files]
+    made = [f"{STATS}/{split}/{file}" for split in training.SPLITS for file in files]
     return made + [f"{STATS}/train/{kind}_stats.npz" for kind in FEATURES]
 
 
@@ -149,13 +270,8 @@ def collect_statistics(o: Tts):
     yield Needs(o.data_files, _stats_files(), settings, follow=o.utterances_read())
     if o.use_sid:
         number_speakers(o)
-    none = {
-        "normalize": None,
-        "pitch_normalize": None,
-        "energy_normalize": None,
-        "write_collected_feats": True,
-    }
-    config = o.config_of(o.first) | none | o.data_config(feats=False)
+    none = dict.fromkeys(("normalize", "pitch_normalize", "energy_normalize"))
+    config = o.training_config(o.first, collected=False) | none | {"write_collected_feats": True}
     statistics(o, STATS, "tts", config, o.wavs, least=200)  # pitch takes time
     for path in [*Path(STATS).glob("*/*/*/collect_feats/data_feats"), *Path(STATS).glob("**/feats.scp")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -165,16 +281,15 @@ def number_speakers(o: Tts) -> None:
     """ESPnet's numbers of speakers: those of the training set from 1 on, in the order of their names; 0 is
     nobody."""
     speakers = sorted(set(read_kaldi(f"{DUMP}/{o.train_set}/utt2spk").values()))
-    numbers = {"<unk>": 0} | {speaker: n for n, speaker in enumerate(speakers, start=1)}
-    with atomic_write(f"{DUMP}/spk2sid") as out:
-        out.writelines(f"{speaker} {n}\n" for speaker, n in numbers.items())
+    numbers = {speaker: str(n) for n, speaker in enumerate(["<unk>", *speakers])}
+    write_kaldi(f"{DUMP}/spk2sid", numbers)
     for name in o.sets:
         speaker_of = read_kaldi(f"{DUMP}/{name}/utt2spk")
-        write_kaldi(f"{DUMP}/{name}/utt2sid", {name: str(numbers[who]) for name, who in speaker_of.items()})
+        write_kaldi(f"{DUMP}/{name}/utt2sid", {name: numbers[who] for name, who in speaker_of.items()})
     log(f"  {len(speakers)} speakers")
 
 
-@stage(5, each=data.names, jobs=lambda o: o.at_once)
+@stage(5, each=lambda o: o.configs, jobs=lambda o: o.at_once)
 def train(o: Tts, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
@@ -192,8 +307,7 @@ def train(o: Tts, name: str):
         shutil.copy(f"{STATS}/train/{kind}_stats.npz", exp)
         norm = {"stats_file": f"{Path.cwd()}/{exp}/{kind}_stats.npz"}
         given |= {f"{head}normalize": "global_mvn", f"{head}normalize_conf": norm}
-    shapes = shapes_of(STATS, "speech_shape", "text_shape.phn")
-    launch(o, exp, "tts", o.config_of(name) | o.data_config(feats=True) | given | shapes)
+    launch(o, exp, "tts", o.training_config(name, collected=True) | given | o.shapes)
 
 
 def syntheses(o: Tts) -> list[tuple]:
@@ -213,23 +327,17 @@ def spoken_in(o: Tts, name: str, mode: str) -> str:
 def synthesize(o: Tts, name: str, mode: str):
     """Synthesis."""
     out, source = spoken_in(o, name, mode), f"{DUMP}/{o.test_set}"
-    vocoder = Path(o.vocoder, "weights.safetensors") if os.path.isdir(o.vocoder) else Path(o.vocoder)
     given = o.durations(o.test_set) if mode == "forced" else []
-    inputs = [
-        *o.model(name),
-        *([str(vocoder)] if o.vocoder != "griffin_lim" else []),
-        *data.tables(source),
-        *given,
-    ]
+    vocoder = [] if o.vocoder == "griffin_lim" else [data.weights(o.vocoder)]
+    inputs = [*o.model(name), *data.tables(source), *given, *vocoder]
     progress = Log(f"{name} {mode}", f"{out}/log")
     yield Needs(inputs, [f"{out}/synthesis.yaml"], o.pick("vocoder"), follow=progress)
     shutil.rmtree(f"{out}/wav", ignore_errors=True)
     for file in ("durations", "synthesis.yaml"):
         Path(out, file).unlink(missing_ok=True)
-    words = ["--data-dir", source, "--output-dir", out, "--model", f"exp/{name}", "--mode", mode]
-    words += ["--model-file", Path(o.model_file(name)).name, "--vocoder", o.vocoder, "--device", o.device]
-    words += ["--threads", o.threads, *(word for file in given for word in ("--durations", file))]
-    program(o, "synthesize", *words, log=f"{out}/log")
+    how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name, "mode": mode}
+    how |= {"durations": given} | o.pick("vocoder device threads")
+    program(o, "synthesize", data_dir=source, output_dir=out, **how, log=f"{out}/log")
 
 
 @stage(7, jobs=lambda o: 1)
@@ -239,17 +347,13 @@ def score(o: Tts):
     for name in o.configs:
         systems |= {name: spoken_in(o, name, "free"), f"{name}_forced": spoken_in(o, name, "forced")}
     inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data.tables(TESTED)]
-    settings, progress = (
-        {"systems": systems} | o.pick("score_args asr_model hop ann"),
-        Log("scores", "exp/scores/log"),
-    )
-    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=progress)
-    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in systems.items())]
-    words += ["--output-dir", "exp/scores", "--nj", o.nj, *o.score_args, "--ceiling", "natural_mel"]
-    words += ["--asr-model", o.asr_model] if o.asr_model else []
-    words += ["--twin", "ann"] if o.ann else []
-    words += ["--natural-durations", f"{systems[f'{o.first}_forced']}/durations", "--hop-length", o.hop]
-    program(o, "score_voice", *words, log="exp/scores/log")
+    inputs += [data.weights(o.asr_model)] if o.asr_model else []
+    settings = {"systems": systems} | o.pick("score_args asr_model hop ann")
+    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
+    how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}
+    how |= {"natural_durations": f"{systems[f'{o.first}_forced']}/durations", "hop_length": o.hop}
+    how |= {"data_dir": TESTED, "output_dir": "exp/scores", "twin": o.ann and "ann"}
+    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
@@ -259,27 +363,26 @@ def _no_alignment(o: Tts) -> str:
     return "" if o.find_labels() else "not asked for (--labels FOLDER)"
 
 
-@stage(7, each=data.names, jobs=lambda o: o.nj, when=_no_alignment)
+@stage(7, each=lambda o: o.configs, jobs=lambda o: o.nj, when=_no_alignment)
 def score_alignment(o: Tts, name: str):
     """Alignments against labels."""
     out, source, labels = f"exp/{name}/alignment", f"{DUMP}/{o.test_set}", o.find_labels()
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
-    words = ["--model", f"exp/{name}", "--data-dir", source, "--labels", labels, "--output-dir", out]
-    program(o, "score_alignment", *words, log=f"{out}/log")
+    where = {"data_dir": source, "labels": labels, "output_dir": out}
+    program(o, "score_alignment", model=f"exp/{name}", **where, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
-@stage(8, each=data.names, jobs=lambda o: o.nj)
+@stage(8, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Tts, name: str):
     """Spikes and energy."""
-    yield from data.count_spikes(
-        o, f"exp/{name}", f"{DUMP}/{o.test_set}", o.model(name), ["--exp", f"exp/{name}"]
-    )
+    source = f"{DUMP}/{o.test_set}"
+    yield from data.count_spikes(o, name, source, o.model(name), {"exp": f"exp/{name}"})
 
 
 @stage(9)
 def report(o: Tts):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
-    words = [*(f"exp/{name}" for name in o.configs), "--scores", "exp/scores", "--command", o.command]
-    program(o, "report_voice", *words, "--output", "exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    program(o, "report_voice", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")

@@ -12,11 +12,12 @@ from imlspike.recipes.data import CorpusOptions
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import ProgramError, RecipeError, program
 from imlspike.recipes.progress import Log, log
-from imlspike.recipes.runner import Needs, Recipe
+from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import lack_of_memory
 
 SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
 FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+MADE = ("checkpoints", "tensorboard", "config.yaml", "generator.*", "log.csv", "*.log")  # by a training
 
 
 @dataclass
@@ -55,18 +56,18 @@ class Vocoder(CorpusOptions):
             told = "write section.key=value, as optimizer.lr=0.0003"
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
-        self.names = data.models(self)
+        names = self.check_models()
         self.train_sets = data.unique(self.train_set, *self.extra_train)
         self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
-        self.configs = {name: read_config(name, self.trainer_words(name)) for name in self.names}
-        first, *others = self.names
+        self.configs = {name: read_config(name, self.trainer_words(name)) for name in names}
+        first, *others = names
         for name in others:
             for key in FEATURES:
                 ours, theirs = (self.configs[one]["generator"][key] for one in (name, first))
                 if ours != theirs:
                     told = "one table needs the same features for all; run them apart, with a --workdir each"
                     raise OptionError(f"{name} has {key}={ours}, {first} {theirs}: {told}")
-        self.rate = self.configs[first]["generator"]["sampling_rate"]
+        self.first, self.rate = first, self.configs[first]["generator"]["sampling_rate"]
 
     def trainer_words(self, name: str) -> list[str]:
         """The arguments of the trainer that make this model."""
@@ -75,31 +76,21 @@ class Vocoder(CorpusOptions):
         gpu = ["trainer.accelerator=gpu", f"trainer.devices={self.ngpu}"]
         return words + (gpu if self.ngpu else ["trainer.accelerator=cpu"])
 
-    def teacher(self, name: str) -> list[str]:
-        """The generator that teaches a model, if one does."""
-        folder = self.configs[name]["teacher"]
-        return [f"{folder}/weights.safetensors"] if folder else []
-
 
 def read_config(name: str, words: list[str]) -> dict:
     """A training's settings, every key checked; of the generator also those left to their defaults."""
     from imlspike.models.spiking_vocos import SpikingVocos
-    from imlspike.training.config import ConfigError
-    from imlspike.training.config import read_config as read
+    from imlspike.training import config as settings
 
     try:
-        config, _ = read([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
+        config, _ = settings.read_config([*words, "--exp-dir=exp", "--train-dir=train", "--valid-dir=valid"])
         return config.as_dict() | {"generator": dict(SpikingVocos.from_config(config.generator).config)}
-    except (ConfigError, ValueError) as error:
+    except ValueError as error:
         raise OptionError(f"{name}: {error}") from None
 
 
-recipe = Recipe("vocoder", Vocoder)
+recipe = Recipe(Vocoder)
 stage = recipe.stage
-
-
-def _no_more(o: Vocoder) -> str:
-    return "" if o.extra_train else "not asked for (--extra_train asterisk_en)"
 
 
 @stage(1)
@@ -108,25 +99,25 @@ def prepare(o: Vocoder):
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, o.test_set))
 
 
-@stage(1, each=lambda o: [(name,) for name in o.extra_train], when=_no_more)
+@stage(1, each=lambda o: o.extra_train, when=asked("extra_train", "asterisk_en"))
 def prepare_extra(o: Vocoder, name: str):
     """More to train on."""
     yield Needs(makes=data.tables(f"data/{name}"))
     if name.startswith("asterisk_"):
-        words = ["--download-dir", "downloads", "--output-dir", "data", "--languages", name.partition("_")[2]]
-        program(o, "prepare", "asterisk", *words)
+        where = {"download_dir": "downloads", "output_dir": "data"}
+        program(o, "prepare", "asterisk", **where, languages=name.partition("_")[2])
     elif not Path("data", name, "utt2dur").is_file():
         told = "What isn't asterisk_<language> has to be a data directory, as 'imlspike prepare' writes it"
         raise RecipeError(f"--extra_train: there is no data/{name}/utt2dur. {told}")
 
 
-@stage(2, each=data.each_set)
+@stage(2, each=lambda o: o.sets)
 def format_set(o: Vocoder, name: str):
     """Audio of one rate."""
     yield from data.format_audio(o, f"data/{name}", f"{SOUND}/{name}", "wav", o.rate)
 
 
-@stage(2, each=data.trained_sets)
+@stage(2, each=lambda o: o.trained)
 def limit_durations(o: Vocoder, name: str):
     """Removal of what is too long or too short."""
     yield from data.limit(o, f"{SOUND}/{name}", f"{LIMITED}/{name}", sampling_rate=o.rate)
@@ -141,21 +132,13 @@ def choose_test(o: Vocoder):
     data.link_audio(TESTED, f"{TESTED}/audio")
 
 
-def _no_ann(o: Vocoder) -> str:
-    return "" if o.ann else "not asked for (--ann true)"
-
-
-@stage(3, each=lambda o: [("ann",)], jobs=lambda o: 1, when=_no_ann)
+@stage(3, each=lambda o: ["ann"], jobs=lambda o: 1, when=asked("ann", "true"))
 def train_ann(o: Vocoder, name: str):
     """Training of the ANN."""
     yield from train_one(o, name)
 
 
-@stage(
-    4,
-    each=lambda o: [(name,) for name in o.models],
-    jobs=lambda o: o.at_once,
-)
+@stage(4, each=lambda o: o.models, jobs=lambda o: o.at_once)
 def train(o: Vocoder, name: str):
     """Training of the spiking models."""
     yield from train_one(o, name)
@@ -164,73 +147,56 @@ def train(o: Vocoder, name: str):
 def train_one(o: Vocoder, name: str):
     """A step: the ANN comes first, for it may teach the others."""
     exp, config = f"exp/{name}", o.configs[name]
-    inputs = [*data.tables(*(f"{LIMITED}/{one}" for (one,) in data.trained_sets(o))), *o.teacher(name)]
+    inputs = data.tables(*(f"{LIMITED}/{one}" for one in o.trained))
+    inputs += [f"{config['teacher']}/weights.safetensors"] if config["teacher"] else []
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
-    restart = [
-        f"{exp}/checkpoints",
-        "checkpoints",
-        "tensorboard",
-        "config.yaml",
-        "generator.*",
-        "log.csv",
-        "*.log",
-    ]
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
-    yield Needs(inputs, made, settings, restart, progress)
-    words = [
-        *o.trainer_words(name),
-        "--exp-dir",
-        exp,
-        "--train-dir",
-        *(f"{LIMITED}/{one}" for one in o.train_sets),
-    ]
-    words += ["--valid-dir", f"{LIMITED}/{o.valid_set}"]
-    words += ["--resume", "anyway"] if o.resume == "anyway" else []
+    yield Needs(inputs, made, settings, [f"{exp}/checkpoints", *MADE], progress)
+    how = {"exp_dir": exp, "valid_dir": f"{LIMITED}/{o.valid_set}"}
+    how |= {"train_dir": [f"{LIMITED}/{one}" for one in o.train_sets]}
+    how |= {"resume": "anyway"} if o.resume == "anyway" else {}
     try:
-        program(o, "train_vocoder", *words, log=f"{exp}/console.log")
+        program(o, "train_vocoder", *o.trainer_words(name), **how, log=f"{exp}/console.log")
     except ProgramError as error:
         half = f"data.batch_size={config['data']['batch_size'] // 2}"
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
 
 
-@stage(5, each=data.names, jobs=lambda o: o.nj)
+@stage(5, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def synthesize(o: Vocoder, name: str):
     """Copy-synthesis."""
     exp, made = f"exp/{name}", f"exp/{name}/synthesis"
-    yield Needs(
-        [f"{exp}/weights.safetensors", *data.tables(TESTED)], [made], follow=Log(name, f"{exp}/synthesis.log")
-    )
+    inputs, progress = [f"{exp}/weights.safetensors", *data.tables(TESTED)], Log(name, f"{exp}/synthesis.log")
+    yield Needs(inputs, [made], follow=progress)
     shutil.rmtree(made, ignore_errors=True)
-    words = [f"{TESTED}/audio", made, "--model", exp, "--threads", o.threads, "--device", o.device]
-    program(o, "vocode", *words, log=f"{exp}/synthesis.log")
+    how = {"model": exp} | o.pick("threads device")
+    program(o, "vocode", f"{TESTED}/audio", made, **how, log=f"{exp}/synthesis.log")
 
 
 @stage(6, jobs=lambda o: 1)
 def score(o: Vocoder):
     """Scoring."""
-    folders = {name: f"exp/{name}/synthesis" for name in o.names}
-    weights = [f"exp/{name}/weights.safetensors" for name in o.names]
-    inputs = [*weights, *folders.values(), *data.tables(TESTED)]
-    settings = o.pick("names score_args asr_model")
+    folders = {name: f"exp/{name}/synthesis" for name in o.configs}
+    inputs = [*(f"exp/{name}/weights.safetensors" for name in folders), *folders.values()]
+    inputs += [*data.tables(TESTED), *([data.weights(o.asr_model)] if o.asr_model else [])]
+    settings = {"names": [*folders]} | o.pick("score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
-    words = ["--data-dir", TESTED, "--systems", *(f"{name}={folder}" for name, folder in folders.items())]
-    words += ["--model", f"exp/{o.names[0]}", "--output-dir", "exp/scores", "--nj", o.nj, *o.score_args]
-    words += ["--asr-model", o.asr_model] if o.asr_model else []
-    program(o, "score_vocoder", *words, log="exp/scores/log")
+    how = {"systems": [f"{name}={folder}" for name, folder in folders.items()], "model": f"exp/{o.first}"}
+    how |= {"data_dir": TESTED, "output_dir": "exp/scores"} | o.pick("nj asr_model")
+    program(o, "score_vocoder", *o.score_args, **how, log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
-@stage(7, each=data.names, jobs=lambda o: o.nj)
+@stage(7, each=lambda o: o.configs, jobs=lambda o: o.nj)
 def profile(o: Vocoder, name: str):
     """Spikes and energy."""
-    yield from data.count_spikes(
-        o, f"exp/{name}", TESTED, [f"exp/{name}/weights.safetensors"], ["--exp", f"exp/{name}"]
-    )
+    exp = f"exp/{name}"
+    yield from data.count_spikes(o, name, TESTED, [f"{exp}/weights.safetensors"], {"exp": exp})
 
 
 @stage(8)
 def report(o: Vocoder):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
-    words = [*(f"exp/{name}" for name in o.names), "--scores", "exp/scores", "--command", o.command]
-    program(o, "report_vocoder", *words, "--output", "exp/RESULTS.md")
+    exps = [f"exp/{name}" for name in o.configs]
+    program(o, "report_vocoder", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")

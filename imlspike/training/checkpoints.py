@@ -44,8 +44,7 @@ class Keeper(Callback):
     """The bundle of each validation, checkpoints between validations and on SIGTERM, the end by the clock.
 
     Args:
-        exp_dir: the experiment.
-        origin: the bundle's field of that name.
+        exp_dir, origin: the experiment, the bundle's field of that name.
         deadline: when to end, with a validation, on the clock of `time.monotonic`; None: never.
 
     Attributes:

@@ -2,15 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from imlspike.data.keys import constructor_keys, unknown_key
-from imlspike.data.yaml_file import ConfigError, merge, nested, parse_setting, read_yaml
+from imlspike.data.yaml_file import ConfigError, flat, merge, nested, parse_setting, read_yaml
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.spiking_vocos import SpikingVocos
 
@@ -120,8 +120,9 @@ SECTIONS = {"losses": LossConfig, "optimizer": OptimizerConfig, "data": DataConf
 MPD, MRD = MultiPeriodDiscriminator, MultiResolutionDiscriminator
 MODELS = {"generator": SpikingVocos, "discriminators.mpd": MPD, "discriminators.mrd": MRD}
 # What may change between the parts of one training: it doesn't change what is learned.
-FREE = {"data": "cache_gb num_workers valid_utterances"}
-FREE["trainer"] = "accelerator checkpoint_every compile log_every max_time_minutes pictures validate_every"
+FREE = {f"data.{key}" for key in ("cache_gb", "num_workers", "valid_utterances")}
+FREE |= {f"trainer.{key}" for key in ("accelerator", "checkpoint_every", "compile", "log_every")}
+FREE |= {f"trainer.{key}" for key in ("max_time_minutes", "pictures", "validate_every")}
 
 
 @dataclass(frozen=True)
@@ -176,30 +177,28 @@ def read_config(argv: Sequence[str]) -> tuple[VocoderConfig, dict[str, Any]]:
     imlspike.data.yaml_file.ConfigError: generator.dimm=32: generator: unknown key 'dimm'; did you mean ...
     """
     settings = [word for word in argv if SETTING.match(word)]
-    parser, known = _parser(), _known_keys()
+    parser, known, values = _parser(), _known_keys(), {}
     try:
         given = parser.parse_args([word for word in argv if word not in settings])
         layers = [(path, read_yaml(path)) for path in given.config]
         layers += [(word, parse_setting(word.removeprefix("--"))) for word in settings]
         layers.append(("options", {key: given[key] for key in OPTIONS if given[key]}))
-        values: dict[str, Any] = {}
         for source, layer in layers:
             _check_keys(source, layer, known)
             if "neuron" in layer.get("generator", {}):
                 values.get("generator", {}).pop("neuron_conf", None)
             merge(values, layer)
         values.pop("run", None)  # of an experiment's config.yaml
-        values = parser.parse_object(
-            values | {"exp_dir": given.exp_dir or "", "resume": given.resume}
-        ).as_dict()
+        values |= {"exp_dir": given.exp_dir or "", "resume": given.resume}
+        values = parser.parse_object(values).as_dict()
     except ArgumentError as error:
         raise ConfigError(str(error)) from None
     for name in ("exp_dir", "train_dirs", "valid_dirs"):
         if not values[name]:
             raise ConfigError(f"--{name.replace('_', '-').removesuffix('s')} is missing; --help tells more")
-    sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
-    parts = {name: values[name] for name in (*OPTIONS, "generator", "discriminators")}
-    return VocoderConfig(**parts, **sections), {"exp_dir": values["exp_dir"], "resume": values["resume"]}
+    values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
+    options = {name: values.pop(name) for name in ("exp_dir", "resume")}
+    return VocoderConfig(**{one.name: values[one.name] for one in fields(VocoderConfig)}), options
 
 
 def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
@@ -213,21 +212,11 @@ def check_same(before: dict[str, Any], now: VocoderConfig, source: str) -> None:
     Raises:
         ConfigError: naming each key that differs, with both values.
     """
-    old, new = dict(_flat(before)), dict(_flat(now.as_dict()))
-    free = {f"{section}.{key}" for section, names in FREE.items() for key in names.split()}
-    keys = [key for key in sorted({*old, *new} - free) if not key.startswith("run.")]
+    old, new = dict(flat(before)), dict(flat(now.as_dict()))
+    keys = [key for key in sorted({*old, *new} - FREE) if not key.startswith("run.")]
     if told := [f"{k}={old.get(k)}, not {new.get(k)}" for k in keys if old.get(k) != new.get(k)]:
         way_out = "Give it the same again, take another --exp-dir, or go on with --resume anyway"
         raise ConfigError(f"{source}: this training began with {'; '.join(told)}. {way_out}")
-
-
-def _flat(config: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by their keys with dots."""
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _parser() -> ArgumentParser:
@@ -244,13 +233,9 @@ def _parser() -> ArgumentParser:
     add("--train-dir", dest="train_dirs", nargs="+", type=str, help="Kaldi data directories")
     add("--valid-dir", dest="valid_dirs", nargs="+", type=str, help="likewise, for validation")
     add("--teacher", type=str | None, help="experiment whose generator is distilled")
-    add(
-        "--resume",
-        type=str,
-        default="auto",
-        help="auto: go on from exp-dir's last checkpoint if there is one; anyway: even if the configuration "
-        "has changed; never: refuse to; or a checkpoint to start from (default: auto)",
-    )
+    told = "auto: go on from exp-dir's last checkpoint if there is one; anyway: even if the configuration "
+    told += "has changed; never: refuse to; or a checkpoint to start from (default: auto)"
+    add("--resume", type=str, default="auto", help=told)
     for name, cls in (MODELS | SECTIONS).items():
         parser.add_class_arguments(cls, name)
     return parser

@@ -38,23 +38,20 @@ class VocoderData(LightningDataModule):
                 f"data.crop_samples={told.crop_samples} must be a multiple of generator.hop_length={hop} "
                 f"and above half of generator.n_fft={n_fft}"
             )
-        self.config, self.sampling_rate = config, generator["sampling_rate"]
-        seed = config.trainer.seed
-        self.train = RandomCrops(
-            self._read(config.train_dirs), told.crop_samples, seed, told.short, told.gain_db
+        self.config = config
+        first = rank_zero_only.rank == 0
+        train, valid = (
+            Recordings(folders, generator["sampling_rate"], told.resample, told.cache_gb, progress=first)
+            for folders in (config.train_dirs, config.valid_dirs)
         )
-        self.valid = WholeRecordings(self._read(config.valid_dirs), told.valid_utterances)
+        self.train = RandomCrops(train, told.crop_samples, config.trainer.seed, told.short, told.gain_db)
+        self.valid = WholeRecordings(valid, told.valid_utterances)
         for index in self.valid.used:
-            length, path = self.valid.recordings.lengths[index], self.valid.recordings.paths[index]
-            if length <= n_fft // 2:
+            if (length := valid.lengths[index]) <= n_fft // 2:
                 raise ValueError(
-                    f"{self.valid_name(index)} ({path}): {length} samples are too few to validate on; "
-                    f"expected more than {n_fft // 2}. Take it out of wav.scp"
+                    f"{valid.names[index]} ({valid.paths[index]}): {length} samples are too few to validate "
+                    f"on; expected more than {n_fft // 2}. Take it out of wav.scp"
                 )
-
-    def _read(self, data_dirs) -> Recordings:
-        told, first = self.config.data, rank_zero_only.rank == 0
-        return Recordings(data_dirs, self.sampling_rate, told.resample, told.cache_gb, progress=first)
 
     def describe(self) -> list[str]:
         """Lines that say how much there is, and what is short."""
@@ -67,17 +64,12 @@ class VocoderData(LightningDataModule):
             f"validation: {len(self.valid)} of {len(self.valid.recordings)} recordings",
         ]
 
-    def valid_name(self, index: int) -> str:
-        """The utterance of a validation recording."""
-        return self.valid.recordings.names[index]
-
     def train_dataloader(self) -> DataLoader:
         """Batches (B, S) from the step that training has reached up to the next validation."""
-        step, told = self.trainer.lightning_module.step, self.config.trainer
+        step, told, trainer = self.trainer.lightning_module.step, self.config.trainer, self.trainer
         last = min(told.steps, (step // told.validate_every + 1) * told.validate_every)
-        batches = step_batches(
-            step, last, self.config.data.batch_size, self.trainer.global_rank, self.trainer.world_size
-        )
+        place = trainer.global_rank, trainer.world_size
+        batches = step_batches(step, last, self.config.data.batch_size, *place)
         return DataLoader(self.train, batch_sampler=batches, **self._workers())
 
     def val_dataloader(self) -> DataLoader:

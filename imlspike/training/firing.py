@@ -9,13 +9,10 @@ from imlspike.neurons import Neuron
 
 
 class FiringRates(ExitStack):
-    """Context manager that measures how often each neuron layer of a network fires.
+    """Context manager that measures how often each neuron layer of a network fires, by its place in it.
 
     The rate is the mean number of spikes of a neuron over the most that it could fire: its levels, in each of
     the time steps of a stateful one.
-
-    Args:
-        network: any module; its layers are named by their place in it.
 
     >>> from imlspike.neurons import LIF
     >>> network = nn.Sequential(nn.Linear(4, 3), LIF())

@@ -31,8 +31,8 @@ log = logging.getLogger("imlspike.training")
 class TableLogger(Logger):
     """log.csv: a row for every `log_every` steps and one for every validation.
 
-    Lightning's CSVLogger would remove the rows of earlier runs. This keeps them, but for those of steps after
-    `step`, that of the checkpoint: these steps are taken again.
+    Rows of earlier runs, which Lightning's CSVLogger would remove, stay up to `step`, that of the checkpoint:
+    later steps are taken again.
     """
 
     name = version = ""
@@ -40,11 +40,9 @@ class TableLogger(Logger):
     def __init__(self, path: Path, step: int = 0):
         super().__init__()
         self.path = path
-        rows = []
-        if path.exists():
-            with open(path, encoding="utf-8", newline="") as table:
-                whole = [row for row in csv.DictReader(table) if None not in row.values() and None not in row]
-            rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        whole = [row for row in csv.DictReader(lines) if None not in row.values() and None not in row]
+        rows = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
         with atomic_write(path) as out:
             writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
             writer.writeheader()

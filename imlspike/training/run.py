@@ -34,18 +34,15 @@ from imlspike.training.vocoder import VocoderTraining
 def train(
     config: VocoderConfig, exp_dir: str | os.PathLike, resume: str = "auto", command: Sequence[str] = ()
 ) -> VocoderTraining:
-    """Train a vocoder, or go on with a training that was interrupted.
+    """Train a vocoder, or go on with a training that was interrupted, as if it hadn't been: on a CPU the
+    weights are the same bit for bit, as long as torch itself computes the same.
 
     The experiment directory gets config.yaml (all settings; under `run` versions, git commit and command),
     train.log, log.csv, tensorboard/, checkpoints/last.ckpt and best.ckpt, and of the last validation
     bundle.yaml and weights.safetensors (`imlspike.inference.Bundle`).
 
-    A training that is interrupted, however hard, and goes on gives the same weights as one that isn't: on a
-    CPU bit for bit, as long as torch itself computes the same.
-
     Args:
-        config: what to train.
-        exp_dir: the experiment directory; made if it isn't there.
+        config, exp_dir: what to train, and where; the directory is made if it isn't there.
         resume: "auto": go on from `exp_dir`'s last checkpoint, if there is one; "anyway": even if the
             configuration has changed; "never": refuse to go on; else a checkpoint to start from.
         command: the command line, for config.yaml.
@@ -68,58 +65,21 @@ def train(
                 during.enter_context(sole_training(exp_dir))
             except RuntimeError as error:
                 raise ConfigError(str(error)) from None
-        return _train(config, exp_dir, _checkpoint(config, exp_dir, resume), begun, command)
-
-
-def _train(
-    config: VocoderConfig, exp_dir: Path, checkpoint: Path | None, begun: float, command: Sequence[str]
-) -> VocoderTraining:
-    """`train` in a directory that is there and locked; `begun` on the clock of `time.monotonic`."""
-    first = rank_zero_only.rank == 0
-    if first:
-        log_to(exp_dir / "train.log")
-        for part in (*exp_dir.glob(".*.tmp"), *exp_dir.glob("checkpoints/.*.tmp")):  # of a kill while writing
-            part.unlink()
-    else:
-        log.setLevel(logging.WARNING)
-    teacher = config.teacher and spiking_vocos(Bundle.load(config.teacher, "vocoder"))
-    torch.manual_seed(config.trainer.seed)  # with or without a teacher, the same first weights
-    module = VocoderTraining(config, teacher)
-    if checkpoint and _restore(module, checkpoint) >= config.trainer.steps:
-        log.info(f"{checkpoint} is of the last step, {module.step}; nothing is left to train")
+        checkpoint = _checkpoint(config, exp_dir, resume)
+        if rank_zero_only.rank == 0:
+            log_to(exp_dir / "train.log")
+            for part in (*exp_dir.glob(".*.tmp"), *exp_dir.glob("checkpoints/.*.tmp")):  # of a kill
+                part.unlink()
+        else:
+            log.setLevel(logging.WARNING)
+        teacher = config.teacher and spiking_vocos(Bundle.load(config.teacher, "vocoder"))
+        torch.manual_seed(config.trainer.seed)  # with or without a teacher, the same first weights
+        module = VocoderTraining(config, teacher)
+        if checkpoint and _restore(module, checkpoint) >= config.trainer.steps:
+            log.info(f"{checkpoint} is of the last step, {module.step}; nothing is left to train")
+        else:
+            _fit(config, exp_dir, module, checkpoint, begun, command)
         return module
-    data = VocoderData(config, module.generator.config)
-    about = origin(" ".join(command), "torchaudio", "lightning", "numpy")
-    started = datetime.now().astimezone().isoformat(timespec="seconds")
-    if first:
-        write_yaml(exp_dir / "config.yaml", config.as_dict() | {"run": about | {"started": started}})
-    log.info(f"{about['command']} ({about['git']}, {about['versions']})")
-    told, processes = config.trainer, config.trainer.devices * config.trainer.num_nodes
-    for line in (
-        f"{module.generator.config}{f', taught by {config.teacher}' if config.teacher else ''}",
-        str(ModelSummary(module)),
-        f"{told.steps} generator steps, {max(0, told.steps - told.pretrain_steps)} discriminator steps (from "
-        f"step {told.pretrain_steps} on), {config.data.batch_size} x {processes} pieces of "
-        f"{config.data.crop_samples} samples each",
-        *data.describe(),
-        f"goes on from {checkpoint}" if checkpoint else "starts from step 0",
-    ):
-        log.info(line)
-    minutes = told.max_time_minutes
-    deadline = None if minutes is None else begun + 60 * minutes
-    keeper = Keeper(exp_dir, about | {"seed": config.trainer.seed}, deadline)
-    trainer = _trainer(config, exp_dir, module.step, keeper)
-    try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except SIGTERMException:  # left alone it would end the process as if all were done, with status 0
-        done = f"step {module.step} of {config.trainer.steps}"
-        raise InterruptedError(f"SIGTERM after {done}; the same command goes on from there") from None
-    log.info(
-        f"{'the time is up; the same command goes on from here' if keeper.out_of_time else 'done'}: "
-        f"{module.step} generator steps, {module.discriminator_steps} discriminator steps, "
-        f"{module.seconds:.0f} s in all; mel distance {module.valid_mel:.4f}"
-    )
-    return module
 
 
 def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | None:
@@ -149,13 +109,46 @@ def _restore(module: VocoderTraining, checkpoint: Path) -> int:
     return module.step
 
 
+def _fit(config, exp_dir: Path, module: VocoderTraining, checkpoint, begun: float, command) -> None:
+    """Train from the step that `module` has reached; `begun` is on the clock of `time.monotonic`."""
+    data, told = VocoderData(config, module.generator.config), config.trainer
+    about = origin(" ".join(command), "torchaudio", "lightning", "numpy")
+    if rank_zero_only.rank == 0:
+        started = {"started": datetime.now().astimezone().isoformat(timespec="seconds")}
+        write_yaml(exp_dir / "config.yaml", config.as_dict() | {"run": about | started})
+    log.info(f"{about['command']} ({about['git']}, {about['versions']})")
+    for line in (
+        f"{module.generator.config}{f', taught by {config.teacher}' if config.teacher else ''}",
+        str(ModelSummary(module)),
+        f"{told.steps} generator steps, {max(0, told.steps - told.pretrain_steps)} discriminator steps (from "
+        f"step {told.pretrain_steps} on), {config.data.batch_size} x {told.devices * told.num_nodes} pieces "
+        f"of {config.data.crop_samples} samples each",
+        *data.describe(),
+        f"goes on from {checkpoint}" if checkpoint else "starts from step 0",
+    ):
+        log.info(line)
+    deadline = None if told.max_time_minutes is None else begun + 60 * told.max_time_minutes
+    keeper = Keeper(exp_dir, about | {"seed": told.seed}, deadline)
+    trainer = _trainer(config, exp_dir, module.step, keeper)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SIGTERMException:  # left alone it would end the process as if all were done, with status 0
+        done = f"step {module.step} of {told.steps}"
+        raise InterruptedError(f"SIGTERM after {done}; the same command goes on from there") from None
+    log.info(
+        f"{'the time is up; the same command goes on from here' if keeper.out_of_time else 'done'}: "
+        f"{module.step} generator steps, {module.discriminator_steps} discriminator steps, "
+        f"{module.seconds:.0f} s in all; mel distance {module.valid_mel:.4f}"
+    )
+
+
 def _trainer(config: VocoderConfig, exp_dir: Path, step: int, keeper: Keeper) -> Trainer:
     """Lightning's Trainer for the steps from `step` on; an epoch is what lies between two validations."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     harmless = "does not have many workers|`log_every_n_steps`|smaller than the logging|Checkpoint directory"
     warnings.filterwarnings("ignore", f".*({harmless})")
-    told, callbacks = config.trainer, [TrainingLog(), keeper, *at_validation(exp_dir / "checkpoints")]
-    terminal = sys.stdout.isatty()  # elsewhere the lines of the log tell how far it is
+    told, terminal = config.trainer, sys.stdout.isatty()  # elsewhere the lines of the log tell how far it is
+    callbacks = [TrainingLog(), keeper, *at_validation(exp_dir / "checkpoints")]
     board = TensorBoardLogger(exp_dir, "tensorboard", "", purge_step=step + 1)
     return Trainer(
         accelerator=told.accelerator,
@@ -169,7 +162,7 @@ def _trainer(config: VocoderConfig, exp_dir: Path, step: int, keeper: Keeper) ->
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         logger=[board, TableLogger(exp_dir / "log.csv", step)],
-        callbacks=[*callbacks, RichProgressBar()] if terminal else callbacks,
+        callbacks=[*callbacks, *([RichProgressBar()] if terminal else [])],
         plugins=[AtomicCheckpoints()],
         enable_progress_bar=terminal,
         enable_model_summary=False,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import chain
 from typing import Any
 
 import torch
@@ -32,9 +33,8 @@ class VocoderTraining(LightningModule):
     Attributes:
         step, discriminator_steps: steps taken by the generator and by the discriminators.
         seconds: time spent in training so far, all runs together.
-        valid_mel: distance of the log-mel spectrograms at the last validation.
-        rates: firing rate of each neuron layer at the last validation.
-        heard: (name, natural, generated) of a few utterances of the last validation, 1-D, on the CPU.
+        valid_mel, rates: log-mel distance and each neuron layer's firing rate at the last validation.
+        heard: (name, natural, generated) of a few of its utterances, 1-D, on the CPU.
 
     Raises:
         ValueError: if the teacher's features or blocks aren't those of the generator.
@@ -62,16 +62,15 @@ class VocoderTraining(LightningModule):
 
     @property
     def seconds(self) -> float:
-        """Time spent in training so far, all runs together."""
         return self._spent + time.monotonic() - self._started
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW of the generator and the adapters, and of the discriminators."""
         told = self.config.optimizer
         options = {"betas": tuple(told.betas), "weight_decay": told.weight_decay, "fused": True}
-        learned = nn.ModuleList([self.generator, *([self.distillation] if self.distillation else [])])
-        judges = nn.ModuleList([self.mpd, self.mrd])
-        return [torch.optim.AdamW(part.parameters(), told.lr, **options) for part in (learned, judges)]
+        learned = [self.generator, *filter(None, [self.distillation])]
+        groups = (chain(*(part.parameters() for part in parts)) for parts in (learned, [self.mpd, self.mrd]))
+        return [torch.optim.AdamW(weights, told.lr, **options) for weights in groups]
 
     def on_fit_start(self) -> None:
         """Start the clock; bring the teacher, which is no submodule, to the device."""
@@ -149,7 +148,7 @@ class VocoderTraining(LightningModule):
         real = real[:, : fake.shape[1]]
         self._distances.append(self.mel_loss(fake, real))
         if len(self.heard) < self.config.trainer.pictures:
-            name = self.trainer.datamodule.valid_name(int(number))
+            name = self.trainer.datamodule.valid.recordings.names[int(number)]
             self.heard.append((name, real[0].cpu(), fake[0].cpu()))
 
     def on_validation_epoch_end(self) -> None:
@@ -200,6 +199,5 @@ def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossCon
                 f"the teacher has {name}={teacher[name]}, the generator {own[name]}: every block and every "
                 "frame is compared, so they must be alike; train a teacher with the generator's"
             )
-    steps = NeuronChoice(own["neuron"], own["steps"]).time
-    factors = (weights.feature_weight, weights.output_weight, weights.phase_weight)
-    return DistillationLoss(own["dim"], teacher["dim"], own["num_layers"], steps, *factors)
+    sizes = own["dim"], teacher["dim"], own["num_layers"], NeuronChoice(own["neuron"], own["steps"]).time
+    return DistillationLoss(*sizes, weights.feature_weight, weights.output_weight, weights.phase_weight)

@@ -1,12 +1,13 @@
 """One tiny recogniser, trained once per session, for every test that needs one (see tiny.py)."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from tests.espnet.tiny import finish, python, train_args, write_data  # noqa: E402
+from tests.espnet.tiny import train, write_data  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,12 @@ def tiny_data(tmp_path_factory) -> Path:
 def tiny_experiment(tiny_data, tmp_path_factory) -> Path:
     """The experiment folder of a recogniser trained for one epoch by two processes on the CPU."""
     exp = tmp_path_factory.mktemp("tiny_experiment")
-    args = train_args(tiny_data, exp, max_epoch=1, ngpu=0, num_processes=2)
-    (exp / "train.log").write_text(finish(python("-m", "imlspike.espnet", "asr", *args)))
+    assert train(tiny_data, exp, fork_not_spawn, max_epoch=1, ngpu=0, num_processes=2) == [0]
     return exp
+
+
+def fork_not_spawn(exp) -> None:
+    """Let `--num_processes` start processes that import nothing anew."""
+    import torch
+
+    torch.multiprocessing.spawn = partial(torch.multiprocessing.start_processes, start_method="fork")

@@ -7,6 +7,7 @@ import resource
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -188,3 +189,23 @@ def test_use_amp_trains_in_bf16_on_the_cpu(tiny_data, uninterrupted, tmp_path):
         assert other[part]["loss"] == pytest.approx(one[part]["loss"], rel=0.05)
     for name, parameter in load(tmp_path / "1epoch.pth").items():
         assert parameter.isfinite().all() and parameter.dtype != torch.bfloat16, name
+
+
+def test_sums_in_fp64_do_not_depend_on_how_utterances_are_shared(tmp_path):
+    """ESPnet's own loop over features that fp32 can't add; what is written for training stays fp32."""
+    from espnet2.tasks import abs_task
+    from espnet2.train.abs_espnet_model import AbsESPnetModel
+
+    from imlspike.espnet.worker import sums_in_fp64
+
+    class Model(AbsESPnetModel):
+        forward = None
+
+        def collect_feats(self, **batch):
+            return {"feats": batch["speech"][:, None], "feats_lengths": torch.ones(3, dtype=torch.int)}
+
+    batches = [(["a", "b", "c"], {"speech": torch.tensor([2.0**24, 1.0, 1.0])})]
+    with sums_in_fp64():
+        abs_task.collect_stats(Model(), batches, batches, tmp_path, 0, 10, True)
+    assert np.load(tmp_path / "train/feats_stats.npz")["sum"].item() == 2.0**24 + 2
+    assert np.load(tmp_path / "train/collect_feats/data_feats/a.npy").dtype == np.float32

@@ -9,9 +9,8 @@ import yaml
 
 from imlspike.data.files import read_kaldi
 from imlspike.data.yaml_file import ConfigError
-from imlspike.espnet import register
+from imlspike.espnet import register, run_espnet
 from imlspike.espnet.config import resolve
-from imlspike.espnet.entry import run_espnet
 from imlspike.inference import Vocoder
 from imlspike.losses import learned_durations
 from imlspike.models import SpikingVocos
@@ -298,7 +297,7 @@ def test_espnets_model_names_the_utterances_and_what_cannot_be_averaged():
     voice = small_tts()
     from espnet2.tts.feats_extract.dio import Dio
 
-    from imlspike.espnet.tts_model import TTSModel
+    from imlspike.espnet.tts import TTSModel
 
     parts = ("feats_extract", "energy_extract", "normalize", "pitch_normalize", "energy_normalize")
     speech = {"speech": torch.zeros(2, 40, MELS), "speech_lengths": torch.tensor([40, 40])}

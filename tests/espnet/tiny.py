@@ -1,9 +1,6 @@
 """A recogniser so small that it trains in a second on synthetic audio: data, YAML, how to run it."""
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,8 +76,7 @@ def train(
     """Train in forked processes, the first of which sets up `accident(exp)` before; their exit codes."""
     import torch
 
-    from imlspike.espnet import register
-    from imlspike.espnet.entry import run_espnet
+    from imlspike.espnet import register, run_espnet
 
     register()
     group = {}
@@ -104,18 +100,3 @@ def train(
     for process in started:
         process.join()
     return [process.exitcode for process in started]
-
-
-def python(*args: str) -> subprocess.Popen:
-    """Start this Python with one thread; its output is read by `finish`."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    """Wait for `process`, which must succeed, and return what it printed."""
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output

@@ -14,20 +14,12 @@ import soundfile
 
 from tests.recipes.corpus import LETTERS, RATE, sentence, tones
 
-MANDARIN = (
-    "而对楼市成交抑制作用最大的限购也渐被放松北京上海人有不在这里中ｔ"  # the last is a letter of full width
-)
+# The last is a letter of full width.
+MANDARIN = "而对楼市成交抑制作用最大的限购也渐被放松北京上海人有不在这里中ｔ"
 ENGLISH = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'ETAOI"
 AISHELL_SETS = {"train": ("S0002", "S0003"), "dev": ("S0724",), "test": ("S0764",)}
-LIBRISPEECH_PARTS = {
-    "train-clean-100": 12,
-    "train-clean-360": 8,
-    "train-other-500": 4,
-    "dev-clean": 3,
-    "dev-other": 3,
-    "test-clean": 3,
-    "test-other": 3,
-}
+LIBRISPEECH_PARTS = {"train-clean-100": 12, "train-clean-360": 8, "train-other-500": 4}
+LIBRISPEECH_PARTS |= dict.fromkeys(("dev-clean", "dev-other", "test-clean", "test-other"), 3)
 
 
 def make_aishell(
@@ -63,9 +55,8 @@ def make_aishell(
     transcripts.write_text("".join(lines), encoding="utf-8")
     resource = root / "resource_aishell"
     resource.mkdir()
-    (resource / "lexicon.txt").write_text(
-        "SIL sil\n而 ee er2\n对 d ui4\n楼市 l ou2 sh ix4\n", encoding="utf-8"
-    )
+    lexicon = "SIL sil\n而 ee er2\n对 d ui4\n楼市 l ou2 sh ix4\n"
+    (resource / "lexicon.txt").write_text(lexicon, encoding="utf-8")
     speakers = [speaker[1:] for part in AISHELL_SETS.values() for speaker in part]
     (resource / "speaker.info").write_text("".join(f"{speaker} F\n" for speaker in speakers))
     return root
@@ -102,7 +93,7 @@ def make_librispeech(root: Path, parts: Mapping[str, int] | Sequence[str] = tupl
     return root
 
 
-def make_libritts(root: Path, parts: Mapping[str, int], sampling_rate: int = 24000) -> Path:
+def make_libritts(root: Path, parts: Mapping[str, int]) -> Path:
     """Write `LibriTTS/` below `root`, each part with two speakers, so many sentences each; returns `root`."""
     rng = np.random.default_rng(0)
     number = 0
@@ -114,7 +105,7 @@ def make_libritts(root: Path, parts: Mapping[str, int], sampling_rate: int = 240
             for i in range(share):
                 number += 1
                 name = f"{speaker}_{chapter}_{i:06d}_000000"
-                write_wav(folder / f"{name}.wav", tones(sentence(number), rng), sampling_rate)
+                write_wav(folder / f"{name}.wav", tones(sentence(number), rng), 24000)
                 text = in_script(ENGLISH, sentence(number)).capitalize()
                 (folder / f"{name}.normalized.txt").write_text(f"{text}.\n")
                 (folder / f"{name}.original.txt").write_text(f"{text}!\n")

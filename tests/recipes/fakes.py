@@ -1,6 +1,10 @@
-"""Recipes in process: verbs run here, and in the place of ESPnet's programs is what leaves their files."""
+"""Recipes in process. Verbs run here; in the place of programs are fakes that leave their files, or forks."""
 
+import logging
+import os
 import shlex
+import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -76,13 +80,63 @@ class Programs:
         return [words[2] for words in self.calls]
 
 
-def run(recipe: str, work: Path, *words: object) -> int:
-    """What `egs/<recipe>/run.sh --workdir WORK WORDS` does, in this process; its exit status."""
-    script = EGS / recipe / "run.sh"
-    own = script.read_text().replace("\\\n", " ").split("imlspike.recipes ")[1]
-    own = own.replace("${recipe}", str(script.parent)).replace("$0", str(script)).replace("${speeds}", "")
-    task, *given = shlex.split(own)
-    return __main__.main([task, *given[: given.index("--") + 1], "--workdir", str(work), *map(str, words)])
+def forked(words, log=None, env=None) -> None:
+    """Stand for `processes.call`: `python -m MODULE ...` in a fork, where nothing is imported anew."""
+    words = list(map(str, words))
+    sys.stdout.flush()
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            if log:
+                Path(log).parent.mkdir(parents=True, exist_ok=True)
+                out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                os.dup2(out, 1), os.dup2(out, 2)
+            sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+            os.environ |= env or {}
+            status = run_module(words)
+        except SystemExit as ended:
+            status = ended.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status if isinstance(status, int) else 1)
+    if status := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        tail = Path(log).read_text(errors="replace")[-2000:] if log else ""
+        raise processes.ProgramError(f"{' '.join(words[:6])} ended with status {status}: {tail}")
+
+
+def run_module(words: list[str]) -> int:
+    """What `python -m MODULE ...` does, where main() is all of it."""
+    import torch
+
+    torch.set_num_threads(1)
+    logging.root.handlers.clear()
+    sys.argv = words[2:]
+    if words[2] == "imlspike.espnet":
+        import_module("imlspike.espnet.__main__").run(words[3:])
+        return 0
+    return import_module(words[2]).main(words[3:]) or 0
+
+
+def use_forks(monkeypatch) -> None:
+    """Run programs by `forked`."""
+    import_module("imlspike.espnet").register()
+    for module in (processes, training):
+        monkeypatch.setattr(module, "call", forked)
+
+
+def words_of(recipe: str, script: str = "run.sh") -> list[str]:
+    """What `egs/<recipe>/<script>` gives to `imlspike.recipes`, up to its user's options."""
+    path = EGS / recipe / script
+    own = path.read_text().replace("\\\n", " ").split("imlspike.recipes ")[1]
+    own = own.replace("${recipe}", str(path.parent)).replace("$0", str(path)).replace("${speeds}", "")
+    return shlex.split(own)[:-1]
+
+
+def run(recipe: str, work: Path, words: str = "", script: str = "run.sh") -> int:
+    """What `egs/<recipe>/<script> --workdir WORK WORDS` does, in this process; its exit status."""
+    return __main__.main([*words_of(recipe, script), "--workdir", str(work), *shlex.split(words)])
 
 
 def table(path: Path) -> dict[str, str]:

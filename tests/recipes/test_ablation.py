@@ -11,6 +11,9 @@ from imlspike.recipes import __main__, ablation
 from imlspike.recipes.options import ROOT
 from imlspike.recipes.processes import call
 from imlspike.recipes.training import average
+from tests.recipes.corpus import write_corpus
+from tests.recipes.fakes import run as run_recipe
+from tests.recipes.fakes import table
 
 # Notes its calls; "trains" one experiment once; fails for the name in FAILS.
 TOY = """#!/usr/bin/env bash
@@ -56,9 +59,9 @@ class Toy:
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch) -> Toy:
-    def program(o, name, *words, log=None):  # tables on the way would each load torch
+    def program(o, name, *words, log=None, **given):  # tables on the way would each load torch
         if "--quiet" not in words:
-            ablation.verb(name, *words)
+            ablation.verb(name, *words, **given)
 
     monkeypatch.setattr(ablation, "program", program)
     return Toy(tmp_path)
@@ -113,10 +116,17 @@ def test_a_wrong_option_stops_before_anything_runs(toy, capsys, options, message
     assert message in capsys.readouterr().err and toy.calls() == []
 
 
-def test_the_scripts_give_it_what_it_takes(tmp_path):
-    for script in ROOT.glob("egs/*/asr1/ablate.sh"):
-        call(["bash", script, "--dry_run", "--workdir", tmp_path], tmp_path / "log")
-    assert "stage 2: runs\n  base_s0: would run" in (tmp_path / "log").read_text()
+@pytest.mark.parametrize("corpus", ["aishell", "librispeech", "msu_ru_nsh"])
+def test_the_scripts_give_it_what_it_takes(corpus, tmp_path, capsys):
+    assert run_recipe(f"{corpus}/asr1", tmp_path, "--dry_run", "ablate.sh") == 0
+    assert "stage 2: runs\n  base_s0: would run" in capsys.readouterr().out
+
+
+def test_a_script_starts_its_recipe_and_that_its_programs(tmp_path):
+    write_corpus(tmp_path / "corpus")
+    words = f"--stop_stage 2 --max_left_out 0.2 --corpus_dir {tmp_path}/corpus --workdir {tmp_path}/work"
+    call(["bash", ROOT / "egs/msu_ru_nsh/voc1/run.sh", *words.split()], tmp_path / "log")
+    assert len(table(tmp_path / "work/dump/limited/train/wav.scp")) == 20
 
 
 SIZES = "output_size=16 linear_units=32 attention_heads=2 num_blocks=2 input_channels=4"

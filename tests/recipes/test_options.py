@@ -52,7 +52,7 @@ def test_a_value_may_hold_anything():
         ("--longest nan", "--longest is 'nan'"),
         ("--token_type phone", "'phone'; expected one of: char bpe"),
         ("--modes=beam", "'beam'; expected one of: greedy joint"),
-        ("--dry_run yes", "--dry_run is 'yes'"),
+        ("--dry_run yes", "--dry_run is 'yes'; expected one of: true false"),
     ],
 )
 def test_a_wrong_option_is_named_with_the_way_out(words, message):

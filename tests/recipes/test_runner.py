@@ -11,7 +11,6 @@ from imlspike.recipes.options import OptionError, Options, option
 from imlspike.recipes.processes import RecipeError
 from imlspike.recipes.runner import Needs, Recipe, Run
 
-recipe = Recipe("toy", None)
 calls = []
 running, most, lock = 0, 0, threading.Lock()
 
@@ -24,7 +23,7 @@ class Toy(Options):
     fails: str = option("", "name that fails")
 
 
-recipe.options = Toy
+recipe = Recipe(Toy)
 
 
 @recipe.stage(1)
@@ -197,7 +196,7 @@ def test_two_calls_never_work_in_one_folder(name):
 
 
 def test_a_step_that_leaves_an_output_out_is_refused():
-    broken = Recipe("broken", Toy)
+    broken = Recipe(Toy)
 
     @broken.stage(1)
     def nothing(o):

@@ -20,9 +20,7 @@ PINYIN = dict(zip(CHARACTERS, _SYLLABLES, strict=True))
 SETS = {"train": 16, "valid": 2, "test": 2}
 
 
-def make_ljspeech(
-    root: Path, sentences: Mapping[str, int] = SETS, sampling_rate: int = 22050, seconds: float = 0.12
-) -> Path:
+def make_ljspeech(root: Path, sentences: Mapping[str, int] = SETS, seconds: float = 0.12) -> Path:
     """Write `LJSpeech-1.1/` below `root`; returns `root`.
 
     Args:
@@ -32,7 +30,7 @@ def make_ljspeech(
     rng, top, lines = np.random.default_rng(0), root / "LJSpeech-1.1", []
     for which, number in enumerate(_numbers(sentences), start=1):
         name = f"LJ001-{number:04d}"
-        _speak(top / "wavs" / f"{name}.wav", sentence(which), rng, sampling_rate, seconds)
+        _speak(top / "wavs" / f"{name}.wav", sentence(which), rng, 22050, seconds)
         first, second = in_script(ENGLISH, sentence(which)).capitalize().split()
         lines.append(f'{name}|{first}, "{second}" 2.|{first}, "{second}" two.\n')
     (top / "metadata.csv").write_text("".join(lines), encoding="utf-8")
@@ -40,18 +38,12 @@ def make_ljspeech(
     return root
 
 
-def make_baker(
-    root: Path, sentences: Mapping[str, int] = SETS, sampling_rate: int = 48000, seconds: float = 0.12
-) -> Path:
-    """Write `BZNSYP/` below `root`, sentences with prosody marks and punctuation; returns `root`.
-
-    Args:
-        sentences, seconds: as for `make_ljspeech`.
-    """
+def make_baker(root: Path, sentences: Mapping[str, int] = SETS, seconds: float = 0.12) -> Path:
+    """Write `BZNSYP/` below `root`, sentences with prosody marks and punctuation; as `make_ljspeech`."""
     rng, top, lines = np.random.default_rng(0), root / "BZNSYP", []
     for which, number in enumerate(_numbers(sentences), start=1):
         name = f"{number:06d}"
-        length = _speak(top / "Wave" / f"{name}.wav", sentence(which), rng, sampling_rate, seconds)
+        length = _speak(top / "Wave" / f"{name}.wav", sentence(which), rng, 48000, seconds)
         first, second = _mandarin(which)
         syllables = [PINYIN[c] for c in first + second]
         lines += [f"{name}\t{first[0]}#1{first[1:]}#3，{second}#4。\n", f"\t{' '.join(syllables)}\n"]
@@ -66,21 +58,13 @@ def make_baker(
     return root
 
 
-def make_aishell3(
-    root: Path,
-    sentences: Mapping[str, int] = SETS,
-    speakers: Mapping[str, tuple[str, ...]] | None = None,
-    sampling_rate: int = 44100,
-    seconds: float = 0.12,
-) -> Path:
+def make_aishell3(root: Path, sentences: Mapping[str, int] = SETS, seconds: float = 0.12) -> Path:
     """Write `train/`, `test/` and `spk-info.txt` into `root` (the archive has no folder above); returns it.
 
-    Args:
-        sentences, seconds: as for `make_ljspeech`; each speaker of the part reads so many.
-        speakers: of the parts train and test; two that are in both, and one more in test, if not given.
+    As `make_ljspeech`, so many for each of two speakers, who are in both parts, and one more in test.
     """
     rng, which = np.random.default_rng(0), 0
-    speakers = speakers or {"train": ("SSB0005", "SSB0009"), "test": ("SSB0005", "SSB0009", "SSB0784")}
+    speakers = {"train": ("SSB0005", "SSB0009"), "test": ("SSB0005", "SSB0009", "SSB0784")}
     for part, names in speakers.items():
         content, labels = [], []
         here = ("test",) if part == "test" else ("train", "valid")
@@ -90,7 +74,7 @@ def make_aishell3(
                 which += 1
                 name = f"{speaker}{number:04d}"
                 wav = root / part / "wav" / speaker / f"{name}.wav"
-                _speak(wav, sentence(which), rng, sampling_rate, seconds)
+                _speak(wav, sentence(which), rng, 44100, seconds)
                 first, second = _mandarin(which)
                 pairs = [f"{c} {PINYIN[c]}" for c in first + second]
                 content.append(f"{name}.wav\t{' '.join(pairs)}\n")

@@ -11,15 +11,18 @@ import torch
 
 pytest.importorskip("lightning")
 
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
+
+from imlspike.training.log import TrainingLog  # noqa: E402
 from imlspike.training.run import train  # noqa: E402
 from imlspike.training.vocoder import VocoderTraining  # noqa: E402
-from tests.training.tiny import config_for, same, write_tones  # noqa: E402
+from tests.training.tiny import config_for, in_forks, same, write_tones  # noqa: E402
 
 
 @pytest.mark.timeout(900)
 def test_two_processes_are_one_with_the_double_batch(repository, tmp_path):
     write_tones(tmp_path / "data")
-    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path), "--neuron=none", "--devices=2"]
+    command = [sys.executable, "-m", "tests.training.tiny", str(tmp_path)]
     done = subprocess.run(
         command, cwd=repository, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
@@ -43,24 +46,22 @@ def test_two_processes_are_one_with_the_double_batch(repository, tmp_path):
     assert "2 x 2 pieces" in text and text.count("step 4/6") == 1
 
 
-def test_a_loss_that_is_nan_in_one_process_ends_all(repository, tmp_path):
+def test_a_loss_that_is_nan_in_one_process_ends_all(data_dir, tmp_path):
     """Both processes are started here, as by a cluster: nothing kills one that waits for the other."""
-    write_tones(tmp_path / "data")
-    options = [str(tmp_path), "--neuron=none", "--devices=2", "--nan-on-rank=1"]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.training.tiny", *options],
-            cwd=repository, env=os.environ | place | {"LOCAL_RANK": local}, stderr=subprocess.PIPE, text=True,
-        )
-        for local in ("0", "1")
-    ]  # fmt: skip
-    try:
-        told = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for text in told:
-        assert "FloatingPointError" in text.splitlines()[-1], text
+    tell = TrainingLog.on_train_batch_end
+
+    def with_nan(self, trainer, module, outputs, *rest):
+        nan = {"generator": torch.tensor(float("nan"))} if trainer.global_rank == 1 else {}
+        tell(self, trainer, module, outputs | nan, *rest)
+
+    def one(rank):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+        os.environ |= place
+        rank_zero_only.rank = rank
+        TrainingLog.on_train_batch_end = with_nan
+        with pytest.raises(FloatingPointError):
+            train(config_for(data_dir, "none", devices=2), tmp_path)
+
+    assert in_forks(one, 2) == [0, 0]

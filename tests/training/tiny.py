@@ -1,9 +1,7 @@
-"""Trainings that take seconds, on tones. `python -m tests.training.tiny FOLDER ...` runs one in a process."""
+"""Trainings that take seconds, on tones."""
 
-import argparse
-import os
-import signal
-from dataclasses import replace
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ import torch
 
 from imlspike.data.files import write_kaldi
 from imlspike.training.config import DataConfig, OptimizerConfig, TrainerConfig, VocoderConfig
-from imlspike.training.log import TrainingLog
 
 RATE = 8000
 GENERATOR = {
@@ -62,54 +59,28 @@ def same(one: dict, other: dict) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def kill_while_saving(number: int) -> None:
-    """SIGKILL with half of checkpoint file `number` on the disk."""
-    save, count = torch.save, [0]
-
-    def counting(obj, f, *args, **kwargs):
-        count[0] += isinstance(obj, dict) and "optimizer_states" in obj
-        if count[0] == number:
-            f.write(b"half a checkpoint")
-            f.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return save(obj, f, *args, **kwargs)
-
-    torch.save = counting
-
-
-def lose_on(rank: int) -> None:
-    """Let the generator's loss be NaN, in one process only, from the first step on."""
-    tell = TrainingLog.on_train_batch_end
-
-    def with_nan(self, trainer, module, outputs, *rest):
-        if trainer.global_rank == rank:
-            outputs = outputs | {"generator": torch.tensor(float("nan"))}
-        tell(self, trainer, module, outputs, *rest)
-
-    TrainingLog.on_train_batch_end = with_nan
+def in_forks(run: Callable[[int], object], count: int = 1) -> list[int | None]:
+    """Run in processes that import nothing anew; their exit codes, None for one that was still at it."""
+    fork = torch.multiprocessing.get_context("fork")
+    processes = [fork.Process(target=run, args=(rank,)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
 
 
-def main() -> None:
-    """One training in this process; each of several processes leaves its weights in FOLDER/rank<n>.pt."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--neuron", default="plif")
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--kill", type=int, default=0)
-    parser.add_argument("--nan-on-rank", type=int)
-    args = parser.parse_args()
+def main(folder: Path) -> None:
+    """Train in two processes, the second of which Lightning starts; each leaves its weights in rank<n>.pt."""
     from imlspike.training.run import train
 
     torch.set_num_threads(1)
-    if args.kill:
-        kill_while_saving(args.kill)
-    if args.nan_on_rank is not None:
-        lose_on(args.nan_on_rank)
-    config = config_for(args.folder / "data", args.neuron)
-    config = replace(config, trainer=replace(config.trainer, devices=args.devices))
-    trained = train(config, args.folder / "exp")
-    torch.save(trained.state_dict(), args.folder / f"rank{trained.global_rank}.pt")
+    trained = train(config_for(folder / "data", "none", devices=2), folder / "exp")
+    torch.save(trained.state_dict(), folder / f"rank{trained.global_rank}.pt")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
