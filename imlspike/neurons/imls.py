@@ -32,7 +32,7 @@ class IMLS(Neuron):
     :math:`\partial y / \partial x = 1[0 \le x \le (T + 1/2)\,\theta] / \theta`. What follows then sees whole
     numbers only, and the level of a token drops out, as in a layer norm.
 
-    In plain torch, as `imlspike.ops.reference` has it::
+    In plain torch, but for one rounding (`BELOW_HALF` in `imlspike.ops.reference`)::
 
         theta = eight_bits((kappa * x.abs().mean(-1, keepdim=True)).clamp(min=eps))
         s = torch.floor(x / theta + 1/2).clamp(0, levels)
@@ -46,14 +46,14 @@ class IMLS(Neuron):
         threshold: what theta is taken over. ``token``: a token's channels; it sees no other, nor padding.
             ``channel``: the tokens of an utterance, for each channel. ``layer``: an utterance's tokens and
             channels. ``fixed``: the constant `value`. ``learned``: a trained scalar that starts at `value`.
-        kappa: factor on the mean magnitude.
+        kappa: factor on the mean magnitude. Networks have defaults of their own: ``unit``, the encoder a
+            fixed threshold of 0.36; in front of convolutions over frames ``token`` becomes ``layer``.
         value: the threshold of ``fixed``, the first threshold of ``learned``.
         eps: least threshold.
         detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). Otherwise
             dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         amplitude: what a spike is worth: ``theta`` or ``unit``.
-        token_dim: the axis of tokens.
-        channel_dims: the axes of channels; all other axes are batch.
+        token_dim, channel_dims: the axes of tokens and of channels; all other axes are batch.
 
     Raises:
         ValueError: an unknown `threshold` or `amplitude`, or a number that is not positive.

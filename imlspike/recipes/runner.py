@@ -105,8 +105,9 @@ class Recipe:
         """Declare a step, see `Step`."""
 
         def add(run: Callable) -> Step:
-            self.steps.append(Step(number, run, each, when, jobs))
-            return self.steps[-1]
+            step = Step(number, run, each, when, jobs)
+            self.steps = sorted([*self.steps, step], key=lambda each: each.number)
+            return step
 
         return add
 
@@ -117,6 +118,8 @@ class Item:
     def __init__(self, step: Step, options: Options, names: tuple):
         self.step, self.options, self.work = step, options, step.run(options, *names)
         self.needs: Needs = next(self.work)
+        if not (self.needs.makes or self.needs.always):
+            raise ValueError(f"stage {step.number}, {step.title}: its Needs name no file that it makes")
         self.name = " ".join(map(str, names)) or step.title
 
     @property
