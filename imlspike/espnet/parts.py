@@ -27,6 +27,7 @@ FROM_ARGUMENTS = {
 }
 """ESPnet's classes that are built of their arguments alone; others read files or the network where a bundle,
 which may be a stranger's, tells them to."""
+_YAML = str | int | float | list | None
 
 
 def build_encoder(name: str, arguments: dict[str, Any], source: str) -> tuple[torch.nn.Module, int]:
@@ -87,11 +88,8 @@ def complete(bundle: Bundle) -> None:
     parts = [(model, part) for part in ("encoder", "decoder") if model.get(part) not in (None, SPIKING)]
     for config, part in [*parts, *([(bundle.config["lm"], "lm")] if bundle.config.get("lm") else [])]:
         defaults = effective(_class(part, config[part], where), {})
-        defaults = {key: value for key, value in defaults.items() if isinstance(value, _IN_YAML)}
+        defaults = {key: value for key, value in defaults.items() if isinstance(value, _YAML)}
         config[f"{part}_conf"] = defaults | (config[f"{part}_conf"] or {})
-
-
-_IN_YAML = str | int | float | list | None
 
 
 def _class(part: str, name: str, source: str) -> type:
