@@ -102,9 +102,10 @@ def open_decoder(
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
     if recognizer.ctc is None and (decoding != "joint" or options.get("ctc_weight", 0.5) > 0):
         raise ConfigError(f"{bundle.source}: trained without CTC; decode it joint with ctc_weight: 0")
+    suited = dict(bundle.config.get("search") or {})
+    construct(SearchOptions, suited, bundle.where("search"))  # a wrong one is told however it is decoded
     if decoding == "greedy":
         return Decoder(recognizer)
-    suited = dict(bundle.config.get("search") or {})
     if not (lm or "lm" in bundle.config):
         suited.pop("lm_weight", None)
     given = suited | ({"ctc_weight": 1.0} if decoding == "beam" else {}) | options

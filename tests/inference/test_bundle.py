@@ -164,6 +164,7 @@ def keys(section=None, **changed):
         ("recognizer", keys("features", n_fft=2**40), "n_fft"),
         ("recognizer", keys("features", hop_length=0), "hop_length"),
         ("recognizer", keys("features", sampling_rate=-16000), "sampling_rate"),
+        ("recognizer", keys("search", beam=1), "search.*did you mean .beam_size"),
         ("vocoder", keys("features", n_ftt=1), "features: .*'n_ftt'; did you mean"),
         ("voice", keys("features", n_ftt=1), "features: .*'n_ftt'; did you mean"),
         ("voice", keys("recording", pitch_extrct=1), "recording: .*'pitch_extrct'; did you mean"),
