@@ -35,7 +35,7 @@ from imlspike.evaluation.sound import F0_RANGE, Sound
 from imlspike.evaluation.systems import GRIFFIN_LIM, NATURAL, System, Task, add_durations, find_pairs
 from imlspike.evaluation.tables import write_files
 from imlspike.inference.griffin_lim import griffin_lim
-from imlspike.models.vocoder_parts import LogMelFeatures
+from imlspike.layers.log_mel import LogMel
 
 FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 LIBRARIES = (
@@ -54,7 +54,7 @@ class Settings(NamedTuple):
     measures: tuple[str, ...]  # keys of ``MEASURES[kind]``
     crepe: str = "full"  # as `f0_range`: see `Sound`
     f0_range: tuple[float, float] = F0_RANGE
-    features: tuple[tuple[str, float], ...] = ()  # arguments of the vocoder's `LogMelFeatures`
+    features: tuple[tuple[str, float], ...] = ()  # arguments of the vocoder's `LogMel`
 
 
 class Scored(NamedTuple):
@@ -67,9 +67,9 @@ class Scored(NamedTuple):
 
 
 @functools.cache
-def log_mel(features: tuple[tuple[str, float], ...]) -> LogMelFeatures:
+def log_mel(features: tuple[tuple[str, float], ...]) -> LogMel:
     """The feature extractor of a vocoder, by `Settings.features`."""
-    return LogMelFeatures(**dict(features))
+    return LogMel(**dict(features))
 
 
 def score_utterance(settings: Settings, task: Task) -> Scored:

@@ -5,17 +5,17 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from imlspike.models.vocoder_parts import LogMelFeatures
+from imlspike.layers.log_mel import LogMel
 
 
 @torch.no_grad()
-def griffin_lim(features: LogMelFeatures, log_mel: Tensor, iterations: int = 32) -> Tensor:
+def griffin_lim(features: LogMel, log_mel: Tensor, iterations: int = 32) -> Tensor:
     """The waveform (B, (L - 1) hop_length) of a log-mel spectrogram (B, n_mels, L) made by `features`.
 
     The mel bands are inverted by their pseudo-inverse, what gets negative is set to 0; phases by torchaudio's
     Griffin-Lim with a momentum of 0.99, from the same random ones at each call.
 
-    >>> features = LogMelFeatures(16000, 512, 128, 40)
+    >>> features = LogMel(16000, 512, 128, 40)
     >>> griffin_lim(features, features(torch.randn(1, 2000)), iterations=2).shape
     torch.Size([1, 1920])
     """
@@ -40,14 +40,14 @@ class GriffinLim:
     """Mel spectrograms to audio without a model, in the place of an `imlspike.inference.Vocoder`.
 
     Args:
-        features: arguments of `LogMelFeatures`.
+        features: arguments of `LogMel`.
         device: where to run.
     """
 
     name = "griffin_lim"
 
     def __init__(self, features: dict, device: str | torch.device = "cpu"):
-        self.features = LogMelFeatures(**features).to(device)
+        self.features = LogMel(**features).to(device)
 
     def decode(self, mel: np.ndarray | Tensor) -> Tensor:
         """The audio ((L - 1) * hop_length,) of a log-mel (n_mels, L), on its device."""

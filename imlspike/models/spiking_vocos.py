@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from imlspike.data.keys import check_choice, construct, constructor_keys
+from imlspike.layers.log_mel import LogMel
 from imlspike.layers.spiking_convnext import SHORTCUTS, SpikingConvNeXtBlock
 from imlspike.layers.temporal_shift import TemporalShift
 from imlspike.models.neuron_choice import NeuronChoice
-from imlspike.models.vocoder_parts import KERNEL, ISTFTHead, LogMelFeatures, SpikingVocosBackbone
+from imlspike.models.vocoder_parts import KERNEL, ISTFTHead, SpikingVocosBackbone
 
 SHIFTS = ("off", "fixed", "learnable")
 WHOLE_NUMBERS = "sampling_rate n_fft hop_length n_mels dim intermediate_dim num_layers steps".split()
@@ -41,7 +42,7 @@ class SpikingVocos(nn.Module):
 
     Args:
         sampling_rate, n_fft, hop_length, n_mels, f_min, f_max: of the features and of the audio that comes
-            out, see `LogMelFeatures`.
+            out, see `LogMel`.
         dim, intermediate_dim: channels of the blocks and inside them.
         num_layers: blocks.
         neuron: ``plif``, ``lif``: T passes of each block on binary spikes. ``imls``: one pass, in which a
@@ -91,7 +92,7 @@ class SpikingVocos(nn.Module):
         self.config: dict[str, Any] = {**arguments, "neuron_conf": dict(neuron_conf or {})}
         _check(self.config)
         self.sampling_rate, self.hop_length, self.n_mels = sampling_rate, hop_length, n_mels
-        self.feature_extractor = LogMelFeatures(sampling_rate, n_fft, hop_length, n_mels, f_min, f_max)
+        self.feature_extractor = LogMel(sampling_rate, n_fft, hop_length, n_mels, f_min, f_max)
         layer_scale = 1 / num_layers if layer_scale is None else layer_scale
         neurons = _neurons(self.config)
         shortcut = amplitude_shortcut if neurons.spiking else "off"

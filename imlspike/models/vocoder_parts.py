@@ -9,14 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers.full_precision import FullPrecisionBuffers
-from imlspike.layers.log_mel import LogMel
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
 
 LARGEST_LOG_MAGNITUDE = math.log(100)
 KERNEL = 7  # frames under every convolution
-
-
-LogMelFeatures = LogMel
 
 
 class SpikingVocosBackbone(nn.Module):

@@ -16,10 +16,10 @@ from imlspike.evaluation import measures
 from imlspike.evaluation.measures import VOCODER, VOICE, why_not
 from imlspike.evaluation.sound import BANDS, COEFFICIENTS, Sound, mel_cepstrum, mel_powers, power_spectrum
 from imlspike.inference.griffin_lim import griffin_lim
-from imlspike.models.vocoder_parts import LogMelFeatures
+from imlspike.layers.log_mel import LogMel
 from tests.evaluation.speechlike import RATE, noisy, voice
 
-FEATURES = LogMelFeatures(RATE, 512, 128, 40)
+FEATURES = LogMel(RATE, 512, 128, 40)
 
 
 def sound(wave, **options):

@@ -14,7 +14,7 @@ from imlspike.data.yaml_file import ConfigError
 from imlspike.inference import Bundle
 from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.inference.voice import TrainedVoice
-from imlspike.models.vocoder_parts import LogMelFeatures
+from imlspike.layers.log_mel import LogMel
 from tests.inference.small_tts import DEVIATION, HOP, MEAN, RATE, TOKENS, write_voice
 from tests.inference.small_vocoder import SIZES, save, small_model
 from tests.models.small_spikevoice import small_voice
@@ -137,7 +137,7 @@ def test_a_recording_through_the_vocoder_is_what_the_vocoder_makes_of_it(speak):
 
 def test_griffin_lim_stands_in_for_a_vocoder(several):
     said = several("a cab.", speaker="ann")
-    features = LogMelFeatures(**SIZES)
+    features = LogMel(**SIZES)
     wanted = griffin_lim(features, torch.from_numpy(said.mel.T.copy())[None])[0]
     np.testing.assert_allclose(said.audio, wanted.numpy(), atol=1e-5 * float(wanted.abs().max()))
     assert len(wanted) > 0

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torchaudio
 
-from imlspike.models.vocoder_parts import ISTFTHead, LogMelFeatures
+from imlspike.layers.log_mel import LogMel
+from imlspike.models.vocoder_parts import ISTFTHead
 
 
 @pytest.mark.parametrize(("f_min", "f_max"), [(0.0, None), (40.0, 7000.0)])
@@ -16,7 +17,7 @@ def test_features_are_the_logarithm_of_torchaudio_s_mel_magnitudes(f_min, f_max)
         16000, n_fft=512, hop_length=160, f_min=f_min, f_max=f_max, n_mels=40, power=1
     )
     want = mel(audio).clip(min=1e-7).log()
-    got = LogMelFeatures(16000, 512, 160, 40, f_min, f_max)(audio)
+    got = LogMel(16000, 512, 160, 40, f_min, f_max)(audio)
     assert got.shape == (2, 40, 7000 // 160 + 1) and got.min().item() == pytest.approx(math.log(1e-7))
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
@@ -25,14 +26,14 @@ def test_frames_of_features_are_those_of_the_audio_s_place():
     """A click in silence is heard in the frames whose centres lie less than half a window away."""
     audio = torch.zeros(1, 3200)
     audio[0, 1000] = 1
-    heard = LogMelFeatures(16000, 512, 160, 20)(audio)[0].amax(0) > math.log(2e-7)
+    heard = LogMel(16000, 512, 160, 20)(audio)[0].amax(0) > math.log(2e-7)
     assert heard.nonzero().flatten().tolist() == [i for i in range(21) if abs(160 * i - 1000) < 256]
 
 
 @pytest.mark.parametrize("shape", [(100,), (1, 256), (1, 1, 4000)])
 def test_audio_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=rf"\(B, S\) of more than 256 samples, got \({shape[0]},"):
-        LogMelFeatures(16000, 512, 160, 20)(torch.zeros(shape))
+        LogMel(16000, 512, 160, 20)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("hop", [16, 21, 32])
