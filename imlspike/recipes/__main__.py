@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -67,10 +68,13 @@ def _run(recipe: Recipe, script: str, words: list[str]) -> None:
     options.workdir = os.path.abspath(options.workdir or os.path.dirname(script))
     options.check()
     run = Run(recipe, options)
-    if not options.dry_run:
-        os.makedirs(options.workdir, exist_ok=True)
-    if os.path.isdir(options.workdir):
-        os.chdir(options.workdir)
+    if options.dry_run and not os.path.isdir(options.workdir):
+        with tempfile.TemporaryDirectory() as nothing:  # nothing is done there
+            os.chdir(nothing)
+            run.tell()
+            return os.chdir("/")
+    os.makedirs(options.workdir, exist_ok=True)
+    os.chdir(options.workdir)
     run.tell() if options.dry_run else run.go()
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
+import numpy as np
+
 from imlspike.data.files import atomic_write
 from imlspike.data.yaml_file import ConfigError, write_yaml
 from imlspike.espnet.config import resolve
@@ -18,6 +20,7 @@ from imlspike.recipes.progress import Count, Log, log
 from imlspike.recipes.runner import Needs
 
 SPLITS = ("train", "valid")
+GAVE_UP = b"gradients at all steps are invalid"  # ESPnet's words; it takes that for a training's end
 _COMMANDS = {"local": "", "slurm": "slurm.pl", "sge": "queue.pl", "ssh": "ssh.pl"}
 
 
@@ -197,27 +200,38 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
     write_yaml(f"{exp}/run.yaml", config | {"output_dir": exp, "resume": True, "seed": o.seed})
     words = ["--config", f"{exp}/run.yaml", *words]
     words += ["--num_processes", o.num_processes] if o.num_processes > 1 else []
+    train_log = Path(exp, "train.log")
+    begin = train_log.stat().st_size if train_log.exists() else 0
     try:
-        if not (o.cuda_cmd or o.host):
+        if o.cuda_cmd or o.host:
+            _launch_elsewhere(o, exp, [task, *words])
+        else:
             here = ["--ngpu", o.ngpu, "--multiprocessing_distributed", "true"]
-            return espnet(o, task, *words, *here, log=f"{exp}/train.log")
-        where = ["--num_nodes", o.num_nodes]
-        if o.host:
-            where = ["--host", o.host, "--envfile", "path.sh" if Path("path.sh").is_file() else "none"]
-        where += ["--log", f"{exp}/train.log", "--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
-        launcher = [o.python, "-m", "espnet2.bin.launch", "--cmd", o.cuda_cmd or "none", "--ngpu", o.ngpu]
-        program = [*_env(o), o.python, "-m", "imlspike.espnet", task, *words]
-        call([*launcher, *where, "--", *program], f"{exp}/launch.log", o.environment)
+            espnet(o, task, *words, *here, log=str(train_log))
     except ProgramError as error:
         key = next((key for key in ("batch_bins", "batch_size") if config.get(key)), "batch_size")
-        half = f"{key}={config.get(key, 20) // 2} accum_grad={2 * config.get('accum_grad', 1)}"
-        raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
+        own = [] if task == "lm" else o.train_args
+        half = [*own, f"{key}={config.get(key, 20) // 2}", f"accum_grad={2 * config.get('accum_grad', 1)}"]
+        raise RecipeError(f"{lack_of_memory(error, exp, ' '.join(half))}{error}") from None
+    if train_log.exists() and GAVE_UP in train_log.read_bytes()[begin:]:
+        raise RecipeError(f"{train_log}: loss or gradients were not finite in a whole epoch; ESPnet stopped")
+
+
+def _launch_elsewhere(o: EspnetOptions, exp: str, words: list) -> None:
+    """A training by ESPnet's launcher: on named hosts, or where a scheduler's command puts it."""
+    where = ["--num_nodes", o.num_nodes]
+    if o.host:
+        where = ["--host", o.host, "--envfile", "path.sh" if Path("path.sh").is_file() else "none"]
+    where += ["--log", f"{exp}/train.log", "--init_file_prefix", f"{Path.cwd()}/{exp}/.dist_init_"]
+    launcher = [o.python, "-m", "espnet2.bin.launch", "--cmd", o.cuda_cmd or "none", "--ngpu", o.ngpu]
+    program = [*_env(o), o.python, "-m", "imlspike.espnet", *words]
+    call([*launcher, *where, "--", *program], f"{exp}/launch.log", o.environment)
 
 
 def lack_of_memory(error: ProgramError, exp: str, half: str) -> str:
     """What to tell of a training that was killed for memory; empty if that wasn't the reason."""
-    told = f'most likely for lack of memory ({error.memory}). Halve the batch: --train_args "{half}"'
-    return f"{exp}: killed, {told}\n" if error.memory else ""
+    told = f'Halve the batch: --resume anyway --train_args "{half}"'
+    return f"{exp}: killed, most likely for lack of memory ({error.memory}). {told}\n" if error.memory else ""
 
 
 def _env(o: EspnetOptions) -> list[str]:
@@ -267,9 +281,21 @@ def statistics(
     folders = [word for n in range(pieces) for word in ("--input_dir", f"{stats}/pieces/{n + 1}")]
     joined = [o.python, "-m", "espnet2.bin.aggregate_stats_dirs", *folders, "--output_dir", stats]
     call(joined, f"{stats}/join.log", o.environment)
+    _check_finite(stats)
     vocabulary = count(f"{o.tokens}/tokens.txt")
     for split in SPLITS:
         lengths = Path(stats, split, "text_shape").read_text(encoding="utf-8").splitlines()  # in their order
         with atomic_write(f"{stats}/{split}/text_shape.{o.token_type}") as out:
             out.writelines(f"{length},{vocabulary}\n" for length in lengths)
         log(f"  {split}: {len(lengths)} utterances")
+
+
+def _check_finite(stats: str) -> None:
+    """Raise RecipeError if a sum over the training set isn't finite, which one bad sample is enough for."""
+    for file in sorted(Path(stats).glob("*/*_stats.npz")):
+        with np.load(file) as sums:
+            if not all(np.isfinite(sums[name]).all() for name in sums):
+                raise RecipeError(
+                    f"{file}: not finite, a recording holds samples that are no numbers; with --audio_format "
+                    "flac, from stage 3 on, all are read, and such are left out and listed"
+                )

@@ -73,6 +73,7 @@ class Vocoder(CorpusOptions):
         """The arguments of the trainer that make this model."""
         words = ["--config", self.config, "--config", f"{self.overrides}/{name}.yaml", *self.train_args]
         words += [f"trainer.steps={self.steps}"] if self.steps else []
+        words += [f"trainer.seed={self.seed}"] if self.seed else []
         gpu = ["trainer.accelerator=gpu", f"trainer.devices={self.ngpu}"]
         return words + (gpu if self.ngpu else ["trainer.accelerator=cpu"])
 

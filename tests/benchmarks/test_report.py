@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import questions, vocoder, voice
+from benchmarks import operators, questions, vocoder, voice
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, by_turns, in_own_process, table
 
@@ -32,6 +32,7 @@ def test_a_disturbance_of_both_peers_leaves_the_ratio():
 def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(questions, "by_turns", lambda *_: Comparison([3.0], [2.0]))
     monkeypatch.setattr(questions, "in_own_process", lambda *_: HEAVY)
+    monkeypatch.setattr(operators, "_cases", dict)
     for sizes_of in (questions, vocoder, voice):
         monkeypatch.setattr(sizes_of, "SIZES", {})
     main(["--threads", "1", "--turns", "1", "--output", str(tmp_path / "report.md")])
@@ -43,6 +44,7 @@ def test_the_report_has_every_section_with_its_verdicts(tmp_path, monkeypatch, c
         "A training step of the encoder",
         "Attention by length",
         "Neurons",
+        "What the operators' kernels win",
         "Spiking Vocos",
         "SpikeVoice",
         "On a GPU",

@@ -48,6 +48,15 @@ def inputs(name, dtype):
 @pytest.mark.parametrize("name", ["eight_bits", "imls", "imls_backward", "lif", "lif_backward"])
 def test_opcheck(name, dtype):
     """Signature, fake results, gradients as registered, and tracing with static and dynamic shapes."""
+    # In a fork: it may start autograd's threads, after which no fork of this process could train anything.
+    process = torch.multiprocessing.get_context("fork").Process(target=check, args=(name, dtype))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def check(name, dtype):
+    torch.set_num_threads(1)
     operator = getattr(OPERATORS, name).default
     torch.library.opcheck(operator, inputs(name, dtype))
     leaves = [  # gradients of gradients: those of imls are there, those of lif are refused

@@ -125,11 +125,29 @@ def test_a_trainer_killed_for_memory_is_told_with_what_to_halve(folder, monkeypa
     program("killed", "#!/bin/bash\nkill -9 $$\n")
     o = options()
     o.python = "bin/killed"
-    with pytest.raises(RecipeError, match='lack of memory .* GB.*--train_args "batch_bins=500 accum_grad=4"'):
+    with pytest.raises(RecipeError, match='lack of memory .* GB.*--resume anyway --train_args ".*batch_bins=500 accum_grad=4"'):
         launch(o, "exp", "asr", CONFIG)
     program("killed", "#!/bin/bash\nexit 1\n")
     with pytest.raises(RecipeError, match="^(?!.*memory)"):
         launch(o, "exp", "asr", CONFIG)
+
+
+def test_a_training_that_espnet_gave_up_is_no_training(folder, monkeypatch):
+    said = "The gradients at all steps are invalid in this epoch."
+    program("gave_up", f"#!/bin/bash\necho '{said}'\n")
+    o = options()
+    o.python = "bin/gave_up"
+    with pytest.raises(RecipeError, match="train.log"):
+        launch(o, "exp", "asr", CONFIG)
+    program("gave_up", "#!/bin/bash\necho done\n")
+    launch(o, "exp", "asr", CONFIG)  # what an earlier call said is in the same log
+
+
+def test_statistics_that_are_no_numbers_are_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    np.savez(tmp_path / "train/feats_stats.npz", count=1, sum=np.array([1.0, np.nan]))
+    with pytest.raises(RecipeError, match="feats_stats"):
+        training._check_finite(str(tmp_path))
 
 
 def test_gpus_are_those_that_are_there(folder, monkeypatch):
