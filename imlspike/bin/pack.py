@@ -100,7 +100,7 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
     about, results, settings = surroundings(), [], bundle.config
     energy, told = None, bundle.origin.get("command")
     if bundle.kind == "recognizer":
-        experiment = gather(args.exp)
+        experiment = gather(args.exp, args.model.name if args.model else "")
         stem = args.model.stem if args.model else ""
         experiment["scores"] = [s for s in experiment["scores"] if of_model(s["decoding"], stem)]
         energy, told = experiment["energy"], experiment["command"] or told

@@ -21,6 +21,7 @@ def parse(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="imlspike report", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("experiments", nargs="*", type=Path, help="experiment folders of one kind; the twin of X is X_ann")
+    add("--model", default="", help="model file whose energy and alignment count (default: the average)")
     add("--scores", type=Path, help="voices, vocoders: folder that `imlspike score` wrote")
     add("--twin", help="which experiment is the ANN (default: that of the scores, or the first ANN)")
     add("--data-dir", type=Path, help="Kaldi directory of the natural speech (default: the scores')")
@@ -39,12 +40,13 @@ def main(argv=None) -> None:
     scores = None
     if args.scores and (scores := read_json(args.scores / "scores.json")) is None:
         raise ValueError(f"{args.scores}/scores.json: no such file; `imlspike score` writes it")
-    experiments = [gather(folder) for folder in args.experiments]
+    experiments = [gather(folder, args.model) for folder in args.experiments]
     if len(kinds := {e["kind"] for e in experiments} | ({scores["kind"]} if scores else set())) != 1:
         raise ValueError(f"{' and '.join(sorted(kinds)) or 'nothing'} to report; expected models of one kind")
     twin = args.twin or (scores or {}).get("twin")
     comparisons = compare(experiments, args.primary, twin)
-    attached = attach(args.experiments, scores, args.output, args.samples, args.data_dir)
+    folders = {folder: e["suffix"] for folder, e in zip(args.experiments, experiments, strict=True)}
+    attached = attach(folders, scores, args.output, args.samples, args.data_dir)
     about = {"command": args.command, "primary": args.primary, "twin": twin, **surroundings()}
     if args.lm:
         perplexity = args.lm / "perplexity" / "ppl"  # of a token, as the recipe measured it

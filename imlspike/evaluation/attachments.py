@@ -18,10 +18,10 @@ from imlspike.evaluation.training_log import read_epochs
 
 Pictures = list[tuple[str, Path]]  # (caption, file) each
 PROFILED = {
-    "profile/firing_rates.png": "Firing rate by depth",
-    "profile/raster.png": "Spikes of one utterance",
+    "firing_rates.png": "Firing rate by depth",
+    "raster.png": "Spikes of one utterance",
 }
-ALIGNED = {"alignment/*.png": "Boundaries, found and labelled"}
+ALIGNED = {"*.png": "Boundaries, found and labelled"}
 
 
 @dataclass
@@ -35,12 +35,16 @@ class Attachments:
 
 
 def attach(
-    folders: Sequence[Path], scores: Mapping | None, output: Path, samples: int, data_dir: Path | None = None
+    folders: Mapping[Path, str],
+    scores: Mapping | None,
+    output: Path,
+    samples: int,
+    data_dir: Path | None = None,
 ) -> Attachments:
     """Copy sound, draw spectrograms and learning curves, copy experiments' pictures.
 
     Args:
-        folders: of the experiments.
+        folders: of the experiments, each with its "suffix".
         scores: content of a scores.json; each system's audio lies in its "folder". None: no audio.
         output: the report.
         samples: utterances to hear and see, spread over the set.
@@ -64,8 +68,9 @@ def attach(
             attached.curves = [("Learning curves (dashed: training)", picture)]
     except ImportError:
         print("no spectrograms and learning curves: matplotlib is not installed", file=sys.stderr)
-    attached.pictures += copy_pictures(folders, files, PROFILED)
-    attached.boundaries = copy_pictures(folders, files, ALIGNED)
+    profiles, alignments = ([f / f"{n}{end}" for f, end in folders.items()] for n in ("profile", "alignment"))
+    attached.pictures += copy_pictures(profiles, files, PROFILED)
+    attached.boundaries = copy_pictures(alignments, files, ALIGNED)
     return attached
 
 
@@ -97,9 +102,9 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def copy_pictures(folders: Sequence[Path], files: Path, wanted: Mapping[str, str]) -> Pictures:
-    """Copies of pictures that lie in experiments' folders; `wanted` is pattern of a place to caption."""
+    """Copies of pictures that lie in folders of experiments; `wanted` is pattern of a name to caption."""
     return [
-        (f"{caption}, {folder.name}", copy(source, files / f"{folder.name}_{source.name}"))
+        (f"{caption}, {folder.parent.name}", copy(source, files / f"{folder.parent.name}_{source.name}"))
         for folder in folders
         for pattern, caption in wanted.items()
         for source in sorted(folder.glob(pattern))

@@ -4,7 +4,8 @@ config.yaml, command     of the trainer: settings, seed; the command that traine
 train.log, log.csv       epochs and losses of ESPnet's trainer; steps of `imlspike train-vocoder`
 decode_MODE/SET/         score.json of `imlspike score`; pieces/N/text.json of `imlspike decode`: what it took
 profile/                 energy.json and spikes.json of `imlspike profile`
-alignment/               alignment.json of `imlspike score --labels`
+alignment/               alignment.json of `imlspike score --labels`; the last two of another model file than
+                         the experiment's own: profile_STEM/, alignment_STEM/
 """
 
 import json
@@ -32,8 +33,11 @@ NONE = "none (ANN)"
 _PATH = re.compile(r"(?<![\w.~/:])/(?:[^\s/:'\"]+/)+[^\s/:'\"]*")  # absolute, of two names at least
 
 
-def gather(folder) -> dict:
-    """Contents of the folder; ready to be JSON. Missing files leave None or an empty list behind.
+def gather(folder, model: str = "") -> dict:
+    """Contents of the folder, energy and alignment those of the model file `model`; ready to be JSON.
+
+    Missing files leave None or an empty list behind. "suffix" is what ends the names of that model
+    file's folders.
 
     "kind" is "recognizer", "voice" or "vocoder", "model" what tables show of its settings ("neuron" among
     them is `NONE` for an ANN). ValueError: the folder has no config.yaml, or a file is broken; it is named.
@@ -49,7 +53,8 @@ def gather(folder) -> dict:
     if kind != "vocoder":
         settings = {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})}
         seed, training = config.get("seed"), folder / "train.log"
-    command = folder / "command"
+    command, suffix = folder / "command", _suffix(config, Path(model).name)
+    profile = folder / f"profile{suffix}"
     return {
         "name": folder.name,
         "kind": kind,
@@ -59,10 +64,17 @@ def gather(folder) -> dict:
         "config": settings,
         "training": vocoder_costs(training) if kind == "vocoder" else training_costs(training),
         "scores": [_score(path) for path in sorted(folder.glob("decode_*/*/score.json"))],
-        "energy": read_json(folder / "profile" / "energy.json"),
-        "layers": read_json(folder / "profile" / "spikes.json") or [],
-        "alignment": read_json(folder / "alignment" / "alignment.json"),
+        "suffix": suffix,
+        "energy": read_json(profile / "energy.json"),
+        "layers": read_json(profile / "spikes.json") or [],
+        "alignment": read_json(folder / f"alignment{suffix}" / "alignment.json"),
     }
+
+
+def _suffix(config: Mapping, model: str) -> str:
+    """What ends the names of folders with a model file's results: nothing for the average that counts."""
+    phase, key, _ = (config.get("best_model_criterion") or [["", "", ""]])[0]
+    return "" if model in ("", f"{phase}.{key}.ave.pth") else f"_{Path(model).stem}"
 
 
 def read_json(path: Path):

@@ -182,6 +182,8 @@ def energy_section(experiments: Experiments, twin: str | None = None) -> list[st
     notes = ENERGY_NOTES.format(**first["costs_pj"], **given)
     lines = ["## Firing rates and energy", "", energy_table(experiments, twin), "", notes]
     lines += [PAPER_NOTES[experiments[0]["kind"]], ""]
+    others = [f"{e['name']}: {e['suffix'][1:]}" for e in experiments if e["energy"] and e["suffix"]]
+    lines += [f"Model file, where it isn't the average: {', '.join(others)}.", ""] if others else []
     if modules := modules_table(experiments):
         lines += ['Firing rate of each module, then its energy, "paper" / "full", in µJ/s:', "", modules, ""]
     return lines + folded("firing rates of all layers in %", layers_table(experiments))

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
@@ -105,7 +105,10 @@ def train_lm(o: Asr):
     """Training of the language model."""
     settings = o.lm_settings | o.pick("lm_args seed")
     inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files, *sum(_lm_shapes(o).values(), [])]
-    yield training.needs(o.lm, o.lm_settings, inputs, settings)
+    stems = [Path(file).stem for file in glob(f"{o.lm}/*.pth")]
+    results = [f"exp/*/decode_*_lm_{escape(Path(o.lm).name)}_{stem}_asr_model_*" for stem in stems]
+    results += [f"{o.lm}/perplexity", *(f"exp/{made}" for made in data.REPORT)]
+    yield training.needs(o.lm, o.lm_settings, inputs, settings, results)
     if o.bpe_model:
         shutil.copy(o.bpe_model, o.lm)
     texts = data_of({split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in training.SPLITS})
@@ -146,7 +149,8 @@ def train(o: Asr, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *o.stats_files]
-    yield training.needs(exp, config, inputs, config | o.pick("seed feats_normalize"))
+    settings, results = config | o.pick("seed feats_normalize"), data.made_of(name, "decode_*")
+    yield training.needs(exp, config, inputs, settings, results)
     for file in [*o.token_files, f"{o.stats}/train/feats_stats.npz"]:
         shutil.copy(file, exp)
     given = {"normalize": o.feats_normalize, "fold_length": [80000, 150]}
@@ -221,8 +225,8 @@ def profile(o: Asr, name: str):
     """Spike counts and energy."""
     files = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name)}
     beam = {"beam": o.search("joint").get("beam_size", 20)}  # 20: ESPnet's
-    source = f"{o.sound}/{o.profile_set}"
-    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, **beam)
+    source, suffix = f"{o.sound}/{o.profile_set}", training.suffix(o.configs[name], o.inference_asr_model)
+    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, suffix, **beam)
 
 
 @stage(15, each=lambda o: o.configs, jobs=lambda o: o.nj)
@@ -242,7 +246,8 @@ def pack(o: Asr, name: str):
 def results_of(o: Asr, name: str) -> list[str]:
     """What the model card tells: scores of this model file, and its energy."""
     scores = f"exp/{name}/decode_*_asr_model_{Path(o.asr_model(name)).stem}/*/score.json"
-    return sorted(glob(scores) + glob(f"exp/{name}/profile/energy.json"))
+    suffix = training.suffix(o.configs[name], o.inference_asr_model)
+    return sorted(glob(scores) + glob(f"exp/{name}/profile{suffix}/energy.json"))
 
 
 @stage(16)
@@ -251,4 +256,5 @@ def report(o: Asr):
     exps = [f"exp/{name}" for name in o.configs]
     yield Needs([f"{exp}/config.yaml" for exp in exps], always=True)
     given = {"lm": o.use_lm and o.lm, "primary": o.score_primary, "command": o.command}
+    given |= {"model": o.inference_asr_model}
     program(o, "report", *exps, **given, output=f"{Path.cwd()}/exp/RESULTS.md")

@@ -1,5 +1,6 @@
 """What the recipes do alike before training: options, and steps that prepare a corpus."""
 
+import glob
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from imlspike.recipes.processes import program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs
 
+REPORT = ("RESULTS.md", "RESULTS_files", "results.json")
 TABLES = ("wav.scp", "text", "utt2spk", "utt2dur")
 
 
@@ -147,14 +149,24 @@ def limit(o: CorpusOptions, source: str, target: str, layer: str = "none", **giv
     verb("fit", source, output_dir=target, input_layer=layer, **ends, **given)
 
 
-def count_spikes(o, name: str, source: str, inputs: list, model: dict, **settings) -> Iterator[Needs]:
-    """A step: spikes, operations and energy of exp/<name> on some utterances of a set."""
-    out = f"exp/{name}/profile"
+def count_spikes(
+    o, name: str, source: str, inputs: list, model: dict, suffix: str = "", **settings
+) -> Iterator[Needs]:
+    """A step: spikes, operations and energy of exp/<name> on some utterances of a set; the name of the folder
+    has the `suffix` of the model file."""
+    out = f"exp/{name}/profile{suffix}"
     settings |= o.pick("profile_utts")
     progress = Log(name, f"{out}/log")
     yield Needs([*inputs, *tables(source)], [f"{out}/energy.json"], settings, follow=progress)
     spread(source, o.profile_utts, f"{out}/data")
     program(o, "profile", **model, data_dir=f"{out}/data", output_dir=out, log=f"{out}/log")
+
+
+def made_of(name: str, *patterns: str) -> list[str]:
+    """Patterns of what is made of the weights of exp/<name>: its own, the scores and the report of all."""
+    name = glob.escape(name)
+    own = [f"exp/{name}/{pattern}" for pattern in ("profile", "profile_*", f"{name}_*.zip", *patterns)]
+    return [*own, "exp/scores*/scores.*", *(f"exp/{made}" for made in REPORT)]
 
 
 def spread(source: str, most: int, target: str) -> None:

@@ -16,10 +16,12 @@ says which. With `each` a step is done for several items (models, sets), `jobs` 
 
 import fcntl
 import fnmatch
+import glob
 import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,8 @@ from imlspike.recipes.options import OptionError, Options
 from imlspike.recipes.processes import RecipeError
 from imlspike.recipes.progress import Count, Log, follow, log
 
+_removal = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -48,6 +52,8 @@ class Needs:
             begin again: a step with it heeds --resume.
         follow: tells of progress.
         always: done each time, quick work such as a report.
+        results: of a training, patterns of what was made of its weights: removed before it changes them, so
+            that nothing is told of a model that another made.
     """
 
     inputs: Sequence[str] = ()
@@ -56,6 +62,7 @@ class Needs:
     checkpoint: Sequence[str] = ()
     follow: Log | Count | None = None
     always: bool = False
+    results: Sequence[str] = ()
 
     def make(self, path: str) -> bool:
         """True if `path` is among what is made."""
@@ -177,8 +184,7 @@ class Item:
         with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
             pass
         if self.options.resume == "false":
-            for path in [path for pattern in patterns for path in folder.glob(pattern)]:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove([path for pattern in patterns for path in folder.glob(pattern)])
         elif self.options.resume == "true" and os.path.exists(checkpoint):
             if changed := difference(read_record(begun), signature):
                 raise RecipeError(
@@ -186,7 +192,16 @@ class Item:
                     "again with --resume false, go on from it with --resume anyway, or take another name or "
                     "--workdir"
                 )
+        with _removal:  # items side by side have scores and report in common
+            if found := sorted({path for pattern in self.needs.results for path in glob.glob(pattern)}):
+                log(f"  {self.name}: removed what was made of earlier weights: {' '.join(found)}")
+                _remove(map(Path, found))
         write_record(begun, signature)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:

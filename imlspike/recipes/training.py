@@ -173,11 +173,17 @@ def select(config: dict, heads: str) -> dict:
     return {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
 
 
-def needs(exp: str, config: dict, inputs: list[str], settings: dict) -> Needs:
-    """What a training in `exp` needs and makes."""
+def suffix(config: dict, given: str) -> str:
+    """What ends the names of folders with a model file's results: nothing for the one that counts."""
+    return "" if average(config, given) == average(config) else f"_{Path(given).stem}"
+
+
+def needs(exp: str, config: dict, inputs: list[str], settings: dict, results: list[str]) -> Needs:
+    """What a training in `exp` needs and makes, and what is made of it (`Needs.results`)."""
     made = [f"{exp}/config.yaml", f"{exp}/{average(config)}", f"{exp}/*.pth"]
     restart = [f"{exp}/checkpoint.pth", "*.pth", "train*.log", "tensorboard", "images", "att_ws"]
-    return Needs(inputs, made, settings, restart, follow=Log(Path(exp).name, f"{exp}/train.log"))
+    progress = Log(Path(exp).name, f"{exp}/train.log")
+    return Needs(inputs, made, settings, restart, follow=progress, results=results)
 
 
 def describe(o: EspnetOptions, exp: str, config: dict) -> None:

@@ -294,7 +294,8 @@ def train(o: Tts, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *_stats_files(), *o.durations(o.train_set), *o.durations(o.valid_set)]
-    yield training.needs(exp, config, inputs, config | o.pick("seed use_sid"))
+    results = data.made_of(name, "free", "free_*", "forced", "forced_*", "alignment", "alignment_*")
+    yield training.needs(exp, config, inputs, config | o.pick("seed use_sid"), results)
     training.describe(o, exp, config)
     voice = {"front_end": o.voice_front_end or o.front_end, "model_file": average(config)}
     if o.use_sid:
@@ -317,10 +318,19 @@ def syntheses(o: Tts) -> list[tuple]:
 
 
 def spoken_in(o: Tts, name: str, mode: str) -> str:
-    """The folder of a synthesis, under vocoder and model file where they aren't the default."""
-    tag = f"_{Path(o.model_file(name)).stem}" if o.inference_model else ""
-    tag += f"_{Path(o.vocoder).name}" if o.vocoder != "griffin_lim" else ""
-    return f"exp/natural{tag}" if mode == "natural" else f"exp/{name}/{mode}{tag}"
+    """The folder of a synthesis."""
+    return f"exp/natural{_tag(o)}" if mode == "natural" else f"exp/{name}/{mode}{_tag(o)}"
+
+
+def _tag(o: Tts) -> str:
+    """What names of folders end in: model file and vocoder, where they aren't the default."""
+    tag = f"_{Path(o.inference_model).stem}" if o.inference_model else ""
+    return tag + (f"_{Path(o.vocoder).name}" if o.vocoder != "griffin_lim" else "")
+
+
+def _scores(o: Tts) -> str:
+    """The folder of the scores."""
+    return f"exp/scores{_tag(o)}"
 
 
 @stage(6, each=syntheses, jobs=lambda o: o.nj)
@@ -343,18 +353,20 @@ def synthesize(o: Tts, name: str, mode: str):
 @stage(7, jobs=lambda o: 1)
 def score(o: Tts):
     """Scores."""
-    systems = {"natural_mel": spoken_in(o, o.first, "natural")}
+    systems, out = {"natural_mel": spoken_in(o, o.first, "natural")}, _scores(o)
+    which = f"_{Path(o.inference_model).stem}" if o.inference_model else ""
     for name in o.configs:
-        systems |= {name: spoken_in(o, name, "free"), f"{name}_forced": spoken_in(o, name, "forced")}
+        free, forced = spoken_in(o, name, "free"), spoken_in(o, name, "forced")
+        systems |= {f"{name}{which}": free, f"{name}{which}_forced": forced}
     inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data.tables(TESTED)]
     inputs += [data.weights(o.asr_model)] if o.asr_model else []
     settings = {"systems": systems} | o.pick("score_args asr_model hop ann")
-    yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
+    yield Needs(inputs, [f"{out}/scores.json"], settings, follow=Log("scores", f"{out}/log"))
     how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}
-    how |= {"natural_durations": f"{systems[f'{o.first}_forced']}/durations", "hop_length": o.hop}
-    how |= {"data_dir": TESTED, "output_dir": "exp/scores", "twin": o.ann and "ann"}
-    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log="exp/scores/log")
-    log("  exp/scores/scores.md")
+    how |= {"natural_durations": f"{spoken_in(o, o.first, 'forced')}/durations", "hop_length": o.hop}
+    how |= {"data_dir": TESTED, "output_dir": out, "twin": o.ann and f"ann{which}"}
+    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log=f"{out}/log")
+    log(f"  {out}/scores.md")
 
 
 def _no_alignment(o: Tts) -> str:
@@ -366,10 +378,12 @@ def _no_alignment(o: Tts) -> str:
 @stage(7, each=lambda o: o.configs, jobs=lambda o: o.nj, when=_no_alignment)
 def score_alignment(o: Tts, name: str):
     """Alignments against labels."""
-    out, source, labels = f"exp/{name}/alignment", f"{DUMP}/{o.test_set}", o.find_labels()
+    out = f"exp/{name}/alignment{training.suffix(o.configs[name], o.inference_model)}"
+    source, labels = f"{DUMP}/{o.test_set}", o.find_labels()
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
-    where = {"data_dir": source, "labels": labels, "output_dir": out}
-    program(o, "score_alignment", model=f"exp/{name}", **where, log=f"{out}/log")
+    how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name}
+    how |= {"data_dir": source, "labels": labels, "output_dir": out}
+    program(o, "score_alignment", **how, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
@@ -377,12 +391,14 @@ def score_alignment(o: Tts, name: str):
 def profile(o: Tts, name: str):
     """Spikes and energy."""
     source = f"{DUMP}/{o.test_set}"
-    yield from data.count_spikes(o, name, source, o.model(name), {"exp": f"exp/{name}"})
+    files = {"exp": f"exp/{name}", "model": o.model_file(name)}
+    suffix = training.suffix(o.configs[name], o.inference_model)
+    yield from data.count_spikes(o, name, source, o.model(name), files, suffix)
 
 
 @stage(9)
 def report(o: Tts):
     """Report."""
-    yield Needs(["exp/scores/scores.json"], always=True)
-    exps = [f"exp/{name}" for name in o.configs]
-    program(o, "report_voice", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")
+    yield Needs([f"{_scores(o)}/scores.json"], always=True)
+    exps, given = [f"exp/{name}" for name in o.configs], {"scores": _scores(o), "model": o.inference_model}
+    program(o, "report_voice", *exps, **given, command=o.command, output="exp/RESULTS.md")

@@ -17,6 +17,7 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import OptionError, parse, usage  # noqa: E402
+from imlspike.recipes.runner import read_record  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
 from tests.recipes.fakes import HERE, Programs, run, table, use_forks, words_of  # noqa: E402
@@ -87,6 +88,44 @@ def test_decodings_stand_under_model_search_and_language_model(programs, tmp_pat
     assert {"_lm_" in name for name, weight in weights.items() if weight} == {True} and len(weights) == 2
     given = [words for words in programs.calls if words[2].endswith("decode") and "--lm-file" in words]
     assert given and all("exp/lm_small/valid.loss.ave.pth" in words for words in given)
+
+
+def test_energy_stands_under_its_model_file_which_pack_and_report_name(programs, tmp_path):
+    work, other = tmp_path / "work", "--inference_asr_model 1epoch.pth"
+    assert msu(work) == 0 and msu(work, f"--stage 12 {other}") == 0
+    counted = {
+        words[words.index("--model") + 1]: words[words.index("--output-dir") + 1]
+        for words in programs.calls
+        if words[2].endswith("profile")
+    }
+    assert counted == {
+        "exp/tiny/valid.acc.ave.pth": "exp/tiny/profile",
+        "exp/tiny/1epoch.pth": "exp/tiny/profile_1epoch",
+    }
+    assert "exp/tiny/profile_1epoch/energy.json" in read_record(work / "exp/tiny/.done/pack.json")["inputs"]
+    reports = [words for words in programs.calls if words[2].endswith("report")]
+    assert ["1epoch.pth" in words for words in reports] == [False, True]
+    before = len(programs.calls)
+    assert msu(work, "--stage 14 --stop_stage 14 --inference_asr_model valid.acc.ave.pth") == 0
+    assert len(programs.calls) == before, "the file that counts, under its own name"
+
+
+def test_a_new_training_leaves_no_results_of_the_old_one(programs, tmp_path, capsys):
+    work, lm = tmp_path / "work", f"--use_lm true --lm_config {HERE}/tiny_lm.yaml --lm_tag small"
+    assert msu(work) == 0 and msu(work, lm) == 0
+    assert msu(work, "--stage 12 --inference_asr_model 1epoch.pth") == 0
+    with_lm = work / "exp/tiny/decode_joint_tiny_decode_lm_lm_small_valid.loss.ave_asr_model_valid.acc.ave"
+    assert with_lm.is_dir()
+    assert msu(work, f"{lm} --stage 7 --stop_stage 7 --resume false") == 0
+    assert not with_lm.exists() and not (work / "exp/lm_small/perplexity").exists()
+    assert len([*work.glob("exp/tiny/decode_*")]) == 4
+    capsys.readouterr()
+    assert msu(work, "--stage 11 --stop_stage 11 --resume false --seed 5") == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "earlier weights" in line]
+    assert "exp/tiny/profile_1epoch" in told
+    left = [path.name for path in work.glob("exp/tiny/*")]
+    assert not [name for name in left if name.startswith(("decode_", "profile")) or name.endswith(".zip")]
+    assert not (work / "exp/RESULTS.md").exists() and (work / "exp/tiny/valid.acc.ave.pth").exists()
 
 
 def test_a_decoding_is_done_in_pieces_and_an_interrupted_one_goes_on(programs, tmp_path, capsys):

@@ -47,7 +47,8 @@ def train(o, name):
     global running, most
     exp = f"exp/{name}"
     settings, restart = {"model": {"size": o.size}}, [f"{exp}/checkpoint", "checkpoint", "*.pth"]
-    yield Needs(["data/text"], [f"{exp}/model", f"{exp}/*.pth"], settings, restart)
+    made, results = [f"{exp}/model", f"{exp}/*.pth"], [f"{exp}/decode_*", "exp/scores"]
+    yield Needs(["data/text"], made, settings, restart, results=results)
     with lock:
         running, most = running + 1, max(most, running + 1)
     calls.append(f"train {name}{' on' if Path(f'{exp}/checkpoint').exists() else ''}")
@@ -205,3 +206,25 @@ def test_a_step_that_leaves_an_output_out_is_refused():
 
     with pytest.raises(RecipeError, match="ended without data/text"):
         Run(broken, Toy()).go()
+
+
+def test_what_was_made_of_earlier_weights_is_removed_before_a_training_changes_them(capsys):
+    go()
+    files = [Path("exp", name) for name in ("a/decode_x/score.json", "b/decode_x/score.json", "scores")]
+
+    def make():
+        for file in files:
+            write(file, "old")
+        capsys.readouterr()
+
+    make()
+    assert go(names="a") == ["report"] and all(map(Path.exists, files))
+    assert "train a" in go(names="a", resume="false")
+    assert [file.exists() for file in files] == [False, True, False]
+    assert "exp/a/decode_x exp/scores" in capsys.readouterr().out
+    make()
+    with pytest.raises(RecipeError, match="model.size"):
+        go(names="a", size=2)
+    assert all(map(Path.exists, files)), "a training that is refused changes no weights"
+    go(size=2, resume="anyway", nj=2)
+    assert not any(map(Path.exists, files))

@@ -210,6 +210,35 @@ def test_durations_can_be_those_of_labels(programs, tmp_path):
     assert all("dump/phn/test/durations" in words for words in forced) and forced
 
 
+def test_scores_energy_and_alignment_stand_under_their_model_file(programs, tmp_path, capsys):
+    write_corpus(tmp_path / "corpus")
+    write_labels(tmp_path / "corpus")
+    work, other = tmp_path / "work", "--inference_model 1epoch.pth"
+    assert msu(work) == 0 and msu(work, f"--stage 6 --stop_stage 8 {other}") == 0
+    given = [dict(zip(words, words[1:], strict=False)) | {"all": words} for words in programs.calls]
+    own, of_1epoch = [one for one in given if one["all"][2].endswith("score_voice")]
+    assert (own["--output-dir"], of_1epoch["--output-dir"]) == ("exp/scores", "exp/scores_1epoch")
+    assert {"imls=exp/imls/free", "ann_forced=exp/ann/forced"} <= set(own["all"])
+    assert {"imls_1epoch=exp/imls/free_1epoch", "ann_1epoch"} <= set(of_1epoch["all"])
+    profiles = [(one["--model"], one["--output-dir"]) for one in given if one["all"][2].endswith("profile")]
+    aligned = [one for one in given if one["all"][2].endswith("score_alignment")]
+    assert ("exp/imls/1epoch.pth", "exp/imls/profile_1epoch") in profiles and len(profiles) == 4
+    where = {(one["--model-file"], one["--output-dir"]) for one in aligned if one["--model"] == "exp/imls"}
+    assert where == {
+        ("valid.loss.ave.pth", "exp/imls/alignment"),
+        ("1epoch.pth", "exp/imls/alignment_1epoch"),
+    }
+    assert msu(work, "--stage 9") == 0 and "exp/scores" in programs.calls[-1]
+    assert msu(work, f"--stage 9 {other}") == 0
+    assert {"exp/scores_1epoch", "1epoch.pth"} <= set(programs.calls[-1])
+    assert msu(work, "--stage 5 --stop_stage 5 --models imls --ann false --resume false --seed 5") == 0
+    left = {path.name for path in work.glob("exp/imls/*") if path.is_dir()}
+    assert left == {".done"} and (work / "exp/ann/free").exists()
+    for words in ("", other):
+        assert msu(work, f"--stage 9 {words}") == 1
+        assert "scores.json, which stage 7" in capsys.readouterr().err
+
+
 @pytest.mark.timeout(600)
 def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
     use_forks(monkeypatch)
