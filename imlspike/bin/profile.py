@@ -46,6 +46,11 @@ def parse(argv) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.limit < 0 or args.beam < 1:
         parser.error("--limit must be at least 0, --beam at least 1")
+    for cost in fields(Costs):
+        if not 0 <= getattr(args, cost.name) < float("inf"):
+            parser.error(f"--{cost.name.replace('_', '-')} must be pJ, 0 or more")
+    if args.mac < args.accumulate:
+        parser.error("--mac must be at least --accumulate: it is a multiplication and an addition")
     return args
 
 
@@ -108,7 +113,8 @@ def format_report(report: dict) -> str:
     lines += [f"{what}: {' '.join(report[key])}" for key, what in ODD.items() if report[key]]
     if speed := report.get("speed"):
         took = f"{speed['seconds_per_second']:.3g} s for a second of audio"
-        lines.append(f"{took}, threads: {speed['threads']}")
+        runs = f"smallest of {speed['runs']} runs, load {speed['load']:.1f}"
+        lines.append(f"{took} ({runs}), threads: {speed['threads']}")
     return "\n".join(lines)
 
 

@@ -37,6 +37,8 @@ def parse(argv) -> argparse.Namespace:
 def main(argv=None) -> None:
     """Write the report, its data, sound and pictures; print tables and sentences. Returns the exit status."""
     args = parse(argv)
+    if args.lm and not args.lm.is_dir():
+        raise ValueError(f"--lm {args.lm}: no such folder; expected the experiment of a language model")
     scores = None
     if args.scores and (scores := read_json(args.scores / "scores.json")) is None:
         raise ValueError(f"{args.scores}/scores.json: no such file; `imlspike score` writes it")

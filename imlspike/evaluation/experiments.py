@@ -12,9 +12,10 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from imlspike.data.files import read_kaldi
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.error_rates import RATES
@@ -55,6 +56,8 @@ def gather(folder, model: str = "") -> dict:
         seed, training = config.get("seed"), folder / "train.log"
     command, suffix = folder / "command", _suffix(config, Path(model).name)
     profile = folder / f"profile{suffix}"
+    scores = [_score(path, config) for path in sorted(folder.glob("decode_*/*/score.json"))]
+    words = config.get("token_type") != "phn" and all(score["characters_include_space"] for score in scores)
     return {
         "name": folder.name,
         "kind": kind,
@@ -63,7 +66,9 @@ def gather(folder, model: str = "") -> dict:
         "command": command.read_text(encoding="utf-8").strip() if command.is_file() else "",
         "config": settings,
         "training": vocoder_costs(training) if kind == "vocoder" else training_costs(training),
-        "scores": [_score(path) for path in sorted(folder.glob("decode_*/*/score.json"))],
+        "averaged": _averaged(folder, config),
+        "training_set": size_of(_training_dirs(config), words),
+        "scores": scores,
         "suffix": suffix,
         "energy": read_json(profile / "energy.json"),
         "layers": read_json(profile / "spikes.json") or [],
@@ -99,8 +104,51 @@ def _model(kind: str, config: Mapping) -> dict:
     return shown | {"temporal shift": shift, "teacher": Path(config.get("teacher") or "").name}
 
 
-def _score(path: Path) -> dict:
-    """A score.json with its decoding, its set, and what all processes of the decoding took together."""
+def size_of(data_dirs: Sequence[Path], words: bool = True, among: Collection[str] = ()) -> dict | None:
+    """Utterances, seconds and, where texts have `words`, these, of data directories; None where a table
+    (utt2dur, text) or one of the utterances `among` is not there."""
+    tables = [[folder / name for folder in data_dirs] for name in ("utt2dur", "text")]
+    if not data_dirs or not all(file.is_file() for files in tables for file in files):
+        return None
+    durations, texts = (
+        [value for file in files for key, value in read_kaldi(file).items() if not among or key in among]
+        for files in tables
+    )
+    if among and not len(durations) == len(texts) == len(among):
+        return None  # another set of that name, seen from another folder
+    said = sum(len(text.split()) for text in texts) if words else None
+    return {"utterances": len(durations), "seconds": sum(map(float, durations)), "words": said}
+
+
+def _training_dirs(config: Mapping) -> list[Path]:
+    """The data directories that a model was trained on, as its configuration names them."""
+    files = config.get("train_data_path_and_name_and_type") or []
+    named = dict.fromkeys(Path(file[0]).parent for file in files if file[0].endswith("wav.scp"))
+    return [*named, *map(Path, config.get("train_dirs") or [])]
+
+
+def _averaged(folder: Path, config: Mapping) -> dict | None:
+    """Of how many epochs ESPnet's averaged model is an average, and their criterion; None without one."""
+    phase, key, best = (config.get("best_model_criterion") or [["valid", "loss", "min"]])[0]
+    counts = [re.search(r"ave_(\d+)best", file.name) for file in folder.glob(f"{phase}.{key}.ave_*best.pth")]
+    epochs = max((int(found[1]) for found in counts if found), default=None)
+    return epochs and {"epochs": epochs, "criterion": f"{best} {phase} {key}"}
+
+
+def unknown_share(texts: Iterable[str], tokens: Iterable[str]) -> float | None:
+    """Share of the characters, blanks aside, that occur in no token of a list; None without a character.
+
+    >>> unknown_share(["ab c", "u"], ["<blank>", "<unk>", "a", "bc", "<sos/eos>"])
+    0.25
+    """
+    known = set("".join(token for token in tokens if not re.fullmatch("<.+>", token)))
+    characters = "".join("".join(text.split()) for text in texts)
+    return sum(c not in known for c in characters) / len(characters) if characters else None
+
+
+def _score(path: Path, config: Mapping) -> dict:
+    """A score.json with its decoding, its set, the set's size, the share of its characters that the model
+    does not know, and what all processes of the decoding took together."""
     score, speed = read_json(path), None
     if not isinstance(score, dict) or not score.keys() & set(RATES):
         raise ValueError(f"{path}: not what `imlspike score` writes; delete it and score again")
@@ -108,7 +156,18 @@ def _score(path: Path) -> dict:
         speed = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
         speed["processes"] = len(pieces)
     decoding = path.parent.parent.name.removeprefix("decode_")
-    return {"decoding": decoding, "set": path.parent.name, "speed": speed} | score
+    scored, tokens = score["per_utterance"], config.get("token_list")
+    # The decoding knows the seconds, the score the words, where the data directory isn't there.
+    known = {"utterances": len(scored), "seconds": speed["audio_seconds"] if speed else None}
+    words = score["characters_include_space"]  # without, a "word" is a whole sentence
+    known["words"] = score["wer"]["reference_length"] if words else None
+    reference, unknown = Path(score["reference"]), None
+    texts = read_kaldi(reference) if reference.is_file() else {}
+    if tokens and config.get("token_type") in ("char", "bpe") and scored.keys() <= texts.keys():
+        unknown = unknown_share((texts[key] for key in scored), tokens)
+    size = size_of([reference.parent], words, scored) or known
+    told = {"decoding": decoding, "set": path.parent.name, "speed": speed, "size": size, "unknown": unknown}
+    return told | score
 
 
 def surroundings() -> dict:

@@ -20,6 +20,7 @@ from imlspike.evaluation.report_tables import (
     layers_table,
     modules_table,
     rates_table,
+    sets_table,
     synthesis_table,
     training_table,
     twins_of,
@@ -30,21 +31,27 @@ from imlspike.evaluation.spikes import LEAST_RATE, MOST_RATE
 from imlspike.evaluation.systems import NATURAL, SHOWN
 
 CER_LIMIT = {"voice": 0.15, "vocoder": 0.05}  # by how much an error rate may exceed that of the ceiling
+FEW = 20  # utterances; an interval of fewer means little
 BOUNDARY_LIMIT = 40  # ms, of the median boundary
 RATE_NOTES = """\
 {characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
 is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
-without its start."""
+without its start, timed once; (n jobs): n processes side by side. Other decodings may have run beside them,
+too, which slows all."""
+SET_NOTES = """\
+Training: as the trainer read it, copies at other speeds included. Unknown characters: share of the
+characters, blanks aside, that occur in no token of a recognizer's list: it can't write them."""
 SYNTHESIS_NOTES = """\
 How the systems spoke. free: durations, pitch and energy as predicted; forced: those of natural speech;
 natural: the natural mel through the vocoder. s per s: seconds from text (or mel) to waveform for a second of
-audio."""
+audio, timed once."""
 ALIGNMENT_NOTES = """\
 Boundaries between symbols where the aligner put them, against those of the labels; what is compared are the
 boundaries of neighboring phones that stand in both. The aligner learned from sound and text alone."""
 TRAINING_NOTES = """\
 Seconds per epoch: their median. Peak memory: most resident memory of the training, in MB. The last columns:
-on validation data, of the epoch whose loss was lowest (of a vocoder: the last)."""
+on validation data, of the epoch whose loss was lowest (of a vocoder: the last). Epochs averaged: of how many
+the model in use is the average, and the criterion that chose them, which may be another than the loss."""
 ENERGY_NOTES = """\
 T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts
 each neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjoules per second of audio,
@@ -52,7 +59,8 @@ each neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjou
 an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm){beam}. "paper": linear maps and convolutions; "full":
 everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched
 baseline for a spiking model's full one. Memory traffic isn't counted. s per s: seconds of computing for a
-second of audio."""
+second of audio, the smallest of several runs, with the machine's load (processes that wanted to run) in
+brackets."""
 PAPER_NOTES = {
     "recognizer": "",
     "voice": "The paper's figure for its own model, by its own reckoning, is 10.5 % of the ANN's.",
@@ -111,8 +119,14 @@ def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None
 def sentences(
     experiments: Experiments, comparisons: Sequence[Mapping], scores: Mapping | None = None
 ) -> list[str]:
-    """Sentences on aims, missing hypotheses, training, firing rates and energy."""
-    said = []
+    """Sentences on small sets, aims, missing hypotheses, training, firing rates and energy."""
+    counts = {s["set"]: s["utterances"] for e in experiments for s in e["scores"]}
+    counts |= {"audio": scores["utterances"]} if scores else {}
+    said = [
+        f"WARNING: {name}: utterances scored: only {count}; intervals of fewer than {FEW} mean little."
+        for name, count in counts.items()
+        if count < FEW
+    ]
     for name, entry in (scores["systems"] if scores else {}).items():
         ceiling, limit = scores["ceiling"] or NATURAL, CER_LIMIT[scores["kind"]]
         if entry["cer"] and name not in (NATURAL, ceiling):
@@ -225,6 +239,8 @@ def markdown(
     lines = ["# Results", "", "## Scores", ""]
     lines += score_section(experiments, comparisons, scores, about["primary"])
     lines += [*(f"- {sentence}" for sentence in sentences(experiments, comparisons, scores)), ""]
+    if sets := sets_table(experiments):
+        lines += ["## Sets", "", sets, "", SET_NOTES, ""]
     if boundaries := alignment_table(experiments):
         lines += ["## Alignment", "", boundaries, "", ALIGNMENT_NOTES, "", *show(attached.boundaries, folder)]
     if experiments:

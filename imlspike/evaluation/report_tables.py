@@ -19,6 +19,7 @@ COSTS = {
     "peak_memory_mb": "d",
     "best_epoch": "d",
 }
+HEADS = {"best_epoch": "best epoch by valid loss"}  # the averaged epochs may have been chosen by another
 
 
 def twins_of(experiments: Experiments, named: str | None = None) -> dict[str, str]:
@@ -54,8 +55,26 @@ def rates_table(experiments: Experiments, comparisons: Sequence[Mapping] = (), p
             row[f"{heads[primary]} / twin"] = interval_cell(gap, ".2f", key="ratio") if gap else ""
             speed = score["speed"]
             row["RTF"] = f"{speed['seconds'] / speed['audio_seconds']:.3g}" if speed else ""
+            if speed and speed["processes"] > 1:
+                row["RTF"] += f" ({speed['processes']} jobs)"
             rows.append(row)
     return markdown_table(rows)
+
+
+def sets_table(experiments: Experiments) -> str:
+    """Utterances, hours and words of the sets that models were trained and scored on, and the share of their
+    characters outside a recognizer's vocabulary."""
+    rows: dict[tuple, dict] = {}
+    for e in experiments:
+        sized = [("training", e["training_set"], None)] if e["training_set"] else []
+        for name, size, unknown in [*sized, *((s["set"], s["size"], s["unknown"]) for s in e["scores"])]:
+            row = {"model": e["name"], "set": name, "utterances": number(size["utterances"], "d")}
+            hours = None if size["seconds"] is None else size["seconds"] / 3600
+            row |= {"hours": number(hours, ".3g", EMPTY), "words": number(size["words"], "d", EMPTY)}
+            if e["kind"] == "recognizer":
+                row["unknown characters"] = EMPTY if unknown is None else f"{100 * unknown:.2g} %"
+            rows.setdefault((e["name"], name), row)  # not once for each decoding
+    return markdown_table(list(rows.values()))
 
 
 def training_table(experiments: Experiments) -> str:
@@ -66,7 +85,9 @@ def training_table(experiments: Experiments) -> str:
         training = e["training"] or {}
         figures = {key: number(training.get(key), form) for key, form in COSTS.items()}
         figures |= {key: number(value, ".3f") for key, value in training.get("valid", {}).items()}
-        figures = {key.replace("_", " "): cell for key, cell in figures.items()}
+        figures = {HEADS.get(key, key.replace("_", " ")): cell for key, cell in figures.items()}
+        if e["averaged"]:
+            figures["epochs averaged"] = "{epochs}, by {criterion}".format(**e["averaged"])
         rows.append({"model": e["name"], **e["model"], "seed": number(e["seed"], ""), **figures})
     heads = [head for head in dict.fromkeys(h for row in rows for h in row) if any(r.get(head) for r in rows)]
     return markdown_table([{head: row.get(head, "") for head in heads} for row in rows])
@@ -98,7 +119,10 @@ def energy_table(experiments: Experiments, twin: str | None = None) -> str:
             if figure != "int8":
                 share = times(energy["model"][figure], base["model"][figure]) if base else None
                 row[f"{figure}, of the ANN's"] = percent(share)
-        row["s per s"] = number((energy.get("speed") or {}).get("seconds_per_second"), ".3g", EMPTY)
+        speed = energy.get("speed") or {}
+        row["s per s"] = number(speed.get("seconds_per_second"), ".3g", EMPTY)
+        if speed.get("load") is not None:
+            row["s per s"] += f" (load {speed['load']:.1f})"
         rows.append(row | {"audio, s": f"{energy['seconds']:.1f}"})
     return markdown_table(rows)
 

@@ -47,7 +47,8 @@ def score_notes(report: Mapping) -> list[str]:
     """Sentences on what the columns mean, why some are empty, and which utterances have no score."""
     measures, asked, vocoder = MEASURES[report["kind"]], report["measures"], report["kind"] == "vocoder"
     notes = [
-        f"{report['utterances']} utterances, {report['seconds']:.0f} s of natural speech at "
+        f"{report['utterances']} utterances, {report['seconds']:.0f} s ({report['seconds'] / 3600:.2g} h) of "
+        f"natural speech, {report.get('words', '?')} words, at "
         f"{report['sampling_rate']} Hz; means over utterances, in brackets 95 % intervals by bootstrap. "
         "Natural speech is scored against itself.",
         "; ".join(f"{measures[key].title}: {measures[key].what}" for key in asked) + ".",
@@ -79,7 +80,8 @@ def score_notes(report: Mapping) -> list[str]:
     for name, entry in report["systems"].items():
         for key, score in entry["scores"].items():
             for utterance, reason in score["failed"].items():
-                notes.append(f"{measures[key].title} of {name}, {utterance}: no value ({reason}).")
+                rest = f"; the mean is over the other {score['utterances']}" if score["utterances"] else ""
+                notes.append(f"{measures[key].title} of {name}, {utterance}: no value ({reason}){rest}.")
     for name, files in report["not_scored"].items():
         if files:
             notes.append(f"{name}: {len(files)} files belong to no utterance: {' '.join(files[:5])}.")

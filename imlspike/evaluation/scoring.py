@@ -108,7 +108,8 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
                     raise ValueError(f"the measure gives {value}")
                 scored.values[name][key] = value
             except Exception as error:  # whatever a library may raise; the table counts and lists these
-                scored.failed[name, key] = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {error}"
+                scored.failed[name, key] = reason if sound.samples.any() else "no speech in it, only zeros"
     return scored
 
 
@@ -236,6 +237,7 @@ def score_systems(
         "data_dir": str(options.data_dir),
         "utterances": len(scored),
         "seconds": sum(one.seconds for one in scored),
+        "words": sum(len(plain(text).split()) for text in references.values()),
         "sampling_rate": rate,
         "hop_length": hop,
         "features": known or None,

@@ -11,7 +11,15 @@ from torch import nn
 from imlspike.bin.profile import main
 from imlspike.evaluation.energy import energy, spiking_vocos_energy
 from imlspike.evaluation.plots import plot_learning_curves
-from imlspike.evaluation.profiling import Heard, energy_report, profile, recognizer, vocoder, write_profile
+from imlspike.evaluation.profiling import (
+    Heard,
+    energy_report,
+    profile,
+    real_time,
+    recognizer,
+    vocoder,
+    write_profile,
+)
 from imlspike.evaluation.training_log import peak_memory_mb, read_epochs, read_log
 from imlspike.models import IMLSpikeformerEncoder, SpikingVocos
 from tests.evaluation.speechlike import voice as speechlike
@@ -213,8 +221,20 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
     assert main([*where, "--raster", "d"]) == 1 and "--raster d" in capsys.readouterr().err
+    for cost, value in (("--mac", "-4"), ("--int8-mac", "nan"), ("--accumulate", "5")):
+        with pytest.raises(SystemExit):
+            main([*where, cost, value])
+        assert f"error: {cost if cost != '--accumulate' else '--mac'} must be" in capsys.readouterr().err
     (data / "wav.scp").write_text(f"a {tmp_path}/gone.wav\n")
     assert main(where) == 1
+
+
+def test_of_several_timings_the_smallest_counts(monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 12.0, 20.0, 24.0])  # runs of 5, 2 and 4 seconds
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("os.getloadavg", lambda: (1.5, 9.0, 9.0))
+    speed = real_time(lambda item: item, [1.0, 3.0])
+    assert (speed["seconds_per_second"], speed["runs"], speed["load"]) == (0.5, 3, 1.5)
 
 
 LOG = """\

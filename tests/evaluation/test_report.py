@@ -13,11 +13,13 @@ import yaml
 from imlspike.bin.profile import main as profile
 from imlspike.bin.report import main
 from imlspike.bin.score import main as score
+from imlspike.data.files import write_kaldi
 from imlspike.data.origin import git_state
 from imlspike.evaluation import report_tables
 from imlspike.evaluation.error_rates import score_files
 from imlspike.evaluation.experiments import gather, portable
 from imlspike.evaluation.report import compare, error_ratio, sentences
+from imlspike.evaluation.report_tables import HEADS
 from imlspike.evaluation.score_tables import twin_table
 from imlspike.models import SpikingVocos
 from tests.evaluation.speechlike import HOP, noisy, voice, write_set, write_system
@@ -103,7 +105,7 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
     text = output.read_text(encoding="utf-8")
     rows = named(text[text.index("| model") :].partition("\n\n")[0])
     assert list(rows[0]).index("WER %") < list(rows[0]).index("CER %")
-    assert (rows[0]["decoding"], rows[0]["set"], rows[0]["RTF"]) == ("greedy", "test", "0.125")
+    assert (rows[0]["decoding"], rows[0]["set"], rows[0]["RTF"]) == ("greedy", "test", "0.125 (2 jobs)")
     assert rows[0]["WER / twin"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
     for part in ("lm, perplexity 12.3", "- command: `./run.sh`\n- command: `./run.sh --model", "torch"):
         assert part in text
@@ -114,10 +116,40 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
     assert str(output) in capsys.readouterr().out
 
 
+def test_sets_have_their_size_and_small_ones_a_warning(pair, tmp_path):
+    exp, texts = pair[0], {f"u{i}": "ab cd ёж" for i in range(3)}
+    train = write_set(tmp_path / "train", {u: tone(i) for i, u in enumerate("abcd")}, RATE, {"a": "да нет"})
+    config = {"token_type": "char", "token_list": ["<blank>", "<unk>", *"abcdun", "<sos/eos>"]}
+    config["train_data_path_and_name_and_type"] = [[f"{train}/wav.scp", "speech", "sound"]]
+    config["best_model_criterion"] = [["valid", "acc", "max"]]
+    (exp / "config.yaml").write_text(yaml.safe_dump(config))
+    for count in (1, 2):  # of an earlier run with fewer epochs, too
+        (exp / f"valid.acc.ave_{count}best.pth").touch()
+    write_kaldi(exp / "ref", texts)
+    score_files(exp / "ref", exp / "ref", exp / "decode_greedy/test", resamples=10)
+    pieces = exp / "decode_greedy/test/pieces/1"
+    pieces.mkdir(parents=True)
+    (pieces / "text.json").write_text(json.dumps({"audio_seconds": 36.0, "seconds": 9.0}))
+    trained, scored = named(report_tables.sets_table([gather(exp)]))
+    assert [*trained.values()] == ["quick", "training", "4", f"{2 / 3600:.3g}", "5", "–"]
+    assert [*scored.values()] == ["quick", "test", "3", "0.01", "9", "33 %"]  # by the decoding's seconds
+    (exp / "text").symlink_to(exp / "ref")
+    write_kaldi(exp / "utt2dur", {u: "24.0" for u in [*texts, "other"]})
+    assert named(report_tables.sets_table([gather(exp)]))[1]["hours"] == "0.02"  # of those scored only
+    [row] = named(report_tables.training_table([gather(exp)]))
+    assert row["epochs averaged"] == "2, by max valid acc"
+    assert "test: utterances scored: only 3;" in " ".join(sentences([gather(exp)], []))
+    many = gather(exp)
+    many["scores"][0]["utterances"] = 20
+    assert "WARNING" not in " ".join(sentences([many], []))
+
+
 def test_without_spaces_the_table_says_sentences_and_not_words(pair):
     for folder in pair:
         score_files(folder / "ref", folder / "hyp", folder / "decode_greedy/test", resamples=50, spaces=False)
-    shown = report_tables.rates_table([gather(folder) for folder in pair])
+    experiments = [gather(folder) for folder in pair]
+    shown = report_tables.rates_table(experiments)
+    assert named(report_tables.sets_table(experiments))[0]["words"] == "–"
     assert "sentences wrong %" in shown and "WER" not in shown
 
 
@@ -142,6 +174,7 @@ def test_what_is_not_there_yet_leaves_gaps_and_what_is_wrong_is_named(pair, tmp_
         ([str(tmp_path / "nothing")], "nothing: no config.yaml"),
         ([str(pair[0]), str(tmp_path / "bare")], "recognizer and voice"),
         (["--scores", str(tmp_path)], "scores.json: no such file"),
+        ([str(pair[0]), "--lm", str(tmp_path / "nowhere")], "nowhere: no such folder"),
     ):
         assert main([*words, *output]) == 1
         assert message in capsys.readouterr().err
@@ -259,6 +292,7 @@ def test_a_report_of_voices_has_tables_pictures_and_sound_that_are_there(voices)
 def test_a_report_of_vocoders(vocoders):
     text, links, data = report(vocoders, ("ann", "plif"))
     assert links == 2 * 4 + 2 + 2
+    assert "WARNING: audio: utterances scored: only 3;" in text and "natural speech, 11 words" in text
     for part in ("Griffin-Lim", "minus ann", "abc", "eqs 15, 16"):
         assert part in text
     assert json.loads(data)["scores"]["utterances"] == 3
@@ -298,13 +332,15 @@ def test_the_training_is_that_of_the_log_and_energies_are_shares_of_the_twins(vo
     # 25 s an epoch, 52 s in all, 512 MB; of the first epoch, whose loss is lowest
     shown = [
         lif[head]
-        for head in ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", "best epoch")
+        for head in ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", HEADS["best_epoch"])
     ]
     assert shown == ["2", "100", "25", "0.01", "512", "1"] and lif["mel post loss"] == "1.500"
     assert experiments[1]["training"]["hours"] == pytest.approx(52 / 3600)
     ann, lif = cells(report_tables.energy_table(experiments))
     energies = [e["energy"]["model"] for e in experiments]
     assert lif[2] == f"{100 * experiments[1]['energy']['firing_rate']:.1f} %" and ann[2] == ann[7] == "–"
+    speed = experiments[1]["energy"]["speed"]
+    assert f"{speed['seconds_per_second']:.3g} (load {speed['load']:.1f})" in lif
     assert lif[7] == f"{100 * energies[1]['paper'] / energies[0]['paper']:.1f} %"
     assert lif[9] == f"{100 * energies[1]['full'] / energies[0]['full']:.1f} %"
     rows = cells(report_tables.modules_table(experiments))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from imlspike.bin.score import main, name_systems
+from imlspike.data.audio import read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.parallel import map_parallel
@@ -193,6 +194,19 @@ def test_a_measure_that_fails_on_an_utterance_is_counted_and_named(corpus, monke
     settings = Settings("vocoder", RATE, HOP, ("pesq",), features=FEATURES)
     alone = [score_utterance(settings, Task("u0", {NATURAL: str(corpus / "wav/u0.wav")}))]
     assert summarize(alone, ["pesq"], resamples=10)[NATURAL]["pesq"]["ci95"] is None
+
+
+def test_a_silent_file_has_no_score_and_the_others_count(corpus, tmp_path, monkeypatch, capsys):
+    def fails_on_silence(natural, synthetic):
+        return float(int(1 / float(synthetic.samples.max())) > 0)
+
+    monkeypatch.setitem(VOCODER, "pesq", Measure("PESQ", "↑", 2, fails_on_silence))
+    waves = {u: read_audio(corpus / f"good/wav/{u}.wav", RATE) for u in ("u0", "u1", "u2")}
+    write_system(tmp_path / "quiet", waves | {"u1": 0 * waves["u1"]})
+    assert vocoders(corpus, tmp_path, "--measures", "pesq", systems=[f"quiet={tmp_path / 'quiet'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "of quiet, u1: no value (no speech in it, only zeros); the mean is over the other 2." in printed
+    assert ", 2 utterances)" in printed
 
 
 def test_what_is_wrong_with_vocoders_is_named(corpus, tmp_path, capsys):

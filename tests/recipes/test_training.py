@@ -125,7 +125,8 @@ def test_a_trainer_killed_for_memory_is_told_with_what_to_halve(folder, monkeypa
     program("killed", "#!/bin/bash\nkill -9 $$\n")
     o = options()
     o.python = "bin/killed"
-    with pytest.raises(RecipeError, match='lack of memory .* GB.*--resume anyway --train_args ".*batch_bins=500 accum_grad=4"'):
+    told = 'lack of memory .* GB.*--resume anyway --train_args ".*batch_bins=500 accum_grad=4"'
+    with pytest.raises(RecipeError, match=told):
         launch(o, "exp", "asr", CONFIG)
     program("killed", "#!/bin/bash\nexit 1\n")
     with pytest.raises(RecipeError, match="^(?!.*memory)"):
