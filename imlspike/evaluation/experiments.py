@@ -57,7 +57,7 @@ def gather(folder, model: str = "") -> dict:
     command, suffix = folder / "command", _suffix(config, Path(model).name)
     profile = folder / f"profile{suffix}"
     scores = [_score(path, config) for path in sorted(folder.glob("decode_*/*/score.json"))]
-    words = config.get("token_type") != "phn" and all(score["characters_include_space"] for score in scores)
+    words = config.get("token_type") != "phn" and all(score["size"]["words"] for score in scores)
     return {
         "name": folder.name,
         "kind": kind,
@@ -156,12 +156,12 @@ def _score(path: Path, config: Mapping) -> dict:
         speed = {key: sum(piece[key] for piece in pieces) for key in ("audio_seconds", "seconds")}
         speed["processes"] = len(pieces)
     decoding = path.parent.parent.name.removeprefix("decode_")
-    scored, tokens = score["per_utterance"], config.get("token_list")
+    scored, tokens = score.get("per_utterance") or {}, config.get("token_list")
     # The decoding knows the seconds, the score the words, where the data directory isn't there.
     known = {"utterances": len(scored), "seconds": speed["audio_seconds"] if speed else None}
-    words = score["characters_include_space"]  # without, a "word" is a whole sentence
-    known["words"] = score["wer"]["reference_length"] if words else None
-    reference, unknown = Path(score["reference"]), None
+    words = score.get("characters_include_space", False)  # without, a "word" is a whole sentence
+    known["words"] = sum(one["wer"][1] for one in scored.values()) if words else None
+    reference, unknown = Path(score.get("reference", "")), None
     texts = read_kaldi(reference) if reference.is_file() else {}
     if tokens and config.get("token_type") in ("char", "bpe") and scored.keys() <= texts.keys():
         unknown = unknown_share((texts[key] for key in scored), tokens)
