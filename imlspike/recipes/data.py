@@ -165,7 +165,8 @@ def count_spikes(
 def made_of(name: str, *patterns: str) -> list[str]:
     """Patterns of what is made of the weights of exp/<name>: its own, the scores and the report of all."""
     name = glob.escape(name)
-    own = [f"exp/{name}/{pattern}" for pattern in ("profile", "profile_*", f"{name}_*.zip", *patterns)]
+    own = ["bundle.yaml", "weights.safetensors", "profile", "profile_*", f"{name}_*.zip", *patterns]
+    own = [f"exp/{name}/{pattern}" for pattern in own]
     return [*own, "exp/scores*/scores.*", *(f"exp/{made}" for made in REPORT)]
 
 

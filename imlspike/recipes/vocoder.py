@@ -152,7 +152,7 @@ def train_one(o: Vocoder, name: str):
     inputs += [f"{config['teacher']}/weights.safetensors"] if config["teacher"] else []
     settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
-    results = [*data.made_of(name, "synthesis"), *made]
+    results = data.made_of(name, "synthesis")
     yield Needs(inputs, made, settings, [f"{exp}/checkpoints", *MADE], progress, results=results)
     how = {"exp_dir": exp, "valid_dir": f"{LIMITED}/{o.valid_set}"}
     how |= {"train_dir": [f"{LIMITED}/{one}" for one in o.train_sets]}

@@ -74,6 +74,21 @@ def pair(tmp_path):
     return spiking, recognizer(tmp_path / "quick_ann", ["abxx", "abcx", "abxx"], 20, 600, (5, 6, 1))
 
 
+def test_energy_is_that_of_the_model_file_that_is_asked_for(pair, tmp_path):
+    folder, output = pair[0], tmp_path / "RESULTS.md"
+    with open(folder / "config.yaml", "a") as config:
+        config.write("best_model_criterion: [[valid, acc, max]]\n")
+    own = gather(folder)["energy"]
+    assert own["firing_rate"] == 0.2 and gather(folder, "valid.acc.ave.pth")["energy"] == own
+    assert gather(folder, "1epoch.pth")["energy"] is None, "better none than that of another"
+    (folder / "profile_1epoch").mkdir()
+    (folder / "profile_1epoch/energy.json").write_text(json.dumps(own | {"firing_rate": 0.3}))
+    assert gather(folder, "1epoch.pth")["energy"]["firing_rate"] == 0.3
+    assert main([str(folder), "--model", "1epoch.pth", "--output", str(output)]) == 0
+    text = output.read_text()
+    assert "30.0 %" in text and "20.0 %" not in text and "quick: 1epoch" in text
+
+
 def test_twins_are_compared(pair):
     experiments = [gather(folder) for folder in pair]
     [comparison] = compare(experiments)

@@ -120,11 +120,16 @@ def test_a_new_training_leaves_no_results_of_the_old_one(programs, tmp_path, cap
     assert not with_lm.exists() and not (work / "exp/lm_small/perplexity").exists()
     assert len([*work.glob("exp/tiny/decode_*")]) == 4
     capsys.readouterr()
+    (work / "exp/tiny/bundle.yaml").touch()
     assert msu(work, "--stage 11 --stop_stage 11 --resume false --seed 5") == 0
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "earlier weights" in line]
     assert "exp/tiny/profile_1epoch" in told
     left = [path.name for path in work.glob("exp/tiny/*")]
-    assert not [name for name in left if name.startswith(("decode_", "profile")) or name.endswith(".zip")]
+    assert not [
+        name
+        for name in left
+        if name.startswith(("decode_", "profile")) or name.endswith((".zip", "bundle.yaml"))
+    ]
     assert not (work / "exp/RESULTS.md").exists() and (work / "exp/tiny/valid.acc.ave.pth").exists()
 
 

@@ -141,7 +141,7 @@ def test_the_ann_and_a_taught_model_in_full(tmp_path, capfd, monkeypatch):
     assert msu(work, "--stage 3 --stop_stage 7") == 0 and programs.calls == []
     assert msu(work, "--stage 4 --stop_stage 4 --train_args optimizer.lr=0.1") == 1
     assert "optimizer.lr was" in capfd.readouterr().err and programs.calls == []
-    assert msu(work, "--stage 4 --stop_stage 4 --models kd --ann false --resume false") == 1  # by the fake
-    assert not (work / "exp/kd/weights.safetensors").exists() and not (work / "exp/kd/profile").exists()
-    assert (work / "exp/ann/synthesis").exists()
+    assert msu(work, "--stage 4 --stop_stage 4 --models kd --ann false --resume false") == 0
+    assert not (work / "exp/kd/synthesis").exists() and not (work / "exp/kd/profile").exists()
+    assert (work / "exp/ann/synthesis").exists() and not (work / "exp/RESULTS.md").exists()
     assert msu(work, "--stage 8") == 1 and "scores.json, which stage 6" in capfd.readouterr().err
