@@ -32,15 +32,11 @@ class Tts(EspnetOptions):
     # Data
     test_set: str = option("test", "set that is spoken and scored")
     hold_out_from: str = option("", "prepared set to cut those three out of; empty: they are as prepared")
-    hold_out_every: int = option(
-        50, "n: every n-th utterance of a speaker is test, each half-way between valid", least=3
-    )
+    hold_out_every: int = option(50, "n: every n-th utterance is test, each half-way between valid", least=3)
     front_end: str = option(
         "", "from text to symbols: english, mandarin, russian, ... ('imlspike phonemes --help')"
     )
-    text_table: str = option(
-        "text", "table that the front end reads: text, or pinyin where the corpus has it"
-    )
+    text_table: str = option("text", "what the front end reads: text, or pinyin where the corpus has it")
     voice_front_end: str = option(
         "", "and that of the trained voice, where new text is written in another way"
     )
