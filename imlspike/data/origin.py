@@ -1,4 +1,4 @@
-"""Where a trained model comes from: command, state of the source, versions."""
+"""Origin of a trained model: command, state of the source, versions."""
 
 import os
 import platform

@@ -67,7 +67,7 @@ def cut_at_pauses(
 
 
 def _best_cut(samples: np.ndarray, first: int, last: int, sampling_rate: int) -> int:
-    """Where between the samples `first` and `last` to cut: in the longest pause, or where it is quietest."""
+    """The sample of `first` to `last` at which to cut: in the longest pause, or where it is quietest."""
     frame = int(FRAME * sampling_rate)
     whole = len(samples) // frame * frame
     power = np.square(samples[:whole].reshape(-1, frame), dtype=np.float64).mean(axis=1)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imlspike.data.files import read_kaldi
+from imlspike.data.model_files import criterion, suffix
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.error_rates import RATES
@@ -54,8 +55,8 @@ def gather(folder, model: str = "") -> dict:
     if kind != "vocoder":
         settings = {key: config[key] for key in SETTINGS if config.get(key) not in (None, {})}
         seed, training = config.get("seed"), folder / "train.log"
-    command, suffix = folder / "command", _suffix(config, Path(model).name)
-    profile = folder / f"profile{suffix}"
+    command, end = folder / "command", suffix(config, Path(model).name)
+    profile = folder / f"profile{end}"
     scores = [_score(path, config) for path in sorted(folder.glob("decode_*/*/score.json"))]
     words = config.get("token_type") != "phn" and all(score["size"]["words"] for score in scores)
     return {
@@ -69,17 +70,11 @@ def gather(folder, model: str = "") -> dict:
         "averaged": _averaged(folder, config),
         "training_set": size_of(_training_dirs(config), words),
         "scores": scores,
-        "suffix": suffix,
+        "suffix": end,
         "energy": read_json(profile / "energy.json"),
         "layers": read_json(profile / "spikes.json") or [],
-        "alignment": read_json(folder / f"alignment{suffix}" / "alignment.json"),
+        "alignment": read_json(folder / f"alignment{end}" / "alignment.json"),
     }
-
-
-def _suffix(config: Mapping, model: str) -> str:
-    """What ends the names of folders with a model file's results: nothing for the average that counts."""
-    phase, key, _ = (config.get("best_model_criterion") or [["", "", ""]])[0]
-    return "" if model in ("", f"{phase}.{key}.ave.pth") else f"_{Path(model).stem}"
 
 
 def read_json(path: Path):
@@ -129,7 +124,7 @@ def _training_dirs(config: Mapping) -> list[Path]:
 
 def _averaged(folder: Path, config: Mapping) -> dict | None:
     """Of how many epochs ESPnet's averaged model is an average, and their criterion; None without one."""
-    phase, key, best = (config.get("best_model_criterion") or [["valid", "loss", "min"]])[0]
+    phase, key, best = criterion(config)
     counts = [re.search(r"ave_(\d+)best", file.name) for file in folder.glob(f"{phase}.{key}.ave_*best.pth")]
     epochs = max((int(found[1]) for found in counts if found), default=None)
     return epochs and {"epochs": epochs, "criterion": f"{best} {phase} {key}"}

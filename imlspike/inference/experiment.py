@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from imlspike.data.keys import unknown_key
+from imlspike.data.model_files import criterion
 from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
 from imlspike.inference.bundle_config import MEL_KEYS
@@ -224,7 +225,7 @@ def _statistics(config: dict, states: dict[str, Tensor], prefix: str, size: int)
 
 def _average(folder: Path, config: dict[str, Any]) -> list[Path]:
     """The average of the best epochs for the first criterion that a configuration names, and the best."""
-    phase, key, _ = (config.get("best_model_criterion") or [["valid", "loss", "min"]])[0]
+    phase, key, _ = criterion(config)
     return [folder / f"{phase}.{key}.{which}.pth" for which in ("ave", "best")]
 
 

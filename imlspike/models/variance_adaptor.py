@@ -85,7 +85,7 @@ class BinnedEmbedding(nn.Module):
 
 @dataclass(frozen=True)
 class Controls:
-    """Controls: `speed` 2 is twice as fast, `pitch` and `energy` are factors on F0 and on the energy.
+    """Factors on speech: `speed` 2 is twice as fast, `pitch` and `energy` multiply F0 and the energy.
 
     Raises:
         ValueError: a factor that isn't a positive number.

@@ -1,4 +1,4 @@
-"""What layers, counters and exporters know of a neuron; and the registry of names for configurations."""
+"""The protocol by which layers, counters and exporters know a neuron, and the registry of names."""
 
 from collections.abc import Callable
 
@@ -40,11 +40,11 @@ class Neuron(nn.Module):
 
     @property
     def binary(self) -> bool:
-        """Whether what flows on is zeros and ones."""
+        """True if what flows on is zeros and ones."""
         return self.levels == 1
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What flows on, in the shape and dtype of the current x; that is (T, ...) for a stateful neuron.
+        """The output, in the shape and dtype of the current x; that is (T, ...) for a stateful neuron.
 
         The mask (B, N), True = a real token, is for a neuron that is `over_utterance`.
         """

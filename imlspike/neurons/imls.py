@@ -46,8 +46,8 @@ class IMLS(Neuron):
         threshold: what theta is taken over. ``token``: a token's channels; it sees no other, nor padding.
             ``channel``: the tokens of an utterance, for each channel. ``layer``: an utterance's tokens and
             channels. ``fixed``: the constant `value`. ``learned``: a trained scalar that starts at `value`.
-        kappa: factor on the mean magnitude. Networks have defaults of their own: ``unit``, the encoder a
-            fixed threshold of 0.36; in front of convolutions over frames ``token`` becomes ``layer``.
+            Models have defaults of their own; before convolutions over frames ``token`` becomes ``layer``.
+        kappa: factor on the mean magnitude.
         value: the threshold of ``fixed``, the first threshold of ``learned``.
         eps: least threshold.
         detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). Otherwise

@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.options import ROOT, OptionError, Options, existing, option
 from imlspike.recipes.processes import RecipeError, call, program, verb
 from imlspike.recipes.progress import Log, duration, log
 from imlspike.recipes.runner import Needs, Recipe
-from imlspike.recipes.training import average
 
 OWN = "experiments asr_config asr_override asr_tag seed twin".split()
 LOGS = "exp/ablations/log"

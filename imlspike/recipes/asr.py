@@ -8,6 +8,7 @@ from glob import escape, glob
 from pathlib import Path
 
 from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.model_files import suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import Asr
@@ -161,7 +162,7 @@ def train(o: Asr, name: str):
 
 
 def pieces(o: Asr) -> list[tuple]:
-    """What is left to decode, in so many pieces that all _decodings together keep --inference_nj busy."""
+    """The pieces left to decode, in so many pieces that all _decodings together keep --inference_nj busy."""
     found = []
     for item in _decodings(o):
         if Item(join_pieces, o, item).reason():
@@ -225,8 +226,8 @@ def profile(o: Asr, name: str):
     """Spike counts and energy."""
     files = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name)}
     beam = {"beam": o.search("joint").get("beam_size", 20)}  # 20: ESPnet's
-    source, suffix = f"{o.sound}/{o.profile_set}", training.suffix(o.configs[name], o.inference_asr_model)
-    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, suffix, **beam)
+    source, end = f"{o.sound}/{o.profile_set}", suffix(o.configs[name], o.inference_asr_model)
+    yield from data.count_spikes(o, name, source, [*files.values()], files | beam, end, **beam)
 
 
 @stage(15, each=lambda o: o.configs, jobs=lambda o: o.nj)
@@ -244,10 +245,10 @@ def pack(o: Asr, name: str):
 
 
 def results_of(o: Asr, name: str) -> list[str]:
-    """What the model card tells: scores of this model file, and its energy."""
+    """Files for the model card: scores of this model file, and its energy."""
     scores = f"exp/{name}/decode_*_asr_model_{Path(o.asr_model(name)).stem}/*/score.json"
-    suffix = training.suffix(o.configs[name], o.inference_asr_model)
-    return sorted(glob(scores) + glob(f"exp/{name}/profile{suffix}/energy.json"))
+    end = suffix(o.configs[name], o.inference_asr_model)
+    return sorted(glob(scores) + glob(f"exp/{name}/profile{end}/energy.json"))
 
 
 @stage(16)

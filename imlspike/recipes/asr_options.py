@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.training import EspnetOptions, average, configure
+from imlspike.recipes.training import EspnetOptions, configure
 
 _SKIPS = {"skip_data_prep": range(1, 6), "skip_train": range(6, 12), "skip_eval": range(12, 15)}
 _SKIPS["skip_packing"] = range(15, 16)

@@ -1,4 +1,4 @@
-"""What the recipes do alike before training: options, and steps that prepare a corpus."""
+"""Common part of recipes before training: options, and steps that prepare a corpus."""
 
 import glob
 import os
@@ -118,7 +118,7 @@ def count(table: str) -> int:
 
 
 def weights(model: str) -> str:
-    """What changes when a model does: the weights in its folder, or the file or folder itself."""
+    """The file that changes when a model does: the weights in its folder, or the file or folder itself."""
     file = Path(model, "weights.safetensors")
     return str(file) if file.is_file() else model
 

@@ -27,7 +27,7 @@ def option(default: Any, help: str, choices: str = "", least: int = 0) -> Any:
 
 @dataclass
 class Options:
-    """What every recipe takes; a recipe's own dataclass adds to it and overrides `check`."""
+    """Options that every recipe takes; a recipe's own dataclass adds to it and overrides `check`."""
 
     stage: int = option(1, "first stage to run")
     stop_stage: int = option(0, "last stage to run; 0: to the end")

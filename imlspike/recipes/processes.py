@@ -21,7 +21,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class RecipeError(RuntimeError):
-    """What stops a recipe, in one line (a log's end may follow)."""
+    """The reason that stops a recipe, in one line (a log's end may follow)."""
 
 
 class ProgramError(RecipeError):

@@ -1,4 +1,4 @@
-"""What a recipe tells: lines with the time since its start, and the essence of logs while they grow."""
+"""The output of a recipe: lines with the time since its start, and the essence of logs while they grow."""
 
 import os
 import re
@@ -51,7 +51,7 @@ class Log:
             self.file, self.position = os.stat(path).st_ino, os.stat(path).st_size
 
     def news(self) -> list[str]:
-        """What lines say that were appended since the last call, also to a new file in its place."""
+        """The essence of lines appended since the last call, also to a new file in its place."""
         try:
             with open(self.path, "rb") as file:
                 state = os.fstat(file.fileno())
@@ -99,7 +99,7 @@ class Log:
         return ", ".join(told)
 
     def status(self) -> str:
-        """Where the running epoch or training is."""
+        """The place that the running epoch or training has reached."""
         if self.step or not self.epochs:
             return f"{self.name}: {self.step}" if self.step else ""
         batches = f"/{self.batches}" if self.batches else ""

@@ -42,7 +42,7 @@ _removal = threading.Lock()
 
 @dataclass(frozen=True)
 class Needs:
-    """What a step depends on.
+    """The dependencies of a step.
 
     Attributes:
         inputs: files, and folders of which the listing counts.
@@ -231,7 +231,7 @@ def _sole(path: Path, folder: Path) -> Iterator[None]:
 
 
 def difference(before: dict, now: dict) -> list[str]:
-    """What differs between two signatures, a sentence each, three at most.
+    """The differences between two signatures, a sentence each, three at most.
 
     >>> difference({"settings": {"a": {"b": 1}}, "inputs": {}}, {"settings": {"a": {"b": 2}}, "inputs": {}})
     ['a.b was 1 and is 2']
@@ -282,7 +282,7 @@ class Run:
             raise OptionError("no stage is left: see --stage, --stop_stage and --skip_stages")
 
     def plan(self) -> list[tuple[Step, Item | None, str]]:
-        """What would be done: step, item, and why or why not.
+        """Print what would be done: step, item, and why or why not.
 
         Raises:
             RecipeError: a step's input is neither there nor made by an earlier step.

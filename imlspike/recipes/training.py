@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from imlspike.data.files import atomic_write
+from imlspike.data.model_files import average
 from imlspike.data.yaml_file import ConfigError, write_yaml
 from imlspike.espnet.config import resolve
 from imlspike.recipes.data import CorpusOptions, count, tables
@@ -113,7 +114,7 @@ class EspnetOptions(CorpusOptions):
 
     @property
     def data_config(self) -> dict:
-        """What statistics and training share."""
+        """Settings that statistics and training share."""
         kinds = [["wav.scp", "speech", "sound"], ["text", "text", "text"]]
         found = {
             split: [[f"{folder}/{file}", *kind] for file, *kind in kinds]
@@ -135,12 +136,6 @@ def data_of(found: dict[str, list]) -> dict[str, list]:
 def shapes_of(stats: str, *names: str) -> dict[str, list]:
     """ESPnet's options for files of lengths."""
     return {f"{split}_shape_file": [f"{stats}/{split}/{name}" for name in names] for split in SPLITS}
-
-
-def average(config: dict, given: str = "") -> str:
-    """The model file that counts: `given`, or the average for the first criterion of a training's YAML."""
-    phase, key, _ = config.get("best_model_criterion", [["train", "loss", "min"]])[0]
-    return given or f"{phase}.{key}.ave.pth"
 
 
 def configure(
@@ -173,13 +168,8 @@ def select(config: dict, heads: str) -> dict:
     return {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
 
 
-def suffix(config: dict, given: str) -> str:
-    """What ends the names of folders with a model file's results: nothing for the one that counts."""
-    return "" if average(config, given) == average(config) else f"_{Path(given).stem}"
-
-
 def needs(exp: str, config: dict, inputs: list[str], settings: dict, results: list[str]) -> Needs:
-    """What a training in `exp` needs and makes, and what is made of it (`Needs.results`)."""
+    """The needs and products of a training in `exp`, and what is made of it (`Needs.results`)."""
     made = [f"{exp}/config.yaml", f"{exp}/{average(config)}", f"{exp}/*.pth"]
     restart = [f"{exp}/checkpoint.pth", "*.pth", "train*.log", "tensorboard", "images", "att_ws"]
     progress = Log(Path(exp).name, f"{exp}/train.log")
@@ -235,13 +225,13 @@ def _launch_elsewhere(o: EspnetOptions, exp: str, words: list) -> None:
 
 
 def lack_of_memory(error: ProgramError, exp: str, half: str) -> str:
-    """What to tell of a training that was killed for memory; empty if that wasn't the reason."""
+    """The sentence about a training that was killed for memory; empty if that wasn't the reason."""
     told = f'Halve the batch: --resume anyway --train_args "{half}"'
     return f"{exp}: killed, most likely for lack of memory ({error.memory}). {told}\n" if error.memory else ""
 
 
 def _env(o: EspnetOptions) -> list[str]:
-    """What to put before a program that runs elsewhere: schedulers and ssh don't pass the environment on."""
+    """Words to put before a program that runs elsewhere: schedulers and ssh don't pass the environment on."""
     return ["env", *(f"{name}={value}" for name, value in o.environment.items())]
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
+from imlspike.data.model_files import average, suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import RecipeError, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
-from imlspike.recipes.training import EspnetOptions, average, configure, launch, statistics
+from imlspike.recipes.training import EspnetOptions, configure, launch, statistics
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -50,9 +51,7 @@ class Tts(EspnetOptions):
     config: str = option("", "training YAML, the base of all models")
     changes: list = option("", "YAML files that say what differs from it in all models, separated by blanks")
     overrides: str = option("conf/tts", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option(
-        "spikevoice sequential imls", "spiking models to train, each an override of that name"
-    )
+    models: list = option("spikevoice sequential imls", "spiking models to train, overrides of these names")
     ann: bool = option(True, "train the ANN twin too")
     # Results
     vocoder: str = option(
@@ -319,7 +318,7 @@ def spoken_in(o: Tts, name: str, mode: str) -> str:
 
 
 def _tag(o: Tts) -> str:
-    """What names of folders end in: model file and vocoder, where they aren't the default."""
+    """The end of the names of folders: model file and vocoder, where they aren't the default."""
     tag = f"_{Path(o.inference_model).stem}" if o.inference_model else ""
     return tag + (f"_{Path(o.vocoder).name}" if o.vocoder != "griffin_lim" else "")
 
@@ -374,7 +373,7 @@ def _no_alignment(o: Tts) -> str:
 @stage(7, each=lambda o: o.configs, jobs=lambda o: o.nj, when=_no_alignment)
 def score_alignment(o: Tts, name: str):
     """Alignments against labels."""
-    out = f"exp/{name}/alignment{training.suffix(o.configs[name], o.inference_model)}"
+    out = f"exp/{name}/alignment{suffix(o.configs[name], o.inference_model)}"
     source, labels = f"{DUMP}/{o.test_set}", o.find_labels()
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
     how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name}
@@ -388,8 +387,8 @@ def profile(o: Tts, name: str):
     """Spikes and energy."""
     source = f"{DUMP}/{o.test_set}"
     files = {"exp": f"exp/{name}", "model": o.model_file(name)}
-    suffix = training.suffix(o.configs[name], o.inference_model)
-    yield from data.count_spikes(o, name, source, o.model(name), files, suffix)
+    end = suffix(o.configs[name], o.inference_model)
+    yield from data.count_spikes(o, name, source, o.model(name), files, end)
 
 
 @stage(9)

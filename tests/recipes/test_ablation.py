@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from imlspike.data.model_files import average
 from imlspike.espnet.config import read_yaml
 from imlspike.recipes import __main__, ablation
 from imlspike.recipes.options import ROOT
 from imlspike.recipes.processes import call
-from imlspike.recipes.training import average
 from tests.recipes.corpus import write_corpus
 from tests.recipes.fakes import run as run_recipe
 from tests.recipes.fakes import table
