@@ -40,19 +40,21 @@ def register() -> None:
         with _without_nltk_downloads(), redirect_stdout(io.StringIO()):
             from espnet2.tasks import tts
             from espnet2.tasks.abs_task import AbsTask
-            from espnet2.tasks.asr import decoder_choices, encoder_choices
+            from espnet2.tasks.asr import decoder_choices, encoder_choices, frontend_choices
             from espnet2.tts.fastspeech2 import FastSpeech2
     except ModuleNotFoundError as error:
         if error.name not in ("espnet", "espnet2", "nltk"):
             raise
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
+    from imlspike.espnet.frontend import LevelLogMel
     from imlspike.espnet.log_mel import LogMelExtract
     from imlspike.espnet.tts import SpikeVoiceTTS, TTSModel
     from imlspike.espnet.worker import RegisteredWorker
 
     encoder_choices.classes["iml_spikeformer"] = SpikeformerEncoder
     decoder_choices.classes["iml_spikeformer"] = SpikeformerDecoder
+    frontend_choices.classes["level_log_mel"] = LevelLogMel
     tts.tts_choices.classes["spikevoice"] = SpikeVoiceTTS
     tts.feats_extractor_choices.classes["log_mel"] = LogMelExtract
     tts.ESPnetTTSModel = TTSModel

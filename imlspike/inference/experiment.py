@@ -151,10 +151,15 @@ def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) ->
 
 def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     """The arguments of `imlspike.inference.recognizer.SpeechFeatures`."""
-    if config.get("input_size") is not None or config.get("frontend", "default") != "default":
-        what = "features" if config.get("input_size") else f"the frontend {config['frontend']!r}"
-        raise ConfigError(f"{source}: a recognizer of {what}; expected one of waveforms, frontend: default")
+    frontend = config.get("frontend", "default")
+    if config.get("input_size") is not None or frontend not in ("default", "level_log_mel"):
+        what = "features" if config.get("input_size") else f"the frontend {frontend!r}"
+        told = "expected one of waveforms, frontend: default or level_log_mel"
+        raise ConfigError(f"{source}: a recognizer of {what}; {told}")
     conf = dict(config.get("frontend_conf") or {})
+    if frontend == "level_log_mel":
+        conf = {"level": -20.0, "floor": -60.0} | conf
+        conf.pop("augment", None)
     special = conf.pop("frontend_conf", None) or {}
     if special.get("use_wpe") or special.get("use_beamformer") or not conf.pop("onesided", True):
         raise ConfigError(f"{source}: frontend_conf has parts for several microphones, or onesided: false")

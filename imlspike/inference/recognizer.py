@@ -8,10 +8,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from imlspike.data.keys import construct
 from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.layers.level import normalize_level
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
 
-LEAST_MEL = 1e-10
+LEAST_MEL = -100.0  # dB, ESPnet's
 SPIKING = "iml_spikeformer"
 
 
@@ -20,7 +21,7 @@ class TooShort(ValueError):
 
 
 class SpeechFeatures(nn.Module):
-    """ESPnet's `DefaultFrontend`, normalized: (log max(mel bands of power spectra, 1e-10) - mean) / std.
+    """ESPnet's `DefaultFrontend`, normalized: (log max(mel bands of power spectra, floor) - mean) / std.
 
     Args:
         sampling_rate: Hz; n_fft, win_length, hop_length: samples; n_mels: bands F.
@@ -29,6 +30,9 @@ class SpeechFeatures(nn.Module):
         normalize: "global": by `mean` and `std`, (F,); "utterance": by the mean of the utterance's frames;
             "none".
         peak: waveforms are scaled to this greatest magnitude before; None: not.
+        level: dB, they are scaled so that the speech in them has this root mean square (see
+            `imlspike.layers.level`); None: not, and then the recording's gain changes the features.
+        floor: dB, least power of a band.
 
     The bands, (n_fft / 2 + 1, F), and `mean` and `std` are among the weights: as the encoder was trained.
 
@@ -53,8 +57,11 @@ class SpeechFeatures(nn.Module):
         n_mels: int = 80,
         normalize: str = "global",
         peak: float | None = None,
+        level: float | None = None,
+        floor: float = LEAST_MEL,
     ):
         super().__init__()
+        self.level, self.least = level, 10 ** (floor / 10)
         if normalize not in ("global", "utterance", "none"):
             raise ValueError(f"normalize must be global, utterance or none, not {normalize!r}")
         self.sampling_rate, self.n_mels, self.normalize, self.peak = sampling_rate, n_mels, normalize, peak
@@ -73,8 +80,10 @@ class SpeechFeatures(nn.Module):
             raise TooShort(f"{len(waveform)} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
             waveform = waveform * (self.peak / waveform.abs().max())
+        if self.level is not None:
+            waveform = normalize_level(waveform, self.sampling_rate, self.level)
         spectrum = torch.stft(waveform[None].to(self.window), window=self.window, **self.stft)[0].T
-        mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=LEAST_MEL).log()
+        mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=self.least).log()
         if self.normalize == "global":
             return (mel - self.mean) / self.std
         return mel - mel.sum(0) / len(mel) if self.normalize == "utterance" else mel

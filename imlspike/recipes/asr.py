@@ -140,6 +140,8 @@ def train_ngram(o: Asr):
 def collect_statistics(o: Asr):
     """Statistics of the features."""
     config = next(iter(o.configs.values()))
+    clean = {k: v for k, v in (config.get("frontend_conf") or {}).items() if k != "augment"}
+    config = config | {"frontend_conf": clean}
     settings = training.select(config, "frontend")
     yield Needs(o.data_files, o.stats_files, settings, follow=o.utterances_read())
     statistics(o, o.stats, "asr", config | o.data_config | {"normalize": None}, o.wavs)

@@ -1,0 +1,46 @@
+"""Level of speech in a waveform, and waveforms brought to one level: a recording's gain must not matter."""
+
+import torch
+from torch import Tensor
+
+FRAME = 0.025  # seconds whose power is one value
+GATE = 0.1  # a frame this much below the mean power (-10 dB) is a pause, as in ITU-R BS.1770
+ROUNDS = 4  # of the gate: each has a mean with fewer pauses in it
+MOST_GAIN = 1e3  # +60 dB: what is quieter holds the noise of a converter and no speech
+
+
+def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
+    """Mean power (...) of the frames of a waveform (..., S) that are no pauses; 0 of silence.
+
+    Frames of 25 ms whose power is over a tenth of the mean count; the mean is that of all frames at first,
+    then of those that counted, four times. So silence or faint noise around speech doesn't matter.
+
+    >>> tone = torch.sin(torch.arange(16000.0))
+    >>> round(speech_power(torch.cat([tone, torch.zeros(160000)]), 16000).item(), 3)
+    0.5
+    """
+    frame = min(round(FRAME * sampling_rate), waveform.shape[-1])
+    power = waveform.unfold(-1, frame, frame).square().mean(-1)
+    mean = power.mean(-1, keepdim=True)
+    for _ in range(ROUNDS):
+        counts = (power > GATE * mean).to(power.dtype)
+        mean = (power * counts).sum(-1, keepdim=True) / counts.sum(-1, keepdim=True).clamp(min=1)
+    return mean.squeeze(-1)
+
+
+def normalize_level(waveform: Tensor, sampling_rate: int, level: float) -> Tensor:
+    """A waveform (..., S) scaled so that its speech has the root mean square `level` dB under full scale 1.
+
+    The gain is the same for the whole waveform, and at most 60 dB.
+
+    Args:
+        waveform: of one channel, not empty.
+        level: dB, as -20.
+
+    >>> tone = torch.sin(torch.arange(16000.0))
+    >>> torch.allclose(normalize_level(1e-2 * tone, 16000, -20), normalize_level(tone, 16000, -20))
+    True
+    """
+    peak = waveform.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(waveform.dtype).tiny)
+    rms = speech_power(waveform / peak, sampling_rate).sqrt()[..., None] * peak  # squares of 1e-30 are 0
+    return waveform * (10 ** (level / 20) / rms.clamp(min=10 ** (level / 20) / MOST_GAIN))
