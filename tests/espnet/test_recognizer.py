@@ -81,6 +81,7 @@ SMALL = {"output_size": 16, "attention_heads": 2, "num_blocks": 1}
     "changes",
     [
         {"frontend_conf": {"fs": "8k", "n_mels": 20, "fmin": 50, "htk": True, "normalized": True}},
+        {"frontend": "level_log_mel", "frontend_conf": {"n_mels": 20, "level": -15, "augment": {"gain": 1}}},
         {"normalize": None, "speech_volume_normalize": 0.5},
         {"encoder": "conformer", "encoder_conf": SMALL},
         {"encoder": "transformer", "encoder_conf": SMALL},

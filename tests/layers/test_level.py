@@ -1,0 +1,53 @@
+"""Gain and silence around speech don't change a waveform of normalized level."""
+
+import pytest
+import torch
+
+from imlspike.layers.level import normalize_level, speech_power
+
+RATE, LEVEL = 16000, -20.0
+
+
+def speech(seconds: float = 2.0) -> torch.Tensor:
+    """Noise in syllables, with pauses of a third of the time."""
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(int(seconds * RATE)) / RATE
+    return torch.randn(len(time), generator=generator) * 0.1 * (torch.sin(12 * time) > -0.5)
+
+
+def test_pauses_do_not_count():
+    wave = speech()
+    frames = wave.view(-1, 400).square().mean(1)
+    found = speech_power(wave, RATE)
+    torch.testing.assert_close(found, frames[frames > 0.1 * found].mean())  # the mean that gates itself
+
+
+@pytest.mark.parametrize("gain", [-40, -12, 12, 60])
+def test_gain_does_not_matter(gain):
+    wave = speech()
+    reference = normalize_level(wave, RATE, LEVEL)
+    torch.testing.assert_close(normalize_level(wave * 10 ** (gain / 20), RATE, LEVEL), reference)
+    assert 10 * torch.log10(speech_power(reference, RATE)).item() == pytest.approx(LEVEL, abs=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+@pytest.mark.parametrize("seconds", [0.3, 16])
+def test_silence_around_does_not_matter(noise, seconds):
+    wave = speech()
+    before, behind = (noise * torch.randn(int(seconds * RATE)) for _ in range(2))
+    padded = normalize_level(torch.cat([before, wave, behind]), RATE, LEVEL)
+    inside = padded[len(before) : len(before) + len(wave)]
+    gain = (inside / normalize_level(wave, RATE, LEVEL)).nanmedian()
+    assert 20 * torch.log10(gain).abs() < 0.2  # dB: frames may be cut elsewhere
+
+
+@pytest.mark.parametrize("wave", [torch.zeros(1000), torch.zeros(1), 1e-30 * torch.ones(5000)], ids=len)
+def test_silence_stays_silence(wave):
+    assert normalize_level(wave, RATE, LEVEL).abs().max() <= 1000 * wave.abs().max()
+
+
+def test_each_waveform_of_a_batch_alone():
+    wave = speech()
+    batch = torch.stack([wave, 0.01 * wave.flip(0)])
+    alone = [normalize_level(one, RATE, LEVEL) for one in batch]
+    torch.testing.assert_close(normalize_level(batch, RATE, LEVEL), torch.stack(alone))
