@@ -70,7 +70,7 @@ def read_config(content: bytes, source: str) -> dict[str, Any]:
         raise ConfigError(f"{source}, features: sampling_rate: {error}") from None
     for key, value in _whole_numbers(features):
         least = 0 if key.startswith("f_") else 1
-        if key != "sampling_rate" and not least <= value <= MOST_SAMPLES:
+        if key not in ("sampling_rate", "level", "floor") and not least <= value <= MOST_SAMPLES:
             raise ConfigError(f"{source}, features: {key} is {value}; expected {least} to {MOST_SAMPLES}")
     return config
 

@@ -41,6 +41,5 @@ def normalize_level(waveform: Tensor, sampling_rate: int, level: float) -> Tenso
     >>> torch.allclose(normalize_level(1e-2 * tone, 16000, -20), normalize_level(tone, 16000, -20))
     True
     """
-    peak = waveform.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(waveform.dtype).tiny)
-    rms = speech_power(waveform / peak, sampling_rate).sqrt()[..., None] * peak  # squares of 1e-30 are 0
-    return waveform * (10 ** (level / 20) / rms.clamp(min=10 ** (level / 20) / MOST_GAIN))
+    rms, wanted = speech_power(waveform, sampling_rate).sqrt()[..., None], 10 ** (level / 20)
+    return waveform * (wanted / rms.clamp(min=wanted / MOST_GAIN))

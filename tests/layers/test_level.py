@@ -9,10 +9,10 @@ RATE, LEVEL = 16000, -20.0
 
 
 def speech(seconds: float = 2.0) -> torch.Tensor:
-    """Noise in syllables, with pauses of a third of the time."""
+    """Noise in syllables, over a range of 40 dB."""
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(int(seconds * RATE)) / RATE
-    return torch.randn(len(time), generator=generator) * 0.1 * (torch.sin(12 * time) > -0.5)
+    return torch.randn(len(time), generator=generator) * 10 ** (-1 - torch.sin(12 * time) - (time * 7).frac())
 
 
 def test_pauses_do_not_count():
