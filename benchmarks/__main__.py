@@ -1,7 +1,8 @@
 """Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`.
 
 `python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recognizer is decoded,
-`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's.
+`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's, and
+`python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding, versions
+from benchmarks import decoding, robustness, versions
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
@@ -20,10 +21,9 @@ from imlspike.data.files import atomic_write
 def main(argv=None) -> None:
     """Answers the questions one by one and prints each table when it is there."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["decoding"]:
-        return decoding.main(argv[1:])
-    if argv[:1] == ["versions"]:
-        return versions.main(argv[1:])
+    for module in (decoding, robustness, versions):
+        if argv[:1] == [module.__name__.rpartition(".")[2]]:
+            return module.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
     parser.add_argument("--threads", type=int, default=2)

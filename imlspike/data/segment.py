@@ -14,10 +14,12 @@ SHORTEST = 5  # no piece is shorter than the longest allowed / SHORTEST, unless 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a recording: its samples (n,), and which sample of the recording is the first of them."""
+    """A part of a recording: its samples (n,), which sample of the recording is the first of them, and
+    whether it may hold speech."""
 
     start: int
     samples: np.ndarray
+    speech: bool = True
 
 
 def cut_at_pauses(

@@ -14,7 +14,7 @@ from imlspike.data.keys import check_choice
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
-from imlspike.inference.common import as_float
+from imlspike.inference.common import as_float, mark_silence
 from imlspike.inference.decoding import batches, open_decoder
 
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
@@ -172,7 +172,7 @@ class Speech2Text:
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
         if max_seconds is None:
             return iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
-        return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+        return mark_silence(cut_at_pauses(blocks, self.sampling_rate, max_seconds), self.sampling_rate)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
@@ -186,6 +186,8 @@ class Speech2Text:
         yield from self._decode_window(window, batch_seconds)
 
     def _decode_window(self, window: list[tuple], batch_seconds: float) -> Iterator[tuple]:
+        yield from ((owner, piece, "") for owner, piece in window if not piece.speech)
+        window = [(owner, piece) for owner, piece in window if piece.speech]
         lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(window)}
         for batch in batches(lengths, batch_seconds):
             texts = self._texts([torch.from_numpy(window[i][1].samples) for i in batch])

@@ -1,6 +1,5 @@
 """Level of speech in a waveform, and waveforms brought to one level: a recording's gain must not matter."""
 
-import torch
 from torch import Tensor
 
 FRAME = 0.025  # seconds whose power is one value

@@ -59,6 +59,21 @@ def test_what_is_too_short_is_empty(s2t, waves, expected):
     assert s2t([np.zeros(3), waves[0], np.zeros(0), np.zeros(300)]) == ["", expected[0], "", ""]
 
 
+def test_noise_before_and_behind_speech_is_not_decoded():
+    """Brought to the level of speech, it would be taken for some."""
+    heard, random = [], np.random.default_rng(0)
+
+    def decoder(waves: list[torch.Tensor]) -> list[str]:
+        heard.extend(wave.abs().max().item() for wave in waves)
+        return ["a"] * len(waves)
+
+    decoder.sampling_rate = 16000
+    noise = 1e-3 * random.normal(size=16000 * 40)
+    talk = 0.3 * random.normal(size=16000 * 20)
+    assert Speech2Text(decoder)(np.concatenate([noise, talk, noise])).replace(" ", "").strip("a") == ""
+    assert heard and min(heard) > 0.1
+
+
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
