@@ -14,12 +14,10 @@ SHORTEST = 5  # no piece is shorter than the longest allowed / SHORTEST, unless 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a recording: its samples (n,), which sample of the recording is the first of them, and
-    whether it may hold speech."""
+    """A part of a recording: its samples (n,), and which sample of the recording is the first of them."""
 
     start: int
     samples: np.ndarray
-    speech: bool = True
 
 
 def cut_at_pauses(

@@ -1,16 +1,10 @@
 """Waveforms of any type as floats, and sequences cut into windows for local computation."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import torch
 
-from imlspike.data.segment import Piece
-from imlspike.layers.level import speech_power
-
-SILENT = 10**-3.5  # a piece whose speech has so little of the power of others (-35 dB) holds none
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
 
 
@@ -44,25 +38,6 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
     return samples.astype(np.float32)
-
-
-def mark_silence(pieces: Iterable[Piece], sampling_rate: int) -> Iterator[Piece]:
-    """Pieces of a recording, those without `speech` whose level is 35 dB below what came so far and the next.
-
-    Brought to the level of speech, their noise would be taken for some. One piece is held back.
-
-    >>> loud, faint = np.ones(1600, np.float32), np.full(1600, 0.01, np.float32)
-    >>> pieces = [Piece(0, faint), Piece(1600, loud), Piece(3200, faint), Piece(4800, 3 * faint)]
-    >>> [piece.speech for piece in mark_silence(pieces, 16000)]
-    [False, True, False, True]
-    """
-    loudest, held = 0.0, None
-    for piece in chain(pieces, [None]):
-        power = 0.0 if piece is None else float(speech_power(torch.from_numpy(piece.samples), sampling_rate))
-        loudest = max(loudest, power)
-        if held:
-            yield replace(held[0], speech=held[1] >= SILENT * loudest)
-        held = piece, power
 
 
 def windows(

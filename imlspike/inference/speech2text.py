@@ -14,9 +14,11 @@ from imlspike.data.keys import check_choice
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
-from imlspike.inference.common import as_float, mark_silence
+from imlspike.inference.common import as_float
 from imlspike.inference.decoding import batches, open_decoder
+from imlspike.layers.level import speech_power
 
+SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
 
 
@@ -172,26 +174,37 @@ class Speech2Text:
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
         if max_seconds is None:
             return iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
-        return mark_silence(cut_at_pauses(blocks, self.sampling_rate, max_seconds), self.sampling_rate)
+        return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
-        window, samples = [], 0
+        window, samples, loudest = [], 0, {}
         for owner, piece in pieces:
             window.append((owner, piece))
             samples += len(piece.samples)
             if samples >= WINDOW * batch_seconds * self.sampling_rate:
-                yield from self._decode_window(window, batch_seconds)
+                yield from self._decode_window(window, batch_seconds, loudest)
                 window, samples = [], 0
-        yield from self._decode_window(window, batch_seconds)
+        yield from self._decode_window(window, batch_seconds, loudest)
 
-    def _decode_window(self, window: list[tuple], batch_seconds: float) -> Iterator[tuple]:
-        yield from ((owner, piece, "") for owner, piece in window if not piece.speech)
-        window = [(owner, piece) for owner, piece in window if piece.speech]
-        lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(window)}
+    def _decode_window(self, window: list[tuple], batch_seconds: float, loudest: dict) -> Iterator[tuple]:
+        """`loudest`: greatest power of speech of the owner that the last window ended in. What is far below
+        it is noise, and its text is "": brought to the level of speech, it would be taken for some."""
+        powers = [speech_power(torch.from_numpy(one.samples), self.sampling_rate).item() for _, one in window]
+        for (owner, _), power in zip(window, powers, strict=True):
+            loudest[owner] = max(power, loudest.get(owner, 0.0))
+        speech = []
+        for (owner, piece), power in zip(window, powers, strict=True):
+            if power < SILENT * loudest[owner]:
+                yield owner, piece, ""
+            else:
+                speech.append((owner, piece))
+        for owner in [*loudest][:-1]:
+            del loudest[owner]
+        lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(speech)}
         for batch in batches(lengths, batch_seconds):
-            texts = self._texts([torch.from_numpy(window[i][1].samples) for i in batch])
-            yield from ((*window[i], text) for i, text in zip(batch, texts, strict=True))
+            texts = self._texts([torch.from_numpy(speech[i][1].samples) for i in batch])
+            yield from ((*speech[i], text) for i, text in zip(batch, texts, strict=True))
 
     def _texts(self, waveforms: list[torch.Tensor]) -> list:
         """The text of each waveform, or the FloatingPointError that it alone gives."""
@@ -203,7 +216,7 @@ class Speech2Text:
             return [text for waveform in waveforms for text in self._texts([waveform])]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Running:
     """A file while pieces of it are on their way."""
 
