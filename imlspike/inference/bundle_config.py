@@ -17,7 +17,7 @@ KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "v
 KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
     "recognizer": (("features", "model", "token_type"), ("lm", "search")),
     "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
-    "vocoder": (("features", "model"), ()),
+    "vocoder": (("features", "model"), ("level",)),
 }
 MEL_KEYS = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 EXTRACTORS = ("pitch_extract", "pitch_extract_conf", "energy_extract", "energy_extract_conf")

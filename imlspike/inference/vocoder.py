@@ -13,6 +13,7 @@ from imlspike.data.keys import construct
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
+from imlspike.layers.level import gain_to, stream_speech_power
 from imlspike.models import SpikingVocos
 
 
@@ -27,6 +28,8 @@ class Vocoder:
         model: a `imlspike.models.SpikingVocos`; it is switched to evaluation.
         chunk_seconds: audio that is computed at once; None: all of it.
         name: of the model, for messages.
+        level: dB, level of the speech it was trained on. A waveform is brought to it, and its output back, so
+            that its own level changes nothing; None: waveforms are taken as they are.
 
     Attributes:
         sampling_rate: of the audio, in Hz; `hop_length`: samples in a frame; `n_mels`: channels of a mel.
@@ -43,10 +46,16 @@ class Vocoder:
     torch.Size([3000])
     """
 
-    def __init__(self, model: torch.nn.Module, chunk_seconds: float | None = 10.0, name: str = "unnamed"):
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        chunk_seconds: float | None = 10.0,
+        name: str = "unnamed",
+        level: float | None = None,
+    ):
         if chunk_seconds is not None and not chunk_seconds > 0:
             raise ValueError(f"chunk_seconds is {chunk_seconds}; expected seconds above 0, or None")
-        self.model, self.name = model.eval(), name
+        self.model, self.name, self.level = model.eval(), name, level
         self._parameter = next(model.parameters())  # of the model's dtype and on its device
         self.sampling_rate: int = model.config["sampling_rate"]
         self.hop_length: int = model.config["hop_length"]
@@ -70,7 +79,7 @@ class Vocoder:
             ConfigError: if there is no such vocoder or its files are damaged or of another version.
         """
         bundle = Bundle.load(path, "vocoder", device, cache_dir=cache_dir)
-        return cls(spiking_vocos(bundle), chunk_seconds, os.fspath(path))
+        return cls(spiking_vocos(bundle), chunk_seconds, os.fspath(path), bundle.config.get("level"))
 
     def decode(
         self, mel: np.ndarray | Tensor, sampling_rate: int | None = None, hop_length: int | None = None
@@ -127,10 +136,21 @@ class Vocoder:
             (S,), as long as the audio at the model's sampling rate. Where that isn't a multiple of
             `hop_length`, silence is appended to the audio for the computation.
         """
-        return torch.cat([torch.zeros(0), *self._vocode(self._resampled([audio], sampling_rate))])
+        gain = self.gain([audio], sampling_rate)
+        return torch.cat([torch.zeros(0), *self._vocode(self._resampled([audio], sampling_rate), gain)])
+
+    def gain(self, blocks: Iterable[np.ndarray | Tensor], sampling_rate: int | None = None) -> float:
+        """The factor that brings a waveform, in blocks (s,), to the level of the training's speech."""
+        if self.level is None:
+            return 1.0
+        power = stream_speech_power(self._resampled(blocks, sampling_rate), self.sampling_rate)
+        return gain_to(self.level, power).item() if power > 0 else 1.0
 
     def stream(
-        self, blocks: Iterable[np.ndarray | Tensor], sampling_rate: int | None = None
+        self,
+        blocks: Iterable[np.ndarray | Tensor],
+        sampling_rate: int | None = None,
+        gain: float = 1.0,
     ) -> Iterator[Tensor]:
         """Yield audio as it gets ready: joined, what `decode` or `vocode` gives for the joined blocks.
 
@@ -141,12 +161,13 @@ class Vocoder:
             blocks: of any lengths: parts of one mel spectrogram, (n_mels, l) or (B, n_mels, l), as for
                 `decode`; or of one waveform, (s,), as for `vocode`.
             sampling_rate: of a waveform, in Hz.
+            gain: of a waveform before the computation, undone behind it; what `gain` gives for the whole.
         """
         blocks = iter(blocks)
         for first in blocks:
             blocks = chain([first], blocks)
             if np.ndim(first) == 1:
-                yield from self._vocode(self._resampled(blocks, sampling_rate))
+                yield from self._vocode(self._resampled(blocks, sampling_rate), gain)
                 return
             named = ((block, f"block {number} of the mel") for number, block in enumerate(blocks))
             yield from self._decode(self._checked(*both) for both in named)
@@ -178,15 +199,15 @@ class Vocoder:
                 mel = self.model.features(window[None].to(self._parameter)).to(window.device)[0]
             yield mel[:, first // hop : last and last // hop]
 
-    def _vocode(self, audio: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Blocks of audio (s,) at the model's rate to blocks of audio, in all as long."""
+    def _vocode(self, audio: Iterable[Tensor], gain: float) -> Iterator[Tensor]:
+        """Blocks of audio (s,) at the model's rate to blocks of audio, in all as long, and as loud."""
         hop, samples, done = self.hop_length, 0, 0
 
         def padded() -> Iterator[Tensor]:
             nonlocal samples
             for block in audio:
                 samples += len(block)
-                yield block
+                yield block * gain
             if samples:
                 hops = -(-max(samples, self._half_window + 1) // hop)
                 yield torch.zeros(hops * hop - samples)
@@ -194,7 +215,7 @@ class Vocoder:
         for block in self._decode(self._features(padded())):
             block = block[: samples - done]  # what is put out was read before; the padding comes last
             done += len(block)
-            yield block
+            yield block / gain
 
     def _resampled(self, blocks: Iterable, sampling_rate: int | None) -> Iterator[Tensor]:
         """Blocks of a waveform as floats at the model's sampling rate."""
@@ -226,8 +247,11 @@ def spiking_vocos(bundle: Bundle) -> SpikingVocos:
     return bundle.fill(construct(SpikingVocos, arguments, bundle.where("model")))
 
 
-def vocoder_bundle(model: SpikingVocos, name: str, origin: dict | None = None) -> Bundle:
-    """The bundle of a vocoder; `origin` as `Bundle` has it."""
+def vocoder_bundle(
+    model: SpikingVocos, name: str, origin: dict | None = None, level: float | None = None
+) -> Bundle:
+    """The bundle of a vocoder; `origin` as `Bundle` has it, `level` as `Vocoder` has it."""
     sections = {"features": {key: model.config[key] for key in MEL_KEYS}}
     sections["model"] = {key: value for key, value in model.config.items() if key not in MEL_KEYS}
+    sections |= {} if level is None else {"level": level}
     return Bundle("vocoder", name, sections, model.state_dict(), origin=origin or {})

@@ -1,5 +1,8 @@
 """Level of speech in a waveform, and waveforms brought to one level: a recording's gain must not matter."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor
 
 FRAME = 0.025  # seconds whose power is one value
@@ -19,7 +22,24 @@ def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
     0.5
     """
     frame = min(round(FRAME * sampling_rate), waveform.shape[-1])
-    power = waveform.unfold(-1, frame, frame).square().mean(-1)
+    return _gated_mean(waveform.unfold(-1, frame, frame).square().mean(-1))
+
+
+def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
+    """`speech_power` () of a waveform that comes in blocks (s,); 0 of one without a whole frame."""
+    frame = round(FRAME * sampling_rate)
+    held, powers = torch.zeros(0), [torch.zeros(0)]
+    for block in blocks:
+        held = torch.cat([held, block])
+        whole = len(held) // frame * frame
+        powers.append(held[:whole].view(-1, frame).square().mean(-1))
+        held = held[whole:]
+    power = torch.cat(powers)
+    return _gated_mean(power) if len(power) else torch.zeros(())
+
+
+def _gated_mean(power: Tensor) -> Tensor:
+    """(..., frames) -> (...)."""
     mean = power.mean(-1, keepdim=True)
     for _ in range(ROUNDS):
         counts = (power > GATE * mean).to(power.dtype)
@@ -40,5 +60,10 @@ def normalize_level(waveform: Tensor, sampling_rate: int, level: float) -> Tenso
     >>> torch.allclose(normalize_level(1e-2 * tone, 16000, -20), normalize_level(tone, 16000, -20))
     True
     """
-    rms, wanted = speech_power(waveform, sampling_rate).sqrt()[..., None], 10 ** (level / 20)
-    return waveform * (wanted / rms.clamp(min=wanted / MOST_GAIN))
+    return waveform * gain_to(level, speech_power(waveform, sampling_rate))[..., None]
+
+
+def gain_to(level: float, power: Tensor) -> Tensor:
+    """The factor (...) that brings speech of this power (...) to `level` dB; at most 60 dB."""
+    wanted = 10 ** (level / 20)
+    return wanted / power.sqrt().clamp(min=wanted / MOST_GAIN)

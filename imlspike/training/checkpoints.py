@@ -70,4 +70,5 @@ class Keeper(Callback):
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the bundle; `ModelCheckpoint` comes after all other callbacks."""
-        vocoder_bundle(module.generator, self.exp_dir.name, self.origin).save(self.exp_dir)
+        level = trainer.datamodule.level
+        vocoder_bundle(module.generator, self.exp_dir.name, self.origin, level).save(self.exp_dir)

@@ -1,12 +1,15 @@
 """The data module: random pieces to train on, whole recordings to validate on."""
 
+from functools import cached_property
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from imlspike.data.vocoder_dataset import RandomCrops, Recordings, WholeRecordings, step_batches
+from imlspike.layers.level import speech_power
 from imlspike.training.config import VocoderConfig
 
 
@@ -52,6 +55,14 @@ class VocoderData(LightningDataModule):
                     f"{valid.names[index]} ({valid.paths[index]}): {length} samples are too few to validate "
                     f"on; expected more than {n_fft // 2}. Take it out of wav.scp"
                 )
+
+    @cached_property
+    def level(self) -> float | None:
+        """Median level of the speech of the validation recordings, dB; None of silent ones."""
+        power = torch.stack(
+            [speech_power(wave, self.valid.recordings.sampling_rate) for _, wave in self.valid]
+        )
+        return round(10 * power.median().log10().item(), 1) if power.median() > 0 else None
 
     def describe(self) -> list[str]:
         """Lines that say how much there is, and what is short."""

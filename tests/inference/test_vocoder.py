@@ -132,6 +132,19 @@ def test_other_rates_and_types_are_taken():
     torch.testing.assert_close(made.features(audio, 11025), made.features(at_8000), atol=1e-5, rtol=0)
 
 
+def test_the_level_of_a_waveform_changes_nothing():
+    """But that of the output; in blocks by the whole's gain."""
+    model, wave = MODELS["none"], noise(1000)
+    leveled = Vocoder(model, level=-20.0)
+    expected = leveled.vocode(wave)
+    assert not torch.allclose(expected, Vocoder(model).vocode(wave), rtol=1e-2)
+    torch.testing.assert_close(leveled.vocode(0.01 * wave), 0.01 * expected, rtol=1e-4, atol=1e-7)
+    blocks = split(wave, [300, 301])
+    streamed = torch.cat(list(leveled.stream(blocks, gain=leveled.gain(blocks))))
+    torch.testing.assert_close(streamed, expected, rtol=1e-4, atol=1e-6)
+    assert leveled.gain([torch.zeros(100)]) == 1
+
+
 def test_an_endless_stream_is_worked_off_as_it_comes():
     """No window is longer than a chunk and its context; audio lags no further behind than they demand."""
     model, seen, read = small_model("none"), [], 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imlspike.layers.level import normalize_level, speech_power
+from imlspike.layers.level import normalize_level, speech_power, stream_speech_power
 
 RATE, LEVEL = 16000, -20.0
 
@@ -20,6 +20,13 @@ def test_pauses_do_not_count():
     frames = wave.view(-1, 400).square().mean(1)
     found = speech_power(wave, RATE)
     torch.testing.assert_close(found, frames[frames > 0.1 * found].mean())  # the mean that gates itself
+
+
+@pytest.mark.parametrize("cuts", [[], [7], [399, 400, 9000], [0, 1, 31999]], ids=str)
+def test_in_blocks_as_in_one(cuts):
+    wave = speech()
+    blocks = torch.tensor_split(wave, cuts)
+    torch.testing.assert_close(stream_speech_power(blocks, RATE), speech_power(wave, RATE))
 
 
 @pytest.mark.parametrize("gain", [-40, -12, 12, 60])
