@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from imlspike.bin._command import pipe_closed
+
 
 def verbs() -> dict[str, str]:
     """Every verb with the first line of its module's docstring, read without importing the module.
@@ -54,6 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage: ...
     True
     """
+    try:
+        status = run(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        return pipe_closed()
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """See `main`."""
     if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
         silence_libraries()
     verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]

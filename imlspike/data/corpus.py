@@ -48,8 +48,13 @@ class Corpus:
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
 
     @property
+    def all_sets(self) -> list[str]:
+        """The names of its data directories."""
+        return [*self.combined, *map(set_name, self.parts)] if self.parts else [*self.sets]
+
+    @property
     def makes(self) -> str:
-        """The names of its data directories, for the help of `imlspike prepare`."""
+        """These names in short, for the help of `imlspike prepare`."""
         if not self.parts:
             return ", ".join(self.sets)
         first, *_, last = map(set_name, self.parts)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.bin.prepare import SETS
+from imlspike.data.corpora import CORPORA
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.recipes.options import OptionError, Options, existing, option
 from imlspike.recipes.processes import program, verb
@@ -28,7 +30,9 @@ class CorpusOptions(Options):
     corpus: str = option("", "corpus, as 'imlspike prepare' names it")
     corpus_dir: str = option("", "the corpus on this machine; empty: download it")
     prepare_args: list = option("", "further options of 'imlspike prepare'")
-    max_left_out: float = option(0.05, "share of utterances that may be left out as broken or unspeakable")
+    max_left_out: float = option(
+        0.05, "share of utterances that may be left out as broken or unspeakable", most=1
+    )
     train_set: str = option("train", "training set")
     valid_set: str = option("valid", "validation set")
     min_wav_duration: float = option(0.1, "shortest recording to train on, in seconds")
@@ -44,6 +48,11 @@ class CorpusOptions(Options):
         """See `Options.check`."""
         if not self.corpus and self.stage <= 1:
             raise OptionError("--corpus is empty; name the corpus to prepare")
+        if self.corpus and self.corpus not in SETS:
+            raise OptionError(f"--corpus {self.corpus}: expected one of: {' '.join(SETS)}")
+        if self.min_wav_duration > self.max_wav_duration:
+            limits = f"--min_wav_duration {self.min_wav_duration:g} is above"
+            raise OptionError(f"{limits} --max_wav_duration {self.max_wav_duration:g}: no recording is left")
         self.corpus_dir = self.corpus_dir and existing(self.corpus_dir, "--corpus_dir")
         if wrong := [word for word in self.train_args if "=" not in word]:
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; write key=value, as max_epoch=20")
@@ -126,6 +135,10 @@ def weights(model: str) -> str:
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
     folders = [f"data/{name}" for name in sets]
+    known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
+    for name in sets:
+        if name not in known and not Path("data", name, "wav.scp").is_file():
+            raise OptionError(f"set {name}: {o.corpus} has no such set; there are: {' '.join(known)}")
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)

@@ -51,7 +51,7 @@ class Tts(EspnetOptions):
     config: str = option("", "training YAML, the base of all models")
     changes: list = option("", "YAML files that say what differs from it in all models, separated by blanks")
     overrides: str = option("conf/tts", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option("spikevoice sequential imls", "spiking models to train, overrides of these names")
+    models: list = option("spikevoice sequential imls", "spiking models to train", empty=True)
     ann: bool = option(True, "train the ANN twin too")
     # Results
     vocoder: str = option(
@@ -73,6 +73,8 @@ class Tts(EspnetOptions):
     profile_utts: int = option(
         20, "utterances of the test set on which spikes and energy are counted", least=1
     )
+
+    in_paths = "train_set valid_set durations_from"
 
     def check(self) -> None:
         """See `Options.check`."""

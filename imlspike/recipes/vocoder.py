@@ -35,7 +35,7 @@ class Vocoder(CorpusOptions):
     # Models
     config: str = option("", "YAML of a training, the base of all models")
     overrides: str = option("", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train, each an override of that name")
+    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train", empty=True)
     ann: bool = option(True, "train the ANN too")
     steps: int = option(0, "steps of each training; 0: the YAML's")
     # Results
@@ -48,6 +48,8 @@ class Vocoder(CorpusOptions):
     profile_utts: int = option(
         20, "recordings of the test set on which spikes and energy are counted", least=1
     )
+
+    in_paths = "train_set valid_set extra_train"
 
     def check(self) -> None:
         """See `Options.check`."""

@@ -223,6 +223,10 @@ def test_the_models_are_the_spiking_one_and_its_twin():
         ("--experiments a", "'a' has no configuration"),
         (f"--experiments {TINY} --train_args encoder_conf.kapa=0.4", "did you mean 'kappa'?"),
         ("--test_sets=", "--test_sets is empty"),
+        ("--test_sets nope", "nope: msu_ru_nsh has no such set; there are: train valid test"),
+        ("--corpus msu", "--corpus msu"),
+        ("--python /nowhere", "--python"),
+        ("--min_wav_duration 30", "--min_wav_duration 30 is above --max_wav_duration 20"),
         ("--corpus_dir nowhere", "--corpus_dir: there is no nowhere"),
         ("--skip_train yes", "--skip_train is 'yes'"),
         ("--use_lm true --lm_config=", "--use_lm true needs --lm_config"),
@@ -245,7 +249,7 @@ def test_models_with_different_front_ends_are_refused(tmp_path):
     (tmp_path / "other.yaml").write_text("frontend_conf: {hop_length: 80}")
     both = f"{TINY} other:{HERE}/tiny.yaml:{tmp_path}/other.yaml"
     with pytest.raises(OptionError, match="tiny and other differ in frontend"):
-        Asr(experiments=both, corpus="c").check()
+        Asr(experiments=both, corpus="aishell").check()
 
 
 def run_alone(work: Path, words: str) -> None:
