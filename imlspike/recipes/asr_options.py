@@ -1,5 +1,6 @@
 """Options of a recognizer's recipe, and what follows from them: models, files, a folder for each decoding."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
 from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.processes import check_words
 from imlspike.recipes.training import EspnetOptions, configure
 
 _SKIPS = {"skip_data_prep": range(1, 6), "skip_train": range(6, 12), "skip_eval": range(12, 15)}
@@ -85,6 +87,9 @@ class Asr(EspnetOptions):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
         if self.use_lm and not self.lm_config:
             raise OptionError("--use_lm true needs --lm_config, the YAML of ESPnet's LM task")
+        check_words("inference_args", "decode", self.inference_args, config="c", data_dir="d", output="o")
+        if wrong := [word for word in self.speed_perturb_factors if not re.fullmatch(r"\d+(\.\d+)?", word)]:
+            raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
         sets = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}

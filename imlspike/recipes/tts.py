@@ -15,7 +15,7 @@ from imlspike.data.model_files import average, suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.processes import RecipeError, program, verb
+from imlspike.recipes.processes import RecipeError, check_words, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import EspnetOptions, configure, launch, statistics
@@ -69,7 +69,7 @@ class Tts(EspnetOptions):
     corpus_labels: str = option(
         "", "instead of it, the name of the folder that the corpus itself has them in"
     )
-    score_args: list = option("", "further options of 'imlspike score-voice'")
+    score_args: list = option("", "further options of 'imlspike score'")
     profile_utts: int = option(
         20, "utterances of the test set on which spikes and energy are counted", least=1
     )
@@ -87,6 +87,7 @@ class Tts(EspnetOptions):
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
             told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
             raise OptionError(f"--durations_from labels {told}")
+        check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         self.labels = self.labels and existing(self.labels, "--labels")
         if self.vocoder != "griffin_lim":
@@ -362,7 +363,7 @@ def score(o: Tts):
     how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}
     how |= {"natural_durations": f"{spoken_in(o, o.first, 'forced')}/durations", "hop_length": o.hop}
     how |= {"data_dir": TESTED, "output_dir": out, "twin": o.ann and f"ann{which}"}
-    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log=f"{out}/log")
+    program(o, "score", *o.score_args, **how, **o.pick("nj asr_model"), log=f"{out}/log")
     log(f"  {out}/scores.md")
 
 
@@ -380,7 +381,7 @@ def score_alignment(o: Tts, name: str):
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
     how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name}
     how |= {"data_dir": source, "labels": labels, "output_dir": out}
-    program(o, "score_alignment", **how, log=f"{out}/log")
+    program(o, "score", **how, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
@@ -398,4 +399,4 @@ def report(o: Tts):
     """Report."""
     yield Needs([f"{_scores(o)}/scores.json"], always=True)
     exps, given = [f"exp/{name}" for name in o.configs], {"scores": _scores(o), "model": o.inference_model}
-    program(o, "report_voice", *exps, **given, command=o.command, output="exp/RESULTS.md")
+    program(o, "report", *exps, **given, command=o.command, output="exp/RESULTS.md")
