@@ -19,6 +19,7 @@ from imlspike.recipes.processes import RecipeError, check_words, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import EspnetOptions, configure, launch, statistics
+from imlspike.text.phonemes import front_end
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -63,16 +64,11 @@ class Tts(EspnetOptions):
         "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
     )
     labels: str = option(
-        "",
-        "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by",
+        "", "folder of phone labels (.lab, .TextGrid), for --durations_from labels or to check the learned by"
     )
-    corpus_labels: str = option(
-        "", "instead of it, the name of the folder that the corpus itself has them in"
-    )
+    corpus_labels: str = option("", "instead of it, the name of the folder that the corpus has them in")
     score_args: list = option("", "further options of 'imlspike score'")
-    profile_utts: int = option(
-        20, "utterances of the test set on which spikes and energy are counted", least=1
-    )
+    profile_utts: int = option(20, "utterances of the test set to count spikes and energy on", least=1)
 
     in_paths = "train_set valid_set durations_from"
 
@@ -82,8 +78,11 @@ class Tts(EspnetOptions):
         if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
             told = "is one of the sets that are cut out of it; give these other names"
             raise OptionError(f"--hold_out_from: {self.hold_out_from} {told}")
-        if not self.front_end:
-            raise OptionError("--front_end is empty; 'imlspike phonemes --help' lists them")
+        for name in ("front_end", "voice_front_end"):
+            try:
+                front_end(getattr(self, name) or self.front_end)
+            except (ValueError, ImportError) as error:
+                raise OptionError(f"--{name}: {error}") from None
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
             told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
             raise OptionError(f"--durations_from labels {told}")
@@ -261,8 +260,7 @@ def _stats_files() -> list[str]:
 def collect_statistics(o: Tts):
     """Statistics of mel, pitch and energy.
 
-    Sums of mel, pitch and energy, for norms; and pitch and energy themselves, which training reads:
-    finding pitch takes longer than a training step.
+    Sums, for norms; and pitch and energy themselves: finding pitch takes longer than a training step.
     """
     settings = training.select(o.configs[o.first], SHARED) | o.pick("use_sid")
     yield Needs(o.data_files, _stats_files(), settings, follow=o.utterances_read())
