@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.bin.prepare import SETS
-from imlspike.data.corpora import CORPORA
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.recipes.options import OptionError, Options, existing, option
 from imlspike.recipes.processes import program, verb
@@ -48,8 +46,6 @@ class CorpusOptions(Options):
         """See `Options.check`."""
         if not self.corpus and self.stage <= 1:
             raise OptionError("--corpus is empty; name the corpus to prepare")
-        if self.corpus and self.corpus not in SETS:
-            raise OptionError(f"--corpus {self.corpus}: expected one of: {' '.join(SETS)}")
         if self.min_wav_duration > self.max_wav_duration:
             limits = f"--min_wav_duration {self.min_wav_duration:g} is above"
             raise OptionError(f"{limits} --max_wav_duration {self.max_wav_duration:g}: no recording is left")
@@ -135,10 +131,14 @@ def weights(model: str) -> str:
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
     folders = [f"data/{name}" for name in sets]
-    known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
-    for name in sets:
-        if name not in known and not Path("data", name, "wav.scp").is_file():
-            raise OptionError(f"set {name}: {o.corpus} has no such set; there are: {' '.join(known)}")
+    if absent := [name for name in sets if not Path("data", name, "wav.scp").is_file()]:
+        from imlspike.bin.prepare import CORPORA, SETS  # here only: they load torch
+
+        if o.corpus not in SETS:
+            raise OptionError(f"--corpus {o.corpus}: expected one of: {' '.join(SETS)}")
+        known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
+        if wrong := [name for name in absent if name not in known]:
+            raise OptionError(f"set {wrong[0]}: {o.corpus} has no such set; there are: {' '.join(known)}")
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)

@@ -122,9 +122,9 @@ def test_the_scripts_give_it_what_it_takes(corpus, tmp_path, capsys):
 
 def test_a_script_starts_its_recipe_and_that_its_programs(tmp_path):
     write_corpus(tmp_path / "corpus")
-    words = f"--stop_stage 2 --max_left_out 0.2 --corpus_dir {tmp_path}/corpus --workdir {tmp_path}/work"
+    words = f"--stop_stage 1 --max_left_out 0.2 --corpus_dir {tmp_path}/corpus --workdir {tmp_path}/work"
     call(["bash", ROOT / "egs/msu_ru_nsh/voc1/run.sh", *words.split()], tmp_path / "log")
-    assert len(table(tmp_path / "work/dump/limited/train/wav.scp")) == 20
+    assert len(table(tmp_path / "work/data/train/wav.scp")) == 21
 
 
 SIZES = "output_size=16 linear_units=32 attention_heads=2 num_blocks=2 input_channels=4"

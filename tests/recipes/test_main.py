@@ -45,3 +45,8 @@ def test_a_full_disk_while_preparing_names_the_file(tmp_path, small_files, capsy
     names = ("more/train/wav.scp", "wav/audio/nsh/ru_0001.wav", "flac/audio/nsh/ru_0001.flac")
     assert all(f"{tmp_path}/{name}'" in told for name in names)
     assert not [*tmp_path.rglob("*.tmp")]
+
+
+def test_a_recipe_begins_without_loading_torch():
+    program = "import sys, imlspike.recipes.asr, imlspike.recipes.tts; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
