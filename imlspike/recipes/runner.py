@@ -156,13 +156,18 @@ class Item:
             return f"{missing[0]} is missing"
         return "; ".join(difference(read_record(self.record), self.signature()))
 
-    def refusal(self, settings_only: bool = False) -> str:
-        """Why a training isn't taken up: its checkpoint is of other settings or data; empty where it is."""
+    def refusal(self, pending: bool = False) -> str:
+        """Why a training isn't taken up: its checkpoint is of other settings or data; empty where it is.
+
+        Where inputs are `pending`, not made yet, their contents are taken to be the same.
+        """
         checkpoint, *_ = self.needs.checkpoint or [""]
         if not checkpoint or self.options.resume != "true" or not os.path.exists(checkpoint):
             return ""
         begun, now = read_record(self.record.with_suffix(".begun")), self.signature()
-        changed = difference(begun, now | ({"inputs": begun["inputs"]} if settings_only else {}))
+        if pending:
+            now["inputs"] = {path: begun["inputs"].get(path) for path in now["inputs"]}
+        changed = difference(begun, now)
         return changed and (
             f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin again "
             "with --resume false, go on from it with --resume anyway, or take another name or --workdir"
@@ -334,7 +339,7 @@ class Run:
                 if not why and made:
                     why = f"if stage {anew[made[0]]} changes {made[0]}"
                 told = f"would run: {why}" if why else "done before, would be skipped"
-                if why and (refusal := item.refusal(settings_only=bool(made))):
+                if why and (refusal := item.refusal(pending=bool(made))):
                     refused.append(refusal)
                     told = f"would be refused: {refusal}"
                 rows.append((step, f"{item.name}: {told}"))

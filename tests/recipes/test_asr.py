@@ -68,7 +68,7 @@ def test_all_stages_and_what_cannot_be_used_is_left_out_and_listed(programs, tmp
     assert msu(work) == 0 and len(programs.calls) == before + 1, "nothing but the report"
 
 
-def test_decodings_stand_under_model_search_and_language_model(programs, tmp_path):
+def test_decodings_stand_under_model_search_and_language_model(programs, tmp_path, capsys):
     work = tmp_path / "work"
     lm = f"--use_lm true --lm_config {HERE}/tiny_lm.yaml --lm_tag small"
     assert msu(work) == 0 and msu(work, lm) == 0
@@ -83,6 +83,9 @@ def test_decodings_stand_under_model_search_and_language_model(programs, tmp_pat
     packed = [words for words in programs.calls if words[2].endswith("pack")]
     made = [words[words.index("--output") + 1][9:] for words in packed[::2]]
     assert made == ["tiny_valid.acc.ave.zip", "tiny_1epoch.zip"]
+    assert msu(work, "--inference_asr_model nope.pth") == 1
+    there = "exp/tiny/nope.pth, which isn't there; there are: 1epoch.pth checkpoint.pth valid.acc.ave.pth"
+    assert there in capsys.readouterr().err
     searches = work.glob("exp/tiny/*/test/pieces/1/decode.yaml")
     weights = {path.parts[-5]: "lm_weight" in path.read_text() for path in searches}
     assert {"_lm_" in name for name, weight in weights.items() if weight} == {True} and len(weights) == 2
@@ -156,6 +159,10 @@ def test_a_training_with_other_settings_is_not_taken_up_in_silence(programs, tmp
     assert msu(tmp_path / "work", "--stop_stage 11") == 0
     capsys.readouterr()
     before = len(programs.calls)
+    for words in ("--stop_stage 11", "--stop_stage 11 --dry_run"):  # at once, not behind the statistics
+        assert msu(tmp_path / "work", f"{words} --token_type bpe --nbpe 40") == 1
+        assert len(programs.calls) == before
+        assert "--token_type was char and is bpe" in capsys.readouterr().err
     again = "--stage 11 --stop_stage 11 --train_args max_epoch=9"
     assert msu(tmp_path / "work", again) == 1 and len(programs.calls) == before
     told = capsys.readouterr().err
