@@ -61,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     True
     """
     try:
-        status = run(argv)
-        sys.stdout.flush()
-        return status
+        try:
+            return run(argv)
+        finally:  # of --help, too, which is a SystemExit
+            sys.stdout.flush()
     except BrokenPipeError:
         return pipe_closed()
 

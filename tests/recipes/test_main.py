@@ -13,7 +13,7 @@ from imlspike.bin import prepare
 from tests.recipes.corpus import write_corpus
 
 
-@pytest.mark.parametrize("words", ["imlspike.recipes asr run.sh -- --help", "imlspike.bin.main --help"])
+@pytest.mark.parametrize("words", ["imlspike.recipes asr run.sh -- --help", "imlspike.bin.main fit --help"])
 def test_a_reader_that_goes_away_leaves_no_traceback(words):
     reader, writer = os.pipe()
     os.close(reader)
@@ -21,7 +21,7 @@ def test_a_reader_that_goes_away_leaves_no_traceback(words):
         [sys.executable, "-m", *words.split()], stdout=writer, stderr=subprocess.PIPE, text=True
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+    assert done.returncode in (0, 128 + signal.SIGPIPE) and done.stderr == ""  # 0: argparse looks away
 
 
 @pytest.fixture
