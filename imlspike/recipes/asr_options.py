@@ -82,6 +82,7 @@ class Asr(EspnetOptions):
         super().check()
         self.skip_stages += [str(n) for name, stages in _SKIPS.items() if getattr(self, name) for n in stages]
         self.inference_nj = self.inference_nj or self.nj
+        self.test_sets, self.decode_modes = unique(*self.test_sets), unique(*self.decode_modes)
         self.profile_set = self.profile_set or self.test_sets[0]
         if self.audio_format not in ("", "flac"):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")

@@ -60,6 +60,7 @@ class Vocoder(CorpusOptions):
         check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         names = self.check_models()
+        self.extra_train = data.unique(*self.extra_train)
         self.train_sets = data.unique(self.train_set, *self.extra_train)
         self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
         self.configs = {name: read_config(name, self.trainer_words(name)) for name in names}

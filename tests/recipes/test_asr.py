@@ -227,6 +227,7 @@ def test_the_models_are_the_spiking_one_and_its_twin():
         ("--twn false", "did you mean --twin?"),
         ("--decode_modes greedy_beam", "expected one of: greedy joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),
+        (f"--experiments a/b:{HERE}/tiny.yaml", "'a/b' names a model's folder"),
         ("--experiments a", "'a' has no configuration"),
         (f"--experiments {TINY} --train_args encoder_conf.kapa=0.4", "did you mean 'kappa'?"),
         ("--test_sets=", "--test_sets is empty"),
