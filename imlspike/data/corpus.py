@@ -229,11 +229,8 @@ def join(
 
     Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
     blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
-    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError.
-
-    Args:
-        set_of: (utterance, file) -> data directory of audio without transcript.
-        sets: those that have to be there, in this order.
+    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError. The
+    `sets` have to be there, in this order; `set_of` (utterance, file) is that of audio without transcript.
     """
     result: Prepared = {name: ([], {}) for name in sets}
     seen = set()
