@@ -24,7 +24,11 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(argv) or 0
+            status = main(argv) or 0
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            return pipe_closed()
         except ERRORS as error:
             if os.environ.get("IMLSPIKE_WARNINGS") == "1":
                 raise
@@ -42,6 +46,12 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
         main.__globals__["main"] = run  # its help text is made of main.__doc__
         sys.exit(run())
     return run
+
+
+def pipe_closed() -> int:
+    """The exit status of SIGPIPE, where nobody reads on (`| head`); what is left to write is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
 
 
 def teller(verb: str) -> Callable[[str], None]:

@@ -15,6 +15,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from imlspike.bin._command import pipe_closed
+
+# Names that a verb had for each system.
+ALIASES = dict.fromkeys(("score-alignment", "score-vocoder", "score-voice"), "score")
+ALIASES |= dict.fromkeys(("report-vocoder", "report-voice"), "report")
+
 
 def verbs() -> dict[str, str]:
     """Every verb with the first line of its module's docstring, read without importing the module.
@@ -27,7 +33,7 @@ def verbs() -> dict[str, str]:
         if path.stem != "main":
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             found[path.stem.replace("_", "-")] = docstring.partition("\n")[0]
-    return found
+    return found | {name: f"another name of {verb}" for name, verb in ALIASES.items()}
 
 
 def silence_libraries() -> None:
@@ -54,12 +60,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage: ...
     True
     """
+    try:
+        try:
+            return run(argv)
+        finally:  # of --help, too, which is a SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return pipe_closed()
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """See `main`."""
     if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
         silence_libraries()
     verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     known = verbs()
     if verb in known:
-        return import_module(f"imlspike.bin.{verb.replace('-', '_')}").main(rest) or 0
+        return import_module(f"imlspike.bin.{ALIASES.get(verb, verb).replace('-', '_')}").main(rest) or 0
     if verb in ("", "-h", "--help"):
         lines = ["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", ""]
         lines += [f"  {name:<{max(map(len, known))}}  {line}" for name, line in known.items()]

@@ -55,7 +55,7 @@ def main(argv=None) -> None:
         value = float(perplexity.read_text()) if perplexity.is_file() else None
         about["lm"] = {"name": args.lm.name, "perplexity": value}
     data = {"experiments": experiments, "comparisons": comparisons, "scores": scores}
-    data, about = portable(data), portable(about)
+    data = portable(data)
     text = markdown(**data, about=about, attached=attached, folder=args.output.parent)
     data_file = args.output.with_name(args.output.stem.lower() + ".json")
     write_files({args.output: text + "\n", data_file: about | data})

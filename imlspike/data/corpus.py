@@ -48,8 +48,13 @@ class Corpus:
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
 
     @property
+    def all_sets(self) -> list[str]:
+        """The names of its data directories."""
+        return [*self.combined, *map(set_name, self.parts)] if self.parts else [*self.sets]
+
+    @property
     def makes(self) -> str:
-        """The names of its data directories, for the help of `imlspike prepare`."""
+        """These names in short, for the help of `imlspike prepare`."""
         if not self.parts:
             return ", ".join(self.sets)
         first, *_, last = map(set_name, self.parts)
@@ -224,11 +229,8 @@ def join(
 
     Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
     blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
-    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError.
-
-    Args:
-        set_of: (utterance, file) -> data directory of audio without transcript.
-        sets: those that have to be there, in this order.
+    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError. The
+    `sets` have to be there, in this order; `set_of` (utterance, file) is that of audio without transcript.
     """
     result: Prepared = {name: ([], {}) for name in sets}
     seen = set()

@@ -1,5 +1,6 @@
 """Files that are never half written, folders that one training has for itself, Kaldi's `key value` tables."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import IO
 
 # `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
 _log = logging.getLogger(__name__)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -34,8 +36,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL and not error.filename:
+            error.filename = os.fspath(path)  # a failed write names no file
         raise
 
 

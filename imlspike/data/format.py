@@ -13,6 +13,7 @@ import torchaudio
 
 from imlspike.data.audio import AudioError, read_audio
 from imlspike.data.corpus import check_left_out
+from imlspike.data.files import DISK_FULL
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
@@ -139,6 +140,8 @@ def _convert(
     except AudioError as error:
         return str(error)
     except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
         return f"{source}: {error.strerror}; check the corpus folder or wav.scp"
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 

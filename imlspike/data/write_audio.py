@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from io import RawIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,7 @@ def write_audio(
         comment: stands in the file's header.
 
     Raises:
+        OSError: it can't be written whole, as on a full disk.
         ValueError: for a name of another kind, no samples at all, NaN or infinity, more than fits in a WAV.
         The old file stays then, and when `blocks` raises anything.
     """
@@ -41,7 +44,8 @@ def write_audio(
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
     samples = clipped = 0
     with atomic_write(path, "wb") as out:
-        with soundfile.SoundFile(out, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
+        sink = _Sink(out.raw)
+        with soundfile.SoundFile(sink, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
             if comment:
                 sound.comment = comment
             for block in blocks:
@@ -53,7 +57,29 @@ def write_audio(
                 if 2 * samples > MOST_BYTES.get(form, samples * 2):
                     raise ValueError(f"{path}: too long for a {form} file; write FLAC")
                 clipped += int((np.abs(block) > 1).sum())
-                sound.write(np.clip(np.round(block * 2.0**15), -(2**15), 2**15 - 1).astype(np.int16))
+                with suppress(AssertionError):  # fewer samples written than given
+                    sound.write(np.clip(np.round(block * 2.0**15), -(2**15), 2**15 - 1).astype(np.int16))
+                if sink.error:
+                    break
+        if sink.error:
+            raise sink.error
         if samples == 0:
             raise ValueError(f"{path}: there is no audio to write")
     return Written(samples, clipped)
+
+
+class _Sink:
+    """A file for libsndfile, which ignores that a write has failed: the error is kept."""
+
+    def __init__(self, file: RawIOBase):
+        self.file, self.error = file, None
+        self.seek, self.tell, self.readinto = file.seek, file.tell, file.readinto
+
+    def write(self, data: bytes) -> int:
+        done = 0
+        try:
+            while done < len(data):
+                done += self.file.write(data[done:])
+        except OSError as error:
+            self.error = self.error or error
+        return done

@@ -11,10 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imlspike.evaluation.experiments import gather
-from imlspike.evaluation.tables import markdown_table, number
+from imlspike.evaluation.experiments import gather, made_on, surroundings
+from imlspike.evaluation.tables import markdown_table, number, write_files
 
 BASE = "base"
+NOTES = """\
+{measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
+in points, each seed less the base's of the same seed, so positive is worse. "Beyond the spread": the mean of
+these differences is larger than their standard deviation. s / epoch: median time of a training epoch.
+Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
+counted.
+"""
 _PARAMETERS = re.compile(r"Total Number of model parameters: (.+)")
 
 
@@ -227,3 +234,22 @@ def sentences(results: Mapping) -> list[str]:
     done, missing = len(results["runs"]), results["incomplete"]
     rest = f"; not yet: {' '.join(missing)}" if missing else ""
     return [*said, f"{done} of {done + len(missing)} runs are complete{rest}."]
+
+
+def write_report(
+    runs: Sequence[Run], exp_dir, output_dir, measure: str, decoding: str, command: str
+) -> tuple[str, list[str], list[Path]]:
+    """Write RESULTS.md and results.json of what `collect` finds; returns the table, `sentences`, the files.
+
+    `command` is the one that made the runs, for the record.
+    """
+    results, about = collect(runs, exp_dir, measure, decoding), {"command": command, **surroundings()}
+    shown, said = table(results) or "No run is complete.", sentences(results)
+    seeds = ", ".join(map(str, sorted({run["seed"] for run in results["runs"]})))
+    sources = ", ".join(sorted({run["source"] or "unknown" for run in results["runs"]}))
+    notes = NOTES.format(measure=measure.upper(), decoding=decoding)
+    lines = ["# Ablations", "", shown, "", notes, *(f"- {sentence}" for sentence in said), "", "## How", ""]
+    lines += [f"- command: `{command}`", f"- seeds: {seeds}"]
+    lines += [f"- git: {sources} (of the trainings), {about['git']} (of this table)", *made_on(about), ""]
+    contents = {"RESULTS.md": "\n".join(lines), "results.json": about | results}
+    return shown, said, write_files({Path(output_dir) / name: text for name, text in contents.items()})

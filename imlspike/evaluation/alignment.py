@@ -154,10 +154,8 @@ def compare_boundaries(
 def summarize_boundaries(compared: Sequence[Compared]) -> dict:
     """Boundary errors of a set, ready to be JSON; ValueError if no boundary could be compared at all.
 
-    Returns:
-        median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner
-        is
-        late); within: ms to the share of boundaries at most so far off; compared_share: of the labels'.
+    median_ms, mean_ms: of the absolute errors; bias_ms: median of the signed ones (positive: the aligner is
+    late); within: ms to the share of boundaries at most so far off; compared_share: of the labels'.
     """
     errors = np.array([error for one in compared for error in one.errors])
     if not len(errors):
@@ -201,22 +199,11 @@ def score_alignment(
     output_dir: Path,
     tier: str = TIER,
 ) -> tuple[str, list[Path]]:
-    """Score boundaries of a whole set; write alignment.json, alignment.md, alignment.png and errors.png.
+    """Score boundaries of a set, its text in symbols; returns the table and the files that it writes.
 
-    Args:
-        data_dir: Kaldi directory, its text in symbols.
-        labels: folder with <utterance>.lab, .TextGrid or .interval; utterances without are left out and
-            named.
-        aligner: where the aligner comes from; without `voice` a Kaldi table of frames of each symbol.
-        voice: whose aligner is asked.
-        hop_length: samples in a frame of that table.
-        tier: of a TextGrid with several.
-
-    Returns:
-        The table, and the files.
-
-    Raises:
-        ValueError: an empty set, no labels at all, durations of another set; file and utterance are named.
+    Utterances without a label file are left out and named. Without a `voice`, `aligner` is a Kaldi table of
+    the frames, of `hop_length` samples, of each symbol. ValueError: an empty set, no labels at all, durations
+    of another set; file and utterance are named.
     """
     utterances, files = read_data_dir(data_dir), find_labels(labels)
     if not utterances:

@@ -41,14 +41,11 @@ def attach(
     samples: int,
     data_dir: Path | None = None,
 ) -> Attachments:
-    """Copy sound, draw spectrograms and learning curves, copy experiments' pictures.
+    """Copy sound of so many `samples`, spread over the set, draw spectrograms and learning curves, copy
+    experiments' pictures, for the report `output`.
 
-    Args:
-        folders: of the experiments, each with its "suffix".
-        scores: content of a scores.json; each system's audio lies in its "folder". None: no audio.
-        output: the report.
-        samples: utterances to hear and see, spread over the set.
-        data_dir: of the natural speech; default: that of the scores.
+    `folders` are the experiments, each with its "suffix", `scores` the content of a scores.json (None: no
+    audio), `data_dir` has the natural speech (default: that of the scores).
     """
     files, attached = output.with_name(f"{output.stem}_files"), Attachments()
     if scores:

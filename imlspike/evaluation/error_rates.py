@@ -36,14 +36,9 @@ def align_transcripts(
 ) -> dict[str, Aligned]:
     """Align every hypothesis with its reference (utterance to transcript), in the references' order.
 
-    An utterance without a hypothesis counts as all deletions and is marked `missing`.
-
-    Args:
-        spaces: False takes all white space out of both before. A transcript is one word then, and the word
-            error rate the share of transcripts with an error.
-
-    Raises:
-        ValueError: as `check_references`, or a hypothesis has no reference; each is named.
+    An utterance without a hypothesis counts as all deletions and is marked `missing`. Without `spaces` a
+    transcript is one word, and the word error rate the share of transcripts with an error. ValueError: as
+    `check_references`, or a hypothesis has no reference; each is named.
     """
     check_references(references)
     if extra := sorted(set(hypotheses) - set(references)):
@@ -171,13 +166,8 @@ def compare_transcripts(
     """Error rates of a recognizer on several systems' speech, and by how much they exceed those of the system
     `against`; both sides as they can be heard (`plain`).
 
-    Args:
-        references, transcripts: utterance to text; system to utterance to text.
-        resampling: as for `interval`.
-
-    Returns:
-        System to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
-        intervals (paired for the difference), errors of each utterance.
+    Returns system to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
+    intervals (paired for the difference), errors of each utterance. `resampling`: as for `interval`.
     """
     truth = {utterance: plain(text) for utterance, text in references.items()}
     result: dict[str, dict[str, dict]] = {name: {} for name in transcripts}

@@ -195,13 +195,13 @@ def _cpu_model() -> str:
 
 def portable(value):
     """The same strings, lists and mappings without the paths of a machine: a path below the current folder as
-    it is from there, of any other its last name.
+    it is from there, of any other its last name. A "command" stays as it was given, to be run again.
 
-    >>> portable({"folder": "/data/me/exp/lif", "command": "./run.sh --corpus /data/x/y.tgz --energy 3 µJ/s"})
-    {'folder': 'lif', 'command': './run.sh --corpus y.tgz --energy 3 µJ/s'}
+    >>> portable({"folder": "/data/me/exp/lif", "unit": "µJ/s", "command": "./run.sh --corpus /data/x/y.tgz"})
+    {'folder': 'lif', 'unit': 'µJ/s', 'command': './run.sh --corpus /data/x/y.tgz'}
     """
     if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
+        return {key: item if key == "command" else portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     return _PATH.sub(_without_place, value) if isinstance(value, str) else value

@@ -137,15 +137,11 @@ def vocoder(model: SpikingVocos) -> System:
 
 def voice(model: SpikeVoice, frame_rate: float) -> System:
     """A voice that speaks freely: symbols to the mel behind the PostNet, with predicted durations, pitch and
-    energy; seconds are those of the speech that comes out. The vocoder isn't counted.
+    energy; seconds are those of the speech that comes out, at `frame_rate` frames of the mel a second.
 
-    Args:
-        model: batch norms are folded and the aligner, a training aid, is taken out, in place.
-        frame_rate: frames of the mel a second.
-
-    The parts are `VOICE_MODULES`; "mel" is the read-out of the decoder, with the sums between the modules.
-    The rasters (L or 1, channels) are in the frames of the speech: a symbol's spikes stand at each of its
-    frames.
+    Batch norms are folded and the aligner, a training aid, is taken out, in place; the vocoder isn't counted.
+    The parts are `VOICE_MODULES`; "mel" is the read-out of the decoder, with the sums between the modules. In
+    rasters (L or 1, channels) a symbol's spikes stand at each of its frames.
     """
     model.reparameterize()
     model.aligner = None
@@ -184,12 +180,8 @@ def profile(
 ) -> Profile:
     """Run a system on utterances (`Heard`, of a voice `Sentence`) one by one and count all that happens.
 
-    Args:
-        raster_of: the utterance whose spikes are kept; the first one that runs if it is empty or too short.
-        progress: called with the number of utterances that are done.
-
-    Raises:
-        ValueError: if there is no utterance, or all were too short.
+    The spikes of `raster_of` are kept, or of the first one that runs if it is empty or too short; `progress`
+    gets the number of utterances that are done. ValueError if there is no utterance, or all were too short.
     """
     result = Profile()
     # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
@@ -226,10 +218,7 @@ def energy_report(
 
     ``modules`` is part to ``{"layers", "rate", "layer_rate", "spikes_per_second", "parameters"}``;
     ``firing_rate`` spikes over those possible, ``layer_rate`` the mean over the layers, each layer alike.
-
-    Args:
-        beam: hypotheses that a recognizer's decoder carries; None for what has no beam.
-        costs: of one operation.
+    ``beam``: hypotheses that a recognizer's decoder carries; None for what has no beam.
     """
     parts = dict(measured.parts)
     if beam is not None and "decoder" in parts:

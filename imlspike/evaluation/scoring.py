@@ -177,20 +177,12 @@ def score_systems(
     recognize: Recognize | None = None,
     recognizer: str | None = None,
 ) -> tuple[dict, list[Scored]]:
-    """Score the audio of several systems.
+    """Score the audio of several systems (name to folder): the content of scores.json, and the scores of each
+    utterance.
 
-    Args:
-        options: of `imlspike score` about audio, by their names.
-        systems: name to folder.
-        features: of a vocoder's bundle; None: the systems are voices.
-        recognize, recognizer: what hears all systems, and its name.
-
-    Returns:
-        The content of scores.json, and the scores of each utterance.
-
-    Raises:
-        ValueError: as `find_pairs`, `add_durations`, `score_utterance`; unknown names in the options; a text
-            that holds no word.
+    `options` are those of `imlspike score` about audio, by their names; without `features` (of a vocoder's
+    bundle) the systems are voices; `recognize`, by its name `recognizer`, hears all. ValueError: as
+    `find_pairs`, `add_durations`, `score_utterance`; unknown names in the options; a text without a word.
     """
     kind, output_dir = "voice" if features is None else "vocoder", options.output_dir
     opened = {name: System.open(folder) for name, folder in systems.items()}

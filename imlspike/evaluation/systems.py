@@ -52,19 +52,12 @@ def find_pairs(
     sampling_rate: int,
     hop_length: int | None = None,
 ) -> tuple[list[Task], dict[str, list[str]]]:
-    """The files to compare, checked before any work is done.
+    """The files to compare, checked before any work is done: a task for each utterance, and for each system
+    (name to folder of audio) the files that belong to no utterance.
 
-    Args:
-        systems: name to folder of audio.
-        sampling_rate: Hz, of all files.
-        hop_length: samples that lengths may differ by; None: lengths are free.
-
-    Returns:
-        A task for each utterance, and for each system the audio files that belong to no utterance.
-
-    Raises:
-        ValueError: no utterances; a folder that isn't there or lacks an utterance; a file that can't be read,
-            has another sampling rate, several channels, or another length. The utterance is named.
+    Lengths may differ by `hop_length` samples; None: they are free. ValueError: no utterances; a folder that
+    isn't there or lacks an utterance; a file that can't be read, has another sampling rate, several channels,
+    or another length. The utterance is named.
     """
     if not utterances:
         raise ValueError("the data directory holds no utterance; there is nothing to score")

@@ -5,12 +5,15 @@ TASK is asr, tts, vocoder or ablation. A recipe's run.sh calls it with its own n
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
+from imlspike.bin._command import pipe_closed
 from imlspike.recipes.options import OptionError, parse, usage
 from imlspike.recipes.processes import RecipeError, children
 from imlspike.recipes.progress import start_clock
@@ -35,14 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         before[number] = signal.signal(number, _stop)
     start_clock()
     try:
-        _run(import_module(f"imlspike.recipes.{argv[0]}").recipe, argv[1], argv[2:])
+        _run(import_module(f"imlspike.recipes.{argv[0]}"), argv[1], argv[2:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return pipe_closed()
     except (RecipeError, OSError, ValueError) as error:
         print(f"{os.path.basename(argv[1])}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     except Stopped as stopped:
-        (number,) = stopped.args
-        told = "the same command goes on from there"
-        print(f"\nstopped by {signal.Signals(number).name}; {told}", file=sys.stderr)
+        number, *told = stopped.args
+        print(f"\nstopped by {signal.Signals(number).name}", *told, sep="; ", file=sys.stderr)
         return 128 + number
     finally:
         children.end()
@@ -53,29 +58,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(recipe: Recipe, script: str, words: list[str]) -> None:
+def _run(module: ModuleType, script: str, words: list[str]) -> None:
     """Do what the words ask for: those of the recipe, --, those of its user."""
+    recipe: Recipe = module.recipe
     cut = words.index("--") if "--" in words else len(words)
     others = [] if recipe.options.passes_on else None
     own, _ = parse(recipe.options, words[:cut], others)
     given, help = parse(recipe.options, words[cut + 1 :], others)
     if help:
-        return print(usage(recipe.options, own))
+        return print(module.__doc__, usage(recipe.options, own), sep="\n")
     options = recipe.options(**own | given)
     options.passed_on = others
     options.command = shlex.join([script, *words[cut + 1 :]])
-    options.python = options.python or sys.executable
+    options.python = shutil.which(os.path.expanduser(options.python or sys.executable))
+    if not options.python:
+        raise OptionError(f"--python: there is no program {given['python']}")
+    options.python = os.path.abspath(options.python)
     options.workdir = os.path.abspath(options.workdir or os.path.dirname(script))
     options.check()
     run = Run(recipe, options)
-    if options.dry_run and not os.path.isdir(options.workdir):
-        with tempfile.TemporaryDirectory() as nothing:  # nothing is done there
+    if not os.path.isdir(options.workdir):
+        with tempfile.TemporaryDirectory() as nothing:  # so that what is refused leaves nothing
             os.chdir(nothing)
-            run.tell()
-            return os.chdir("/")
+            run.tell() if options.dry_run else run.plan()
+            os.chdir("/")
+        if options.dry_run:
+            return
     os.makedirs(options.workdir, exist_ok=True)
     os.chdir(options.workdir)
-    run.tell() if options.dry_run else run.go()
+    try:
+        run.tell() if options.dry_run else run.go()
+    except Stopped as stopped:
+        raise Stopped(*stopped.args, options.going_on) from None
 
 
 def _stop(number: int, frame) -> None:

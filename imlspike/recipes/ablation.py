@@ -1,25 +1,28 @@
 """Ablations of a recognizer's recipe: every run of a list, by the recipe's stages, and a table over seeds.
 
 Runs are trained, decoded greedily and scored, some side by side; data, tokens and statistics are made once
-for all. Options that aren't known here go to the recipe's run.sh.
+for all. Options that aren't listed here go to the recipe's run.sh (its --help lists them), as --ngpu 1 or
+--train_args max_epoch=20; but for what the list sets: the models, their names and seeds.
 """
 
-import contextlib
-import io
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
-from imlspike.recipes.options import ROOT, OptionError, Options, existing, option
-from imlspike.recipes.processes import RecipeError, call, program, verb
+from imlspike.evaluation.ablations import read_list, write_report
+from imlspike.recipes.asr_options import Asr
+from imlspike.recipes.options import ROOT, OptionError, Options, existing, option, parse
+from imlspike.recipes.processes import RecipeError, call
 from imlspike.recipes.progress import Log, duration, log
 from imlspike.recipes.runner import Needs, Recipe
 
 OWN = "experiments asr_config asr_override asr_tag seed twin".split()
 LOGS = "exp/ablations/log"
+_table = threading.Lock()
 
 
 @dataclass
@@ -42,26 +45,27 @@ class Ablation(Options):
 
     def check(self) -> None:
         """See `Options.check`."""
+        parse(Asr, self.passed_on)  # what isn't known there is refused here
         if own := [name for name in self.passed_on[::2] if name[2:] in OWN]:
             raise OptionError(f"{own[0]} is set by the list (--help)")
         self.recipe = existing(self.recipe, "--recipe")
         self.config = existing(self.config, "--config")
         self.budget = self.budget and existing(self.budget, "--budget")
         self.results = os.path.abspath(self.results or f"{self.workdir}/exp/ablations")
-        self.asked = ["--list", self.list, "--seeds", self.seeds, "--recipe", self.recipe, "--root", ROOT]
-        told, error = io.StringIO(), io.StringIO()
+        if wrong := [seed for seed in self.seeds.split() if not seed.isdecimal()]:
+            raise OptionError(f"--seeds: {wrong[0]!r} is no seed; expected whole numbers, as '0 1 2'")
         try:
-            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(error):
-                verb("ablations", *self.asked)
-        except RecipeError:
-            raise OptionError(error.getvalue().strip()) from None
-        self.runs = {}
-        for line in told.getvalue().splitlines():
-            name, _, seed, override = line.split("\t")
-            own = [] if override == "-" else [existing(override, name)]
-            self.runs[name] = seed, ":".join([name, self.config, *own, *filter(None, [self.budget])])
+            seeds = [int(seed) for seed in self.seeds.split()]
+            runs = read_list(self.list, seeds, places=(".", self.recipe, ROOT))
+        except ValueError as error:
+            raise OptionError(f"--list: {error}") from None
+        self.runs = {r.name: r._replace(override=r.override and r.override.resolve()) for r in runs}
         self.decoding = f"greedy_asr_model_{Path(average(read_yaml(self.config))).stem}"
         self.failed, self.ended = [], []
+
+    def experiment(self, name: str) -> str:
+        """A run as --experiments of the recipe names it."""
+        return ":".join(map(str, filter(None, [name, self.config, self.runs[name].override, self.budget])))
 
 
 recipe = Recipe(Ablation)
@@ -79,7 +83,7 @@ def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
 def prepare(o: Ablation):
     """Data, tokens and statistics of all runs."""
     yield Needs(always=True)
-    specs = " ".join(spec for _, spec in o.runs.values())
+    specs = " ".join(o.experiment(name) for name in o.runs)
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
@@ -87,7 +91,7 @@ def prepare(o: Ablation):
 def one_run(o: Ablation, name: str):
     """Runs."""
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
-    begin, (seed, spec) = time.monotonic(), o.runs[name]
+    begin = time.monotonic()
     fresh = not Path(f"exp/{name}/.done/train.json").is_file()
     if fresh:
         from imlspike.data.origin import git_state  # here only: it loads torch
@@ -96,12 +100,13 @@ def one_run(o: Ablation, name: str):
         Path(f"exp/{name}/source.txt").write_text(git_state(ROOT))
     words = ["--stage", 11, "--stop_stage", 14 if o.spikes else 13, "--nj", 1]
     try:
-        run_recipe(o, f"{LOGS}/{name}.log", *words, "--seed", seed, "--experiments", spec)
+        words += ["--seed", o.runs[name].seed, "--experiments", o.experiment(name)]
+        run_recipe(o, f"{LOGS}/{name}.log", *words)
     except RecipeError as error:
         o.failed.append(name)
         log(f"  {name} FAILED, the others go on: {error}")
         return
-    _make_table(o, "--quiet", log=f"{LOGS}/table.log")
+    make_table(o)
     # Those that were trained just now, and not before, tell how long the others will take.
     o.ended.append(time.monotonic() - begin if fresh else 0)
     timed, left = [seconds for seconds in o.ended if seconds], len(o.runs) - len(o.ended)
@@ -113,11 +118,13 @@ def one_run(o: Ablation, name: str):
 def table(o: Ablation):
     """Table."""
     yield Needs(always=True)
-    _make_table(o)
+    shown, said, files = make_table(o)
+    print(f"\n{shown}\n", *said, f"\nresults: {' '.join(map(str, files))}", sep="\n")
     if o.failed:
         raise RecipeError(f"failed: {' '.join(o.failed)} (their logs: {LOGS})")
 
 
-def _make_table(o: Ablation, *words: str, log: str | None = None) -> None:
-    how = o.pick("measure decoding command") | {"exp_dir": "exp", "output_dir": o.results}
-    program(o, "ablations", *o.asked, *words, **how, log=log)
+def make_table(o: Ablation) -> tuple:
+    """The table, its sentences and its files, of the runs that are complete."""
+    with _table:
+        return write_report(list(o.runs.values()), "exp", o.results, o.measure, o.decoding, o.command)

@@ -1,5 +1,6 @@
 """Options of a recognizer's recipe, and what follows from them: models, files, a folder for each decoding."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
 from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.processes import check_words
 from imlspike.recipes.training import EspnetOptions, configure
 
 _SKIPS = {"skip_data_prep": range(1, 6), "skip_train": range(6, 12), "skip_eval": range(12, 15)}
@@ -30,8 +32,8 @@ class Asr(EspnetOptions):
     speed_perturb_factors: list = option("", "for example '0.9 1.0 1.1'; empty: none")
     audio_format: str = option("", "flac; empty: the files as preparation left them")
     token_type: str = option("char", "tokens", "char bpe")
-    nbpe: int = option(300, "size of the bpe vocabulary")
-    tokens_args: list = option("--on-unknown keep", "further options of 'imlspike tokens'")
+    nbpe: int = option(300, "size of the bpe vocabulary", least=1)
+    tokens_args: list = option("--on-unknown keep", "further options of 'imlspike tokens'", empty=True)
     # Language model for the beam search
     use_lm: bool = option(False, "train a language model and decode with it")
     lm_config: str = option("", "training YAML of ESPnet's LM task")
@@ -73,18 +75,22 @@ class Asr(EspnetOptions):
     )
     profile_utts: int = option(200, "utterances of it to count on, spread over the set", least=1)
 
+    in_paths = "train_set valid_set token_type nbpe speed_perturb_factors"
+
     def check(self) -> None:
         """See `Options.check`."""
         super().check()
         self.skip_stages += [str(n) for name, stages in _SKIPS.items() if getattr(self, name) for n in stages]
         self.inference_nj = self.inference_nj or self.nj
-        if not self.test_sets:
-            raise OptionError("--test_sets is empty; name the sets to decode")
+        self.test_sets, self.decode_modes = unique(*self.test_sets), unique(*self.decode_modes)
         self.profile_set = self.profile_set or self.test_sets[0]
         if self.audio_format not in ("", "flac"):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
         if self.use_lm and not self.lm_config:
             raise OptionError("--use_lm true needs --lm_config, the YAML of ESPnet's LM task")
+        check_words("inference_args", "decode", self.inference_args, config="c", data_dir="d", output="o")
+        if wrong := [word for word in self.speed_perturb_factors if not re.fullmatch(r"\d+(\.\d+)?", word)]:
+            raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
         sets = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
@@ -161,7 +167,8 @@ class Asr(EspnetOptions):
         tag = mode
         if mode == "joint":
             stem = Path(self.inference_config).stem.removeprefix("decode_")
-            tag += "" if stem == "joint" else f"_{stem}"
+            own = {"joint", *([] if self.use_lm else ["lm"])}  # decode_lm.yaml serves both
+            tag = "_".join([tag, *(word for word in stem.split("_") if word not in own)])
             tag += f"_lm_{Path(self.lm).name}_{Path(self.lm_model).stem}" if self.use_lm else ""
         tag += "".join(self.inference_args).replace("--", "_").replace("/", "_")
         return f"exp/{name}/decode_{tag}_asr_model_{Path(self.asr_model(name)).stem}/{test_set}"

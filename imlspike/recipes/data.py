@@ -28,7 +28,9 @@ class CorpusOptions(Options):
     corpus: str = option("", "corpus, as 'imlspike prepare' names it")
     corpus_dir: str = option("", "the corpus on this machine; empty: download it")
     prepare_args: list = option("", "further options of 'imlspike prepare'")
-    max_left_out: float = option(0.05, "share of utterances that may be left out as broken or unspeakable")
+    max_left_out: float = option(
+        0.05, "share of utterances that may be left out as broken or unspeakable", most=1
+    )
     train_set: str = option("train", "training set")
     valid_set: str = option("valid", "validation set")
     min_wav_duration: float = option(0.1, "shortest recording to train on, in seconds")
@@ -44,6 +46,9 @@ class CorpusOptions(Options):
         """See `Options.check`."""
         if not self.corpus and self.stage <= 1:
             raise OptionError("--corpus is empty; name the corpus to prepare")
+        if self.min_wav_duration > self.max_wav_duration:
+            limits = f"--min_wav_duration {self.min_wav_duration:g} is above"
+            raise OptionError(f"{limits} --max_wav_duration {self.max_wav_duration:g}: no recording is left")
         self.corpus_dir = self.corpus_dir and existing(self.corpus_dir, "--corpus_dir")
         if wrong := [word for word in self.train_args if "=" not in word]:
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; write key=value, as max_epoch=20")
@@ -126,6 +131,14 @@ def weights(model: str) -> str:
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
     folders = [f"data/{name}" for name in sets]
+    if absent := [name for name in sets if not Path("data", name, "wav.scp").is_file()]:
+        from imlspike.bin.prepare import CORPORA, SETS  # here only: they load torch
+
+        if o.corpus not in SETS:
+            raise OptionError(f"--corpus {o.corpus}: expected one of: {' '.join(SETS)}")
+        known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
+        if wrong := [name for name in absent if name not in known]:
+            raise OptionError(f"set {wrong[0]}: {o.corpus} has no such set; there are: {' '.join(known)}")
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)

@@ -17,12 +17,17 @@ class OptionError(ValueError):
     """A wrong command line; nothing has been done yet."""
 
 
-def option(default: Any, help: str, choices: str = "", least: int = 0) -> Any:
-    """Declare an option: its `choices` separated by blanks, the `least` value of a number.
+def option(
+    default: Any, help: str, choices: str = "", least: float = 0, most: float = math.inf, empty: bool = False
+) -> Any:
+    """Declare an option: its `choices` separated by blanks, the `least` and the `most` of a number.
 
-    Of an option of type `list` the default is given as on the command line: words separated by blanks.
+    Of an option of type `list` the default is given as on the command line: words separated by blanks. One
+    with a default may be empty only where `empty` says so.
     """
-    return field(default=default, metadata={"help": help, "choices": choices.split(), "least": least})
+    empty = empty or default == ""
+    rules = {"help": help, "choices": choices.split(), "least": least, "most": most, "empty": empty}
+    return field(default=default, metadata=rules)
 
 
 @dataclass
@@ -41,7 +46,9 @@ class Options:
         "0", "GPUs of each training on each machine; all: those of this one; any: one, if it has any"
     )
 
-    passes_on = False  # no option: whether unknown ones are kept in `passed_on`
+    # No options: whether unknown ones are kept in `passed_on`; the options that names of files depend on.
+    passes_on = False
+    in_paths = ""
 
     def __post_init__(self):
         for one in fields(self):
@@ -54,6 +61,13 @@ class Options:
     def pick(self, names: str) -> dict[str, Any]:
         """The options of these names, for the settings of a step."""
         return {name: getattr(self, name) for name in names.split()}
+
+    @property
+    def going_on(self) -> str:
+        """What to do after the recipe was stopped."""
+        again = ", which begin again: leave --resume false away once they run"
+        told = f", but for trainings{again}" if getattr(self, "resume", "") == "false" else ""
+        return f"the same command goes on from there{told}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -108,8 +122,10 @@ def parse(
 
 
 def _convert(one: Field, text: str) -> Any:
-    choices, least = one.metadata["choices"], one.metadata["least"]
+    choices, least, most = (one.metadata[key] for key in ("choices", "least", "most"))
     choices = ["true", "false"] if one.type is bool else choices
+    if not text.strip() and not one.metadata["empty"]:
+        raise OptionError(f"--{one.name} is empty; expected {one.metadata['help']}")
     words = text.split() if one.type is list else [text]
     if wrong := [word for word in words if choices and word not in choices]:
         raise OptionError(f"--{one.name} is {wrong[0]!r}; expected one of: {' '.join(choices)}")
@@ -119,9 +135,10 @@ def _convert(one: Field, text: str) -> Any:
         number = one.type(text)
     except ValueError:
         number = math.nan
-    if not least <= number < math.inf:
+    if not (least <= number <= most and number < math.inf):
         kind = "a whole number" if one.type is int else "a number"
-        raise OptionError(f"--{one.name} is {text!r}; expected {kind} of at least {least}")
+        wanted = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise OptionError(f"--{one.name} is {text!r}; expected {kind} {wanted}")
     return number
 
 

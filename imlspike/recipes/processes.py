@@ -1,5 +1,7 @@
 """Programs that a recipe starts: none outlives it, and a failure shows the end of the program's log."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -11,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+
+from imlspike.recipes.options import OptionError
 
 # Leads the process group of all programs, and reads a pipe that the recipe holds. When the recipe ends,
 # however hard, the pipe closes and the group is killed.
@@ -120,6 +124,16 @@ def verb(name: str, /, *words: object, **given: object) -> None:
         status = error.code
     if status:
         raise RecipeError(f"imlspike {name.replace('_', '-')} failed")
+
+
+def check_words(option: str, name: str, words: Sequence[str], **given: object) -> None:
+    """Raise OptionError if a verb would refuse the words of --<option>, given besides its own."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            import_module(VERBS.format(name)).parse([*words, *map(str, flags(**given))])
+    except SystemExit:
+        raise OptionError(f"--{option}: {told.getvalue().strip().rpartition('error: ')[2]}") from None
 
 
 def program(options, name: str, /, *words: object, log: str | None = None, **given: object) -> None:

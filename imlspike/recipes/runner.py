@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,8 @@ class Item:
     def signature(self) -> dict[str, Any]:
         """Settings and checksums of the inputs, as the record holds them."""
         inputs = {path: digest(path) for path in self.needs.inputs}
-        return json.loads(json.dumps({"settings": self.needs.settings, "inputs": inputs}))
+        found = {"settings": self.needs.settings, "inputs": inputs}
+        return json.loads(json.dumps(found | {"options": self.options.pick(self.options.in_paths)}))
 
     def reason(self) -> str:
         """Why it has to be done; empty where it is done."""
@@ -149,10 +150,28 @@ class Item:
         if self.needs.checkpoint and self.options.resume == "false":
             return "to begin again (--resume false)"
         if not self.record.is_file():
-            return "not done before"
+            begun = self.needs.checkpoint and os.path.exists(self.needs.checkpoint[0])
+            return f"goes on from {self.needs.checkpoint[0]}" if begun else "not done before"
         if missing := self.missing():
             return f"{missing[0]} is missing"
         return "; ".join(difference(read_record(self.record), self.signature()))
+
+    def refusal(self, pending: bool = False) -> str:
+        """Why a training isn't taken up: its checkpoint is of other settings or data; empty where it is.
+
+        Where inputs are `pending`, not made yet, their contents are taken to be the same.
+        """
+        checkpoint, *_ = self.needs.checkpoint or [""]
+        if not checkpoint or self.options.resume != "true" or not os.path.exists(checkpoint):
+            return ""
+        begun, now = read_record(self.record.with_suffix(".begun")), self.signature()
+        if pending:
+            now["inputs"] = {path: begun["inputs"].get(path) for path in now["inputs"]}
+        changed = difference(begun, now)
+        return changed and (
+            f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin again "
+            "with --resume false, go on from it with --resume anyway, or take another name or --workdir"
+        )
 
     def do(self) -> None:
         """Do the work, unless it is done, and leave a record.
@@ -163,6 +182,8 @@ class Item:
         if self.needs.always:
             return next(self.work, None)
         with _sole(self.record.with_suffix(".lock"), self.record.parents[1]):
+            if absent := [path for path in self.needs.inputs if not os.path.exists(path)]:
+                raise RecipeError(f"{self.name} needs {absent[0]}, {not_there(absent[0])}")
             if not (why := self.reason()):
                 made = time.strftime("%F %T", time.localtime(self.record.stat().st_mtime))
                 told = f"inputs and settings are those of {made} (again: rm {self.record})"
@@ -180,23 +201,18 @@ class Item:
     def _settle_earlier(self, signature: dict[str, Any]) -> None:
         """See to it that a checkpoint of other settings is never taken up in silence."""
         checkpoint, *patterns = self.needs.checkpoint
-        folder, begun = Path(checkpoint).parent, self.record.with_suffix(".begun")
+        folder = Path(checkpoint).parent
         with _sole(folder / ".training", folder):  # the trainer's own lock: one that runs elsewhere holds it
             pass
         if self.options.resume == "false":
             _remove([path for pattern in patterns for path in folder.glob(pattern)])
-        elif self.options.resume == "true" and os.path.exists(checkpoint):
-            if changed := difference(read_record(begun), signature):
-                raise RecipeError(
-                    f"{checkpoint} is of a training with other settings or data: {'; '.join(changed)}. Begin "
-                    "again with --resume false, go on from it with --resume anyway, or take another name or "
-                    "--workdir"
-                )
+        elif refusal := self.refusal():
+            raise RecipeError(refusal)
         with _removal:  # items side by side have scores and report in common
             if found := sorted({path for pattern in self.needs.results for path in glob.glob(pattern)}):
                 log(f"  {self.name}: removed what was made of earlier weights: {' '.join(found)}")
                 _remove(map(Path, found))
-        write_record(begun, signature)
+        write_record(self.record.with_suffix(".begun"), signature)
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -235,14 +251,36 @@ def difference(before: dict, now: dict) -> list[str]:
 
     >>> difference({"settings": {"a": {"b": 1}}, "inputs": {}}, {"settings": {"a": {"b": 2}}, "inputs": {}})
     ['a.b was 1 and is 2']
+
+    Of other inputs the options are told by which their names came about, where these are known.
     """
     old, new = (dict(flat(one["settings"])) for one in (before, now))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     told = [f"{key} was {old.get(key)} and is {new.get(key)}" for key in changed]
     old, new = before["inputs"], now["inputs"]
     told += [f"{path} has changed" for path in new if path in old and old[path] != new[path]]
-    told += [f"{path} is another input" for path in sorted(old.keys() ^ new.keys())]
+    if others := sorted(old.keys() ^ new.keys()):
+        old, new = (one.get("options", {}) for one in (before, now))
+        changed = [key for key in new if key in old and old[key] != new[key]]
+        named = [f"--{key} was {_words(old[key])} and is {_words(new[key])}" for key in changed]
+        told += named or [f"{path} is another input" for path in others]
     return told[:3] + ([f"and {len(told) - 3} more"] if len(told) > 3 else [])
+
+
+def _words(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def siblings(path: str) -> list[str]:
+    """Names of the files of the same ending in the folder of a file."""
+    end = Path(path).suffix
+    return sorted(file.name for file in Path(path).parent.glob(f"*{end}")) if end else []
+
+
+def not_there(path: str) -> str:
+    """A clause on a file that is missing."""
+    there = siblings(path)
+    return "which isn't there" + (f"; there are: {' '.join(there)}" if there else "")
 
 
 def digest(path: str) -> str | None:
@@ -281,47 +319,51 @@ class Run:
         if not self.steps:
             raise OptionError("no stage is left: see --stage, --stop_stage and --skip_stages")
 
-    def plan(self) -> list[tuple[Step, Item | None, str]]:
-        """Print what would be done: step, item, and why or why not.
+    def plan(self) -> tuple[list[tuple[Step, str]], list[str]]:
+        """The steps, each with a line on what would be done and why, and why trainings would be refused.
 
         Raises:
             RecipeError: a step's input is neither there nor made by an earlier step.
         """
-        rows, earlier, anew = [], [], {}
+        rows, refused, earlier, anew = [], [], [], {}
         for step in self.steps:
             if why_not := step.when(self.options):
-                rows.append((step, None, why_not))
+                rows.append((step, f"left out: {why_not}"))
                 continue
             for item in step.items(self.options):
                 for path in item.needs.inputs:
-                    if not os.path.exists(path) and not any(needs.make(path) for needs in earlier):
+                    if not (os.path.exists(path) or any(needs.make(path) for needs in earlier)):
                         needing = f"stage {step.number} ({step.title}) needs {path}"
-                        raise RecipeError(f"{needing}{self._maker(path)}")
-                why = item.reason()
-                if not why and (made := [path for path in item.needs.inputs if path in anew]):
+                        raise RecipeError(f"{needing}, {self._maker(path)}")
+                why, made = item.reason(), [path for path in item.needs.inputs if path in anew]
+                if not why and made:
                     why = f"if stage {anew[made[0]]} changes {made[0]}"
-                rows.append((step, item, why))
-                earlier.append(item.needs)
-                anew |= dict.fromkeys(item.needs.makes, step.number) if why else {}
-        return rows
+                told = f"would run: {why}" if why else "done before, would be skipped"
+                if why and (refusal := item.refusal(pending=bool(made))):
+                    refused.append(refusal)
+                    told = f"would be refused: {refusal}"
+                rows.append((step, f"{item.name}: {told}"))
+                # What is done makes no more files; which of its patterns' there are can be seen.
+                makes = [path for path in item.needs.makes if why or "*" not in path]
+                earlier.append(replace(item.needs, makes=makes))
+                anew |= dict.fromkeys(makes, step.number) if why else {}
+        return rows, refused
 
     def _maker(self, path: str) -> str:
         for step in (step for step in self.recipe.steps if not step.when(self.options)):
-            if any(item.needs.make(path) for item in step.items(self.options)):
-                return f", which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
-        return ", which isn't there"
+            for item in step.items(self.options):
+                if path in item.needs.makes or item.needs.make(path) and not siblings(path):
+                    return f"which stage {step.number} ({step.title}) makes: begin with --stage {step.number}"
+        return not_there(path)
 
     def tell(self) -> None:
-        """Print the plan, for --dry_run."""
-        last = None
-        for step, item, why in self.plan():
-            if step is not last:
-                print(f"stage {step.number}: {step.title}")
+        """Print the plan, for --dry_run; RecipeError if the run itself would refuse a training."""
+        last, (rows, refused) = None, self.plan()
+        for step, told in rows:
+            print(*([] if step is last else [f"stage {step.number}: {step.title}"]), f"  {told}", sep="\n")
             last = step
-            if item is None:
-                print(f"  left out: {why}")
-            else:
-                print(f"  {item.name}: {f'would run: {why}' if why else 'done before, would be skipped'}")
+        if refused:
+            raise RecipeError(refused[0])
 
     def go(self) -> None:
         """Run the stages.
@@ -329,7 +371,8 @@ class Run:
         Raises:
             RecipeError: what stopped it; items side by side have all ended then.
         """
-        self.plan()
+        if refused := self.plan()[1]:
+            raise RecipeError(refused[0])
         for step in self.steps:
             log(f"stage {step.number}: {step.title}")
             if why_not := step.when(self.options):
@@ -338,8 +381,8 @@ class Run:
             try:
                 self._do(step)
             except RecipeError as error:
-                where = f"stopped in stage {step.number} ({step.title}). The same command goes on from there"
-                raise RecipeError(f"{error}\n{where} and does nothing twice.") from error
+                where = f"stopped in stage {step.number} ({step.title})"
+                raise RecipeError(f"{error}\n{where}; {self.options.going_on}") from error
 
     def _do(self, step: Step) -> None:
         items = step.items(self.options)

@@ -1,5 +1,6 @@
 """ESPnet's trainings and statistics: on this machine, or where its launcher brings them."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -149,6 +150,8 @@ def configure(
     """
     configs = {}
     for name, base, overrides in models:
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise OptionError(f"{name!r} names a model's folder; expected letters, digits and . _ + -")
         base = existing(base, f"configuration of {name}")
         overrides = [existing(file, f"override of {name}") for file in overrides]
         try:

@@ -15,10 +15,11 @@ from imlspike.data.model_files import average, suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.processes import RecipeError, program, verb
+from imlspike.recipes.processes import RecipeError, check_words, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import EspnetOptions, configure, launch, statistics
+from imlspike.text.phonemes import front_end
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -51,7 +52,7 @@ class Tts(EspnetOptions):
     config: str = option("", "training YAML, the base of all models")
     changes: list = option("", "YAML files that say what differs from it in all models, separated by blanks")
     overrides: str = option("conf/tts", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option("spikevoice sequential imls", "spiking models to train, overrides of these names")
+    models: list = option("spikevoice sequential imls", "spiking models to train", empty=True)
     ann: bool = option(True, "train the ANN twin too")
     # Results
     vocoder: str = option(
@@ -63,16 +64,13 @@ class Tts(EspnetOptions):
         "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
     )
     labels: str = option(
-        "",
-        "folder of phone labels (.lab, .TextGrid): for --durations_from labels, or to check the learned by",
+        "", "folder of phone labels (.lab, .TextGrid), for --durations_from labels or to check the learned by"
     )
-    corpus_labels: str = option(
-        "", "instead of it, the name of the folder that the corpus itself has them in"
-    )
-    score_args: list = option("", "further options of 'imlspike score-voice'")
-    profile_utts: int = option(
-        20, "utterances of the test set on which spikes and energy are counted", least=1
-    )
+    corpus_labels: str = option("", "instead of it, the name of the folder that the corpus has them in")
+    score_args: list = option("", "further options of 'imlspike score'")
+    profile_utts: int = option(20, "utterances of the test set to count spikes and energy on", least=1)
+
+    in_paths = "train_set valid_set durations_from"
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -80,11 +78,15 @@ class Tts(EspnetOptions):
         if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
             told = "is one of the sets that are cut out of it; give these other names"
             raise OptionError(f"--hold_out_from: {self.hold_out_from} {told}")
-        if not self.front_end:
-            raise OptionError("--front_end is empty; 'imlspike phonemes --help' lists them")
+        for name in ("front_end", "voice_front_end"):
+            try:
+                front_end(getattr(self, name) or self.front_end)
+            except (ValueError, ImportError) as error:
+                raise OptionError(f"--{name}: {error}") from None
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
             told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
             raise OptionError(f"--durations_from labels {told}")
+        check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         self.labels = self.labels and existing(self.labels, "--labels")
         if self.vocoder != "griffin_lim":
@@ -258,8 +260,7 @@ def _stats_files() -> list[str]:
 def collect_statistics(o: Tts):
     """Statistics of mel, pitch and energy.
 
-    Sums of mel, pitch and energy, for norms; and pitch and energy themselves, which training reads:
-    finding pitch takes longer than a training step.
+    Sums, for norms; and pitch and energy themselves: finding pitch takes longer than a training step.
     """
     settings = training.select(o.configs[o.first], SHARED) | o.pick("use_sid")
     yield Needs(o.data_files, _stats_files(), settings, follow=o.utterances_read())
@@ -360,7 +361,7 @@ def score(o: Tts):
     how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}
     how |= {"natural_durations": f"{spoken_in(o, o.first, 'forced')}/durations", "hop_length": o.hop}
     how |= {"data_dir": TESTED, "output_dir": out, "twin": o.ann and f"ann{which}"}
-    program(o, "score_voice", *o.score_args, **how, **o.pick("nj asr_model"), log=f"{out}/log")
+    program(o, "score", *o.score_args, **how, **o.pick("nj asr_model"), log=f"{out}/log")
     log(f"  {out}/scores.md")
 
 
@@ -378,7 +379,7 @@ def score_alignment(o: Tts, name: str):
     yield Needs([*o.model(name), labels, *data.tables(source)], [f"{out}/alignment.json"])
     how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name}
     how |= {"data_dir": source, "labels": labels, "output_dir": out}
-    program(o, "score_alignment", **how, log=f"{out}/log")
+    program(o, "score", **how, log=f"{out}/log")
     log(f"  {out}/alignment.md")
 
 
@@ -396,4 +397,4 @@ def report(o: Tts):
     """Report."""
     yield Needs([f"{_scores(o)}/scores.json"], always=True)
     exps, given = [f"exp/{name}" for name in o.configs], {"scores": _scores(o), "model": o.inference_model}
-    program(o, "report_voice", *exps, **given, command=o.command, output="exp/RESULTS.md")
+    program(o, "report", *exps, **given, command=o.command, output="exp/RESULTS.md")

@@ -10,7 +10,7 @@ from pathlib import Path
 from imlspike.recipes import data
 from imlspike.recipes.data import CorpusOptions
 from imlspike.recipes.options import OptionError, existing, option
-from imlspike.recipes.processes import ProgramError, RecipeError, program
+from imlspike.recipes.processes import ProgramError, RecipeError, check_words, program
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import lack_of_memory
@@ -35,7 +35,7 @@ class Vocoder(CorpusOptions):
     # Models
     config: str = option("", "YAML of a training, the base of all models")
     overrides: str = option("", "folder with a YAML for each model; its ann.yaml is the ANN")
-    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train, each an override of that name")
+    models: list = option("plif tsm kd tsm_kd imls", "spiking models to train", empty=True)
     ann: bool = option(True, "train the ANN too")
     steps: int = option(0, "steps of each training; 0: the YAML's")
     # Results
@@ -43,11 +43,13 @@ class Vocoder(CorpusOptions):
         "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate"
     )
     score_args: list = option(
-        "", "further options of 'imlspike score-vocoder', as '--crepe tiny --measures pesq mcd'"
+        "", "further options of 'imlspike score', as '--crepe tiny --measures pesq mcd'"
     )
     profile_utts: int = option(
         20, "recordings of the test set on which spikes and energy are counted", least=1
     )
+
+    in_paths = "train_set valid_set extra_train"
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -55,8 +57,10 @@ class Vocoder(CorpusOptions):
         if wrong := [word for word in self.train_args if "." not in word.partition("=")[0]]:
             told = "write section.key=value, as optimizer.lr=0.0003"
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
+        check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         names = self.check_models()
+        self.extra_train = data.unique(*self.extra_train)
         self.train_sets = data.unique(self.train_set, *self.extra_train)
         self.sets = data.unique(*self.train_sets, self.valid_set, self.test_set)
         self.configs = {name: read_config(name, self.trainer_words(name)) for name in names}
@@ -185,7 +189,7 @@ def score(o: Vocoder):
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     how = {"systems": [f"{name}={folder}" for name, folder in folders.items()], "model": f"exp/{o.first}"}
     how |= {"data_dir": TESTED, "output_dir": "exp/scores"} | o.pick("nj asr_model")
-    program(o, "score_vocoder", *o.score_args, **how, log="exp/scores/log")
+    program(o, "score", *o.score_args, **how, log="exp/scores/log")
     log("  exp/scores/scores.md")
 
 
@@ -201,4 +205,4 @@ def report(o: Vocoder):
     """Report."""
     yield Needs(["exp/scores/scores.json"], always=True)
     exps = [f"exp/{name}" for name in o.configs]
-    program(o, "report_vocoder", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")
+    program(o, "report", *exps, scores="exp/scores", command=o.command, output="exp/RESULTS.md")

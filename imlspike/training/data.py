@@ -19,16 +19,9 @@ class VocoderData(LightningDataModule):
     One epoch of Lightning is what lies between two validations. The pieces of a step follow from its number,
     so a resumed training takes the loader from where it is.
 
-    Args:
-        config: the training.
-        generator: all arguments of the generator (its `config`): rate, hop and FFT size are checked.
-
-    Attributes:
-        train, valid: the datasets.
-
-    Raises:
-        ValueError, AudioError: as `imlspike.data.vocoder_dataset` does; for pieces that are no whole number
-            of hops, or validation recordings too short to take a spectrogram of.
+    `generator` has all arguments of the generator (its `config`): rate, hop and FFT size are checked.
+    ValueError, AudioError: as in `imlspike.data.vocoder_dataset`; pieces that are no whole number of hops,
+    validation recordings too short to take a spectrogram of.
     """
 
     allow_zero_length_dataloader_with_multiple_devices = True  # fewer validation recordings than processes

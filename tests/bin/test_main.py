@@ -16,7 +16,7 @@ from imlspike.bin import info, main
     [
         (["inof"], "unknown verb 'inof'; did you mean 'info'?"),
         (["Info", "--help"], "unknown verb 'Info'; did you mean 'info'?"),
-        (["zzzzzz"], "there are: ablations, config,"),
+        (["zzzzzz"], "there are: config,"),
         ([], "usage: imlspike <verb>"),
     ],
 )

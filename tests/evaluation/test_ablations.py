@@ -10,8 +10,16 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from imlspike.bin.ablations import main
-from imlspike.evaluation.ablations import collect, difference, read_list, sentences, spread, table, turns
+from imlspike.evaluation.ablations import (
+    collect,
+    difference,
+    read_list,
+    sentences,
+    spread,
+    table,
+    turns,
+    write_report,
+)
 from imlspike.models import IMLSpikeformerEncoder
 
 LISTS = [  # with the folder of a recipe and the base
@@ -198,23 +206,15 @@ def test_spread_and_difference_agree_with_numpy(ours, base):
     assert statistics.median(found["by_seed"].values()) <= found["max"]
 
 
-def test_the_command_line_plans_and_writes_both_files(exp, repository, capsys):
-    where = ["--list", LIST, "--root", str(repository)]
-    assert main(where) == 0
-    planned = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert planned[0] == ["base_s0", "base", "0", "-"]
-    assert planned[1] == ["decay_none_s0", "decay_none", "0", "conf/ablations/decay_none.yaml"]
-    assert main([*where, "--exp-dir", str(exp), "--command", "ablate.sh --nj 2"]) == 0
-    report = (exp / "ablations/RESULTS.md").read_text(encoding="utf-8")
-    printed = capsys.readouterr().out
-    assert all(line in printed for line in report.splitlines() if line.startswith("| "))
+def test_the_report_has_the_table_and_what_made_it_and_a_broken_score_leaves_it(exp, repository):
+    where = read_list(LIST, places=[repository]), exp, exp / "ablations", "cer", "greedy", "ablate.sh --nj 2"
+    shown, said, files = write_report(*where)
+    report, written = (file.read_text(encoding="utf-8") for file in files)
+    assert all(line in report for line in [*shown.splitlines(), *said])
     for text in ("`ablate.sh --nj 2`", "git: 0123abc (of the trainings)", "seeds: 0, 1, 2", "torch 2"):
         assert text in report
-    written = json.loads((exp / "ablations/results.json").read_text())
-    assert written["command"] == "ablate.sh --nj 2" and len(written["rows"]) == 3
+    assert json.loads(written)["command"] == "ablate.sh --nj 2" and len(json.loads(written)["rows"]) == 3
     (exp / "base_s0/decode_greedy/test/score.json").write_text("{")
-    before = report, written
-    assert main([*where, "--exp-dir", str(exp)]) == 1
-    assert "base_s0 can't be read" in capsys.readouterr().err
-    after = (exp / "ablations/RESULTS.md").read_text(encoding="utf-8")
-    assert (after, json.loads((exp / "ablations/results.json").read_text())) == before
+    with pytest.raises(ValueError, match="base_s0"):
+        write_report(*where)
+    assert [file.read_text(encoding="utf-8") for file in files] == [report, written]

@@ -1,7 +1,6 @@
 """Scoring folders of synthesized audio: files in, files out, a cache, and all that can be wrong with them."""
 
 import csv
-import functools
 import json
 import sys
 
@@ -12,14 +11,12 @@ import yaml
 from imlspike.bin.score import main, name_systems
 from imlspike.data.audio import read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
-from imlspike.data.kaldi import read_data_dir
-from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
 from imlspike.evaluation import scoring
 from imlspike.evaluation.measures import VOCODER, Measure
 from imlspike.evaluation.recognition import command_recognizer
 from imlspike.evaluation.scoring import Settings, score_or_recall, score_utterance, summarize
-from imlspike.evaluation.systems import GRIFFIN_LIM, NATURAL, System, Task, find_pairs
+from imlspike.evaluation.systems import GRIFFIN_LIM, NATURAL, System, Task
 from imlspike.models import SpikingVocos
 from tests.evaluation.speechlike import HOP, RATE, noisy, voice, write_set, write_system
 from tests.inference.small_vocoder import save
@@ -171,12 +168,6 @@ def test_a_trained_recognizer_hears_all_systems(corpus, tmp_path, monkeypatch):
     assert report["recognizer"] == "full" and report["systems"]["good"]["cer"]["over"] == 0
     assert [entry["cer"]["per_utterance"]["u1"] for entry in report["systems"].values()] == [0, 0, 0]
     assert (tmp_path / "asr/good").read_text() == "u0 три\nu1 три\nu2 три\n"
-
-
-def test_several_processes_give_what_one_gives(corpus):
-    tasks, _ = find_pairs(read_data_dir(corpus / "data"), {"good": corpus / "good/wav"}, RATE, HOP)
-    work = functools.partial(score_utterance, SETTINGS)
-    assert list(map_parallel(work, tasks, 2, per_process=2)) == list(map(work, tasks))
 
 
 def test_a_measure_that_fails_on_an_utterance_is_counted_and_named(corpus, monkeypatch, tmp_path, capsys):

@@ -185,6 +185,8 @@ def test_a_voices_raster_is_in_frames(options, tmp_path):
             counts = counts.repeat_interleave(FRAMES_EACH, 0)
         assert torch.equal(result.rasters[name].float(), counts) and len(counts) == frames
     assert {len(counts) for counts in result.rasters.values()} == {1, frames}
+    if options:
+        return
     pytest.importorskip("matplotlib")
     write_profile(result, report, system, tmp_path)
     assert (tmp_path / "raster.png").read_bytes().startswith(PNG)

@@ -244,17 +244,3 @@ def test_what_is_not_counted_may_be_nan():
 def test_durations_longer_than_the_values_are_refused():
     with pytest.raises(ValueError, match="5 frames for 4 values"):
         average_by_duration(torch.zeros(1, 4), torch.tensor([[3, 2]]))
-
-
-def test_learning_an_alignment_from_nothing():
-    """Tokens and frames of one-hot colours: forward sum finds who is spoken where."""
-    want = torch.tensor([[3, 5, 2, 6]])
-    colours = torch.nn.functional.one_hot(token_of_frame(want, 16), 4).double()
-    weights = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
-    lengths = torch.tensor([4]), torch.tensor([16])
-    prior = beta_binomial_prior(*lengths)
-    for _ in range(60):
-        log_attention = ((colours @ weights).log_softmax(-1) + prior).log_softmax(-1)
-        (gradient,) = torch.autograd.grad(forward_sum_loss(log_attention, *lengths), weights)
-        weights.data -= 2 * gradient
-    assert torch.equal(monotonic_alignment(log_attention, *lengths), want)

@@ -98,29 +98,6 @@ def test_gradients_reach_every_block_and_adapter_and_agree_with_finite_differenc
         assert tensor.grad is None
 
 
-def test_every_block_is_matched_once():
-    """Each block's student and teacher feature changes the loss, and the last as much as the first."""
-    loss, student, teacher = loss_of(), output(4), output(1, dim=8)
-    before = loss(student, teacher)[1]["feature"]
-    for side in (student, teacher):
-        for block in range(3):
-            kept = side.hidden
-            side.hidden = tuple(z + (n == block) for n, z in enumerate(kept))
-            assert loss(student, teacher)[1]["feature"] != before
-            side.hidden = kept
-
-
-def test_an_adapter_reaches_features_of_either_sign():
-    """Every channel can be as negative as positive: an activation such as GELU would cut one half off."""
-    adapter, x = FeatureAdapter(student_dim=6, teacher_dim=8, steps=4), torch.randn(4, 3, 50, 6)
-    with torch.no_grad():
-        adapter.linear.weight.normal_()
-        adapter.slope.fill_(0.5)
-        y = adapter(x).flatten(0, 1)
-        assert (y.amin(0) < -0.3).all() and (y.amax(0) > 0.3).all()
-        torch.testing.assert_close(adapter(-x).clamp(min=0), -2 * adapter(x).clamp(max=0))
-
-
 @pytest.mark.parametrize("steps", [1, 4, 8])
 def test_a_fresh_adapter_is_the_mean_over_time(steps):
     x = torch.randn(steps, 2, 5, 6)
@@ -133,17 +110,6 @@ def test_the_teachers_feature_is_its_mean_over_time():
         **vars(teacher) | {"hidden": tuple(z.mean(0, keepdim=True) for z in teacher.hidden)}
     )
     torch.testing.assert_close(loss(student, teacher)[0], loss(student, mean)[0])
-
-
-def test_a_perfect_student_has_no_loss():
-    student = output(4, dim=8)
-    teacher = SimpleNamespace(
-        log_magnitude=student.log_magnitude,
-        phase=student.phase + 4 * torch.pi,
-        hidden=tuple(z.mean(0, keepdim=True) for z in student.hidden),
-    )
-    loss = DistillationLoss(student_dim=8, teacher_dim=8, num_layers=3, steps=4).double()
-    assert float(loss(student, teacher)[0].detach()) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from imlspike.losses import feature_matching, hinge_discriminator, hinge_generator
+from imlspike.losses import feature_matching, hinge_generator
 from imlspike.models.discriminators import (
     MultiPeriodDiscriminator,
     MultiResolutionDiscriminator,
@@ -29,14 +29,6 @@ def test_folding_loses_no_sample(period, samples):
     assert torch.equal(flat[:, :samples], audio)
     extra = flat.shape[1] - samples
     assert torch.equal(flat[:, samples:], audio[:, -extra - 1 : -1].flip(1) if extra else audio[:, :0])
-
-
-@pytest.mark.parametrize("period", [2, 11])
-def test_every_sample_changes_a_score(period):
-    audio = torch.randn(1, 300, dtype=torch.float64).requires_grad_()
-    scores, _ = PeriodDiscriminator(period, (4, 8)).double()(audio)
-    (gradient,) = torch.autograd.grad(scores.square().sum(), audio)
-    assert (gradient != 0).all()
 
 
 def test_a_period_against_convolutions_over_two_dimensions():
@@ -90,12 +82,6 @@ def test_a_resolution_against_its_bands_one_by_one():
     torch.testing.assert_close(scores, want[-1].flatten(1), rtol=1e-5, atol=1e-6)
 
 
-def test_loudness_and_offset_tell_the_resolutions_nothing():
-    discriminator, audio = ResolutionDiscriminator(128, channels=4).double(), torch.randn(2, 500).double()
-    loud, _ = discriminator(3 * audio + 0.5)
-    torch.testing.assert_close(loud, discriminator(audio)[0])
-
-
 @pytest.mark.parametrize(("bands", "widths"), [(1, [65]), (2, [32, 33]), ((0.0, 0.25, 1.0), [16, 49])])
 def test_other_bands(bands, widths):
     assert ResolutionDiscriminator(128, channels=2, bands=bands).widths == widths
@@ -127,28 +113,6 @@ def test_sizes_at_full_width():
     period = sum(i * o * k + 2 * o for i, o, k in layers)
     band = sum(i * 32 * k + 64 for i, k in [(2, 27), (32, 27), (32, 27), (32, 27), (32, 9)])
     assert sizes == [5 * period, 3 * (5 * band + 32 * 9 + 2)] == [41_105_770, 1_413_990]
-
-
-def tones():
-    """Audio with pitch (4, 300), against which noise is easily told."""
-    pitch, phase = torch.rand(2, 4, 1)
-    return torch.sin((0.05 + 0.2 * pitch) * torch.arange(300) + 6 * phase)
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_training_moves_scores_apart(which):
-    discriminator = small()[which]
-    parameters, losses = list(discriminator.parameters()), []
-    for _ in range(24):
-        scores, _ = discriminator(torch.cat((tones(), torch.randn(4, 300))))
-        real, fake = zip(*(each.split(4) for each in scores), strict=True)
-        loss = hinge_discriminator(real, fake)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.data -= 0.01 * gradient.sign()
-        losses.append(float(loss.detach()))
-    apart = [float((r.mean() - f.mean()).detach()) for r, f in zip(real, fake, strict=True)]
-    assert losses[0] == pytest.approx(2, abs=0.3) and losses[-1] < 1.5
-    assert min(apart) > 0.4
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -52,8 +52,8 @@ def vocoder():
 
 
 def voice():
-    sizes = dict(n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, postnet_dim=8, steps=3)
-    model = SpikeVoice(12, **sizes, neuron="resonate", aligner=False)
+    sizes = dict(n_mels=8, dim=16, hidden_dim=16, encoder_layers=1, decoder_layers=1, steps=3)
+    model = SpikeVoice(12, **sizes, postnet_dim=8, postnet_layers=2, neuron="resonate", aligner=False)
     text = torch.randint(1, 12, (1, 7))
     return model, (text,), lambda text: model(text, torch.tensor([text.shape[1]])).mel_post
 

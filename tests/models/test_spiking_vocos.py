@@ -158,18 +158,6 @@ def test_a_frame_rests_on_its_context_and_on_all_of_it(variant, hop):
     assert moved(frame - 3 * 3 - (32 - 1) // hop) > 1e-12
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 2**31), variant=NAMES, chunk=st.integers(1, 25))
-def test_in_chunks_is_the_whole(seed, variant, chunk):
-    model, hop = small_vocos(variant, seed), TINY["hop_length"]
-    mel, pieces = small_mel(40), []
-    for start in range(0, 39, chunk):
-        left, stop = max(0, start - model.context), min(start + chunk, 39)
-        audio = model(mel[:, :, left : stop + model.context])
-        pieces.append(audio[:, (start - left) * hop : (stop - left) * hop])
-    close(torch.cat(pieces, 1), model(mel))
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_state_is_left_behind(variant):
     """Neither by another input, nor by training; nothing but parameters is stored."""

@@ -22,14 +22,6 @@ def test_features_are_the_logarithm_of_torchaudio_s_mel_magnitudes(f_min, f_max)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
-def test_frames_of_features_are_those_of_the_audio_s_place():
-    """A click in silence is heard in the frames whose centres lie less than half a window away."""
-    audio = torch.zeros(1, 3200)
-    audio[0, 1000] = 1
-    heard = LogMel(16000, 512, 160, 20)(audio)[0].amax(0) > math.log(2e-7)
-    assert heard.nonzero().flatten().tolist() == [i for i in range(21) if abs(160 * i - 1000) < 256]
-
-
 @pytest.mark.parametrize("shape", [(100,), (1, 256), (1, 1, 4000)])
 def test_audio_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=rf"\(B, S\) of more than 256 samples, got \({shape[0]},"):
@@ -59,13 +51,3 @@ def test_magnitudes_are_capped_at_100_and_gradients_stay_finite():
     assert log_magnitude.max().item() == pytest.approx(math.log(100)) and audio.isfinite().all()
     audio.square().sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in head.parameters())
-
-
-def test_gradients_of_the_head_are_finite_differences():
-    head = ISTFTHead(3, 16, 4).double()
-    x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
-    direction, weights = torch.randn_like(x), torch.randn(2, 20, dtype=torch.float64)
-    (slope,) = torch.autograd.grad((head(x)[0] * weights).sum(), x)
-    with torch.no_grad():
-        ends = [(head(x + sign * 1e-6 * direction)[0] * weights).sum() for sign in (1, -1)]
-    assert (slope * direction).sum().item() == pytest.approx((ends[0] - ends[1]).item() / 2e-6, rel=1e-6)

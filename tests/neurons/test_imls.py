@@ -107,16 +107,6 @@ def test_the_amount_of_padding_moves_no_bit_of_a_long_utterance(threshold, monke
         assert torch.equal(neuron.theta(padded, mask), want)
 
 
-def test_padding_without_a_mask_would_change_channel_and_layer():
-    x = torch.randn(1, 6, 8)
-    padded = torch.cat([x, torch.zeros(1, 6, 8)], dim=1)
-    mask = torch.arange(12)[None] < 6
-    for threshold in ("channel", "layer"):
-        neuron = IMLS(threshold=threshold)
-        assert not torch.equal(neuron(padded)[:, :6], neuron(x))
-        assert torch.equal(neuron(padded, mask)[:, :6], neuron(x))
-
-
 def test_all_padding_is_finite():
     x, mask = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [False] * 4])
     for threshold in ADAPTIVE:
@@ -266,11 +256,6 @@ def test_unit_amplitude_with_an_attached_threshold(threshold):
     theta = statistic + (neuron.encode(x)[1] - statistic).detach()  # the rounded value, the slope of the mean
     (want,) = torch.autograd.grad(unit_straight_through(x, theta, 6), x, weights)
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
-    gate = (x >= 0) & (x <= 6.5 * theta)
-    by_hand = (weights * gate / theta).detach()
-    through_theta = (weights * gate * -x / theta**2).sum(dims, keepdim=True) * 0.45 * x.sign()
-    elements = math.prod(x.shape[dim] for dim in dims)
-    torch.testing.assert_close(got, by_hand + (through_theta / elements).detach(), rtol=1e-9, atol=1e-9)
 
 
 def test_unit_amplitude_with_a_learned_threshold():
@@ -310,13 +295,6 @@ def test_with_and_without_gradient_the_same_values():
             with torch.no_grad():
                 wanted = neuron(x)
             assert torch.equal(neuron(x.clone().requires_grad_()), wanted)
-
-
-def test_the_threshold_factors_out_of_a_linear_layer():
-    x = torch.randn(2, 11, 32, dtype=torch.float64)
-    neuron, linear = IMLS(), torch.nn.Linear(32, 8, bias=False).double()
-    counts, theta = neuron.encode(x)
-    torch.testing.assert_close(theta * linear(counts), linear(neuron(x)))
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from imlspike.neurons import LIF, PLIF, spike
-from imlspike.ops import SHARPNESS
 
 OURS_TO_SPIKINGJELLY = {  # straight_through has no counterpart there
     "sigmoid": ("Sigmoid", 4.0),
@@ -87,16 +86,3 @@ def test_snntorch(surrogate, reset):
     a, b = outputs_and_gradients(our, x, weights), outputs_and_gradients(run, x, weights)
     assert 0 < a[0].mean() < 1 and torch.equal(a[0], b[0])
     torch.testing.assert_close(a[1], b[1], rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", ["atan", "fast_sigmoid", "sigmoid"])
-def test_snntorch_surrogates(name):
-    pytest.importorskip("snntorch")
-    from snntorch import surrogate as their_surrogates
-
-    x, weights = inputs()
-    their = getattr(their_surrogates, name)(SHARPNESS[name])
-    a = outputs_and_gradients(lambda x: spike(x, name), x, weights)
-    b = outputs_and_gradients(their, x, weights)
-    for got, want in zip(a, b, strict=True):
-        torch.testing.assert_close(got, want.double(), rtol=1e-6, atol=1e-6)

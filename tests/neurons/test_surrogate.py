@@ -39,10 +39,6 @@ FORMULAS = {
 POINTS = np.concatenate([np.linspace(-3.03, 3.03, 200), [1e-3, -1e-3]])
 
 
-def test_every_surrogate_has_a_formula_here():
-    assert set(SURROGATES) == set(FORMULAS) and len(SURROGATES) >= 4
-
-
 @pytest.mark.parametrize("alpha", [None, 0.7, 5.0])
 @pytest.mark.parametrize("name", SURROGATES)
 def test_derivative_is_the_formula_and_the_slope_of_its_primitive(name, alpha):
@@ -53,14 +49,6 @@ def test_derivative_is_the_formula_and_the_slope_of_its_primitive(name, alpha):
     h = 1e-6
     slope = (primitive(POINTS + h, a) - primitive(POINTS - h, a)) / (2 * h)
     np.testing.assert_allclose(got, slope, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["sigmoid", "atan", "triangle", "rectangle"])
-@pytest.mark.parametrize("alpha", [None, 3.0])
-def test_area_under_the_bump_is_one(name, alpha):
-    x = torch.linspace(-500, 500, 1_000_001, dtype=torch.float64)
-    area = torch.trapezoid(derivative(x, name, alpha or SHARPNESS[name]), x).item()
-    assert area == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.parametrize("alpha", [None, 3.0])

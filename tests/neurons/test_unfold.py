@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imlspike.neurons import IMLS, LIF, unfold
+from imlspike.neurons import IMLS, unfold
 from imlspike.neurons.imls import THRESHOLDS
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -91,32 +91,3 @@ def test_extremes_under_a_fixed_threshold(dtype):
     x = torch.tensor([big, -big, small, -small, least, 0.0, -0.0, float("inf"), float("-inf")], dtype=dtype)
     counts, _, _ = check(x, IMLS(threshold="fixed", value=0.3))
     assert counts.tolist() == [6, 0, 0, 0, 0, 0, 0, 6, 0]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_million_elements(dtype):
-    x = torch.randn(2000, 512, generator=torch.Generator().manual_seed(1)).to(dtype)
-    check(x, IMLS())
-
-
-def test_a_silent_token_stays_silent():
-    counts, _, _ = check(torch.zeros(1, 4, 8), IMLS())
-    assert counts.sum() == 0
-
-
-def test_unfolded_spikes_through_a_linear_layer():
-    x = torch.randn(3, 7, 24, dtype=torch.float64)
-    neuron, linear = IMLS(), torch.nn.Linear(24, 5).double()
-    _, theta, spikes = check(x, neuron)
-    by_steps = sum(torch.nn.functional.linear(b, linear.weight) for b in spikes)
-    torch.testing.assert_close(theta * by_steps + linear.bias, linear(neuron(x)))
-
-
-def test_unfold_is_the_soft_reset_neuron_without_leak():
-    """The project's own integrate-and-fire neuron, charged with x + theta/2, fires the same train."""
-    x = torch.randn(200, dtype=torch.float64)
-    value = 0.375
-    current = torch.zeros(6, 200, dtype=torch.float64)
-    current[0] = x + value / 2
-    fire = LIF(tau=float("inf"), threshold=value, reset="soft", decay_input=False)
-    assert torch.equal(fire(current), unfold(x, torch.tensor(value, dtype=torch.float64), 6))

@@ -15,8 +15,7 @@ from imlspike.recipes import __main__, processes, training
 
 EGS = Path(__file__).parents[2] / "egs"
 HERE = Path(__file__).parent
-LEFT = {"profile": "energy.json", "pack": "", "report": "", "report_voice": "", "score_voice": "scores.json"}
-LEFT |= {"score_alignment": "alignment.json", "synthesize": "synthesis.yaml"}
+LEFT = {"profile": "energy.json", "pack": "", "report": "", "synthesize": "synthesis.yaml"}
 
 
 class Programs:
@@ -42,9 +41,10 @@ class Programs:
             lines = Path(value["--data-dir"], "wav.scp").read_text().splitlines()
             Path(value["--output"]).write_text("".join(f"{line.split()[0]} text\n" for line in lines))
             Path(value["--output"] + ".json").write_text('{"audio_seconds": 4.0, "seconds": 1.0}')
-        elif name in LEFT:
+        elif name in LEFT or name == "score":
             value = dict(zip(given, given[1:], strict=False))
-            out = Path(value.get("--output") or Path(value.get("--output-dir", ""), LEFT[name]))
+            left = LEFT.get(name) or ("scores.json" if "--systems" in given else "alignment.json")
+            out = Path(value.get("--output") or Path(value.get("--output-dir", ""), left))
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("{}")
         elif import_module(words[2]).main(given):

@@ -8,7 +8,7 @@ import pytest
 
 from imlspike.data.model_files import average
 from imlspike.espnet.config import read_yaml
-from imlspike.recipes import __main__, ablation
+from imlspike.recipes import __main__
 from imlspike.recipes.options import ROOT
 from imlspike.recipes.processes import call
 from tests.recipes.corpus import write_corpus
@@ -20,7 +20,7 @@ TOY = """#!/usr/bin/env bash
 set -euo pipefail
 while [ $# -gt 0 ]; do printf -v "${1#--}" %s "$2"; shift 2; done
 cd "$workdir"
-echo "$stage-$stop_stage nj=$nj seed=${seed:-} colour=${colour:-} modes=$decode_modes $experiments" >> calls
+echo "$stage-$stop_stage nj=$nj seed=${seed:-} nodes=${num_nodes:-} modes=$decode_modes $experiments" >> calls
 [ "$stage" = 11 ] || exit 0
 name=${experiments%%:*}
 [ "$name" != "${FAILS:-}" ] || { echo "no luck"; exit 1; }
@@ -58,17 +58,12 @@ class Toy:
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch) -> Toy:
-    def program(o, name, *words, log=None, **given):  # tables on the way would each load torch
-        if "--quiet" not in words:
-            ablation.verb(name, *words, **given)
-
-    monkeypatch.setattr(ablation, "program", program)
+def toy(tmp_path) -> Toy:
     return Toy(tmp_path)
 
 
 def test_data_once_then_every_run_of_the_list_two_side_by_side(toy, capfd):
-    assert toy.run("--list", LIST, "--colour", "blue", "--budget", "conf/ablations/budget.yaml") == 0
+    assert toy.run("--list", LIST, "--num_nodes", "2", "--budget", "conf/ablations/budget.yaml") == 0
     printed = capfd.readouterr().out
     first, *runs = toy.calls()
     names = ["base_s0", "decay_none_s0", "base_s1", "decay_none_s1", "qk_both_s1"]
@@ -77,8 +72,8 @@ def test_data_once_then_every_run_of_the_list_two_side_by_side(toy, capfd):
         own = "" if name[:-3] == "base" else f":{conf}/ablations/{name[:-3]}.yaml"
         specs[name] = f"{name}:{conf}/quick.yaml{own}:{conf}/ablations/budget.yaml"
     everything = " ".join(specs[name] for name in names)
-    assert first == f"1-10 nj=2 seed= colour=blue modes=greedy {everything}"
-    wanted = [f"11-13 nj=1 seed={name[-1]} colour=blue modes=greedy {specs[name]}" for name in names]
+    assert first == f"1-10 nj=2 seed= nodes=2 modes=greedy {everything}"
+    wanted = [f"11-13 nj=1 seed={name[-1]} nodes=2 modes=greedy {specs[name]}" for name in names]
     assert sorted(runs) == sorted(wanted) and set(runs[:2]) == set(wanted[:2]) and runs[-1] == wanted[-1]
     assert max(map(int, (toy.work / "most").read_text().split())) == 2
     assert re.search(r"base_s0: complete; [12] of 5 runs, \d+ s left", printed)
@@ -108,6 +103,9 @@ def test_a_run_that_fails_is_told_the_others_go_on_and_the_same_command_repeats_
         ("--config conf/quik.yaml", "--config: there is no conf/quik.yaml"),
         ("--budget nowhere.yaml", "--budget: there is no nowhere.yaml"),
         ("--seed 3", "--seed is set by the list"),
+        ("--seeds 0,1", "--seeds: '0,1'"),
+        ("--colour blue", "--colour"),
+        ("--dry_run --nonsense=1", "--nonsense"),
         ("--spikes yes", "--spikes is 'yes'"),
     ],
 )
@@ -124,9 +122,9 @@ def test_the_scripts_give_it_what_it_takes(corpus, tmp_path, capsys):
 
 def test_a_script_starts_its_recipe_and_that_its_programs(tmp_path):
     write_corpus(tmp_path / "corpus")
-    words = f"--stop_stage 2 --max_left_out 0.2 --corpus_dir {tmp_path}/corpus --workdir {tmp_path}/work"
+    words = f"--stop_stage 1 --max_left_out 0.2 --corpus_dir {tmp_path}/corpus --workdir {tmp_path}/work"
     call(["bash", ROOT / "egs/msu_ru_nsh/voc1/run.sh", *words.split()], tmp_path / "log")
-    assert len(table(tmp_path / "work/dump/limited/train/wav.scp")) == 20
+    assert len(table(tmp_path / "work/data/train/wav.scp")) == 21
 
 
 SIZES = "output_size=16 linear_units=32 attention_heads=2 num_blocks=2 input_channels=4"

@@ -13,6 +13,8 @@ class Toy(Options):
     modes: list = option("greedy joint", "searches", "greedy joint")
     note: str = option("", "words")
     longest: float = option(20.0, "seconds")
+    share: float = option(0.05, "share", most=1)
+    more: list = option("a", "more", empty=True)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ class Toy(Options):
         ("--stage 3", {"stage": 3}),
         ("--stage=3 --token-type bpe", {"stage": 3, "token_type": "bpe"}),
         ("--note=a=b", {"note": "a=b"}),
-        ("--note=", {"note": ""}),
+        ("--note= --more=", {"note": "", "more": []}),
         ("--dry_run", {"dry_run": True}),
         ("--dry_run --nj 4", {"dry_run": True, "nj": 4}),
         ("--dry_run false", {"dry_run": False}),
@@ -49,6 +51,9 @@ def test_a_value_may_hold_anything():
         ("--stage two", "--stage is 'two'"),
         ("--nj 0", "--nj is '0'"),
         ("--longest 1.5s", "--longest is '1.5s'"),
+        ("--share 7", "--share is '7'; .* from 0 to 1"),
+        ("--modes=", "--modes is empty"),
+        ("--token_type=", "--token_type is empty"),
         ("--longest nan", "--longest is 'nan'"),
         ("--token_type phone", "'phone'; expected one of: char bpe"),
         ("--modes=beam", "'beam'; expected one of: greedy joint"),

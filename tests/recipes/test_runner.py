@@ -18,9 +18,12 @@ running, most, lock = 0, 0, threading.Lock()
 @dataclass
 class Toy(Options):
     size: int = option(1, "size")
+    folder: str = option("data", "of the text")
+    in_paths = "folder"
     names: list = option("a b", "models")
     resume: str = option("true", "", "true false anyway")
     fails: str = option("", "name that fails")
+    epoch: str = option("", "of the model that decodes")
 
 
 recipe = Recipe(Toy)
@@ -29,9 +32,9 @@ recipe = Recipe(Toy)
 @recipe.stage(1)
 def prepare(o):
     """Data."""
-    yield Needs(["source"], ["data/text"], o.pick("size"))
+    yield Needs(["source"], [f"{o.folder}/text"], o.pick("size"))
     calls.append("prepare")
-    write("data/text", Path("source").read_text())
+    write(f"{o.folder}/text", Path("source").read_text())
 
 
 @recipe.stage(2, when=lambda o: "not asked for")
@@ -48,7 +51,7 @@ def train(o, name):
     exp = f"exp/{name}"
     settings, restart = {"model": {"size": o.size}}, [f"{exp}/checkpoint", "checkpoint", "*.pth"]
     made, results = [f"{exp}/model", f"{exp}/*.pth"], [f"{exp}/decode_*", "exp/scores"]
-    yield Needs(["data/text"], made, settings, restart, results=results)
+    yield Needs([f"{o.folder}/text"], made, settings, restart, results=results)
     with lock:
         running, most = running + 1, max(most, running + 1)
     calls.append(f"train {name}{' on' if Path(f'{exp}/checkpoint').exists() else ''}")
@@ -66,6 +69,13 @@ def report(o):
     """Report."""
     yield Needs([f"exp/{name}/model" for name in o.names], always=True)
     calls.append("report")
+
+
+@recipe.stage(5, when=lambda o: "" if o.epoch else "the average")
+def decode(o):
+    """Decoding."""
+    yield Needs([f"exp/{name}/{o.epoch}.pth" for name in o.names], ["exp/text"])
+    write("exp/text", "")
 
 
 def write(path, text):
@@ -110,10 +120,15 @@ def test_another_content_is_noticed_and_the_same_content_at_another_time_is_not(
 
 def test_a_changed_setting_is_named_and_a_missing_output_made_anew(capsys):
     go()
-    with pytest.raises(RecipeError, match=r"exp/a/checkpoint .*model.size was 1 and is 2.*--resume false"):
+    refusal = "exp/a/checkpoint .*model.size was 1 and is 2.*--resume false"
+    with pytest.raises(RecipeError, match=refusal):
         go(size=2, names="a")
-    assert "size was 1 and is 2" in capsys.readouterr().out and calls == ["prepare"]
-    assert go(size=2, names="a", resume="anyway") == ["report", "train a on"]
+    assert calls == [], "refused at once"
+    with pytest.raises(RecipeError, match=refusal):
+        Run(recipe, Toy(size=2, names="a")).tell()
+    told = capsys.readouterr().out
+    assert "data: would run: size was 1 and is 2" in told and "a: would be refused: exp/a/checkpoint" in told
+    assert go(size=2, names="a", resume="anyway") == ["prepare", "report", "train a on"]
     Path("exp/a/model").unlink()
     assert go(size=2, names="a") == ["report", "train a on"], (
         "a checkpoint of the same settings is gone on from"
@@ -169,8 +184,8 @@ def test_a_stage_without_its_input_says_at_once_which_stage_makes_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stage": 99}, "--stage is 99; there are stages 1 to 4"),
-        ({"stop_stage": 5}, "--stop_stage is 5"),
+        ({"stage": 99}, "--stage is 99; there are stages 1 to 5"),
+        ({"stop_stage": 6}, "--stop_stage is 6"),
         ({"skip_stages": "1 x"}, "--skip_stages: .* x"),
         ({"stage": 4, "stop_stage": 1}, "no stage is left"),
     ],
@@ -228,3 +243,31 @@ def test_what_was_made_of_earlier_weights_is_removed_before_a_training_changes_t
     assert all(map(Path.exists, files)), "a training that is refused changes no weights"
     go(size=2, resume="anyway", nj=2)
     assert not any(map(Path.exists, files))
+
+
+def test_other_inputs_are_told_by_the_option_that_names_them(capsys):
+    go(names="a")
+    with pytest.raises(RecipeError, match="data: --folder was data and is other. "):
+        go(names="a", folder="other")
+    assert calls == []
+
+
+def test_a_file_of_a_pattern_that_is_not_there_is_answered_with_those_that_are(capsys):
+    with pytest.raises(RecipeError, match="a needs|needs exp/a/9.pth, which isn't there"):
+        go(names="a", epoch="9")  # known only once the training is done
+    assert calls == ["prepare", "train a", "report"]
+    write("exp/a/3.pth", "")
+    for stage in (1, 5):
+        with pytest.raises(RecipeError, match="needs exp/a/9.pth, which isn't there; there are: 3.pth$"):
+            go(names="a", epoch="9", stage=stage)
+        assert calls == []
+    go(names="a", epoch="3")
+
+
+@pytest.mark.parametrize(
+    ("resume", "told"), [("true", "goes on from there$"), ("false", "leave --resume false away")]
+)
+def test_what_stops_a_run_is_told_with_the_command_that_goes_on(resume, told):
+    with pytest.raises(RecipeError, match=told):
+        go(fails="a", resume=resume)
+    assert "goes on from exp/a/checkpoint" in next(iter(recipe.steps[2].items(Toy()))).reason()

@@ -36,7 +36,7 @@ def program(name: str, text: str) -> None:
 
 
 def options(**given) -> EspnetOptions:
-    made = EspnetOptions(**{"corpus": "c", "workdir": str(Path.cwd()), "seed": 7} | given)
+    made = EspnetOptions(**{"corpus": "aishell", "workdir": str(Path.cwd()), "seed": 7} | given)
     made.python = sys.executable
     made.check()
     return made

@@ -1,6 +1,0 @@
-"""Score a voice's alignment: another name of `imlspike score`."""
-
-from imlspike.bin.score import main
-
-if __name__ == "__main__":
-    raise SystemExit(main())
