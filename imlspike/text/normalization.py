@@ -1,0 +1,72 @@
+"""What the grammars of text normalization share: rules, numbers by num2words, Roman numerals, addresses."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+Rule = tuple[re.Pattern, Callable[[re.Match], str] | str]
+
+_ADDRESS = re.compile(
+    r"(?:(?:https?|ftp)://|www\.)[^\s,;!\"()]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|(?<![\w@./])(?:[a-z\d][a-z\d-]*\.)+(?:com|org|net|edu|gov|info|ru|cn|io|uk|de)(?![\w-])(?:/[^\s,;!\"()]*)?",
+    re.IGNORECASE,
+)
+_ROMAN = re.compile("M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
+_ROMAN_DIGITS = dict(zip("IVXLCDM", (1, 5, 10, 50, 100, 500, 1000), strict=True))
+
+
+def pairs(table: str) -> dict[str, str]:
+    """A table from words like `km=kilometer`, where _ stands for a blank."""
+    return {key: value.replace("_", " ") for key, _, value in (pair.partition("=") for pair in table.split())}
+
+
+def rules(*patterns: tuple[str, Callable[[re.Match], str] | str]) -> list[Rule]:
+    """Compile pairs of a pattern and what is said for it."""
+    return [(re.compile(pattern), by) for pattern, by in patterns]
+
+
+def normalize(
+    text: str, grammar: Iterable[Rule], address: Mapping[str, str], signs: Mapping[str, str]
+) -> str:
+    """Apply rules one after the other to plain text; web and mail addresses first, single signs at last.
+
+    Addresses are spelled: a domain (com) and a character by their names in `address`, others as they stand.
+    """
+
+    def spell(found: re.Match) -> str:
+        whole = found[0].rstrip(".:?'")
+        domains = "|".join(rf"(?<=\.){name}(?![\w-])" for name in address if len(name) > 1)
+        parts = re.findall(rf"{domains}|\d+|.", whole, re.IGNORECASE)
+        return " ".join(address.get(part.lower(), part) for part in parts) + found[0][len(whole) :]
+
+    text = _ADDRESS.sub(spell, text)
+    for pattern, by in grammar:
+        text = pattern.sub(by, text)
+    return " ".join("".join(f" {signs[c]} " if c in signs else c for c in text).split())
+
+
+def one_of(words: Iterable[str]) -> str:
+    """A pattern for any of some words, the longest first."""
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+
+
+def roman(numeral: str) -> int | None:
+    """The value of a Roman numeral in capitals; None for what is none.
+
+    >>> roman("XIV"), roman("IIX")
+    (14, None)
+    """
+    if not numeral or not _ROMAN.fullmatch(numeral):
+        return None
+    values = [_ROMAN_DIGITS[c] for c in numeral]
+    return sum(-v if v < max(values[i:]) else v for i, v in enumerate(values))
+
+
+def in_words(number: int, language: str, **options) -> str:
+    """A number in words by num2words, commas and hyphens left out; ImportError without the extra phonemes."""
+    try:
+        from num2words import num2words
+    except ImportError:
+        raise ImportError(f"{number} in words needs num2words: pip install 'imlspike[phonemes]'") from None
+    return (
+        num2words(number, lang=language, **options).replace(",", "").replace("-", " ").replace(" and ", " ")
+    )

@@ -1,0 +1,174 @@
+"""English as it is read aloud: numbers, dates, times, money, units, abbreviations and letters in words."""
+
+import re
+
+from imlspike.text.normalization import in_words, normalize, one_of, pairs, roman, rules
+
+_SIGNS = pairs(
+    "&=and @=at %=percent +=plus #=number №=number °=degrees §=section ©=copyright ®=registered ™=trademark "
+    "±=plus_or_minus ×=times ÷=divided_by ≈=about ~=about <=less_than >=greater_than /=slash ²=squared ³=cubed "
+    "∞=infinity $=dollars €=euros £=pounds ¥=yen"
+) | {"=": "equals"}
+_ADDRESS = (
+    _SIGNS
+    | pairs(".=dot :=colon -=dash ?=question_mark #=hash ~=tilde a=ay com=com org=org net=net")
+    | {"_": "underscore"}
+)
+_MONEY = pairs("$=dollar_cent €=euro_cent £=pound_penny ¥=yen_sen ₽=ruble_kopeck ₹=rupee_paisa ¢=cent_cent")
+_UNITS = pairs(
+    "km=kilometer m=meter cm=centimeter mm=millimeter nm=nanometer μm=micrometer kg=kilogram g=gram mg=milligram "
+    "lb=pound lbs=pound oz=ounce ft=foot yd=yard mi=mile mph=mile_per_hour km/h=kilometer_per_hour "
+    "m/s=meter_per_second L=liter l=liter ml=milliliter mL=milliliter ha=hectare Hz=hertz kHz=kilohertz "
+    "MHz=megahertz GHz=gigahertz W=watt kW=kilowatt MW=megawatt kWh=kilowatt-hour V=volt mA=milliampere "
+    "KB=kilobyte kB=kilobyte MB=megabyte GB=gigabyte TB=terabyte ms=millisecond sec=second min=minute hr=hour "
+    "hrs=hour h=hour dB=decibel kcal=kilocalorie °C=degree_Celsius °F=degree_Fahrenheit °=degree"
+)
+_MONTHS = "January February March April May June July August September October November December".split()
+_SHORT = pairs(
+    "Mr=Mister Mrs=Missus Ms=Miz Prof=Professor Jr=Junior Sr=Senior Gen=General Col=Colonel Capt=Captain "
+    "Lt=Lieutenant Sgt=Sergeant Rev=Reverend Hon=Honorable Gov=Governor Sen=Senator Rep=Representative Ave=Avenue "
+    "Blvd=Boulevard Rd=Road Mt=Mount Inc=Incorporated Ltd=Limited Co=Company Corp=Corporation Dept=Department "
+    "etc=et_cetera vs=versus approx=approximately fig=figure Fig=Figure vol=volume Vol=Volume e.g=for_example "
+    "i.e=that_is cf=compare pp=pages Ph.D=P_H_D Sept=September Dr=Drive St=Street"
+) | {month[:3]: month for month in _MONTHS if month != "May"}
+_COUNTED = "chapter part volume book act scene war section appendix phase type title article level bowl figure table".split()
+_RULERS = "King|Queen|Pope|Charles|Elizabeth|George|Edward|Henry|James|William|Mary|Philip|Napoleon|Peter|Francis|Paul"
+_AMOUNTS = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion"}
+
+
+def say(number: int, to: str = "cardinal") -> str:
+    """A number in words: cardinal, ordinal or year."""
+    return in_words(number, "en", to=to)
+
+
+def letters(text: str) -> str:
+    """Letters by their names: A is a word too, and stands as `ay`."""
+    return " ".join("ay" if c in "Aa" else c.upper() for c in text if c.isalnum())
+
+
+def digits(text: str) -> str:
+    """Digits one by one."""
+    return " ".join(say(int(c)) for c in text if c.isdecimal())
+
+
+def number(text: str, to: str = "year") -> str:
+    """A number with commas between thousands, a decimal point or several, zeros in front."""
+    whole, *parts = text.replace(",", "").split(".")
+    if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0"):
+        said = digits(whole)
+    else:
+        said = say(int(whole), to if len(text) == 4 and "1100" <= text < "2100" else "cardinal")
+    return " point ".join([said, *map(digits if len(parts) == 1 else number, parts)])
+
+
+def counted(text: str, unit: str, before: str = "") -> str:
+    """A number and its unit, whose first word is in the plural if it must be; `before` it stands square."""
+    first, *more = unit.split()
+    if text != "1" and not first.endswith(("hertz", "yen")):
+        first = {"foot": "feet", "penny": "pence"}.get(first, first + "s")
+    return " ".join([number(text, "cardinal"), *before.split(), first, *more]) + " "
+
+
+def _money(m: re.Match) -> str:
+    amount, (unit, cent) = m["a"] or m["b"], _MONEY[m["s"] or m["t"]].split()
+    if m["big"]:
+        return f"{number(amount)} {_AMOUNTS.get(m['big'].lower(), m['big'])} {counted('0', unit).split()[1]} "
+    whole, _, part = amount.partition(".")
+    if len(part) != 2 or part == "00":
+        return counted(amount if part.strip("0") else whole, unit)
+    return "and ".join([counted(whole, unit)] * (whole != "0") + [counted(part.lstrip("0"), cent)])
+
+
+def _time(m: re.Match) -> str:
+    hour, minute, second, half = int(m["h"]), m["m"] or "00", m["s"], m["half"] or ""
+    if hour > 24 or minute > "59":
+        return " to ".join(map(number, m[0].split(":")))
+    if minute == "00":
+        said = say(hour) + ("" if half else " o'clock" if 0 < hour < 13 else " hundred")
+    else:
+        said = f"{say(hour)} {'oh ' * (minute[0] == '0')}{say(int(minute))}"
+    return f"{said} {'and ' + counted(str(int(second)), 'second') if second else ''}{letters(half)} "
+
+
+def _date(m: re.Match) -> str:
+    month, day = sorted(map(int, m.group("m", "d"))) if int(m["m"]) > 12 else map(int, m.group("m", "d"))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return m[0]
+    return f"{_MONTHS[month - 1]} {say(day, 'ordinal')}, {number(m['y'])} "
+
+
+def _fraction(m: re.Match) -> str:
+    top, bottom = int(m["n"]), int(m["d"])
+    if not 0 < top < bottom <= 100:
+        return m[0]
+    part = {2: "half", 4: "quarter"}.get(bottom) or say(bottom, "ordinal")
+    if m["w"] and (top, bottom) == (1, 2):
+        return f"{number(m['w'])} and a half"
+    return f"{number(m['w']) + ' and ' if m['w'] else ''}{say(top)} {part}{'s' * (top > 1)}"
+
+
+def _decade(m: re.Match) -> str:
+    said = number(m[1])
+    return (said[:-1] + "ies" if said.endswith("y") else said + "s") + " "
+
+
+def _roman(m: re.Match) -> str:
+    value = roman(m["r"])
+    if value is None:
+        return m[0]
+    is_counted = m["b"].lower() in _COUNTED
+    return f"{m['b']} {say(value) if is_counted else 'the ' + say(value, 'ordinal')}"
+
+
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
+_MONTH, _COIN = "|".join(_MONTHS), f"[{''.join(_MONEY)}]"
+_POWERS = {"²": "square", "³": "cubic", None: ""}
+_GRAMMAR = rules(
+    (r"(?<![\w.])((?:[A-Z]\.){2,})(\s*$)?", lambda m: letters(m[1]) + (" " if m[2] is None else ".")),
+    (r"(?<![\w.])([A-Z])\.(?= ?[A-Z])", lambda m: letters(m[1]) + " "),
+    (r"(?<![A-Za-z])([ap])\.\s?m\.(\s*$)?", lambda m: m[1] + ("m" if m[2] is None else "m.")),
+    (r"\b[Nn]os?\. ?(?=\d)", "number "),
+    (r"\bp\. ?(?=\d)", "page "),
+    (r"(?<!\d )\bSt\. ?(?=[A-Z])", "Saint "),
+    (r"\bDr\. ?(?=[A-Z])", "Doctor "),
+    (rf"(?<![\w.])({one_of(_SHORT)})\. ?(\s*$)?", lambda m: _SHORT[m[1]] + (" " if m[2] is None else ".")),
+    (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
+    (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
+    (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
+    (rf"\b(\d{{1,2}}) (?=(?:{_MONTH})\b)", lambda m: say(int(m[1]), "ordinal") + " "),
+    (r"\b(?P<h>\d{1,2}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?: ?(?P<half>[AaPp][Mm]))?\b", _time),
+    (r"\b(?P<h>\d{1,2})(?P<m>)(?P<s>) ?(?P<half>[AaPp][Mm])\b", _time),
+    (r"\b(\d+):(\d+)\b", lambda m: f"{number(m[1])} to {number(m[2])}"),
+    (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
+    (r"(?<![\w.)])-(?=[\d.$€£])", " minus "),
+    (r"(?<![\w.])\.(?=\d)", "0."),
+    (
+        rf"(?:US)?(?:(?P<s>{_COIN}) ?(?P<a>{_NUMBER})|(?P<b>{_NUMBER}) ?(?P<t>{_COIN}))"
+        r"(?: ?(?P<big>thousand|million|billion|trillion|bn|[kKmMbB])\b)?",
+        _money,
+    ),
+    (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
+    (
+        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³])?(?!\w)",
+        lambda m: counted(m[1], _UNITS[m[2]], _POWERS[m[3]]),
+    ),
+    (r"(?<!\w)'?(\d+0)'?s\b", _decade),
+    (r"\b([\d,]+)(?:st|nd|rd|th)\b", lambda m: say(int(m[1].replace(",", "") or 0), "ordinal")),
+    (rf"\b(?P<b>(?i:{'|'.join(_COUNTED)})|{_RULERS}) (?P<r>[IVXLC]+)\b", _roman),
+    (r"\b(?P<b>[A-Z][a-z]+) (?P<r>[IVX]{2,})\b", _roman),
+    (r"\b([IVX]{2,})(?= centur)", lambda m: say(roman(m[1]) or 0, "ordinal")),
+    (r"(?<=\d) ?- ?(?=\d)", " to "),
+    (_NUMBER, lambda m: f" {number(m[0])} "),
+    (r"\b([B-DF-HJ-NP-TV-XZ]{2,})(s)?\b", lambda m: letters(m[1]) + ("'s" if m[2] else "")),
+    (r"(?<=[a-z] )A(?= ?[.,;:!?)]|$)", "ay"),
+    (r"(?<=[a-z\W] )(US|UN|AI|IT|ID|IP|IQ)\b|\b(US|UN|AI|IT|ID|IP|IQ)(?= [a-z])", lambda m: letters(m[0])),
+)
+
+
+def english_words(text: str) -> str:
+    """Plain English text in words.
+
+    >>> english_words("Dr. Smith paid $5.50 at 5:30 p.m. on St. John St.")
+    'Doctor Smith paid five dollars and fifty cents at five thirty P M on Saint John Street.'
+    """
+    return normalize(text, _GRAMMAR, _ADDRESS, _SIGNS)
