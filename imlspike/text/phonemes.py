@@ -73,15 +73,16 @@ def front_end(name: str, on_unknown: str = "error") -> FrontEnd:
     else:
         check_choice("front end", name, [*FRONT_ENDS, "espeak:<language>"])
         speaker = FRONT_ENDS[name][0]()
-    return speaker if on_unknown == "error" else partial(_speak_rest, speaker)
+    return speaker if on_unknown == "error" else lambda text, name="text": speak_rest(speaker, text, name)[0]
 
 
-def _speak_rest(speaker: FrontEnd, text: str, name: str = "text") -> list[str]:
-    while True:
-        try:
-            return speaker(text, name)
-        except UnspeakableError as error:
-            text = error.rest
+def speak_rest(speaker: FrontEnd, text: str, name: str = "text") -> tuple[list[str], tuple[str, ...]]:
+    """The symbols of a text without the characters that its front end can't speak, and these."""
+    try:
+        return speaker(text, name), ()
+    except UnspeakableError as error:
+        symbols, skipped = speak_rest(speaker, error.rest, name)
+        return symbols, (*error.places, *skipped)
 
 
 def symbols_of(name: str, sentences: Iterable[Iterable[str]] = ()) -> list[str]:
