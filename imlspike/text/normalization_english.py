@@ -124,13 +124,14 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
 _MONTH, _COIN = "|".join(_MONTHS), f"[{''.join(_MONEY)}]"
 _POWERS = {"²": "square", "³": "cubic", None: ""}
 _GRAMMAR = rules(
+    (r"(\d[\w ]* )St\b", r"\1Street"),
+    (r"\bSt(?:\. ?| )(?=[A-Z])", "Saint "),
+    (r"\bDr(?:\. ?| )(?=[A-Z])", "Doctor "),
     (r"(?<![\w.])((?:[A-Z]\.){2,})(\s*$)?", lambda m: letters(m[1]) + (" " if m[2] is None else ".")),
     (r"(?<![\w.])([A-Z])\.(?= ?[A-Z])", lambda m: letters(m[1]) + " "),
     (r"(?<![A-Za-z])([ap])\.\s?m\.(\s*$)?", lambda m: m[1] + ("m" if m[2] is None else "m.")),
     (r"\b[Nn]os?\. ?(?=\d)", "number "),
     (r"\bp\. ?(?=\d)", "page "),
-    (r"(?<!\d )\bSt\. ?(?=[A-Z])", "Saint "),
-    (r"\bDr\. ?(?=[A-Z])", "Doctor "),
     (rf"(?<![\w.])({one_of(_SHORT)})\. ?(\s*$)?", lambda m: _SHORT[m[1]] + (" " if m[2] is None else ".")),
     (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
     (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),

@@ -26,8 +26,8 @@ _WORD = re.compile("(?:(?:[вкс]|из|под|над|от|об|без|пере�
 _ALPHABET = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюя ")
 _SILENT = re.compile("[+'\u0301\u0300]")
 _MARKS = re.compile('[,.!?;:()"-]')
-_STRESSED_OTHERWISE = {"душа": 3}  # espeak-ng errs
-_IPA_VOWEL = re.compile("([ˈˌ]?)[^ˈˌaeiouɛɪʊʌyəɨæɑɔɵøʉ]*[aeiouɛɪʊʌyəɨæɑɔɵøʉ]")
+_STRESSED_OTHERWISE = {"душа": 3, "потом": 3, "перед": 1}  # espeak-ng errs
+_IPA_VOWEL = re.compile("([ˈˌ]?)[^ˈˌaeiouɛɪʊʌyəɨæɑɔɵøʉ]*[aeiouɛɪʊʌyəɨæɑɔɵøʉ](?!\\^)")
 # Spellings that are spoken as others of the same number of vowels, in their order.
 _AS_SPOKEN = [
     (re.compile(pattern), by)
@@ -112,9 +112,10 @@ def stress_of(word: str) -> int | None:
     except ImportError as error:
         raise ImportError(f"{error}, which stresses {word!r}; or mark it (+ before the vowel)") from None
     stresses = [found[1] for found in _IPA_VOWEL.finditer(spoken)]
-    if len(stresses) != len(vowels) or "ˈ" not in stresses:
+    main = next((mark for mark in "ˈˌ" if mark in stresses), None)
+    if word in _STRESSED_OTHERWISE or main is None or len(stresses) != len(vowels):
         return _STRESSED_OTHERWISE.get(word)
-    return _STRESSED_OTHERWISE.get(word, vowels[stresses.index("ˈ")])
+    return vowels[stresses.index(main)]
 
 
 def _word(written: str, marked: bool) -> list[str]:
