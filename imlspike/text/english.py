@@ -37,8 +37,8 @@ class English:
 
     A word is looked up in the dictionary, in its first pronunciation there; if it isn't there, without its
     ending ('s, s, ed, ing); and at last espeak-ng says it, which gets 57 % of the dictionary's own words
-    entirely right, stress aside, and 89 % of their phones. Two or three capitals that the dictionary lacks are
-    spelled. Accents are taken off (café); numbers, units, abbreviations, addresses are spoken in words
+    entirely right, stress aside, and 89 % of their phones. Two or three capitals that the dictionary lacks
+    are spelled. Accents are taken off (café); numbers, units, abbreviations, addresses are put in words
     (`imlspike.text.normalization_english`).
 
     Attributes:

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import yaml
 
 Rule = tuple[re.Pattern, Callable[[re.Match], str] | str]
 
@@ -14,9 +17,14 @@ _ROMAN = re.compile("M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3}
 _ROMAN_DIGITS = dict(zip("IVXLCDM", (1, 5, 10, 50, 100, 500, 1000), strict=True))
 
 
-def pairs(table: str) -> dict[str, str]:
-    """A table from words like `km=kilometer`, where _ stands for a blank."""
-    return {key: value.replace("_", " ") for key, _, value in (pair.partition("=") for pair in table.split())}
+def tables(language: str) -> dict[str, dict[str, str]]:
+    """The tables of a language in normalization.yaml: what is written to what is said."""
+    content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))[language]
+    found: dict[str, dict[str, str]] = {}
+    for name, table in content.items():
+        pairs = ((pair[0], *pair[1:].partition("=")) for pair in table.split())  # = itself may be written
+        found[name] = {first + rest: said.replace("_", " ") for first, rest, _, said in pairs}
+    return found
 
 
 def rules(*patterns: tuple[str, Callable[[re.Match], str] | str]) -> list[Rule]:
@@ -47,6 +55,13 @@ def normalize(
 def one_of(words: Iterable[str]) -> str:
     """A pattern for any of some words, the longest first."""
     return "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+
+
+def abbreviations(table: Mapping[str, str]) -> tuple[str, Callable[[re.Match], str]]:
+    """The rule for words with a point behind, which is kept only where it ends the text."""
+    pattern = one_of(table).replace(r"\.", r"\. ?")  # т. д. and т.д.
+    spoken = lambda m: table[m[1].replace(" ", "")] + (" " if m[2] is None else ".")  # noqa: E731
+    return rf"(?<![\w.])({pattern})\. ?(\s*$)?", spoken
 
 
 def roman(numeral: str) -> int | None:

@@ -2,38 +2,17 @@
 
 import re
 
-from imlspike.text.normalization import in_words, normalize, one_of, pairs, roman, rules
+from imlspike.text.normalization import abbreviations, in_words, normalize, one_of, roman, rules, tables
 
-_SIGNS = pairs(
-    "&=and @=at %=percent +=plus #=number №=number °=degrees §=section ©=copyright ®=registered ™=trademark "
-    "±=plus_or_minus ×=times ÷=divided_by ≈=about ~=about <=less_than >=greater_than /=slash ²=squared ³=cubed "
-    "∞=infinity $=dollars €=euros £=pounds ¥=yen"
-) | {"=": "equals"}
-_ADDRESS = (
-    _SIGNS
-    | pairs(".=dot :=colon -=dash ?=question_mark #=hash ~=tilde a=ay com=com org=org net=net")
-    | {"_": "underscore"}
-)
-_MONEY = pairs("$=dollar_cent €=euro_cent £=pound_penny ¥=yen_sen ₽=ruble_kopeck ₹=rupee_paisa ¢=cent_cent")
-_UNITS = pairs(
-    "km=kilometer m=meter cm=centimeter mm=millimeter nm=nanometer μm=micrometer kg=kilogram g=gram mg=milligram "
-    "lb=pound lbs=pound oz=ounce ft=foot yd=yard mi=mile mph=mile_per_hour km/h=kilometer_per_hour "
-    "m/s=meter_per_second L=liter l=liter ml=milliliter mL=milliliter ha=hectare Hz=hertz kHz=kilohertz "
-    "MHz=megahertz GHz=gigahertz W=watt kW=kilowatt MW=megawatt kWh=kilowatt-hour V=volt mA=milliampere "
-    "KB=kilobyte kB=kilobyte MB=megabyte GB=gigabyte TB=terabyte ms=millisecond sec=second min=minute hr=hour "
-    "hrs=hour h=hour dB=decibel kcal=kilocalorie °C=degree_Celsius °F=degree_Fahrenheit °=degree"
-)
+_TABLES = tables("english")
+_SIGNS, _MONEY, _UNITS, _SHORT = (_TABLES[name] for name in ("signs", "money", "units", "abbreviations"))
 _MONTHS = "January February March April May June July August September October November December".split()
-_SHORT = pairs(
-    "Mr=Mister Mrs=Missus Ms=Miz Prof=Professor Jr=Junior Sr=Senior Gen=General Col=Colonel Capt=Captain "
-    "Lt=Lieutenant Sgt=Sergeant Rev=Reverend Hon=Honorable Gov=Governor Sen=Senator Rep=Representative Ave=Avenue "
-    "Blvd=Boulevard Rd=Road Mt=Mount Inc=Incorporated Ltd=Limited Co=Company Corp=Corporation Dept=Department "
-    "etc=et_cetera vs=versus approx=approximately fig=figure Fig=Figure vol=volume Vol=Volume e.g=for_example "
-    "i.e=that_is cf=compare pp=pages Ph.D=P_H_D Sept=September Dr=Drive St=Street"
-) | {month[:3]: month for month in _MONTHS if month != "May"}
-_COUNTED = "chapter part volume book act scene war section appendix phase type title article level bowl figure table".split()
-_RULERS = "King|Queen|Pope|Charles|Elizabeth|George|Edward|Henry|James|William|Mary|Philip|Napoleon|Peter|Francis|Paul"
-_AMOUNTS = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion"}
+_COUNTED = (
+    "chapter part volume book act scene war section appendix phase type title article level bowl figure"
+)
+_RULERS = (
+    "King|Queen|Pope|Charles|Elizabeth|George|Edward|Henry|James|William|Mary|Philip|Napoleon|Peter|Paul"
+)
 
 
 def say(number: int, to: str = "cardinal") -> str:
@@ -72,7 +51,8 @@ def counted(text: str, unit: str, before: str = "") -> str:
 def _money(m: re.Match) -> str:
     amount, (unit, cent) = m["a"] or m["b"], _MONEY[m["s"] or m["t"]].split()
     if m["big"]:
-        return f"{number(amount)} {_AMOUNTS.get(m['big'].lower(), m['big'])} {counted('0', unit).split()[1]} "
+        big = _TABLES["amounts"].get(m["big"].lower(), m["big"])
+        return f"{number(amount)} {big} {counted('0', unit).split()[1]} "
     whole, _, part = amount.partition(".")
     if len(part) != 2 or part == "00":
         return counted(amount if part.strip("0") else whole, unit)
@@ -82,12 +62,13 @@ def _money(m: re.Match) -> str:
 def _time(m: re.Match) -> str:
     hour, minute, second, half = int(m["h"]), m["m"] or "00", m["s"], m["half"] or ""
     if hour > 24 or minute > "59":
-        return " to ".join(map(number, m[0].split(":")))
+        return f"{number(m['h'])} {f'to {number(minute)}' if m['m'] else ''} {letters(half)} "
     if minute == "00":
         said = say(hour) + ("" if half else " o'clock" if 0 < hour < 13 else " hundred")
     else:
         said = f"{say(hour)} {'oh ' * (minute[0] == '0')}{say(int(minute))}"
-    return f"{said} {'and ' + counted(str(int(second)), 'second') if second else ''}{letters(half)} "
+    seconds = "and " + counted(str(int(second)), "second") if second else ""
+    return f"{said} {seconds}{letters(half)} "
 
 
 def _date(m: re.Match) -> str:
@@ -116,7 +97,7 @@ def _roman(m: re.Match) -> str:
     value = roman(m["r"])
     if value is None:
         return m[0]
-    is_counted = m["b"].lower() in _COUNTED
+    is_counted = m["b"].lower() in _COUNTED.split()
     return f"{m['b']} {say(value) if is_counted else 'the ' + say(value, 'ordinal')}"
 
 
@@ -132,7 +113,7 @@ _GRAMMAR = rules(
     (r"(?<![A-Za-z])([ap])\.\s?m\.(\s*$)?", lambda m: m[1] + ("m" if m[2] is None else "m.")),
     (r"\b[Nn]os?\. ?(?=\d)", "number "),
     (r"\bp\. ?(?=\d)", "page "),
-    (rf"(?<![\w.])({one_of(_SHORT)})\. ?(\s*$)?", lambda m: _SHORT[m[1]] + (" " if m[2] is None else ".")),
+    abbreviations(_SHORT),
     (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
     (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
     (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
@@ -155,7 +136,7 @@ _GRAMMAR = rules(
     ),
     (r"(?<!\w)'?(\d+0)'?s\b", _decade),
     (r"\b([\d,]+)(?:st|nd|rd|th)\b", lambda m: say(int(m[1].replace(",", "") or 0), "ordinal")),
-    (rf"\b(?P<b>(?i:{'|'.join(_COUNTED)})|{_RULERS}) (?P<r>[IVXLC]+)\b", _roman),
+    (rf"\b(?P<b>(?i:{'|'.join(_COUNTED.split())})|{_RULERS}) (?P<r>[IVXLC]+)\b", _roman),
     (r"\b(?P<b>[A-Z][a-z]+) (?P<r>[IVX]{2,})\b", _roman),
     (r"\b([IVX]{2,})(?= centur)", lambda m: say(roman(m[1]) or 0, "ordinal")),
     (r"(?<=\d) ?- ?(?=\d)", " to "),
@@ -172,4 +153,4 @@ def english_words(text: str) -> str:
     >>> english_words("Dr. Smith paid $5.50 at 5:30 p.m. on St. John St.")
     'Doctor Smith paid five dollars and fifty cents at five thirty P M on Saint John Street.'
     """
-    return normalize(text, _GRAMMAR, _ADDRESS, _SIGNS)
+    return normalize(text, _GRAMMAR, _SIGNS | _TABLES["address"], _SIGNS)

@@ -1,32 +1,12 @@
-"""Mandarin as it is read aloud: numbers, dates, times, money, units and Latin letters in Chinese characters."""
+"""Mandarin as it is read aloud: numbers, dates, times, money, units, Latin letters in Chinese characters."""
 
 import re
 
-from imlspike.text.normalization import normalize, one_of, pairs, roman, rules
+from imlspike.text.normalization import normalize, one_of, roman, rules, tables
 
 _DIGITS = "零一二三四五六七八九"
-_LETTERS = pairs(
-    "a=诶 b=必 c=西 d=地 e=衣 f=艾弗 g=吉 h=艾尺 i=爱 j=杰 k=开 l=艾勒 m=艾姆 n=恩 o=欧 p=批 q=秋 r=啊 s=艾斯 t=踢 u=优 "
-    "v=维 w=达不溜 x=艾克斯 y=歪 z=贼"
-)
-_SIGNS = (
-    _LETTERS
-    | pairs(
-        "&=和 @=艾特 %=百分号 +=加 #=井号 №=第 °=度 §=节 ×=乘 ÷=除以 ±=正负 ≈=约等于 ~=约 <=小于 >=大于 /=斜杠 ²=平方 ³=立方 $=美元 €=欧元 "
-        "£=英镑 ¥=元 ℃=摄氏度"
-    )
-    | {"=": "等于"}
-)
-_ADDRESS = (
-    _SIGNS
-    | pairs(".=点 :=冒号 -=杠 ?=问号 ~=波浪号")
-    | {"_": "下划线"}
-    | dict(zip("0123456789", _DIGITS, strict=True))
-)
-_UNITS = pairs(
-    "km=公里 m=米 cm=厘米 mm=毫米 kg=公斤 g=克 mg=毫克 t=吨 L=升 l=升 ml=毫升 mL=毫升 km/h=公里每小时 m/s=米每秒 Hz=赫兹 kHz=千赫 MHz=兆赫 "
-    "GHz=吉赫 W=瓦 kW=千瓦 kWh=千瓦时 V=伏 MB=兆 GB=吉字节 TB=太字节 °C=摄氏度 °F=华氏度 °=度 $=美元 €=欧元 £=英镑 ¥=元 h=小时 min=分钟 s=秒"
-)
+_TABLES = tables("mandarin")
+_LETTERS, _SIGNS, _UNITS = _TABLES["letters"], _TABLES["signs"], _TABLES["units"]
 _MEASURES = "个只本张条位名次天年周点分秒块件套层间台辆种家岁人斤公米千万亿百双倍页杯瓶口"
 
 
@@ -117,4 +97,4 @@ def mandarin_words(text: str) -> str:
     >>> mandarin_words("2024年2月25日,2个人花了50%")
     '二零二四年二月二十五日,两个人花了百分之五十'
     """
-    return normalize(text, _GRAMMAR, _ADDRESS, _SIGNS)
+    return normalize(text, _GRAMMAR, _LETTERS | _SIGNS | _TABLES["address"], _LETTERS | _SIGNS)

@@ -1,69 +1,16 @@
 """Russian as it is read aloud: numbers in their cases, dates, times, money, units, abbreviations, letters."""
 
 import re
+import unicodedata
 
-from imlspike.text.normalization import in_words, normalize, one_of, pairs, roman, rules
+from imlspike.text.normalization import abbreviations, in_words, normalize, one_of, roman, rules, tables
 
-_SIGNS = pairs(
-    "&=и @=собака %=процентов #=номер №=номер °=градусов §=параграф ±=плюс_минус ×=на ÷=делить_на ≈=примерно "
-    "~=примерно <=меньше >=больше /=дробь ²=в_квадрате ³=в_кубе ∞=бесконечность $=долларов €=евро £=фунтов "
-    "¥=иен ₽=рублей ©=копирайт ®=товарный_знак ™=товарный_знак"
-) | {"=": "равно"}
-_LETTERS = pairs(
-    "а=а б=бэ в=вэ г=гэ д=дэ е=е ё=ё ж=жэ з=зэ и=и й=и_краткое к=ка л=эл м=эм н=эн о=о п=пэ р=эр с=эс т=тэ у=у "
-    "ф=эф х=ха ц=цэ ч=че ш=ша щ=ща ъ=твёрдый_знак ы=ы ь=мягкий_знак э=э ю=ю я=я a=эй b=би c=си d=ди e=и f=эф "
-    "g=джи h=эйч i=ай j=джей k=кей l=эл m=эм n=эн o=оу p=пи q=кью r=ар s=эс t=ти u=ю v=ви w=дабл+ю x=икс y=уай z=зет"
-)
-_ADDRESS = (
-    _SIGNS
-    | _LETTERS
-    | pairs(
-        ".=точка :=двоеточие -=дефис /=слэш ?=вопрос #=решётка ~=тильда +=плюс com=ком org=орг net=нет ru=ру"
-    )
-    | {"_": "подчёркивание"}
-)
-_UNITS = pairs(
-    "км=километр м=метр см=сантиметр мм=миллиметр кг=килограмм г=грамм гр=грамм мг=миллиграмм л=литр мл=миллилитр "
-    "га=гектар ц=центнер т=тонна мин=минута сек=секунда с=секунда ч=час %=процент °=градус °C=градус_Цельсия "
-    "°С=градус_Цельсия км/ч=километр_в_час км/с=километр_в_секунду м/с=метр_в_секунду Гц=герц кГц=килогерц "
-    "МГц=мегагерц ГГц=гигагерц Вт=ватт кВт=киловатт МВт=мегаватт В=вольт Мб=мегабайт МБ=мегабайт Гб=гигабайт "
-    "ГБ=гигабайт Кб=килобайт дБ=децибел руб=рубль р=рубль ₽=рубль коп=копейка $=доллар €=евро £=фунт ¥=иена "
-    "шт=штука экз=экземпляр"
-)
-_BIG = pairs("тыс=тысяча млн=миллион млрд=миллиард трлн=триллион")
-_SHORT = pairs(
-    "ул=улица им=имени проф=профессор акад=академик рис=рисунок табл=таблица см=смотри ср=сравни напр=например "
-    "тов=товарищ гл=глава обл=область пос=посёлок пер=переулок пл=площадь просп=проспект наб=набережная св=святой "
-    "тел=телефон чел=человек ок=около др=другие пр=прочее англ=английский лат=латинский нем=немецкий стр=страница "
-    "доц=доцент изд=издание ред=редактор млн=миллионов млрд=миллиардов тыс=тысяч руб=рублей коп=копеек гг=годы"
-)
-_PHRASES = pairs(
-    "т.д=так_далее т.п=тому_подобное т.е=то_есть т.к=так_как т.н=так_называемый т.ч=том_числе н.э=нашей_эры "
-    "т.о=таким_образом и.о=исполняющий_обязанности"
-)
-_CASES = {
-    word: case
-    for case, words in {
-        "g": "с со от до из без для около после более менее больше меньше свыше среди у кроме старше младше",
-        "d": "к ко по",
-        "i": "между над перед",
-        "p": "о об при в во на",
-    }.items()
-    for word in words.split()
-}
+_TABLES = tables("russian")
+_SIGNS, _LETTERS, _UNITS, _BIG = (_TABLES[name] for name in ("signs", "letters", "units", "amounts"))
+_SHORT, _PHRASES, _CASES = (_TABLES[name] for name in ("abbreviations", "phrases", "prepositions"))
+_YEARS, _CENTURIES = _TABLES["years"], _TABLES["centuries"]
 _MONTHS = "января февраля марта апреля мая июня июля августа сентября октября ноября декабря".split()
-_YEARS = pairs("год=n года=g году=p годом=i годы=n годов=g годам=d годами=i годах=p")
-_CENTURIES = pairs("век=n века=g веку=d веком=i веке=p веков=g веками=i веках=p веки=n")
-_SUFFIXES = pairs(
-    "й=n,m ый=n,m ий=n,m ой=n,m я=n,f ая=n,f е=n,n ое=n,n го=g,m ого=g,m му=d,m ому=d,m м=p,m ом=p,m ым=i,m ю=a,f "
-    "ую=a,f х=g,p ых=g,p ми=i,p"
-)
-_MALE = re.compile(
-    "(Пётр|Петр|Павл|Александр|Никола|Иван|Людовик|Карл|Генрих|Вильгельм|Фридрих|Филипп|Георг)(.*)"
-)
-_MALE_CASES = pairs("=n й=n а=g я=g у=d ю=d ом=i ем=i е=p")
-_SPELLED = "ЕГЭ ООО ОАО ЗАО АЭС ОАЭ ЕС ИИ УК АО ИП МГУ БГУ НЛО ВТО ФСО ЦСКА СПбГУ".split()
-_AS_SAID = pairs("США=сэ_шэ_а ФБР=фэ_бэ_эр ФРГ=фэ_эр_гэ")
+_MALE = re.compile("(Пётр|Петр|Павл|Александр|Никола|Иван|Людовик|Карл|Генрих|Вильгельм|Фридрих|Георг)(.*)")
 _ALIKE = dict(zip("ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху", strict=True))
 _ALIKE = str.maketrans(_ALIKE | {"á": "а\u0301", "é": "е\u0301", "ó": "о\u0301", "ý": "у\u0301"})
 
@@ -86,7 +33,10 @@ def ordinal(number: int, case: str = "n", gender: str = "m") -> str:
 
 def letters(text: str) -> str:
     """Letters, Cyrillic or Latin, by their names."""
-    return _AS_SAID.get(text) or " ".join(_LETTERS.get(c, "") for c in text.lower())
+    plain = (unicodedata.normalize("NFD", c)[0] if c > "z" and c not in "йё" else c for c in text.lower())
+    return _TABLES["acronyms"].get(text) or " ".join(
+        _LETTERS.get(p, c) for p, c in zip(plain, text.lower(), strict=True)
+    )
 
 
 def digits(text: str) -> str:
@@ -198,7 +148,7 @@ def _time(m: re.Match) -> str:
 
 def _century(m: re.Match) -> str:
     before, word = m["b"] or "", m["w"].rstrip(".")
-    case, gender = _CENTURIES.get(word) or pairs("е=n я=g ю=d м=i и=p").get(word[-1], "n"), "m"
+    case, gender = _CENTURIES.get(word) or dict(zip("еяюми", "ngdip", strict=True)).get(word[-1], "n"), "m"
     if word in ("в", "вв"):
         case = _CASES.get(before.lower(), "n")
         word = {"g": "века веков", "p": "веке веках"}.get(case, "век века").split()[len(word) - 1]
@@ -216,17 +166,15 @@ def _ruler(m: re.Match) -> str:
         return m[0]
     name, male = m["b"] or "", _MALE.fullmatch(m["b"] or "")
     if male:
-        return f"{name} {ordinal(value, _MALE_CASES.get(male[2], 'n'))}"
+        return f"{name} {ordinal(value, _TABLES['male_names'].get(male[2], 'n'))}"
     gender = "f" if name.endswith(("а", "я", "сть")) else "m"
     if not name and m["a"]:
-        gender = {"ая": "f", "ое": "n", "ое": "n"}.get(
-            m["a"][-2:], {"а": "f", "о": "n", "е": "n"}.get(m["a"][-1], "m")
-        )
+        gender = {"ая": "f", "ое": "n"}.get(m["a"][-2:], {"а": "f", "о": "n", "е": "n"}.get(m["a"][-1], "m"))
     return f"{name} {ordinal(value, 'n', gender)}".lstrip()
 
 
 def _suffix(m: re.Match) -> str:
-    value, (case, gender) = int(m[1]), _SUFFIXES[m[2]].split(",")
+    value, (case, gender) = int(m[1]), _TABLES["suffixes"][m[2]]
     if m[2] == "х" and value < 5:
         return say(value, "g")
     if case == "n" and gender == "n" and value % 10 == 0 and value > 10 and m[3]:
@@ -258,17 +206,12 @@ _CYRILLIC_ROMAN = str.maketrans("ХІ", "XI")
 _NUMBER = r"\d{1,3}(?: \d{3})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)*"
 _BEFORE = r"(?:(?<![\w-])(?P<b>[А-ЯЁа-яё]+) )?"
 _END = r"(?:\.(?!\s*$))?"  # the point of an abbreviation, but for one that ends the text
+_YEAR, _CENTURY = f"{one_of(_YEARS)}|гг?{_END}", rf"{one_of(_CENTURIES)}|вв?\.|(?:стол|тысячел)ети\w+"
+_UNIT = one_of(set(_UNITS) - {"с", "В"}) + "|[сВ](?= ?[.,;!?)]| ?$)"  # which are prepositions, too
 _CONSONANTS, _VOWELS = "БВГДЖЗЙКЛМНПРСТФХЦЧШЩ", "АЕЁИОУЫЭЮЯ"
 _GRAMMAR = rules(
     (r"(?<!\w)(?=\w*[а-яё])(?=\w*[A-Za-zÀ-ÿ])[А-яёЁÀ-ÿA-Za-z]+", lambda m: m[0].translate(_ALIKE)),
-    (
-        r"(?<![\w.])([а-яё])\. ?([а-яё])\.(\s*$)?",
-        lambda m: (
-            f"{_PHRASES[m[1] + '.' + m[2]]}{' ' if m[3] is None else '.'}"
-            if f"{m[1]}.{m[2]}" in _PHRASES
-            else m[0]
-        ),
-    ),
+    abbreviations(_PHRASES),
     (
         r"(?<![\w.])([А-ЯЁ])\. ?([А-ЯЁ])\.(\s*$)?",
         lambda m: f"{letters(m[1])} {letters(m[2])}" + (" " if m[3] is None else "."),
@@ -277,23 +220,17 @@ _GRAMMAR = rules(
     (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
     (r"\b(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<y>\d{4})\b(?: ?(?:года|г\.?)(?!\w))?", _date),
     (r"\bс (\d{4}) по (?=\d{4} г)", lambda m: f"с {ordinal(int(m[1]), 'g')} по "),
-    (
-        rf"{_BEFORE}(?:(?P<from>\d{{4}}) ?- ?)?(?P<y>\d{{4}}|\d{{3}}(?= год)) ?(?P<w>{one_of(_YEARS)}|гг?{_END})(?!\w)",
-        _year,
-    ),
+    (rf"{_BEFORE}(?:(?P<from>\d{{4}}) ?- ?)?(?P<y>\d{{4}}|\d{{3}}(?= год)) ?(?P<w>{_YEAR})(?!\w)", _year),
     (rf"{_BEFORE}(?P<d>\d{{1,2}}) (?=(?:{'|'.join(_MONTHS)})\b)", _day),
     (r"\b(\d{1,2}):(\d\d)(?::(\d\d))?\b", _time),
     (r"\b(\d+):(?=\d)", r"\1 "),
     (r"\+?\d[ (]+\d{3}\)? ?\d{3}[- ]?\d\d[- ]?\d\d\b|\+\d{8,}|\b\d{3}-\d\d-\d\d\b", lambda m: digits(m[0])),
-    (
-        rf"{_BEFORE}(?P<r>[IVXХІ]+(?: ?- ?[IVXХІ]+)?) (?P<w>{one_of(_CENTURIES)}|вв?\.|(?:стол|тысячел)ети\w+)",
-        _century,
-    ),
+    (rf"{_BEFORE}(?P<r>[IVXХІ]+(?: ?- ?[IVXХІ]+)?) (?P<w>{_CENTURY})", _century),
     (r"(?:\b(?P<b>[А-ЯЁ][а-яё]+|[а-яё]{3,}) )?\b(?P<r>[IVX]+)\b(?= ?(?P<a>[а-яё]+)?)", _ruler),
     (rf"([$€£¥₽]) ?({_NUMBER})(?: ?(тыс|млн|млрд|трлн){_END})?", r"\2 \3 \1"),
     (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
     (r"\b(\d+)-?(й|ый|ий|ой|я|ая|е|ое|го|ого|му|ому|ю|ую|х|ых|ми)(?!\w)(?=( год)?)", _suffix),
-    (r"\b(\d+)-(м|ом|ым)(?!\w)(?=( год)?)", _suffix),
+    (r"\b(\d+)-(м|ом|ым)(?!\w)()", _suffix),
     (r"\b(\d+)-ти(?!\w)", lambda m: say(int(m[1]), "g")),
     (r"\b(\d{1,3})-(?=[а-яё]{4,})", _adjective),
     (r"(?<=\d) ?[хx×] ?(?=\d)", " на "),
@@ -304,16 +241,16 @@ _GRAMMAR = rules(
     (r"\bкв\. ?(?=\d)", "квартира "),
     (
         rf"{_BEFORE}(?P<n>{_NUMBER})(?: ?(?P<big>{one_of(_BIG)}){_END}(?!\w))?"
-        rf"(?: ?(?P<u>{one_of(set(_UNITS) - {'с', 'В'})}|[сВ](?= ?[.,;!?)]| ?$)){_END}(?P<p>[²³])?(?!\w))?(?= ?(?P<a>[а-яё]+)?)",
+        rf"(?: ?(?P<u>{_UNIT}){_END}(?P<p>[²³])?(?!\w))?(?= ?(?P<a>[а-яё]+)?)",
         _number,
     ),
-    (rf"(?<![\w.])({one_of(_SHORT)})\. ?(\s*$)?", lambda m: _SHORT[m[1]] + (" " if m[2] is None else ".")),
+    abbreviations(_SHORT),
     (
-        rf"\b(?:{'|'.join([*_SPELLED, *_AS_SAID])}|[{_CONSONANTS}]{{2,}}|[{_VOWELS}][{_CONSONANTS}]{{2,}}"
+        rf"\b(?:{one_of(_TABLES['acronyms'])}|[{_CONSONANTS}]{{2,}}|[{_VOWELS}][{_CONSONANTS}]{{2,}}"
         "|[БГДЖЗЛМНПРТФХЦЧШЩ])\\b",
         _acronym,
     ),
-    ("[A-Za-z]+", lambda m: f" {letters(m[0])} "),
+    ("[A-Za-zÀ-ɏ]+", lambda m: f" {letters(m[0])} "),
 )
 
 
@@ -323,4 +260,4 @@ def russian_words(text: str) -> str:
     >>> russian_words("А. С. Пушкин родился 6 июня 1799 г. и т. д.")
     'а эс Пушкин родился шестого июня тысяча семьсот девяносто девятого года и так далее.'
     """
-    return normalize(text, _GRAMMAR, _ADDRESS, _SIGNS)
+    return normalize(text, _GRAMMAR, _SIGNS | _LETTERS | _TABLES["address"], _SIGNS)

@@ -61,7 +61,7 @@ FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
 def front_end(name: str, on_unknown: str = "error") -> FrontEnd:
     """The front end of this name: one of `FRONT_ENDS`, or `espeak:<language>` (as espeak:nl).
 
-    It raises UnspeakableError for characters that it can't speak, or with `on_unknown="skip"` speaks the rest.
+    It raises UnspeakableError for what it can't speak, or with `on_unknown="skip"` speaks the rest.
     ValueError if there is none (the nearest is named); ImportError without the library that it needs.
 
     >>> front_end("characters")("Yes, no.", "a1")

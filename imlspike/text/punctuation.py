@@ -34,6 +34,7 @@ _CATEGORIES = {
     "Ps": "(",
     "Pe": ")",
 }
+_MARK_OR_UNSEEN = ("Mn", "Mc", "Me", "Cf")
 _MARKS = re.compile(r"\.\.+|[,.!?;:()\"-]")
 NO_MARK = re.compile(r"[^,.!?;:()\"-]")
 JOINT = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")  # a hyphen that joins two letters (well-known) isn't heard
@@ -44,21 +45,22 @@ class UnspeakableError(ValueError):
 
     Attributes:
         places: from each of them to where it stands in the text, counted from 1.
-        rest: the text with blanks in their places.
+        rest: the text without them, a blank instead inside a word.
     """
 
     def __init__(self, name: str, characters: Iterable[str], text: str, expected: str):
         self.places: dict[str, list[int]] = {}
-        self.rest, self.expected = text, expected
-        for character in characters:
-            forms = (character, unicodedata.normalize("NFD", character))
-            places = [i for i, c in enumerate(text) if character in _clean(c) + _clean(c).lower() + c]
-            spans = [(i, i + 1) for i in places] or [
-                m.span() for form in forms for m in re.finditer(re.escape(form), text, re.IGNORECASE)
-            ]
+        self.expected, rest = expected, list(text)
+        for character in dict.fromkeys(characters):
+            spans = [(i, i + 1) for i, c in enumerate(text) if character in _forms(c)]
+            if not spans:  # a letter and its marks apart, that were composed
+                first, *marks = unicodedata.normalize("NFD", character)
+                starts = (i for i, c in enumerate(text) if first in _forms(c))
+                spans = [(start, end) for start in starts if (end := _end_of(text, start, marks)) > start + 1]
             self.places[character] = [start + 1 for start, _ in spans]
             for start, end in spans:
-                self.rest = self.rest[:start] + " " * (end - start) + self.rest[end:]
+                rest[start:end] = "\0" * (end - start)
+        self.rest = re.sub(r"\s?\0+(?!\w)", "", "".join(rest)).replace("\0", " ")
         told = (
             f"{character!r} (U+{ord(character[0]):04X}) at {', '.join(map(str, places))}"
             for character, places in self.places.items()
@@ -68,6 +70,14 @@ class UnspeakableError(ValueError):
             f"{name}: character {'; '.join(told)} in {shown!r}; expected {expected} or punctuation. "
             "Spell it out, or leave it out by --on-unknown skip"
         )
+
+
+def _end_of(text: str, start: int, marks: list[str]) -> int:
+    """Where a letter ends with its marks, and what isn't seen between them."""
+    end = start + 1
+    while end < len(text) and (text[end] in marks or unicodedata.category(text[end]) in _MARK_OR_UNSEEN):
+        end += 1
+    return end
 
 
 @cache
@@ -85,6 +95,13 @@ def _clean(character: str) -> str:
         plain = "".join(map(_clean, unicodedata.normalize("NFKC", character)))
         return " " + plain if "/" in plain else plain  # 2½ is 2 1/2
     return character
+
+
+@cache
+def _forms(character: str) -> str:
+    """All that may become of a character: plain, in small letters, decomposed."""
+    forms = character + _clean(character)
+    return forms + forms.lower() + unicodedata.normalize("NFD", forms + forms.lower())
 
 
 def plain_text(text: str) -> str:

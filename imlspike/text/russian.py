@@ -105,7 +105,7 @@ def russian(text: str, name: str = "text", marked: bool = False) -> list[str]:
 
 @cache
 def stress_of(word: str) -> int | None:
-    """The place of the letter that espeak-ng stresses in a word in small letters; None: none, or not known."""
+    """The place of the letter that espeak-ng stresses in a word in small letters; None: not known."""
     vowels = [place for place, letter in enumerate(word) if letter in _VOWELS]
     try:
         spoken = espeak_backend("ru").phonemize([word], strip=True)[0]

@@ -7,20 +7,21 @@ LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the long
 
 # A sentence's marks with what closes behind them, or a line left blank.
 _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
-# A point behind an initial ends no sentence, unless a word follows that often begins one; nor behind what stands
-# before a name, or before a number. Others (etc., p.m., 1984 г.) end one where a capital follows.
+# A point behind an initial ends no sentence, unless a word follows that often begins one; nor does one behind
+# what stands before a name, or before a number. Others (etc., p.m., 1984 г.) end one where a capital follows.
 _INITIAL = re.compile(r"(?<![^\W_])[A-ZА-ЯЁ]\.$")
 _BEFORE_NAME = re.compile(
-    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|[Ii]\.e|Jan|Feb|Mar|"
-    r"Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|просп|наб|св|ок|т\. ?[екн]|"
-    r"(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
+    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
+    r"[Ii]\.e|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
+    r"просп|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|"
+    r"Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
 )
 _BEFORE_NUMBER = re.compile(
     r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|рис|табл|гл|стр|кв|(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
-    r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|How|Why|Yes|No|So|"
-    r"Он|Она|Оно|Они|Мы|Вы|Это|Но|Там|Тут|Так|Если|Когда|Его|Её|Их|Что|Кто|Как)\b(?!\.)"
+    r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
+    r"How|Why|Yes|No|So|Он|Она|Оно|Они|Мы|Вы|Это|Но|Там|Тут|Так|Если|Когда|Его|Её|Их|Что|Кто|Как)\b(?!\.)"
 )
 # Where what is too long is cut, the best place first.
 _BREAKS = [re.compile(p) for p in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")]

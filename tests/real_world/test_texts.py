@@ -1,4 +1,4 @@
-"""Texts as people paste them, each with the words that it is to be heard as; no character is lost in silence."""
+"""Texts as people paste them, each with the words that it is heard as; no character is lost in silence."""
 
 import unicodedata
 from importlib.util import find_spec
@@ -23,8 +23,14 @@ ENGLISH = [
     ("Dr. Smith met St. Mary", "Doctor Smith met Saint Mary"),
     ("Dr Jones lives at 5 Elm St.", "Doctor Jones lives at five Elm Street."),
     ("in 1984, 1905 and 2024", "in nineteen eighty four, nineteen oh five and twenty twenty four"),
-    ("1,234,567 and 12,000", "one million two hundred thirty four thousand five hundred sixty seven and twelve thousand"),
-    ("3.14, .5, 2.0.1 and 007", "three point one four, zero point five, two point zero point one and zero zero seven"),
+    (
+        "1,234,567 and 12,000",
+        "one million two hundred thirty four thousand five hundred sixty seven and twelve thousand",
+    ),
+    (
+        "3.14, .5, 2.0.1 and 007",
+        "three point one four, zero point five, two point zero point one and zero zero seven",
+    ),
     ("-5 and \u22125 \u2103", "minus five and minus five degrees Celsius"),
     ("1/2 cup, 3/4 and 2½ miles", "one half cup, three quarters and two and a half miles"),
     ("the 1st, 22nd and 103rd", "the first, twenty second and one hundred third"),
@@ -35,7 +41,10 @@ ENGLISH = [
     ("at 5:30 p.m., 10:05 or 9am", "at five thirty P M, ten oh five or nine ay M"),
     ("10:00", "ten o'clock"),
     ("a score of 16:9", "a score of sixteen to nine"),
-    ("$5.50, $1, £3m and 20 €", "five dollars and fifty cents, one dollar, three million pounds and twenty euros"),
+    (
+        "$5.50, $1, £3m and 20 €",
+        "five dollars and fifty cents, one dollar, three million pounds and twenty euros",
+    ),
     ("$0.99", "ninety nine cents"),
     ("US$3.2 million", "three point two million dollars"),
     ("50% & more", "fifty percent and more"),
@@ -78,7 +87,10 @@ RUSSIAN = [
     ("1 книга, 2 книги, 2 стола, 21 окно", "одна книга, две книги, два стола, двадцать одно окно"),
     ("до 5 кг, с 5 до 10", "до пяти килограммов, с пяти до десяти"),
     ("в 2 странах, к 5 часам, с 3 друзьями", "в двух странах, к пяти часам, с тремя друзьями"),
-    ("в 1984 году, к 1984 году", "в тысяча девятьсот восемьдесят четвёртом году, к тысяча девятьсот восемьдесят четвёртому году"),
+    (
+        "в 1984 году, к 1984 году",
+        "в тысяча девятьсот восемьдесят четвёртом году, к тысяча девятьсот восемьдесят четвёртому году",
+    ),
     ("в 1941 г. было", "в тысяча девятьсот сорок первом году было"),
     ("1990-е годы, 5-го, 1-й, 2-х", "тысяча девятьсот девяностые годы, пятого, первый, двух"),
     ("25.12.2024", "двадцать пятого декабря две тысячи двадцать четвёртого года"),
@@ -204,8 +216,9 @@ def test_all_that_cannot_be_spoken_is_told_at_once_or_skipped(name, text, places
     assert front_end(name, "skip")(text, "u7") == front_end(name)(rest, "u7")
 
 
-PIECES = "0 1 5 10 1984 007 99999999999999999999 3,14 3.14 , . - – + / : % ° $ € № ² ½ km кг г. г гг. год году века в с до XIV ХХ IIX th st "
-PIECES += "-й -летний 12:30 25:99 13.13.2024 2024-02-30 pm a@b.co www.x.y 年 月 个 万 儿 第 & @ # а А Б. СССР US \u0301 \u200b \u0308 ' \" ( ) 1/0 0/0 руб тыс."
+PIECES = """0 1 5 10 1984 007 99999999999999999999 3,14 3.14 , . - – + / : % ° $ € № ² ½ km кг г. г гг. год
+году века в с до XIV ХХ IIX th st -й -летний 12:30 25:99 13.13.2024 2024-02-30 pm a@b.co www.x.y 年 月 个 万 儿 第
+& @ # а А Б. СССР US \u0301 \u200b \u0308 ' " ( ) 1/0 0/0 руб тыс."""
 TEXTS = st.lists(st.sampled_from([*PIECES.split(), " "]) | st.text(max_size=2), max_size=12).map("".join)
 
 
@@ -215,6 +228,7 @@ def test_any_text_gives_symbols_or_names_what_it_cannot_speak(text, name):
 
 
 def check(text, name, fronts={}):  # noqa: B006
+    """Symbols of the inventory, or an error that names the utterance and all characters; the rest is spoken."""
     front = fronts.setdefault(name, front_end(name))
     try:
         symbols = front(text, "u7")
