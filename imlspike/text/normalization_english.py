@@ -27,7 +27,7 @@ def letters(text: str) -> str:
 
 def digits(text: str) -> str:
     """Digits one by one."""
-    return " ".join(say(int(c)) for c in text if c.isdecimal())
+    return "plus " * text.startswith("+") + " ".join(say(int(c)) for c in text if c.isdecimal())
 
 
 def number(text: str, to: str = "year") -> str:
@@ -44,7 +44,7 @@ def counted(text: str, unit: str, before: str = "") -> str:
     """A number and its unit, whose first word is in the plural if it must be; `before` it stands square."""
     first, *more = unit.split()
     if text != "1" and not first.endswith(("hertz", "yen")):
-        first = {"foot": "feet", "penny": "pence"}.get(first, first + "s")
+        first = {"foot": "feet", "penny": "pence", "inch": "inches"}.get(first, first + "s")
     return " ".join([number(text, "cardinal"), *before.split(), first, *more]) + " "
 
 
@@ -114,14 +114,20 @@ _GRAMMAR = rules(
     (r"\b[Nn]os?\. ?(?=\d)", "number "),
     (r"\bp\. ?(?=\d)", "page "),
     abbreviations(_SHORT),
+    (rf"\b({one_of(m[:3] for m in _MONTHS)}) (?=\d)", lambda m: f"{_SHORT.get(m[1], m[1])} "),
+    (r"° (?=[CF]\b)", "°"),
+    (r"\bWW(I+)\b", r"World War \1"),
+    (r"\b(\d+)' ?(\d+)\"", r"\1 ft \2 in."),
     (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
     (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
     (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
     (rf"\b(\d{{1,2}}) (?=(?:{_MONTH})\b)", lambda m: say(int(m[1]), "ordinal") + " "),
+    (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
+    (r"(\d(?: ?[ap]m|%)?) ?- ?(?=[$€£]?\d)", r"\1 to "),
+    (r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", " "),
     (r"\b(?P<h>\d{1,2}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?: ?(?P<half>[AaPp][Mm]))?\b", _time),
     (r"\b(?P<h>\d{1,2})(?P<m>)(?P<s>) ?(?P<half>[AaPp][Mm])\b", _time),
     (r"\b(\d+):(\d+)\b", lambda m: f"{number(m[1])} to {number(m[2])}"),
-    (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
     (r"(?<![\w.)])-(?=[\d.$€£])", " minus "),
     (r"(?<![\w.])\.(?=\d)", "0."),
     (
@@ -131,15 +137,15 @@ _GRAMMAR = rules(
     ),
     (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
     (
-        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³])?(?!\w)",
+        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³])?(?!\w)(?:\.(?= *\S))?",
         lambda m: counted(m[1], _UNITS[m[2]], _POWERS[m[3]]),
     ),
     (r"(?<!\w)'?(\d+0)'?s\b", _decade),
     (r"\b([\d,]+)(?:st|nd|rd|th)\b", lambda m: say(int(m[1].replace(",", "") or 0), "ordinal")),
     (rf"\b(?P<b>(?i:{'|'.join(_COUNTED.split())})|{_RULERS}) (?P<r>[IVXLC]+)\b", _roman),
     (r"\b(?P<b>[A-Z][a-z]+) (?P<r>[IVX]{2,})\b", _roman),
+    (r"\b[MDCLXVI]{4,}\b", lambda m: number(str(roman(m[0]))) if roman(m[0]) else m[0]),
     (r"\b([IVX]{2,})(?= centur)", lambda m: say(roman(m[1]) or 0, "ordinal")),
-    (r"(?<=\d) ?- ?(?=\d)", " to "),
     (_NUMBER, lambda m: f" {number(m[0])} "),
     (r"\b([B-DF-HJ-NP-TV-XZ]{2,})(s)?\b", lambda m: letters(m[1]) + ("'s" if m[2] else "")),
     (r"(?<=[a-z] )A(?= ?[.,;:!?)]|$)", "ay"),

@@ -29,14 +29,16 @@ def cardinal(text: str) -> str:
                 + ["", "十", "百", "千"][power % 4]
             )
         zero = digit == "0" if power % 4 or digit == "0" else False
-        if power % 4 == 0 and power and int(text[max(0, place - 3) : place + 1]):
-            said, zero = said + {4: "万", 8: "亿", 12: "万亿"}[power], False
+        group = int(text[max(0, place - 3) : place + 1])
+        if power in (4, 8, 12) and (group or (power == 8 and len(text) > 12)):
+            said, zero = said + ("亿" if power == 8 else "万"), False
     return re.sub("^一十", "十", said) or "零"
 
 
 def digits(text: str, one: str = "一") -> str:
     """Digits one by one; in telephone numbers 1 is 幺."""
-    return "".join(_DIGITS[int(c)] if c != "1" else one for c in text if c.isdecimal())
+    plus = "加" * text.startswith("+")
+    return plus + "".join(_DIGITS[int(c)] if c != "1" else one for c in text if c.isdecimal())
 
 
 def number(text: str) -> str:
@@ -73,10 +75,15 @@ def _roman(m: re.Match) -> str:
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
 _GRAMMAR = rules(
     (r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)", _date),
+    (r"(?<!\d)(\d{4})[-~](?=\d{4}年)", lambda m: digits(m[1]) + "到"),
+    (r"\bNo\. ?(?=\d)", "第"),
     (r"(?<!\d)(\d{4}(?= ?年)|\d0(?=后)|\d{2}(?=年(?!级|纪|龄|以|来|前|后|间)))", lambda m: digits(m[1])),
     (r"(?<!\d)(\d{1,2}):(\d\d)(?::(\d\d))?(?!\d)", _time),
     (r"(\d+):(\d+)", lambda m: f"{number(m[1])}比{number(m[2])}"),
-    (r"(?<![\d.])1\d{10}(?!\d)|\d{3,4}-\d{7,8}|\d{3}-\d{4}-\d{4}", lambda m: digits(m[0], "幺")),
+    (
+        r"(?<![\d.])(?:\+?86[ -]?)?1\d\d[ -]?\d{4}[ -]?\d{4}(?!\d)|\d{3,4}-\d{7,8}|\d{3}-\d{3,4}-\d{4}",
+        lambda m: digits(m[0], "幺"),
+    ),
     (r"(?<=[\d%]) ?[-~] ?(?=\d)", "到"),
     (rf"({_NUMBER})%", lambda m: f"百分之{number(m[1])}"),
     (r"(?<![A-Za-z\d.)])-(?=\d+(?:\.\d+)? ?°)", "零下"),
@@ -86,7 +93,7 @@ _GRAMMAR = rules(
     (rf"({_NUMBER}) ?(百|千|万|亿)? ?({one_of(_UNITS)})([²³])?(?![A-Za-z])", _counted),
     (rf"(?<![\d.第])2(?=[{_MEASURES}](?!月|号))", "两"),
     (_NUMBER, lambda m: number(m[0])),
-    (r"(?<=[\u4e00-\u9fff ])(?=[IVX]{2})[IVX]+\b|(?<=第)[IVX]+", _roman),
+    (r"(?<![A-Za-z])[IVX]{2,}(?![A-Za-z])|(?<=第)[IVX]+", _roman),
     ("[A-Za-z]", lambda m: f" {_LETTERS[m[0].lower()]} "),
 )
 

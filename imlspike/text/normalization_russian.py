@@ -41,13 +41,15 @@ def letters(text: str) -> str:
 
 def digits(text: str) -> str:
     """Digits one by one."""
-    return " ".join(say(int(c)) for c in text if c.isdecimal())
+    return "плюс " * text.startswith("+") + " ".join(say(int(c)) for c in text if c.isdecimal())
 
 
 def number(text: str, case: str = "n", gender: str = "m") -> str:
     """A number with blanks between thousands, a decimal comma, points, zeros in front."""
-    text = text.replace(" ", "")
-    if re.fullmatch(r"\d{1,6},\d{1,3}", text):
+    text = re.sub(
+        r"^\d{1,3}([.,])\d{3}(\1\d{3})+$", lambda m: re.sub("[.,]", "", m[0]), text.replace(" ", "")
+    )
+    if re.fullmatch(r"\d{1,6}(,\d{1,3}|\.\d{0,2}[1-9])", text):
         return in_words(text.replace(",", "."), "ru")
     if not text.isdecimal():
         return "".join(
@@ -95,15 +97,21 @@ def _number(m: re.Match) -> str:
     for ending, other in (("ами", "i"), ("ями", "i"), ("ам", "d"), ("ям", "d"), ("ах", "p"), ("ях", "p")):
         if after.endswith(ending) and not (big or unit):
             case = other
+    if text[-1] == "1" and after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p":
+        case = "p"
     noun = _BIG.get(big or "") or _UNITS.get(unit or "")
     if noun:
         gender = "f" if noun.split()[0][-1] == "а" else "m"
         said = _noun(text, noun, case) + (" " + _noun("5", _UNITS[unit], "n") if big and unit else "")
     elif text[-2:-1] != "1" and text[-1] in "12":
-        gender = {"1а": "f", "1я": "f", "1о": "n", "1е": "n", "2ы": "f", "2и": "f"}.get(
-            text[-1] + after[-1:], "m"
+        gender = (
+            "m"
+            if case == "p"
+            else {"1а": "f", "1я": "f", "1о": "n", "1е": "n", "2ы": "f", "2и": "f"}.get(
+                text[-1] + after[-1:], "m"
+            )
         )
-    power = {"²": "квадратных ", "³": "кубических ", None: ""}[m["p"]]
+    power = {"2": "квадратных ", "3": "кубических ", "": ""}[unicodedata.normalize("NFKC", m["p"] or "")]
     return f"{before} {number(text, case, gender)} {power}{said} ".lstrip()
 
 
@@ -141,15 +149,18 @@ def _date(m: re.Match) -> str:
 
 
 def _time(m: re.Match) -> str:
-    parts = [part for part in m.groups() if part]
+    before, *parts = [part for part in m.groups("") if part] if m["b"] else ["", *filter(None, m.groups())]
+    case = _CASES.get(before.lower(), "n")
     zero = [("ноль " * (part[0] == "0") + say(int(part))) for part in parts[1:]]
-    return f"{say(int(parts[0]))} {' '.join(zero)}"
+    return f"{before} {say(int(parts[0]), case if case in 'gd' else 'n')} {' '.join(zero)}".lstrip()
 
 
 def _century(m: re.Match) -> str:
     before, word = m["b"] or "", m["w"].rstrip(".")
     case, gender = _CENTURIES.get(word) or dict(zip("еяюми", "ngdip", strict=True)).get(word[-1], "n"), "m"
-    if word in ("в", "вв"):
+    if word == "века" and "-" in m["r"]:
+        case = "n"
+    elif word in ("в", "вв"):
         case = _CASES.get(before.lower(), "n")
         word = {"g": "века веков", "p": "веке веках"}.get(case, "век века").split()[len(word) - 1]
     elif word not in _CENTURIES:
@@ -184,7 +195,7 @@ def _suffix(m: re.Match) -> str:
 
 def _adjective(m: re.Match) -> str:
     said = say(int(m[1]), "g").replace(" ", "")
-    return {"ста": "сто", "одного": "одно", "девяноста": "девяносто"}.get(said, said)
+    return {"ста": "сто", "одного": "одно", "девяноста": "девяносто", "тысячи": "тысяче"}.get(said, said)
 
 
 def _fraction(m: re.Match) -> str:
@@ -199,7 +210,8 @@ def _fraction(m: re.Match) -> str:
 
 def _acronym(m: re.Match) -> str:
     """Capitals one by one; in a text of capitals those with a vowel are words."""
-    return m[0] if m.string.isupper() and set(m[0]) & set(_VOWELS) else letters(m[0])
+    known = m[0] in _TABLES["acronyms"] or not set(m[0]) & set(_VOWELS)
+    return letters(m[0]) if known or not m.string.isupper() else m[0]
 
 
 _CYRILLIC_ROMAN = str.maketrans("ХІ", "XI")
@@ -212,6 +224,9 @@ _CONSONANTS, _VOWELS = "БВГДЖЗЙКЛМНПРСТФХЦЧШЩ", "АЕЁИО
 _GRAMMAR = rules(
     (r"(?<!\w)(?=\w*[а-яё])(?=\w*[A-Za-zÀ-ÿ])[А-яёЁÀ-ÿA-Za-z]+", lambda m: m[0].translate(_ALIKE)),
     abbreviations(_PHRASES),
+    (rf"(?<!\w)({one_of(_TABLES['hyphenated'])})(?!\w)", lambda m: _TABLES["hyphenated"][m[1]]),
+    (r"° (?=[CС]\b)", "°"),
+    (r"(\d-х )гг?\.", r"\1годов"),
     (
         r"(?<![\w.])([А-ЯЁ])\. ?([А-ЯЁ])\.(\s*$)?",
         lambda m: f"{letters(m[1])} {letters(m[2])}" + (" " if m[3] is None else "."),
@@ -221,27 +236,33 @@ _GRAMMAR = rules(
     (r"\b(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<y>\d{4})\b(?: ?(?:года|г\.?)(?!\w))?", _date),
     (r"\bс (\d{4}) по (?=\d{4} г)", lambda m: f"с {ordinal(int(m[1]), 'g')} по "),
     (rf"{_BEFORE}(?:(?P<from>\d{{4}}) ?- ?)?(?P<y>\d{{4}}|\d{{3}}(?= год)) ?(?P<w>{_YEAR})(?!\w)", _year),
-    (rf"{_BEFORE}(?P<d>\d{{1,2}}) (?=(?:{'|'.join(_MONTHS)})\b)", _day),
-    (r"\b(\d{1,2}):(\d\d)(?::(\d\d))?\b", _time),
+    (rf"{_BEFORE}(?P<d>\d{{1,2}}) (?=(?i:{'|'.join(_MONTHS)})\b)", _day),
+    (rf"{_BEFORE}\b(\d{{1,2}}):(\d\d)(?::(\d\d))?\b", _time),
     (r"\b(\d+):(?=\d)", r"\1 "),
-    (r"\+?\d[ (]+\d{3}\)? ?\d{3}[- ]?\d\d[- ]?\d\d\b|\+\d{8,}|\b\d{3}-\d\d-\d\d\b", lambda m: digits(m[0])),
+    (
+        r"\+?\d[ (-]+\d{3}\)?[ -]?\d{3}[- ]?\d\d[- ]?\d\d\b|\+\d{8,}|\b\d{3}-\d\d-\d\d\b",
+        lambda m: digits(m[0]),
+    ),
     (rf"{_BEFORE}(?P<r>[IVXХІ]+(?: ?- ?[IVXХІ]+)?) (?P<w>{_CENTURY})", _century),
-    (r"(?:\b(?P<b>[А-ЯЁ][а-яё]+|[а-яё]{3,}) )?\b(?P<r>[IVX]+)\b(?= ?(?P<a>[а-яё]+)?)", _ruler),
+    (r"(?:\b(?P<b>[А-ЯЁ][а-яё]+|[а-яё]{3,}) )?\b(?P<r>[IVX]+)\b(?= ?(?P<a>[А-ЯЁа-яё]+)?)", _ruler),
     (rf"([$€£¥₽]) ?({_NUMBER})(?: ?(тыс|млн|млрд|трлн){_END})?", r"\2 \3 \1"),
     (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
     (r"\b(\d+)-?(й|ый|ий|ой|я|ая|е|ое|го|ого|му|ому|ю|ую|х|ых|ми)(?!\w)(?=( год)?)", _suffix),
     (r"\b(\d+)-(м|ом|ым)(?!\w)()", _suffix),
     (r"\b(\d+)-ти(?!\w)", lambda m: say(int(m[1]), "g")),
-    (r"\b(\d{1,3})-(?=[а-яё]{4,})", _adjective),
+    (r"\b(\d{1,4})-(?=[а-яё]{4,})", _adjective),
     (r"(?<=\d) ?[хx×] ?(?=\d)", " на "),
     (r"(?<![\w)])-(?=\d)", " минус "),
     (r"(?<=\d)\+|\+(?![аеёиоуыэюяАЕЁИОУЫЭЮЯ])", " плюс "),
+    (r"(?<=\b[Вв] )г\. ?(?=[А-ЯЁ])", "городе "),
+    (r"(?<=\b[Ии]з )г\. ?(?=[А-ЯЁ])", "города "),
     (r"\bг\. ?(?=[А-ЯЁ])", "город "),
+    (r"(?<!\d )\bр\. ?(?=[А-ЯЁ])", "река "),
     (r"\bд\. ?(?=\d)", "дом "),
     (r"\bкв\. ?(?=\d)", "квартира "),
     (
         rf"{_BEFORE}(?P<n>{_NUMBER})(?: ?(?P<big>{one_of(_BIG)}){_END}(?!\w))?"
-        rf"(?: ?(?P<u>{_UNIT}){_END}(?P<p>[²³])?(?!\w))?(?= ?(?P<a>[а-яё]+)?)",
+        rf"(?: ?(?P<u>{_UNIT}){_END}(?P<p>[²³]|(?<=м)[23])?(?!\w))?(?= ?(?P<a>[а-яё]+)?)",
         _number,
     ),
     abbreviations(_SHORT),

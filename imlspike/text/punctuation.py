@@ -21,6 +21,7 @@ _PLAIN = {
     **{c: c for c in "№²³™"},  # spoken as words
     "…": "...",
     "⋯": "...",
+    **{"㎡": "m²", "㎥": "m³", "㎢": "km²"},
     "‽": "?!",
 }
 _CATEGORIES = {
