@@ -239,7 +239,12 @@ class Text2Speech:
                 symbols = [SPACE if symbol == " " else symbol for symbol in to_symbols(sentence, name)]
                 if self.voice.front_end == "characters" and (new := set(symbols) - set(self.voice.symbols)):
                     raise UnspeakableError(name, sorted(new), sentence, "letters that the voice knows")
-                if len(symbols) < SHORT and symbols[-1] not in PUNCTUATION and "." in self.voice.symbols:
+                if (
+                    self.voice.front_end
+                    and len(symbols) < SHORT
+                    and symbols[-1] not in PUNCTUATION
+                    and "." in self.voice.symbols
+                ):
                     symbols.append(".")
                 self.voice.numbers(symbols, f"{name} ({sentence!r})")
                 spelled.append((sentence, symbols, name))

@@ -26,7 +26,7 @@ _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
 
 # 儿 is a syllable of its own in these; elsewhere it is the r at the end of the one before.
 _OWN_ER = re.compile(
-    "(?<![\u3400-\u9fff])儿|(?<=[女婴幼孤男健胎少孩育托患生血宠弃形产侄妻娇乳龟小三些])儿"
+    "(?<![\u3400-\u9fff])儿|(?<=[女婴幼孤男健胎少育托患生血宠弃形产侄妻小])儿|(?<![男女小]孩)(?<=孩)儿"
     "|儿(?=[子童女媳孙歌科戏时化茶])"
 )
 

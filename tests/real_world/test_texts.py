@@ -2,12 +2,14 @@
 
 import unicodedata
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imlspike import Text2Speech
 from imlspike.inference.loudness import loudness_of, scale_loudness
 from imlspike.text.phonemes import FRONT_ENDS, front_end, symbols_of
 from imlspike.text.punctuation import UnspeakableError
@@ -263,6 +265,24 @@ def check(text, name, fronts={}):  # noqa: B006
         fronts.setdefault(name + " ", front_end(name, "skip"))(text, "u7")
     except ValueError as error:
         assert not isinstance(error, UnspeakableError)
+
+
+@pytest.fixture(scope="module")
+def voice():
+    models = Path(__file__).parents[2] / "pretrained"
+    if not models.is_dir():
+        pytest.skip("only beside the sources")
+    return Text2Speech.from_pretrained(models / "voice.zip", models / "vocoder.zip")
+
+
+@pytest.mark.parametrize("vowel", "аоиуыэяёюе")
+def test_a_text_of_one_vowel_is_heard(voice, vowel):
+    """Most of the sound is in the vowel's frames, and more than breath: the voice says nothing without a mark."""
+    said = voice(vowel, loudness=None)
+    energy = said.audio.astype(np.float64) ** 2
+    frames = len(energy) * int(said.durations[:-1].sum()) // int(said.durations.sum())
+    assert energy[:frames].sum() > 0.9 * energy.sum() and np.sqrt(energy[:frames].mean()) > 0.02
+    assert abs(loudness_of(voice(vowel).audio, voice.sampling_rate) + 23) < 1
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
