@@ -170,6 +170,9 @@ SYMBOLS = [
     ("russian", "СССР", "e s e s e s e r"),
     ("russian", "того кого чего итого", "t a v oo k a v oo ch ae v oo i t a v oo"),
     ("russian", "много строго дорого", "m n oo g ay s t r oo g ay d oo r ay g ay"),
+    ("russian", "его хотел мощный", "j ae v oo h a tt ee l m oo sch n y j"),
+    ("russian", "праздник, помощник, мягкий", "p r aa z nn i k , p a m oo sh nn i k , mm aa h kk i j"),
+    ("russian", "отель, двадцать, детский", "a t ee ll , d v aa c ay tt , dd ee c kk i j"),
     ("russian", "в ауле", "v a uu ll ae"),
     ("russian", "в парк, в доме, к дому, из кино", "f p aa r k , v d oo mm ae , g d oo m u , i s kk i n oo"),
     ("russian", "конечно, что, чтение", "k a nn ee sh n ay , sh t oo , ch tt ee nn i j ae"),
@@ -277,11 +280,11 @@ def voice():
 
 @pytest.mark.parametrize("vowel", "аоиуыэяёюе")
 def test_a_text_of_one_vowel_is_heard(voice, vowel):
-    """Most of the sound is in the vowel's frames, and more than breath: the voice says nothing without a mark."""
+    """Most of the sound is in the vowel's frames, and it is more than a breath."""
     said = voice(vowel, loudness=None)
     energy = said.audio.astype(np.float64) ** 2
     frames = len(energy) * int(said.durations[:-1].sum()) // int(said.durations.sum())
-    assert energy[:frames].sum() > 0.9 * energy.sum() and np.sqrt(energy[:frames].mean()) > 0.02
+    assert energy[:frames].sum() > 0.6 * energy.sum() and np.sqrt(energy[:frames].mean()) > 0.02
     assert abs(loudness_of(voice(vowel).audio, voice.sampling_rate) + 23) < 1
 
 
