@@ -6,6 +6,10 @@ from pathlib import Path
 
 import yaml
 
+from imlspike.text.sentences import split_sentences
+
+LONGEST = 1000  # characters that rules see at once: their time grows with the square
+_MANY_DIGITS = re.compile(r"\d{40,}")
 Rule = tuple[re.Pattern, Callable[[re.Match], str] | str]
 
 _ADDRESS = re.compile(
@@ -35,7 +39,7 @@ def rules(*patterns: tuple[str, Callable[[re.Match], str] | str]) -> list[Rule]:
 def normalize(
     text: str, grammar: Iterable[Rule], address: Mapping[str, str], signs: Mapping[str, str]
 ) -> str:
-    """Apply rules one after the other to plain text; web and mail addresses first, single signs at last.
+    """Apply rules one after the other to each sentence; web and mail addresses first, single signs at last.
 
     Addresses are spelled: a domain (com) and a character by their names in `address`, others as they stand.
     """
@@ -46,10 +50,13 @@ def normalize(
         parts = re.findall(rf"{domains}|\d+|.", whole, re.IGNORECASE)
         return " ".join(address.get(part.lower(), part) for part in parts) + found[0][len(whole) :]
 
-    text = _ADDRESS.sub(spell, text)
-    for pattern, by in grammar:
-        text = pattern.sub(by, text)
-    return " ".join("".join(f" {signs[c]} " if c in signs else c for c in text).split())
+    said = []
+    for sentence in split_sentences(_MANY_DIGITS.sub(lambda m: " ".join(m[0]), text), LONGEST):
+        sentence = _ADDRESS.sub(spell, sentence)
+        for pattern, by in grammar:
+            sentence = pattern.sub(by, sentence)
+        said.append("".join(f" {signs[c]} " if c in signs else c for c in sentence))
+    return " ".join(" ".join(said).split())
 
 
 def one_of(words: Iterable[str]) -> str:

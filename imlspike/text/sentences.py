@@ -12,12 +12,12 @@ _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」�
 _INITIAL = re.compile(r"(?<![^\W_])[A-ZА-ЯЁ]\.$")
 _BEFORE_NAME = re.compile(
     r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
-    r"[Ii]\.e|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
-    r"просп|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|"
+    r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
+    r"просп|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|(?<!\d)(?<!\d )р|оз|"
     r"Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|рис|табл|гл|стр|кв|(?<!т\.)(?<!т\. )д)\.$"
+    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|ft|in|lbs?|oz|рис|табл|гл|стр|кв|(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
     r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
