@@ -11,6 +11,7 @@ _SHORT, _PHRASES, _CASES = (_TABLES[name] for name in ("abbreviations", "phrases
 _YEARS, _CENTURIES = _TABLES["years"], _TABLES["centuries"]
 _MONTHS = "января февраля марта апреля мая июня июля августа сентября октября ноября декабря".split()
 _MALE = re.compile("(Пётр|Петр|Павл|Александр|Никола|Иван|Людовик|Карл|Генрих|Вильгельм|Фридрих|Георг)(.*)")
+_COUNTED = re.compile("глав|том|част|раздел|тип|степен|групп|класс|курс|акт|этап|категор|съезд|книг|фаз")
 _ALIKE = dict(zip("ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху", strict=True))
 _ALIKE = str.maketrans(_ALIKE | {"á": "а\u0301", "é": "е\u0301", "ó": "о\u0301", "ý": "у\u0301"})
 
@@ -94,9 +95,8 @@ def _number(m: re.Match) -> str:
     before, text, big, unit, after = m["b"] or "", m["n"], m["big"], m["u"], m["a"] or ""
     case, gender, said = _CASES.get(before.lower(), "n"), "m", ""
     case = case if case == "g" or not (big or unit) and case == "i" else "n"
-    for ending, other in (("ами", "i"), ("ями", "i"), ("ам", "d"), ("ям", "d"), ("ах", "p"), ("ях", "p")):
-        if after.endswith(ending) and not (big or unit):
-            case = other
+    if not (big or unit):
+        case = next((c for end, c in _TABLES["noun_endings"].items() if after.endswith(end)), case)
     if text[-1] == "1" and after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p":
         case = "p"
     noun = _BIG.get(big or "") or _UNITS.get(unit or "")
@@ -104,13 +104,7 @@ def _number(m: re.Match) -> str:
         gender = "f" if noun.split()[0][-1] == "а" else "m"
         said = _noun(text, noun, case) + (" " + _noun("5", _UNITS[unit], "n") if big and unit else "")
     elif text[-2:-1] != "1" and text[-1] in "12":
-        gender = (
-            "m"
-            if case == "p"
-            else {"1а": "f", "1я": "f", "1о": "n", "1е": "n", "2ы": "f", "2и": "f"}.get(
-                text[-1] + after[-1:], "m"
-            )
-        )
+        gender = "m" if case == "p" else _TABLES["genders"].get(text[-1] + after[-1:], "m")
     power = {"2": "квадратных ", "3": "кубических ", "": ""}[unicodedata.normalize("NFKC", m["p"] or "")]
     return f"{before} {number(text, case, gender)} {power}{said} ".lstrip()
 
@@ -121,24 +115,15 @@ def _year(m: re.Match) -> str:
     if word in _YEARS:
         case = _YEARS[word] if word != "году" or case != "d" else "d"
     else:
-        names = {
-            "n": "год годы",
-            "g": "года годов",
-            "d": "году годам",
-            "p": "году годах",
-            "i": "годом годами",
-        }
-        word = names[case].split()[len(word) - 1]
+        word = _TABLES["year_words"][case].split()[len(word) - 1]
     years = " - ".join(ordinal(int(year), case) for year in (m["from"], m["y"]) if year)
     return f"{before} {years} {word} ".lstrip()
 
 
 def _day(m: re.Match) -> str:
-    before = m["b"] or ""
-    case = {"с": "g", "к": "d"}.get(before.lower()) or (
-        "n" if before.lower() in ("на", "по", "сегодня", "это") else "g"
-    )
-    return f"{before} {ordinal(int(m['d']), case, 'n')} ".lstrip()
+    before = (m["b"] or "").lower()
+    case = {"с": "g", "к": "d", "на": "n", "по": "n", "сегодня": "n", "это": "n"}.get(before, "g")
+    return f"{m['b'] or ''} {ordinal(int(m['d']), case, 'n')} ".lstrip()
 
 
 def _date(m: re.Match) -> str:
@@ -162,21 +147,19 @@ def _century(m: re.Match) -> str:
         case = "n"
     elif word in ("в", "вв"):
         case = _CASES.get(before.lower(), "n")
-        word = {"g": "века веков", "p": "веке веках"}.get(case, "век века").split()[len(word) - 1]
+        word = _TABLES["century_words"].get(case, "век века").split()[len(word) - 1]
     elif word not in _CENTURIES:
         gender = "n"
-    said = [
-        ordinal(roman(r) or 0, case, gender) for r in re.findall("[IVX]+", m["r"].translate(_CYRILLIC_ROMAN))
-    ]
+    numerals = re.findall("[IVX]+", m["r"].translate(_CYRILLIC_ROMAN))
+    said = [ordinal(roman(numeral) or 0, case, gender) for numeral in numerals]
     return f"{before} {' - '.join(said)} {word} ".lstrip()
 
 
 def _ruler(m: re.Match) -> str:
-    value = roman(m["r"])
-    if value is None:
-        return m[0]
-    name, male = m["b"] or "", _MALE.fullmatch(m["b"] or "")
-    if male:
+    value, name = roman(m["r"]), m["b"] or ""
+    if value is None or (len(m["r"]) == 1 and name.islower() and not _COUNTED.match(name)):
+        return m[0]  # ось X
+    if male := _MALE.fullmatch(name):
         return f"{name} {ordinal(value, _TABLES['male_names'].get(male[2], 'n'))}"
     gender = "f" if name.endswith(("а", "я", "сть")) else "m"
     if not name and m["a"]:

@@ -24,17 +24,8 @@ _PLAIN = {
     **{"㎡": "m²", "㎥": "m³", "㎢": "km²"},
     "‽": "?!",
 }
-_CATEGORIES = {
-    "Zs": " ",
-    "Zl": " ",
-    "Zp": " ",
-    "Cf": "",
-    "Pd": " - ",
-    "Pi": '"',
-    "Pf": '"',
-    "Ps": "(",
-    "Pe": ")",
-}
+_CATEGORIES = dict.fromkeys(("Zs", "Zl", "Zp"), " ") | dict.fromkeys(("Pi", "Pf"), '"')
+_CATEGORIES |= {"Cf": "", "Pd": " - ", "Ps": "(", "Pe": ")"}
 _MARK_OR_UNSEEN = ("Mn", "Mc", "Me", "Cf")
 _MARKS = re.compile(r"\.\.+|[,.!?;:()\"-]")
 NO_MARK = re.compile(r"[^,.!?;:()\"-]")
