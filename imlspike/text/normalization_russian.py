@@ -12,6 +12,10 @@ _YEARS, _CENTURIES = _TABLES["years"], _TABLES["centuries"]
 _MONTHS = "января февраля марта апреля мая июня июля августа сентября октября ноября декабря".split()
 _MALE = re.compile("(Пётр|Петр|Павл|Александр|Никола|Иван|Людовик|Карл|Генрих|Вильгельм|Фридрих|Георг)(.*)")
 _COUNTED = re.compile("глав|том|част|раздел|тип|степен|групп|класс|курс|акт|этап|категор|съезд|книг|фаз")
+_FEMININE = re.compile(
+    "квартир|комнат|школ|страниц|глав|групп|улиц|палат|стран|строк|строч|верси|неделе|минуте"
+)
+_COINS = {"₽": "копейка", "руб": "копейка", "р": "копейка", "$": "цент", "€": "цент"}
 _ALIKE = dict(zip("ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху", strict=True))
 _ALIKE = str.maketrans(_ALIKE | {"á": "а\u0301", "é": "е\u0301", "ó": "о\u0301", "ý": "у\u0301"})
 
@@ -97,14 +101,21 @@ def _number(m: re.Match) -> str:
     case = case if case == "g" or not (big or unit) and case == "i" else "n"
     if not (big or unit):
         case = next((c for end, c in _TABLES["noun_endings"].items() if after.endswith(end)), case)
-    if text[-1] == "1" and after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p":
-        case = "p"
+    if after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p" and text.isdecimal():
+        case, gender = "p", "f" if _FEMININE.match(after) else "m"
+        if text[-1] != "1":  # в 8 классе
+            return f"{before} {ordinal(int(text), 'p', gender)} "
+    if unit in _COINS and not big and re.fullmatch(r"[\d ]+[.,]\d\d", text):
+        whole, part = text[:-3].replace(" ", ""), text[-2:].lstrip("0") or "0"
+        gender = "f" if _COINS[unit] == "копейка" else "m"
+        coins = f"{number(part, gender=gender)} {_noun(part, _COINS[unit], 'n')}"
+        return f"{before} {number(whole, case)} {_noun(whole, _UNITS[unit], case)} {coins} ".lstrip()
     noun = _BIG.get(big or "") or _UNITS.get(unit or "")
     if noun:
         gender = "f" if noun.split()[0][-1] == "а" else "m"
         said = _noun(text, noun, case) + (" " + _noun("5", _UNITS[unit], "n") if big and unit else "")
     elif text[-2:-1] != "1" and text[-1] in "12":
-        gender = "m" if case == "p" else _TABLES["genders"].get(text[-1] + after[-1:], "m")
+        gender = gender if case == "p" else _TABLES["genders"].get(text[-1] + after[-1:], "m")
     power = {"2": "квадратных ", "3": "кубических ", "": ""}[unicodedata.normalize("NFKC", m["p"] or "")]
     return f"{before} {number(text, case, gender)} {power}{said} ".lstrip()
 
@@ -123,7 +134,8 @@ def _year(m: re.Match) -> str:
 def _day(m: re.Match) -> str:
     before = (m["b"] or "").lower()
     case = {"с": "g", "к": "d", "на": "n", "по": "n", "сегодня": "n", "это": "n"}.get(before, "g")
-    return f"{m['b'] or ''} {ordinal(int(m['d']), case, 'n')} ".lstrip()
+    days = " - ".join(ordinal(int(day), case, "n") for day in (m["from"], m["d"]) if day)
+    return f"{m['b'] or ''} {days} ".lstrip()
 
 
 def _date(m: re.Match) -> str:
@@ -171,8 +183,10 @@ def _suffix(m: re.Match) -> str:
     value, (case, gender) = int(m[1]), _TABLES["suffixes"][m[2]]
     if m[2] == "х" and value < 5:
         return say(value, "g")
-    if case == "n" and gender == "n" and value % 10 == 0 and value > 10 and m[3]:
+    if case == "n" and gender == "n" and value % 10 == 0 and value > 10 and m[3].startswith("год"):
         gender = "p"
+    elif m[2] in ("й", "ой") and m[3].endswith(("ы", "и", "е")):  # недели
+        case, gender = "g", "f"
     return ordinal(value, case, gender)
 
 
@@ -202,6 +216,7 @@ _NUMBER = r"\d{1,3}(?: \d{3})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)*"
 _BEFORE = r"(?:(?<![\w-])(?P<b>[А-ЯЁа-яё]+) )?"
 _END = r"(?:\.(?!\s*$))?"  # the point of an abbreviation, but for one that ends the text
 _YEAR, _CENTURY = f"{one_of(_YEARS)}|гг?{_END}", rf"{one_of(_CENTURIES)}|вв?\.|(?:стол|тысячел)ети\w+"
+_MONTH = rf"(?i:{'|'.join(_MONTHS)})\b"
 _UNIT = one_of(set(_UNITS) - {"с", "В"}) + "|[сВ](?= ?[.,;!?)]| ?$)"  # which are prepositions, too
 _CONSONANTS, _VOWELS = "БВГДЖЗЙКЛМНПРСТФХЦЧШЩ", "АЕЁИОУЫЭЮЯ"
 _GRAMMAR = rules(
@@ -209,6 +224,7 @@ _GRAMMAR = rules(
     abbreviations(_PHRASES),
     (rf"(?<!\w)({one_of(_TABLES['hyphenated'])})(?!\w)", lambda m: _TABLES["hyphenated"][m[1]]),
     (r"° (?=[CС]\b)", "°"),
+    (r"\b(\d{1,4})-(?=[а-яё]{4,})", _adjective),
     (r"(\d-х )гг?\.", r"\1годов"),
     (
         r"(?<![\w.])([А-ЯЁ])\. ?([А-ЯЁ])\.(\s*$)?",
@@ -219,7 +235,8 @@ _GRAMMAR = rules(
     (r"\b(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<y>\d{4})\b(?: ?(?:года|г\.?)(?!\w))?", _date),
     (r"\bс (\d{4}) по (?=\d{4} г)", lambda m: f"с {ordinal(int(m[1]), 'g')} по "),
     (rf"{_BEFORE}(?:(?P<from>\d{{4}}) ?- ?)?(?P<y>\d{{4}}|\d{{3}}(?= год)) ?(?P<w>{_YEAR})(?!\w)", _year),
-    (rf"{_BEFORE}(?P<d>\d{{1,2}}) (?=(?i:{'|'.join(_MONTHS)})\b)", _day),
+    (rf"\bс (\d{{1,2}}) по (?=\d{{1,2}} {_MONTH})", lambda m: f"с {ordinal(int(m[1]), 'g', 'n')} по "),
+    (rf"{_BEFORE}(?:(?P<from>\d{{1,2}}) ?- ?)?(?P<d>\d{{1,2}}) (?={_MONTH})", _day),
     (rf"{_BEFORE}\b(\d{{1,2}}):(\d\d)(?::(\d\d))?\b", _time),
     (r"\b(\d+):(?=\d)", r"\1 "),
     (
@@ -228,12 +245,14 @@ _GRAMMAR = rules(
     ),
     (rf"{_BEFORE}(?P<r>[IVXХІ]+(?: ?- ?[IVXХІ]+)?) (?P<w>{_CENTURY})", _century),
     (r"(?:\b(?P<b>[А-ЯЁ][а-яё]+|[а-яё]{3,}) )?\b(?P<r>[IVX]+)\b(?= ?(?P<a>[А-ЯЁа-яё]+)?)", _ruler),
-    (rf"([$€£¥₽]) ?({_NUMBER})(?: ?(тыс|млн|млрд|трлн){_END})?", r"\2 \3 \1"),
+    (
+        rf"([$€£¥₽]) ?({_NUMBER})(?: ?(тыс|млн|млрд|трлн){_END})?",
+        lambda m: " ".join(filter(None, m.group(2, 3, 1))),
+    ),
     (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
-    (r"\b(\d+)-?(й|ый|ий|ой|я|ая|е|ое|го|ого|му|ому|ю|ую|х|ых|ми)(?!\w)(?=( год)?)", _suffix),
+    (r"\b(\d+)-?(й|ый|ий|ой|я|ая|е|ое|го|ого|му|ому|ю|ую|х|ых|ми)(?!\w)(?= ?([а-яё]*))", _suffix),
     (r"\b(\d+)-(м|ом|ым)(?!\w)()", _suffix),
     (r"\b(\d+)-ти(?!\w)", lambda m: say(int(m[1]), "g")),
-    (r"\b(\d{1,4})-(?=[а-яё]{4,})", _adjective),
     (r"(?<=\d) ?[хx×] ?(?=\d)", " на "),
     (r"(?<![\w)])-(?=\d)", " минус "),
     (r"(?<=\d)\+|\+(?![аеёиоуыэюяАЕЁИОУЫЭЮЯ])", " плюс "),

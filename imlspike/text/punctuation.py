@@ -53,15 +53,20 @@ class UnspeakableError(ValueError):
             for start, end in spans:
                 rest[start:end] = "\0" * (end - start)
         self.rest = re.sub(r"\s?\0+(?!\w)", "", "".join(rest)).replace("\0", " ")
-        told = (
-            f"{character!r} (U+{ord(character[0]):04X}) at {', '.join(map(str, places))}"
+        told = [
+            f"{character!r} (U+{ord(character):04X}) at {_few(list(map(str, places)), ', ')}"
             for character, places in self.places.items()
-        )
+        ]
         shown = text if len(text) <= 80 else text[:77] + "..."
         super().__init__(
-            f"{name}: character {'; '.join(told)} in {shown!r}; expected {expected} or punctuation. "
+            f"{name}: character {_few(told, '; ')} in {shown!r}; expected {expected} or punctuation. "
             "Spell it out, or leave it out by --on-unknown skip"
         )
+
+
+def _few(items: list[str], between: str, most: int = 20) -> str:
+    """The first items, and how many there are beside."""
+    return between.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def _end_of(text: str, start: int, marks: list[str]) -> int:
