@@ -105,7 +105,8 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
 _MONTH, _COIN = "|".join(_MONTHS), f"[{''.join(_MONEY)}]"
 _POWERS = {"²": "square", "³": "cubic", None: ""}
 _GRAMMAR = rules(
-    (r"(\d[\w ]* )St\b", r"\1Street"),
+    (r"(\d[\w ]{0,40} )St\b", r"\1Street"),
+    *((rf"\b{code} ?(?=\d)|(?<=\d) ?{code}\b", sign) for code, sign in _TABLES["currencies"].items()),
     (r"\bSt(?:\. ?| )(?=[A-Z])", "Saint "),
     (r"\bDr(?:\. ?| )(?=[A-Z])", "Doctor "),
     (r"(?<![\w.])((?:[A-Z]\.){2,})(\s*$)?", lambda m: letters(m[1]) + (" " if m[2] is None else ".")),

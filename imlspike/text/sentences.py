@@ -17,7 +17,8 @@ _BEFORE_NAME = re.compile(
     r"Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|ft|in|lbs?|oz|рис|табл|гл|стр|кв|(?<!т\.)(?<!т\. )д)\.$"
+    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|"
+    r"(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
     r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
