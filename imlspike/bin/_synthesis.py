@@ -9,6 +9,7 @@ from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance
 from imlspike.data.write_audio import write_audio
 from imlspike.inference import Text2Speech
+from imlspike.inference.loudness import scale_loudness
 
 CONTROLS = {"speed": "faster", "pitch": "higher", "energy": "stronger"}
 
@@ -16,6 +17,18 @@ CONTROLS = {"speed": "faster", "pitch": "higher", "energy": "stronger"}
 def controls(args) -> dict[str, float]:
     """Speed, pitch and energy."""
     return {name: getattr(args, name) for name in CONTROLS}
+
+
+def lufs(text: str) -> float | str:
+    """Loudness in LUFS, or none, for argparse."""
+    if text == "none" or -70 <= float(text) <= 0:
+        return text if text == "none" else float(text)
+    raise ValueError
+
+
+def target(args) -> float | None:
+    """The loudness that is asked for."""
+    return None if args.loudness == "none" else args.loudness
 
 
 @functools.cache
@@ -69,9 +82,10 @@ def speak_utterance(args, durations: Mapping[str, Sequence[int]] | None, utteran
             speech = voice.force(symbols, natural, speaker, name, durations and durations[name])
         else:
             speech = voice.speak(symbols, speaker, name, **controls(args))
+        audio = scale_loudness(speech.audio, speech.sampling_rate, target(args))
         took = time.monotonic() - begin
         path = args.output_dir / "wav" / f"{name}.wav"
-        written = write_audio(path, [speech.audio], speech.sampling_rate)
+        written = write_audio(path, [audio], speech.sampling_rate)
     except (OSError, ValueError, FloatingPointError) as error:
         return Spoken(name, error=str(error))
     return Spoken(name, speech.durations.tolist(), speech.seconds, took, written.clipped)

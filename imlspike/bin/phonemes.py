@@ -11,7 +11,7 @@ from imlspike.bin._command import command
 from imlspike.data.corpus import check_left_out
 from imlspike.data.files import read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
-from imlspike.text.phonemes import FRONT_ENDS, front_end, symbols_of
+from imlspike.text.phonemes import FRONT_ENDS, ON_UNKNOWN, front_end, speak_rest, symbols_of
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, read_tokens, write_tokens
 
 
@@ -47,6 +47,12 @@ def main(argv: list[str] | None = None) -> None:
     add(
         "--table", default="text", help="the table to read: text (default), or pinyin of corpora that have it"
     )
+    add(
+        "--on-unknown",
+        choices=ON_UNKNOWN,
+        default="error",
+        help="characters that can't be spoken: their utterance is left out (error), or they are (skip)",
+    )
     add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
     lists = parser.add_mutually_exclusive_group()
     told = "write ESPnet's token list there: the front end's symbols; those of this text where it has none"
@@ -59,7 +65,12 @@ def main(argv: list[str] | None = None) -> None:
     speak, spoken, reasons = front_end(args.front_end), {}, {}
     for name, text in texts.items():
         try:
-            symbols = [SPACE if symbol == " " else symbol for symbol in speak(text, name)]
+            found, skipped = (
+                speak_rest(speak, text, name) if args.on_unknown == "skip" else (speak(text, name), ())
+            )
+            if skipped:
+                print(f"{name}: spoken without {' '.join(map(repr, skipped))}")
+            symbols = [SPACE if symbol == " " else symbol for symbol in found]
             if known is not None and (missing := [s for s in dict.fromkeys(symbols) if s not in known]):
                 shown = ", ".join(map(repr, missing))
                 raise ValueError(f"{name}: not among the symbols of {args.tokens}: {shown}")

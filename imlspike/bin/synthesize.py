@@ -16,7 +16,7 @@ import torch
 
 import imlspike
 from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
-from imlspike.bin._synthesis import CONTROLS, controls, open_voice, speak_utterance
+from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
@@ -24,7 +24,9 @@ from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
 from imlspike.data.yaml_file import write_yaml
+from imlspike.inference.loudness import LOUDNESS
 from imlspike.inference.text2speech import PAUSE
+from imlspike.text.phonemes import ON_UNKNOWN
 
 PER_PROCESS = 8  # utterances that are worth a process, which opens the voice anew
 CLIPPED = "louder than full scale in places, clipped there"
@@ -48,6 +50,8 @@ def parse(argv) -> argparse.Namespace:
     for name, more in CONTROLS.items():
         add(f"--{name}", type=positive, default=1.0, help=f"1.1 is 10 %% {more} (default %(default)g)")
     add("--pause", type=float, default=PAUSE, help="seconds between sentences (default %(default)g)")
+    add("--loudness", type=lufs, help="in LUFS, or none (default -23; none of --mode forced and natural)")
+    add("--on-unknown", choices=ON_UNKNOWN, default="error", help="of characters that can't be spoken")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
     add("--output-dir", type=Path, help="of a set: where to write")
     add(
@@ -60,6 +64,8 @@ def parse(argv) -> argparse.Namespace:
     add("--durations", type=Path, help="of --mode forced: frames of each symbol (default: the aligner's)")
     add("--nj", type=int, default=1, help="of a set: processes, a thread each (default %(default)s)")
     args = parser.parse_args(argv)
+    if args.loudness is None:
+        args.loudness = LOUDNESS if args.mode == "free" else "none"
     if args.data_dir and (args.text or not args.output_dir):
         parser.error("--data-dir goes with --output-dir, and without TEXT and OUT")
     if not args.data_dir and (args.output is None or args.output_dir):
@@ -81,9 +87,13 @@ def speak_text(args, report: Report) -> int:
     report.restart()
     follow(0, len(text))
 
+    skipped: set[str] = set()
+
     def audio() -> Iterator[np.ndarray]:
         done = 0
-        for part in voice.stream(text, args.speaker, **controls(args), pause=args.pause):
+        how = {"pause": args.pause, "on_unknown": args.on_unknown, "loudness": target(args)}
+        for part in voice.stream(text, args.speaker, **controls(args), **how):
+            skipped.update(part.skipped)
             yield part.audio
             done += len(part.text)
             if done < len(text):
@@ -93,6 +103,7 @@ def speak_text(args, report: Report) -> int:
     written = write_audio(args.output, audio(), voice.sampling_rate)
     report.add(written.samples / voice.sampling_rate)
     report.note(CLIPPED, str(args.output), written.clipped > 0)
+    report.note("left out, as they can't be spoken", " ".join(map(repr, sorted(skipped))), bool(skipped))
     return 1
 
 
@@ -119,7 +130,17 @@ def speak_set(args, report: Report) -> int:
         table = {one.utterance: " ".join(map(str, one.durations)) for one in done}
         write_kaldi(args.output_dir / "durations", table)
     took, processes = sum(one.took for one in done), min(args.nj, -(-len(utterances) // PER_PROCESS))
-    names = ("mode", "data_dir", "model", "model_file", "vocoder", "device", "durations", *CONTROLS)
+    names = (
+        "mode",
+        "data_dir",
+        "model",
+        "model_file",
+        "vocoder",
+        "device",
+        "durations",
+        "loudness",
+        *CONTROLS,
+    )
     given = {name: getattr(args, name) for name in names}
     content = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()} | {
         "utterances": len(done),

@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
         "in unknown.tsv in --output-dir)",
     )
     args = parser.parse_args(argv)
-    texts = [u.text for u in read_data_dir(args.train)]
+    if not (texts := [u.text for u in read_data_dir(args.train)]):
+        raise ValueError(f"{args.train}: holds no utterance; a token list is made of a text")
     if args.type == "bpe":
         path, model = write_bpe_tokens(texts, args.output_dir, args.nbpe), args.output_dir / "bpe.model"
     else:

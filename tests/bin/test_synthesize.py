@@ -14,6 +14,7 @@ from imlspike.bin import synthesize
 from imlspike.bin._synthesis import speak_utterance
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, write_data_dir
+from imlspike.inference.loudness import scale_loudness
 from tests.inference.small_tts import HOP, RATE, write_voice
 from tests.inference.small_vocoder import save, small_model
 
@@ -69,6 +70,18 @@ def test_a_text_to_a_file(run, speak, tmp_path, capsys):
     assert said[-1].startswith("synthesize: 1 files, ")
 
 
+def test_loudness_and_what_cannot_be_spoken_are_choices(run, speak, tmp_path, capsys):
+    text = "A cab \U0001f4a5."
+    assert run(text, tmp_path / "out.wav", "--on-unknown", "skip", "--loudness", "none") == 0
+    check(tmp_path / "out.wav", speak("A cab.", loudness=None).audio)
+    assert "left out, as they can't be spoken: '\U0001f4a5'" in capsys.readouterr().err
+    assert run("A cab.", tmp_path / "out.wav", "--loudness", -30) == 0
+    check(tmp_path / "out.wav", speak("A cab.", loudness=-30).audio)
+    with pytest.raises(SystemExit):
+        run("A cab.", tmp_path / "out.wav", "--loudness", "loud")
+    assert "--loudness" in capsys.readouterr().err
+
+
 def test_a_text_from_the_standard_input(run, speak, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("a cab.\n\nno one.\n"))
     assert run("-", tmp_path / "out.wav") == 0
@@ -83,7 +96,7 @@ def test_a_set_freely(run, speak, data, tmp_path, capsys):
     seconds = 0.0
     for name, text in SAID.items():
         said = speak.speak(text.split(), speed=0.8)
-        check(out / "wav" / f"{name}.wav", said.audio)
+        check(out / "wav" / f"{name}.wav", scale_loudness(said.audio, RATE))
         assert durations[name] == " ".join(map(str, said.durations))
         seconds += said.seconds
     told = yaml.safe_load((out / "synthesis.yaml").read_text())
@@ -173,7 +186,7 @@ def test_speakers_of_a_set_are_its_own(data, tmp_path):
 def test_wrong_places_are_one_line(run, model, data, tmp_path, capsys):
     for words, message in {
         ("a cab.", tmp_path / "out.mp3"): "out.mp3: expected a name that ends in .wav or .flac",
-        ("It cost 5.", tmp_path / "out.wav"): "text: character '5' (U+0035) in 'It cost 5.'",
+        ("It cost 5.", tmp_path / "out.wav"): "text: character '5' (U+0035) at 9 in 'It cost 5.'",
         ("a cab.", tmp_path / "out.wav", "--speaker", "ann"): "has one voice: give no speaker",
         ("--data-dir", tmp_path / "none", "--output-dir", tmp_path / "out"): "none: no wav.scp; expected",
     }.items():

@@ -13,6 +13,7 @@ from imlspike import Text2Speech, Vocoder
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference import Bundle
 from imlspike.inference.griffin_lim import griffin_lim
+from imlspike.inference.loudness import loudness_of
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
 from tests.inference.small_tts import DEVIATION, HOP, MEAN, RATE, TOKENS, write_voice
@@ -74,7 +75,7 @@ def test_it_speaks_the_models_mel_through_the_vocoder(experiment, speak):
     voice, symbols = open_voice(experiment), spelled("a cab came.")
     voice.model.double()
     exact = Text2Speech(voice, speak.vocoder)
-    said = exact("A cab came.")
+    said = exact("A cab came.", loudness=None)
     assert list(said.symbols) == symbols and said.text == "A cab came." and said.sampling_rate == RATE
     model = small_voice(dtype=torch.float32).double()
     wanted = model.synthesize(torch.tensor([TOKENS.index(symbol) for symbol in symbols])) * DEVIATION + MEAN
@@ -136,7 +137,7 @@ def test_a_recording_through_the_vocoder_is_what_the_vocoder_makes_of_it(speak):
 
 
 def test_griffin_lim_stands_in_for_a_vocoder(several):
-    said = several("a cab.", speaker="ann")
+    said = several("a cab.", speaker="ann", loudness=None)
     features = LogMel(**SIZES)
     wanted = griffin_lim(features, torch.from_numpy(said.mel.T.copy())[None])[0]
     np.testing.assert_allclose(said.audio, wanted.numpy(), atol=1e-5 * float(wanted.abs().max()))
@@ -167,8 +168,8 @@ def test_speakers_have_names_and_numbers(several):
 
 def test_what_cannot_be_spoken_is_named_before_the_first_word(speak):
     for text, message in {
-        "A cab. It cost 5, ok. Bye.": r"sentence 2: character '5' .* in 'It cost 5, ok.'",
-        "A cab. Why? Bye.": r"sentence 2 \('Why\?'\): symbol '\?' \(number 4\)",
+        "A cab. It cost 5, ok. Bye.": r"text: character '5' \(U\+0035\) at 16 in 'A cab. It cost 5, ok.",
+        "A cab. Why? Bye.": r"text: character '\?' \(U\+003F\) at 11 in",
         "": "nothing to speak",
         " \n ": "nothing to speak",
         "...": "text: nothing to speak in '...'",
@@ -179,6 +180,23 @@ def test_what_cannot_be_spoken_is_named_before_the_first_word(speak):
         speak.speak(["a", "ж"], name="u7")
     with pytest.raises(ValueError, match="has one voice: give no speaker"):
         speak("a", speaker="ann")
+
+
+def test_what_cannot_be_spoken_is_skipped_where_asked_for(speak):
+    """With characters that the voice doesn't know; short texts get the mark that voices learn to end with."""
+    said = speak("A cab 5. Who w\u00ad\U0001f4a5? Bac!", on_unknown="skip")
+    assert {"5", "\U0001f4a5"} < set(said.skipped) and said.symbols[:4] == ("a", "<space>", "c", "a")
+    with pytest.raises(ValueError, match="on_unknown"):
+        speak("a", on_unknown="ignore")
+    assert speak("A").symbols == ("a", ".") and speak("A!").symbols == ("a", "!")
+
+
+@pytest.mark.parametrize("text", ["A", "A cab came.", "A. " * 3])
+def test_speech_has_the_loudness_of_broadcasts(speak, text):
+    said = speak(text)
+    assert abs(loudness_of(said.audio, RATE) + 23) < 1 and np.abs(said.audio).max() < 1
+    quiet = speak(text, loudness=-30)
+    assert abs(loudness_of(quiet.audio, RATE) + 30) < 1
 
 
 def test_without_a_front_end_a_text_is_symbols(speak, tmp_path):

@@ -31,7 +31,7 @@ def test_any_other_character_names_utterance_and_character(character):
     assert repr(character) in str(error.value)
 
 
-@given(st.text(ALPHABET + ALPHABET.upper() + " ,.-+!?'\u0301", max_size=60))
+@given(st.text(ALPHABET + ALPHABET.upper() + " ,.-+!?'\ufeff\u00ad\u200b\u2003", max_size=60))
 def test_the_result_is_plain_and_stays_so(raw):
     plain = normalize_russian(raw)
     assert set(plain) <= set(ALPHABET + " ")

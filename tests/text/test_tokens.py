@@ -98,5 +98,11 @@ def test_a_character_outside_the_list_names_the_utterance(tmp_path, capsys, kind
     assert "1 utterances covered, 1 left out" in capsys.readouterr().out
 
 
+def test_no_text_makes_no_list(tmp_path, capsys):
+    data_dir(tmp_path / "train", [])
+    assert main(["--train", f"{tmp_path}/train", "--output-dir", f"{tmp_path}/tokens"]) == 1
+    assert "train" in capsys.readouterr().err and not (tmp_path / "tokens").exists()
+
+
 def test_a_special_token_in_a_text_is_not_covered():
     assert "ru_1" in uncovered({"ru_1": "<unk>"}, ["<blank>", "<unk>", "a", "<sos/eos>"], lambda text: [text])

@@ -1,0 +1,163 @@
+"""English as it is read aloud: numbers, dates, times, money, units, abbreviations and letters in words."""
+
+import re
+
+from imlspike.text.normalization import abbreviations, in_words, normalize, one_of, roman, rules, tables
+
+_TABLES = tables("english")
+_SIGNS, _MONEY, _UNITS, _SHORT = (_TABLES[name] for name in ("signs", "money", "units", "abbreviations"))
+_MONTHS = "January February March April May June July August September October November December".split()
+_COUNTED = (
+    "chapter part volume book act scene war section appendix phase type title article level bowl figure"
+)
+_RULERS = (
+    "King|Queen|Pope|Charles|Elizabeth|George|Edward|Henry|James|William|Mary|Philip|Napoleon|Peter|Paul"
+)
+
+
+def say(number: int, to: str = "cardinal") -> str:
+    """A number in words: cardinal, ordinal or year."""
+    return in_words(number, "en", to=to)
+
+
+def letters(text: str) -> str:
+    """Letters by their names: A is a word too, and stands as `ay`."""
+    return " ".join("ay" if c in "Aa" else c.upper() for c in text if c.isalnum())
+
+
+def digits(text: str) -> str:
+    """Digits one by one."""
+    return "plus " * text.startswith("+") + " ".join(say(int(c)) for c in text if c.isdecimal())
+
+
+def number(text: str, to: str = "year") -> str:
+    """A number with commas between thousands, a decimal point or several, zeros in front."""
+    whole, *parts = text.replace(",", "").split(".")
+    if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0"):
+        said = digits(whole)
+    else:
+        said = say(int(whole), to if len(text) == 4 and "1100" <= text < "2100" else "cardinal")
+    return " point ".join([said, *map(digits if len(parts) == 1 else number, parts)])
+
+
+def counted(text: str, unit: str, before: str = "") -> str:
+    """A number and its unit, whose first word is in the plural if it must be; `before` it stands square."""
+    first, *more = unit.split()
+    if text != "1" and not first.endswith(("hertz", "yen")):
+        first = {"foot": "feet", "penny": "pence", "inch": "inches"}.get(first, first + "s")
+    return " ".join([number(text, "cardinal"), *before.split(), first, *more]) + " "
+
+
+def _money(m: re.Match) -> str:
+    amount, (unit, cent) = m["a"] or m["b"], _MONEY[m["s"] or m["t"]].split()
+    if m["big"]:
+        big = _TABLES["amounts"].get(m["big"].lower(), m["big"])
+        return f"{number(amount)} {big} {counted('0', unit).split()[1]} "
+    whole, _, part = amount.partition(".")
+    if len(part) != 2 or part == "00":
+        return counted(amount if part.strip("0") else whole, unit)
+    return "and ".join([counted(whole, unit)] * (whole != "0") + [counted(part.lstrip("0"), cent)])
+
+
+def _time(m: re.Match) -> str:
+    hour, minute, second, half = int(m["h"]), m["m"] or "00", m["s"], m["half"] or ""
+    if hour > 24 or minute > "59":
+        return f"{number(m['h'])} {f'to {number(minute)}' if m['m'] else ''} {letters(half)} "
+    if minute == "00":
+        said = say(hour) + ("" if half else " o'clock" if 0 < hour < 13 else " hundred")
+    else:
+        said = f"{say(hour)} {'oh ' * (minute[0] == '0')}{say(int(minute))}"
+    seconds = "and " + counted(str(int(second)), "second") if second else ""
+    return f"{said} {seconds}{letters(half)} "
+
+
+def _date(m: re.Match) -> str:
+    month, day = sorted(map(int, m.group("m", "d"))) if int(m["m"]) > 12 else map(int, m.group("m", "d"))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return m[0]
+    return f"{_MONTHS[month - 1]} {say(day, 'ordinal')}, {number(m['y'])} "
+
+
+def _fraction(m: re.Match) -> str:
+    top, bottom = int(m["n"]), int(m["d"])
+    if not 0 < top < bottom <= 100:
+        return m[0]
+    part = {2: "half", 4: "quarter"}.get(bottom) or say(bottom, "ordinal")
+    if m["w"] and (top, bottom) == (1, 2):
+        return f"{number(m['w'])} and a half"
+    return f"{number(m['w']) + ' and ' if m['w'] else ''}{say(top)} {part}{'s' * (top > 1)}"
+
+
+def _decade(m: re.Match) -> str:
+    said = number(m[1])
+    return (said[:-1] + "ies" if said.endswith("y") else said + "s") + " "
+
+
+def _roman(m: re.Match) -> str:
+    value = roman(m["r"])
+    if value is None:
+        return m[0]
+    is_counted = m["b"].lower() in _COUNTED.split()
+    return f"{m['b']} {say(value) if is_counted else 'the ' + say(value, 'ordinal')}"
+
+
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
+_MONTH, _COIN = "|".join(_MONTHS), f"[{''.join(_MONEY)}]"
+_POWERS = {"²": "square", "³": "cubic", None: ""}
+_GRAMMAR = rules(
+    (r"(\d[\w ]{0,40} )St\b", r"\1Street"),
+    *((rf"\b{code} ?(?=\d)|(?<=\d) ?{code}\b", sign) for code, sign in _TABLES["currencies"].items()),
+    (r"\bSt(?:\. ?| )(?=[A-Z])", "Saint "),
+    (r"\bDr(?:\. ?| )(?=[A-Z])", "Doctor "),
+    (r"(?<![\w.])((?:[A-Z]\.){2,})(\s*$)?", lambda m: letters(m[1]) + (" " if m[2] is None else ".")),
+    (r"(?<![\w.])([A-Z])\.(?= ?[A-Z])", lambda m: letters(m[1]) + " "),
+    (r"(?<![A-Za-z])([ap])\.\s?m\.(\s*$)?", lambda m: m[1] + ("m" if m[2] is None else "m.")),
+    (r"\b[Nn]os?\. ?(?=\d)", "number "),
+    (r"\bp\. ?(?=\d)", "page "),
+    abbreviations(_SHORT),
+    (rf"\b({one_of(m[:3] for m in _MONTHS)}) (?=\d)", lambda m: f"{_SHORT.get(m[1], m[1])} "),
+    (r"° (?=[CF]\b)", "°"),
+    (r"\bWW(I+)\b", r"World War \1"),
+    (r"\b(\d+)' ?(\d+)\"", r"\1 ft \2 in."),
+    (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
+    (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
+    (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
+    (rf"\b(\d{{1,2}}) (?=(?:{_MONTH})\b)", lambda m: say(int(m[1]), "ordinal") + " "),
+    (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
+    (r"(\d(?: ?[ap]m|%)?) ?- ?(?=[$€£]?\d)", r"\1 to "),
+    (r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", " "),
+    (r"\b(?P<h>\d{1,2}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?: ?(?P<half>[AaPp][Mm]))?\b", _time),
+    (r"\b(?P<h>\d{1,2})(?P<m>)(?P<s>) ?(?P<half>[AaPp][Mm])\b", _time),
+    (r"\b(\d+):(\d+)\b", lambda m: f"{number(m[1])} to {number(m[2])}"),
+    (r"(?<![\w.)])-(?=[\d.$€£])", " minus "),
+    (r"(?<![\w.])\.(?=\d)", "0."),
+    (
+        rf"(?:US)?(?:(?P<s>{_COIN}) ?(?P<a>{_NUMBER})|(?P<b>{_NUMBER}) ?(?P<t>{_COIN}))"
+        r"(?: ?(?P<big>thousand|million|billion|trillion|bn|[kKmMbB])\b)?",
+        _money,
+    ),
+    (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
+    (
+        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³])?(?!\w)(?:\.(?= *\S))?",
+        lambda m: counted(m[1], _UNITS[m[2]], _POWERS[m[3]]),
+    ),
+    (r"(?<!\w)'?(\d+0)'?s\b", _decade),
+    (r"\b([\d,]+)(?:st|nd|rd|th)\b", lambda m: say(int(m[1].replace(",", "") or 0), "ordinal")),
+    (rf"\b(?P<b>(?i:{'|'.join(_COUNTED.split())})|{_RULERS}) (?P<r>[IVXLC]+)\b", _roman),
+    (r"\b(?P<b>[A-Z][a-z]+) (?P<r>[IVX]{2,})\b", _roman),
+    (r"\b[MDCLXVI]{4,}\b", lambda m: number(str(roman(m[0]))) if roman(m[0]) else m[0]),
+    (r"\b([IVX]{2,})(?= centur)", lambda m: say(roman(m[1]) or 0, "ordinal")),
+    (_NUMBER, lambda m: f" {number(m[0])} "),
+    (r"\b([B-DF-HJ-NP-TV-XZ]{2,})(s)?\b", lambda m: letters(m[1]) + ("'s" if m[2] else "")),
+    (r"(?<=[a-z] )A(?= ?[.,;:!?)]|$)", "ay"),
+    (r"(?<=[a-z\W] )(US|UN|AI|IT|ID|IP|IQ)\b|\b(US|UN|AI|IT|ID|IP|IQ)(?= [a-z])", lambda m: letters(m[0])),
+)
+
+
+def english_words(text: str) -> str:
+    """Plain English text in words.
+
+    >>> english_words("Dr. Smith paid $5.50 at 5:30 p.m. on St. John St.")
+    'Doctor Smith paid five dollars and fifty cents at five thirty P M on Saint John Street.'
+    """
+    return normalize(text, _GRAMMAR, _SIGNS | _TABLES["address"], _SIGNS)

@@ -1,0 +1,286 @@
+"""Russian as it is read aloud: numbers in their cases, dates, times, money, units, abbreviations, letters."""
+
+import re
+import unicodedata
+
+from imlspike.text.normalization import abbreviations, in_words, normalize, one_of, roman, rules, tables
+
+_TABLES = tables("russian")
+_SIGNS, _LETTERS, _UNITS, _BIG = (_TABLES[name] for name in ("signs", "letters", "units", "amounts"))
+_SHORT, _PHRASES, _CASES = (_TABLES[name] for name in ("abbreviations", "phrases", "prepositions"))
+_YEARS, _CENTURIES = _TABLES["years"], _TABLES["centuries"]
+_MONTHS = "января февраля марта апреля мая июня июля августа сентября октября ноября декабря".split()
+_MALE = re.compile("(Пётр|Петр|Павл|Александр|Никола|Иван|Людовик|Карл|Генрих|Вильгельм|Фридрих|Георг)(.*)")
+_COUNTED = re.compile("глав|том|част|раздел|тип|степен|групп|класс|курс|акт|этап|категор|съезд|книг|фаз")
+_FEMININE = re.compile(
+    "квартир|комнат|школ|страниц|глав|групп|улиц|палат|стран|строк|строч|верси|неделе|минуте"
+)
+_COINS = {"₽": "копейка", "руб": "копейка", "р": "копейка", "$": "цент", "€": "цент"}
+_ALIKE = dict(zip("ABCEHKMOPTXaceopxy", "АВСЕНКМОРТХасеорху", strict=True))
+_ALIKE = str.maketrans(_ALIKE | {"á": "а\u0301", "é": "е\u0301", "ó": "о\u0301", "ý": "у\u0301"})
+
+
+def say(number: int, case: str = "n", gender: str = "m") -> str:
+    """A cardinal number."""
+    below = number % 1000
+    if number >= 10**6 and below and gender != "m":  # num2words makes the millions feminine, too
+        return f"{say(number - below, case)} {say(below, case, gender)}"
+    gender = gender if number < 10**6 else "m"
+    said = in_words(number, "ru", case=case, gender=gender)
+    return re.sub("^одн(а тысяча|ой тысячи|ой тысяче)", lambda m: m[1].split()[1], said)
+
+
+def ordinal(number: int, case: str = "n", gender: str = "m") -> str:
+    """An ordinal number; gender p is the plural."""
+    options = {"plural": True} if gender == "p" else {"gender": gender}
+    return in_words(number, "ru", to="ordinal", case=case, **options)
+
+
+def letters(text: str) -> str:
+    """Letters, Cyrillic or Latin, by their names."""
+    plain = (unicodedata.normalize("NFD", c)[0] if c > "z" and c not in "йё" else c for c in text.lower())
+    return _TABLES["acronyms"].get(text) or " ".join(
+        _LETTERS.get(p, c) for p, c in zip(plain, text.lower(), strict=True)
+    )
+
+
+def digits(text: str) -> str:
+    """Digits one by one."""
+    return "плюс " * text.startswith("+") + " ".join(say(int(c)) for c in text if c.isdecimal())
+
+
+def number(text: str, case: str = "n", gender: str = "m") -> str:
+    """A number with blanks between thousands, a decimal comma, points, zeros in front."""
+    text = re.sub(
+        r"^\d{1,3}([.,])\d{3}(\1\d{3})+$", lambda m: re.sub("[.,]", "", m[0]), text.replace(" ", "")
+    )
+    if re.fullmatch(r"\d{1,6}(,\d{1,3}|\.\d{0,2}[1-9])", text):
+        return in_words(text.replace(",", "."), "ru")
+    if not text.isdecimal():
+        return "".join(
+            number(p)
+            if p.isdecimal()
+            else {".": " точка ", ",": " запятая " if text.count(",") == 1 else ", "}[p]
+            for p in re.findall(r"\d+|.", text)
+        )
+    if len(text) > 15 or (len(text) > 1 and text[0] == "0"):
+        return digits(text)
+    return say(int(text), case, gender)
+
+
+def _forms(noun: str) -> tuple[str, str, str]:
+    """A noun after 1, 2 and 5."""
+    if noun == "копейка":
+        return noun, "копейки", "копеек"
+    if noun[-1] == "а":
+        return noun, noun[:-1] + ("и" if noun[-2] in "кч" else "ы"), noun[:-1]
+    if noun[-1] in "ьо":
+        return (noun, noun[:-1] + "я", noun[:-1] + "ей") if noun[-1] == "ь" else (noun,) * 3
+    return noun, noun + "а", noun + ("" if noun.endswith(("ватт", "герц", "вольт", "байт")) else "ов")
+
+
+def _noun(text: str, noun: str, case: str) -> str:
+    """The form of a noun, a word or several, behind a number."""
+    first, *more = noun.split()
+    one, two, five = _forms(first)
+    if not text.replace(" ", "").isdecimal():
+        form = two
+    elif (n := int(text.replace(" ", ""))) % 100 in range(11, 15) or n % 10 in (0, *range(5, 10)):
+        form = five
+    elif n % 10 == 1:
+        form = one if case == "n" else two
+    else:
+        form = two if case == "n" else five
+    return " ".join([form, *more])
+
+
+def _number(m: re.Match) -> str:
+    """A number in the case of its preposition, or of the noun behind, with its unit."""
+    before, text, big, unit, after = m["b"] or "", m["n"], m["big"], m["u"], m["a"] or ""
+    case, gender, said = _CASES.get(before.lower(), "n"), "m", ""
+    case = case if case == "g" or not (big or unit) and case == "i" else "n"
+    if not (big or unit):
+        case = next((c for end, c in _TABLES["noun_endings"].items() if after.endswith(end)), case)
+    if after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p" and text.isdecimal():
+        case, gender = "p", "f" if _FEMININE.match(after) else "m"
+        if text[-1] != "1":  # в 8 классе
+            return f"{before} {ordinal(int(text), 'p', gender)} "
+    if unit in _COINS and not big and re.fullmatch(r"[\d ]+[.,]\d\d", text):
+        whole, part = text[:-3].replace(" ", ""), text[-2:].lstrip("0") or "0"
+        gender = "f" if _COINS[unit] == "копейка" else "m"
+        coins = f"{number(part, gender=gender)} {_noun(part, _COINS[unit], 'n')}"
+        return f"{before} {number(whole, case)} {_noun(whole, _UNITS[unit], case)} {coins} ".lstrip()
+    noun = _BIG.get(big or "") or _UNITS.get(unit or "")
+    if noun:
+        gender = "f" if noun.split()[0][-1] == "а" else "m"
+        said = _noun(text, noun, case) + (" " + _noun("5", _UNITS[unit], "n") if big and unit else "")
+    elif text[-2:-1] != "1" and text[-1] in "12":
+        gender = gender if case == "p" else _TABLES["genders"].get(text[-1] + after[-1:], "m")
+    power = {"2": "квадратных ", "3": "кубических ", "": ""}[unicodedata.normalize("NFKC", m["p"] or "")]
+    return f"{before} {number(text, case, gender)} {power}{said} ".lstrip()
+
+
+def _year(m: re.Match) -> str:
+    before, word = (m["b"] or ""), m["w"].rstrip(".")
+    case = _CASES.get(before.lower(), "g" if before in _MONTHS else "n")
+    if word in _YEARS:
+        case = _YEARS[word] if word != "году" or case != "d" else "d"
+    else:
+        word = _TABLES["year_words"][case].split()[len(word) - 1]
+    years = " - ".join(ordinal(int(year), case) for year in (m["from"], m["y"]) if year)
+    return f"{before} {years} {word} ".lstrip()
+
+
+def _day(m: re.Match) -> str:
+    before = (m["b"] or "").lower()
+    case = {"с": "g", "к": "d", "на": "n", "по": "n", "сегодня": "n", "это": "n"}.get(before, "g")
+    days = " - ".join(ordinal(int(day), case, "n") for day in (m["from"], m["d"]) if day)
+    return f"{m['b'] or ''} {days} ".lstrip()
+
+
+def _date(m: re.Match) -> str:
+    day, month, year = int(m["d"]), int(m["m"]), m["y"]
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return m[0]
+    return f"{ordinal(day, 'g', 'n')} {_MONTHS[month - 1]} {ordinal(int(year), 'g')} года "
+
+
+def _time(m: re.Match) -> str:
+    before, *parts = [part for part in m.groups("") if part] if m["b"] else ["", *filter(None, m.groups())]
+    case = _CASES.get(before.lower(), "n")
+    zero = [("ноль " * (part[0] == "0") + say(int(part))) for part in parts[1:]]
+    return f"{before} {say(int(parts[0]), case if case in 'gd' else 'n')} {' '.join(zero)}".lstrip()
+
+
+def _century(m: re.Match) -> str:
+    before, word = m["b"] or "", m["w"].rstrip(".")
+    case, gender = _CENTURIES.get(word) or dict(zip("еяюми", "ngdip", strict=True)).get(word[-1], "n"), "m"
+    if word == "века" and "-" in m["r"]:
+        case = "n"
+    elif word in ("в", "вв"):
+        case = _CASES.get(before.lower(), "n")
+        word = _TABLES["century_words"].get(case, "век века").split()[len(word) - 1]
+    elif word not in _CENTURIES:
+        gender = "n"
+    numerals = re.findall("[IVX]+", m["r"].translate(_CYRILLIC_ROMAN))
+    said = [ordinal(roman(numeral) or 0, case, gender) for numeral in numerals]
+    return f"{before} {' - '.join(said)} {word} ".lstrip()
+
+
+def _ruler(m: re.Match) -> str:
+    value, name = roman(m["r"]), m["b"] or ""
+    if value is None or (len(m["r"]) == 1 and name.islower() and not _COUNTED.match(name)):
+        return m[0]  # ось X
+    if male := _MALE.fullmatch(name):
+        return f"{name} {ordinal(value, _TABLES['male_names'].get(male[2], 'n'))}"
+    gender = "f" if name.endswith(("а", "я", "сть")) else "m"
+    if not name and m["a"]:
+        gender = {"ая": "f", "ое": "n"}.get(m["a"][-2:], {"а": "f", "о": "n", "е": "n"}.get(m["a"][-1], "m"))
+    return f"{name} {ordinal(value, 'n', gender)}".lstrip()
+
+
+def _suffix(m: re.Match) -> str:
+    value, (case, gender) = int(m[1]), _TABLES["suffixes"][m[2]]
+    if m[2] == "х" and value < 5:
+        return say(value, "g")
+    if case == "n" and gender == "n" and value % 10 == 0 and value > 10 and m[3].startswith("год"):
+        gender = "p"
+    elif m[2] in ("й", "ой") and m[3].endswith(("ы", "и", "е")):  # недели
+        case, gender = "g", "f"
+    return ordinal(value, case, gender)
+
+
+def _adjective(m: re.Match) -> str:
+    said = say(int(m[1]), "g").replace(" ", "")
+    return {"ста": "сто", "одного": "одно", "девяноста": "девяносто", "тысячи": "тысяче"}.get(said, said)
+
+
+def _fraction(m: re.Match) -> str:
+    top, bottom, whole = int(m["n"]), int(m["d"]), m["w"]
+    if not 0 < top < bottom <= 100:
+        return m[0]
+    if whole and (top, bottom) == (1, 2):
+        return f"{number(whole)} с половиной"
+    part = ordinal(bottom, "n", "f") if top == 1 else ordinal(bottom, "g", "p")
+    return f"{number(whole, gender='f') + ' целых ' if whole else ''}{say(top, gender='f')} {part}"
+
+
+def _acronym(m: re.Match) -> str:
+    """Capitals one by one; in a text of capitals those with a vowel are words."""
+    known = m[0] in _TABLES["acronyms"] or not set(m[0]) & set(_VOWELS)
+    return letters(m[0]) if known or not m.string.isupper() else m[0]
+
+
+_CYRILLIC_ROMAN = str.maketrans("ХІ", "XI")
+_NUMBER = r"\d{1,3}(?: \d{3})+(?!\d)(?:,\d+)?|\d+(?:[.,]\d+)*"
+_BEFORE = r"(?:(?<![\w-])(?P<b>[А-ЯЁа-яё]+) )?"
+_END = r"(?:\.(?!\s*$))?"  # the point of an abbreviation, but for one that ends the text
+_YEAR, _CENTURY = f"{one_of(_YEARS)}|гг?{_END}", rf"{one_of(_CENTURIES)}|вв?\.|(?:стол|тысячел)ети\w+"
+_MONTH = rf"(?i:{'|'.join(_MONTHS)})\b"
+_UNIT = one_of(set(_UNITS) - {"с", "В"}) + "|[сВ](?= ?[.,;!?)]| ?$)"  # which are prepositions, too
+_CONSONANTS, _VOWELS = "БВГДЖЗЙКЛМНПРСТФХЦЧШЩ", "АЕЁИОУЫЭЮЯ"
+_GRAMMAR = rules(
+    (r"(?<!\w)(?=\w*[а-яё])(?=\w*[A-Za-zÀ-ÿ])[А-яёЁÀ-ÿA-Za-z]+", lambda m: m[0].translate(_ALIKE)),
+    abbreviations(_PHRASES),
+    (rf"(?<!\w)({one_of(_TABLES['hyphenated'])})(?!\w)", lambda m: _TABLES["hyphenated"][m[1]]),
+    (r"° (?=[CС]\b)", "°"),
+    (r"\b(\d{1,4})-(?=[а-яё]{4,})", _adjective),
+    (r"(\d-х )гг?\.", r"\1годов"),
+    (
+        r"(?<![\w.])([А-ЯЁ])\. ?([А-ЯЁ])\.(\s*$)?",
+        lambda m: f"{letters(m[1])} {letters(m[2])}" + (" " if m[3] is None else "."),
+    ),
+    (r"(?<![\w.])([А-ЯЁ])\.(?= ?[А-ЯЁ])", lambda m: letters(m[1]) + " "),
+    (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
+    (r"\b(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<y>\d{4})\b(?: ?(?:года|г\.?)(?!\w))?", _date),
+    (r"\bс (\d{4}) по (?=\d{4} г)", lambda m: f"с {ordinal(int(m[1]), 'g')} по "),
+    (rf"{_BEFORE}(?:(?P<from>\d{{4}}) ?- ?)?(?P<y>\d{{4}}|\d{{3}}(?= год)) ?(?P<w>{_YEAR})(?!\w)", _year),
+    (rf"\bс (\d{{1,2}}) по (?=\d{{1,2}} {_MONTH})", lambda m: f"с {ordinal(int(m[1]), 'g', 'n')} по "),
+    (rf"{_BEFORE}(?:(?P<from>\d{{1,2}}) ?- ?)?(?P<d>\d{{1,2}}) (?={_MONTH})", _day),
+    (rf"{_BEFORE}\b(\d{{1,2}}):(\d\d)(?::(\d\d))?\b", _time),
+    (r"\b(\d+):(?=\d)", r"\1 "),
+    (
+        r"\+?\d[ (-]+\d{3}\)?[ -]?\d{3}[- ]?\d\d[- ]?\d\d\b|\+\d{8,}|\b\d{3}-\d\d-\d\d\b",
+        lambda m: digits(m[0]),
+    ),
+    (rf"{_BEFORE}(?P<r>[IVXХІ]+(?: ?- ?[IVXХІ]+)?) (?P<w>{_CENTURY})", _century),
+    (r"(?:\b(?P<b>[А-ЯЁ][а-яё]+|[а-яё]{3,}) )?\b(?P<r>[IVX]+)\b(?= ?(?P<a>[А-ЯЁа-яё]+)?)", _ruler),
+    (
+        rf"([$€£¥₽]) ?({_NUMBER})(?: ?(тыс|млн|млрд|трлн){_END})?",
+        lambda m: " ".join(filter(None, m.group(2, 3, 1))),
+    ),
+    (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
+    (r"\b(\d+)-?(й|ый|ий|ой|я|ая|е|ое|го|ого|му|ому|ю|ую|х|ых|ми)(?!\w)(?= ?([а-яё]*))", _suffix),
+    (r"\b(\d+)-(м|ом|ым)(?!\w)()", _suffix),
+    (r"\b(\d+)-ти(?!\w)", lambda m: say(int(m[1]), "g")),
+    (r"(?<=\d) ?[хx×] ?(?=\d)", " на "),
+    (r"(?<![\w)])-(?=\d)", " минус "),
+    (r"(?<=\d)\+|\+(?![аеёиоуыэюяАЕЁИОУЫЭЮЯ])", " плюс "),
+    (r"(?<=\b[Вв] )г\. ?(?=[А-ЯЁ])", "городе "),
+    (r"(?<=\b[Ии]з )г\. ?(?=[А-ЯЁ])", "города "),
+    (r"\bг\. ?(?=[А-ЯЁ])", "город "),
+    (r"(?<!\d )\bр\. ?(?=[А-ЯЁ])", "река "),
+    (r"\bд\. ?(?=\d)", "дом "),
+    (r"\bкв\. ?(?=\d)", "квартира "),
+    (
+        rf"{_BEFORE}(?P<n>{_NUMBER})(?: ?(?P<big>{one_of(_BIG)}){_END}(?!\w))?"
+        rf"(?: ?(?P<u>{_UNIT}){_END}(?P<p>[²³]|(?<=м)[23])?(?!\w))?(?= ?(?P<a>[а-яё]+)?)",
+        _number,
+    ),
+    abbreviations(_SHORT),
+    (
+        rf"\b(?:{one_of(_TABLES['acronyms'])}|[{_CONSONANTS}]{{2,}}|[{_VOWELS}][{_CONSONANTS}]{{2,}}"
+        "|[БГДЖЗЛМНПРТФХЦЧШЩ])\\b",
+        _acronym,
+    ),
+    ("[A-Za-zÀ-ɏ]+", lambda m: f" {letters(m[0])} "),
+)
+
+
+def russian_words(text: str) -> str:
+    """Plain Russian text in words; `+` is kept before a vowel only, where it marks stress.
+
+    >>> russian_words("А. С. Пушкин родился 6 июня 1799 г. и т. д.")
+    'а эс Пушкин родился шестого июня тысяча семьсот девяносто девятого года и так далее.'
+    """
+    return normalize(text, _GRAMMAR, _SIGNS | _LETTERS | _TABLES["address"], _SIGNS)
