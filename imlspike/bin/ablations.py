@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.data.progress import Progress
 from imlspike.evaluation.ablations import Run, collect, read_list, sentences, table
 from imlspike.evaluation.experiments import made_on, surroundings
 from imlspike.evaluation.tables import write_files
@@ -61,7 +62,6 @@ def main(argv=None) -> None:
     add("--measure", choices=("cer", "wer"), default="cer", help="(default: %(default)s)")
     add("--decoding", default="greedy", help="which decoding counts (default: %(default)s)")
     add("--command", default="", help="the command that made the runs, for the record")
-    add("--quiet", action="store_true", help="write only")
     args = parser.parse_args(argv)
     seeds = [int(seed) for seed in args.seeds.split()]
     runs = read_list(args.list, seeds, args.folder, (".", args.recipe, args.root))
@@ -73,5 +73,5 @@ def main(argv=None) -> None:
     folder = args.output_dir or args.exp_dir / "ablations"
     text = markdown(shown, about, results)
     files = write_files({folder / "RESULTS.md": text, folder / "results.json": about | results})
-    if not args.quiet:
+    if not Progress.quiet:
         print(f"\n{shown}\n", *sentences(results), f"\nresults: {' '.join(map(str, files))}", sep="\n")

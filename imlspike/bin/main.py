@@ -1,8 +1,8 @@
 """The console script ``imlspike``: ``imlspike <verb> [options]`` runs ``imlspike.bin.<verb>``.
 
 A verb's module is imported only when that verb is run, so ``imlspike --help`` stays quick. Verbs are spelled
-with dashes, modules with underscores. What libraries warn of is shown only if the environment variable
-IMLSPIKE_WARNINGS is 1.
+with dashes, modules with underscores. What libraries warn of is shown only with --verbose, or if the
+environment variable IMLSPIKE_WARNINGS is 1.
 """
 
 import ast
@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from imlspike.bin._command import EPILOG
 
 
 def verbs() -> dict[str, str]:
@@ -54,16 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage: ...
     True
     """
-    if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
+    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1" and "--verbose" not in words:
         silence_libraries()
-    verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    verb, *rest = words or [""]
     known = verbs()
     if verb in known:
         return import_module(f"imlspike.bin.{verb.replace('-', '_')}").main(rest) or 0
     if verb in ("", "-h", "--help"):
         lines = ["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", ""]
         lines += [f"  {name:<{max(map(len, known))}}  {line}" for name, line in known.items()]
-        print(*lines, sep="\n", file=sys.stdout if verb else sys.stderr)
+        print(*lines, "", EPILOG, sep="\n", file=sys.stdout if verb else sys.stderr)
         return 0 if verb else 2
     near = difflib.get_close_matches(verb, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"

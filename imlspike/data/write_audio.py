@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -41,10 +41,12 @@ def write_audio(
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
     samples = clipped = 0
     with atomic_write(path, "wb") as out:
-        with soundfile.SoundFile(out, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
+        disk = _Disk(out)
+        with soundfile.SoundFile(disk, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
             if comment:
                 sound.comment = comment
             for block in blocks:
+                disk.check()
                 finite = np.isfinite(block)
                 if not finite.all():
                     bad = samples + int(np.argmin(finite))
@@ -54,6 +56,28 @@ def write_audio(
                     raise ValueError(f"{path}: too long for a {form} file; write FLAC")
                 clipped += int((np.abs(block) > 1).sum())
                 sound.write(np.clip(np.round(block * 2.0**15), -(2**15), 2**15 - 1).astype(np.int16))
+        disk.check()
         if samples == 0:
             raise ValueError(f"{path}: there is no audio to write")
     return Written(samples, clipped)
+
+
+class _Disk:
+    """A file for libsndfile that keeps an error of the disk until it can be raised, outside of C."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.error = file, None
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    def write(self, content: bytes) -> int:
+        """Write, or after an error do as if: libsndfile stops at nothing less."""
+        try:
+            return self.file.write(content) if self.error is None else len(content)
+        except OSError as error:
+            self.error = error
+            return len(content)
+
+    def check(self) -> None:
+        """Raise the first error of writing."""
+        if self.error is not None:
+            raise self.error
