@@ -24,7 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--mode", choices=("greedy", "joint"), default="greedy", help="default %(default)s")
     add("--config", type=Path, required=True, help="config.yaml of the experiment")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
-    add("--data-dir", type=Path, required=True, help="Kaldi directory; only wav.scp is read")
+    add("--data-dir", type=Path, required=True, help="Kaldi directory; wav.scp and segments are read")
     add("--output", type=Path, required=True, help="the table 'utterance transcript' to write")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... as ESPnet's; for joint")
     add("--lm-config", type=Path, help="config.yaml of a language model; for joint")

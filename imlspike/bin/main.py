@@ -6,10 +6,13 @@ environment variable IMLSPIKE_WARNINGS is 1.
 """
 
 import ast
+import atexit
 import difflib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +48,18 @@ def silence_libraries() -> None:
     os.environ |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
+def give_numba_a_cache() -> None:
+    """Let numba, which librosa needs, keep what it compiles where neither home nor installation is writable.
+
+    It raises RuntimeError otherwise. The folder is of this process alone, and goes with it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    place = next(folder for folder in (cache, *cache.parents, Path("/")) if folder.is_dir())
+    if not os.access(place, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="imlspike-")
+        atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status (None counts as 0); 2 for a missing or unknown verb.
 
@@ -59,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1" and "--verbose" not in words:
         silence_libraries()
+    if argv is None:
+        give_numba_a_cache()
     verb, *rest = words or [""]
     known = verbs()
     if verb in known:

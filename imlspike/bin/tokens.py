@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     texts = [u.text for u in read_data_dir(args.train)]
+    if not "".join(texts).strip():
+        raise ValueError(f"{args.train}: {len(texts)} utterances without text; tokens are made of text")
     if args.type == "bpe":
         path, model = write_bpe_tokens(texts, args.output_dir, args.nbpe), args.output_dir / "bpe.model"
     else:

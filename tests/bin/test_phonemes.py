@@ -1,5 +1,6 @@
 """`imlspike phonemes`: a data directory in symbols, and what can't be spoken."""
 
+
 from imlspike.bin.phonemes import main
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
