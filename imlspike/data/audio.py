@@ -251,11 +251,10 @@ def _has_length(path: Path, who: str) -> bool:
         while at + 8 <= size:  # chunks behind; some writers leave out the zero behind an odd number of bytes
             file.seek(at)
             head = file.read(9)
-            head = head[1:] if head[0] == 0 else head
+            at, head = (at + 1, head[1:]) if head[0] == 0 else (at, head)
             if not re.match(rb"[\w ]{4}", head) or head[:4] in (b"RIFF", b"RF64"):
                 break
-            chunk = int.from_bytes(head[4:8], "little")
-            at = min(size, at + 8 + chunk + chunk % 2)
+            at = min(size, at + 8 + int.from_bytes(head[4:8], "little"))
         file.seek(at)
         behind = file.read(MOST_AT_ONCE)
     if size - at > BEHIND * rate and behind.strip(b"\0") and not behind.startswith(container_audio.TAGS):

@@ -20,6 +20,7 @@ JOINED = "holds several recordings, joined; only the first can be read: split it
 STREAMS = "aac ac3 amr flac mp3 mpegts ogg wv".split()  # read to their end, whatever begins there
 TOLD = "matroska mp4 flac tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
 READ_TO_THE_END = ("wav", "au")  # whose length may be unknown: a last packet of odd size is no damage there
+FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # what lies around audio packets and isn't sound
 
 
@@ -82,7 +83,7 @@ def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarra
     """
     with _open(path, who) as container:
         reading = _Reading(container, path, note)
-        for packet in _packets(container, reading):
+        for packet in _packets(container, who, reading):
             yield from reading.decode(packet)
         yield from reading.resample(None)
     reading.judge(who, strict)
@@ -132,7 +133,7 @@ class _Reading:
         try:
             frames, lost = packet.decode(), 0
             self.frames = self.frames or raw[:3]
-        except av.FFmpegError:
+        except FAILURES:
             frames, lost = self._frames_within(raw) if self.is_mp3 and self.frames else ([], packet.size)
             lost = 0 if raw.startswith(TAGS) else lost
         if lost and raw and not any(raw):  # at the end, these are no loss
@@ -199,7 +200,7 @@ class _Reading:
             try:
                 frames += self.codec.decode(av.Packet(raw[start:end]))
                 lost -= end - start
-            except av.FFmpegError:
+            except FAILURES:
                 pass
         return frames, lost
 
@@ -218,29 +219,35 @@ def _open(path: Path, who: str) -> Iterator:
         # A file, not its name, which might be of another protocol (12:30.mp3); no other file that it names.
         file = opened.enter_context(open(path, "rb"))
         try:
-            container = av.open(file, format=form, options={"protocol_whitelist": "none"})
-        except av.FFmpegError as error:
-            why = f"by ffmpeg either ({error.strerror}); write it again"
+            options = {"protocol_whitelist": "none"}
+            container = av.open(file, format=form, options=options, metadata_errors="replace")
+        except FAILURES as error:
+            why = f"by ffmpeg either ({getattr(error, 'strerror', None) or error}); write it again"
             raise AudioError(f"{who}: not readable as audio, {why}") from None
         streams = opened.enter_context(container).streams
         if not streams.audio:
             raise AudioError(f"{who}: holds no audio, only {len(streams)} stream(s) of other kinds")
-        if not streams.audio[0].rate or not streams.audio[0].channels:
-            raise AudioError(f"{who}: not readable as audio, it tells no sampling rate; write it again")
+        codec = streams.audio[0].codec_context
+        if not codec or not codec.rate or not codec.channels:
+            raise AudioError(f"{who}: not readable as audio, of an unknown kind or rate; write it again")
         yield container
 
 
-def _packets(container, reading: _Reading) -> Iterator:
-    """The packets of all streams; where ffmpeg can't go on, that is counted as damage."""
+def _packets(container, who: str, reading: _Reading) -> Iterator:
+    """The packets of all streams.
+
+    Raises:
+        AudioError: where ffmpeg can't go on.
+    """
     packets = container.demux()
     while True:
         try:
             yield next(packets)
         except StopIteration:
             return
-        except av.FFmpegError:
-            reading.lost_behind += 1
-            return
+        except FAILURES as error:
+            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({error.strerror})"
+            raise AudioError(f"{who}: {told}; are several recordings joined there? Split it") from None
 
 
 def begins_again(path: Path, behind: int = 0) -> bool:
