@@ -15,6 +15,7 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
+from imlspike.data.chunks import FORMS, check_length
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
 from imlspike.data.mixdown import CHOICES, Channel, Survey
 from imlspike.data.ogg import survey_ogg
@@ -24,15 +25,9 @@ OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz of what may be sound
 MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever a header says
-BEHIND = 0.1  # seconds of bytes behind a WAV's samples that may be no chunk
-TRUNCATED = (
-    "truncated, its header promises {} than there are; copy it again, or re-encode it if the shorter "
-    "recording is right"
-)
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
-# What libsndfile, which reads a truncated file without a word, notes of its chunks. The sizes of WAV's and
-# AIFF's outermost chunks may be wrong where that of the samples is right.
-_CUT = re.compile(r"^ *(?!RIFF|FORM)\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
+# What libsndfile, which reads a truncated file without a word, notes of its chunks.
+_CUT = re.compile(r"^ *\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 
 
@@ -201,19 +196,21 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         head = file.read(12)
     if head[:3] == b"ID3" or head[:1] == b"\xff" or (head[:4] == b"OggS" and not survey_ogg(path).is_plain):
         return None  # libsndfile reads the first of joined recordings, and of a damaged one the beginning
-    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE" and not _has_length(path, who):
-        return None
+    try:
+        check_length(path)
+    except ValueError as error:
+        raise AudioError(f"{who}: {error}") from None
     try:
         sound = _Forwards(os.fsencode(path))
     except (soundfile.LibsndfileError, RuntimeError):
         return None
     if sound.format in ("MPEG", "MP3") or sound.frames == 0 or sound.samplerate <= 0:
         sound.close()
-        return None
+        return None  # libsndfile takes a length of 0 at its word
     if missing := _missing(sound, path):
         sound.close()
-        raise AudioError(f"{who}: {TRUNCATED.format(missing)}")
-    if head[:4] not in (b"RIFF", b"RF64") and container_audio.begins_again(path):
+        raise AudioError(f"{who}: truncated, its header promises {missing} than there are; copy it again")
+    if head[:4] not in FORMS and container_audio.begins_again(path):
         sound.close()
         if sound.format != "FLAC":  # which ffmpeg reads on
             raise AudioError(f"{who}: {container_audio.JOINED}")
@@ -221,61 +218,11 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
     return sound
 
 
-def _has_length(path: Path, who: str) -> bool:
-    """Whether the header of a WAV tells how long it is; 0 and the greatest numbers are "unknown".
-
-    Raises:
-        AudioError: if there are fewer bytes than it promises (more than its header has: some recorders count
-            that, too), or others behind that are no chunk.
-    """
-    size, at, rate, long = path.stat().st_size, 12, 0, None
-    with open(path, "rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            name, promised = file.read(4), int.from_bytes(file.read(4), "little")
-            if name == b"ds64":
-                long = int.from_bytes(file.read(16)[8:], "little")
-            elif name == b"fmt ":
-                rate = int.from_bytes(file.read(16)[8:12], "little")
-            elif name == b"data":
-                break
-            at += 8 + promised + promised % 2
-        else:
-            return True  # no samples: libsndfile says so
-        at, promised = at + 8, long if promised == 2**32 - 1 and long is not None else promised
-        if (promised == 0 and size > at) or (promised > size - at and _is_unknown(promised)):
-            return False
-        if promised > size:
-            raise AudioError(f"{who}: {TRUNCATED.format(f'{promised - (size - at)} more bytes')}")
-        at += promised
-        while at + 8 <= size:  # chunks behind; some writers leave out the zero behind an odd number of bytes
-            file.seek(at)
-            head = file.read(9)
-            at, head = (at + 1, head[1:]) if head[0] == 0 else (at, head)
-            if not re.match(rb"[\w ]{4}", head) or head[:4] in (b"RIFF", b"RF64"):
-                break
-            at = min(size, at + 8 + int.from_bytes(head[4:8], "little"))
-        file.seek(at)
-        behind = file.read(MOST_AT_ONCE)
-    if size - at > BEHIND * rate and behind.strip(b"\0") and not behind.startswith(container_audio.TAGS):
-        raise AudioError(
-            f"{who}: {size - at} bytes lie behind the {promised} bytes of samples that its header counts; "
-            "write it again from its source, or cut them off"
-        )
-    return True
-
-
-def _is_unknown(size: int) -> bool:
-    """Whether a number of bytes stands for "unknown": about 2^31 or 2^32, as streams have it, or more."""
-    return 0x7F000000 <= size <= 0x80000100 or size >= 0xFF000000
-
-
 def _missing(sound: soundfile.SoundFile, path: Path) -> str:
     """How much a file lacks of what its header promises; "" if nothing."""
-    chunks = () if sound.format in ("WAV", "WAVEX") else _CUT.findall(sound.extra_info)
-    for promised, there in (map(int, sizes) for sizes in chunks):
-        if promised > there and not _is_unknown(promised):
-            return f"{promised - there} more bytes"
+    for promised, there in _CUT.findall(sound.extra_info) if sound.format in ("W64", "SVX") else ():
+        if int(promised) > int(there):
+            return f"{int(promised) - int(there)} more bytes"
     if sound.format == "NIST":
         with open(path, "rb") as file:
             promised = _SPHERE_SAMPLES.search(file.read(1024))

@@ -1,5 +1,6 @@
 """Audio by ffmpeg (PyAV): Ogg, MP3, m4a, AAC, WebM, G.722, video; what libsndfile reads in part or not."""
 
+import io
 import mmap
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from imlspike.data.chunks import TAGS
 from imlspike.data.ogg import survey_ogg
 
 Note = Callable[[str], None]
@@ -19,9 +21,7 @@ JITTER = 0.03  # seconds that timestamps may be off
 JOINED = "holds several recordings, joined; only the first can be read: split it"
 STREAMS = "aac ac3 amr flac mp3 mpegts ogg wv".split()  # read to their end, whatever begins there
 TOLD = "matroska mp4 flac tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
-READ_TO_THE_END = ("wav", "au")  # whose length may be unknown: a last packet of odd size is no damage there
 FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
-TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # what lies around audio packets and isn't sound
 
 
 class AudioError(ValueError):
@@ -95,8 +95,7 @@ class _Reading:
     Attributes:
         samples: that were decoded; `lost`: bytes of packets that were not, `lost_behind`: of these, the last;
         `gaps`: seconds that timestamps jump; `latest`: the end of the last packet of any stream, in seconds;
-        `promised`: the length that the container tells, where it's the true one; `end`: the last byte read;
-        `cut`: the last packet is incomplete.
+        `promised`: the length that the container tells, where it's the true one; `end`: the last byte read.
     """
 
     def __init__(self, container, path: Path, note: Note):
@@ -105,7 +104,6 @@ class _Reading:
         self.streams, self.form = len(container.streams.audio), container.format.name
         self.is_mp3 = self.codec.name.startswith("mp3")
         self.samples = self.bytes = self.lost = self.lost_behind = self.zeros = self.end = 0
-        self.cut = False
         self.gaps = self.latest = self.promised = 0.0
         self.frames = b""  # of an MP3: how each of its frames begins
         self.time: float | None = None  # where the next frame should begin
@@ -141,7 +139,7 @@ class _Reading:
         if frames and packet.size:
             self.lost, self.zeros, self.lost_behind = self.lost + self.zeros, 0, 0
         self.bytes, self.lost = self.bytes + packet.size - lost, self.lost + lost
-        self.lost_behind, self.cut = self.lost_behind + lost, packet.is_corrupt or self.cut
+        self.lost_behind += lost
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 begins = float(frame.pts * frame.time_base)
@@ -169,7 +167,7 @@ class _Reading:
         """Raise AudioError for what isn't read, or tell of it; see `decode`."""
         if self.form not in STREAMS and begins_again(self.path, self.end):
             raise AudioError(f"{who}: {JOINED}")
-        unfinished, cut = self.lost_behind > 0, self.cut and self.form not in READ_TO_THE_END
+        unfinished, cut = self.lost_behind > 0, False
         seconds, lost = self.samples / self.rate, self.lost
         if self.form == "ogg":
             _, unfinished, lost, cut = survey_ogg(self.path)
@@ -211,13 +209,23 @@ class _Reading:
         return max(0, int.from_bytes(found[1], "big") - 2) * per_frame / self.rate if found else 0.0
 
 
+class _File(io.FileIO):
+    """A file in which a seek to nowhere, as of a damaged index, gives -1 as ffmpeg expects, no traceback."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return -1
+
+
 @contextmanager
 def _open(path: Path, who: str) -> Iterator:
     """The container, with at least one audio stream."""
     form = "g722" if path.suffix.lower() == ".g722" else None
     with ExitStack() as opened:
         # A file, not its name, which might be of another protocol (12:30.mp3); no other file that it names.
-        file = opened.enter_context(open(path, "rb"))
+        file = opened.enter_context(_File(path))
         try:
             options = {"protocol_whitelist": "none"}
             container = av.open(file, format=form, options=options, metadata_errors="replace")

@@ -49,6 +49,19 @@ def au(size: int) -> bytes:
     return content[:8] + struct.pack(">I", size) + content[12:]
 
 
+def aiff(size: int, frames: int = RATE) -> bytes:
+    content = sndfile("AIFF")
+    sound, about = content.index(b"SSND") + 4, content.index(b"COMM") + 10
+    content = content[:about] + struct.pack(">I", frames) + content[about + 4 :]
+    return content[:sound] + struct.pack(">I", size) + content[sound + 4 :]
+
+
+def caf(size: int) -> bytes:
+    content = sndfile("CAF")
+    at = content.index(b"data") + 4
+    return content[:at] + struct.pack(">q", size) + content[at + 8 :]
+
+
 def rf64(size: int) -> bytes:
     content = sndfile("RF64")
     at = content.index(b"ds64") + 16
@@ -88,6 +101,10 @@ WHOLE = {
     "size_one_too_many.wav": (wav(size=32001, pad=False), 1),
     "riff_size_wrong_alone.wav": (wav(riff=7), 1),
     "unfinished.au": (au(0xFFFFFFFF), 1),
+    "size_0.aiff": (aiff(0), 1),
+    "size_of_sox_in_a_pipe.aiff": (aiff(0x7F000008, 0x7F000000 // 2), 1),
+    "size_ffffffff.aiff": (aiff(0xFFFFFFFF), 1),
+    "size_minus_1.caf": (caf(-1), 1),
     "list_before.wav": (wav(before=LIST), 1),
     "list_behind.wav": (wav(behind=LIST), 1),
     "cue_and_private_chunks.wav": (wav(behind=chunk(b"cue ", bytes(28)) + chunk(b"_PMX", b"p" * 9000)), 1),
@@ -151,6 +168,9 @@ REFUSED = {
     "two_joined.wv": (ffmpeg("wv", "wavpack") + ffmpeg("wv", "wavpack"), "can't be read on|joined"),
     "rf64_size_unknown.wav": (rf64(0), "no samples|not readable"),
     "header_says_half.wav": (wav(size=16000), "bytes lie behind the 16000 bytes"),  # row 06
+    "header_says_half.aiff": (aiff(16008), "lie behind"),
+    "header_says_half.caf": (caf(16004), "lie behind"),
+    "header_says_half.au": (au(16000), "lie behind"),
     "two_joined.wav": (wav() + wav(), "lie behind"),
     "text_behind.wav": (wav(behind=b"<html>502 Bad Gateway</html>" * 200), "lie behind"),
     "cut.wav": (cut(wav()), "truncated.*16022 more bytes"),
@@ -169,9 +189,9 @@ REFUSED = {
     "cut.caf": (cut(sndfile("CAF")), "truncated"),
     "cut.sph": (cut(sndfile("NIST")), "truncated"),
     "two_joined.m4a": (M4A() + M4A(2.0), "joined"),
-    "two_joined.au": (sndfile("AU") + sndfile("AU"), "joined"),
-    "two_joined.aiff": (sndfile("AIFF") + sndfile("AIFF"), "joined"),
-    "two_joined.caf": (sndfile("CAF") + sndfile("CAF"), "joined"),
+    "two_joined.au": (sndfile("AU") + sndfile("AU"), "lie behind"),
+    "two_joined.aiff": (sndfile("AIFF") + sndfile("AIFF"), "lie behind"),
+    "two_joined.caf": (sndfile("CAF") + sndfile("CAF"), "lie behind"),
     "two_joined.w64": (sndfile("W64") + sndfile("W64"), "joined|truncated"),
     "two_joined.sph": (sndfile("NIST") + sndfile("NIST"), "joined"),
     "rate_1.wav": (wav(rate=1), "sampling_rate is 1;"),  # row 10
@@ -192,7 +212,7 @@ REFUSED = {
     "html.mp3": (b"<!DOCTYPE html><title>404 Not Found</title>" * 90, "not readable"),
     "playlist.mp3": (b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "not readable"),
     "list_of_files.mp3": (b"ffconcat version 1.0\nfile other.wav\n", "not readable"),
-    "pointer_of_git_lfs.wav": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "not readable"),
+    "pointer_of_git_lfs.wav": (b"version https://git-lfs.github.com/spec/v1\noid 0\n", "not readable"),
     "picture.mp3": (b"\x89PNG\r\n\x1a\n" + bytes(900), "not readable|no audio"),
 }  # fmt: skip
 
