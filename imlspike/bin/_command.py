@@ -88,18 +88,25 @@ def results() -> Iterator[Callable[[str], None]]:
     """
     out = sys.stdout
     out.flush()
+
+    def show(line: str) -> None:
+        print(line.encode(errors="backslashreplace").decode(), file=lines, flush=True)
+
     try:
-        kept = os.dup(out.fileno())
-    except (io.UnsupportedOperation, AttributeError):  # as under pytest, or in a notebook
+        is_plain = out.fileno() == 1
+    except (io.UnsupportedOperation, AttributeError):
+        is_plain = False
+    if not is_plain:  # as under pytest, or in a notebook
+        lines = out
         with redirect_stdout(sys.stderr):
-            yield lambda line: print(line, file=out, flush=True)
+            yield show
         return
-    with redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", errors="backslashreplace") as lines:
-        os.dup2(2, out.fileno())
+    with redirect_stdout(sys.stderr), open(os.dup(1), "w", encoding="utf-8") as lines:
+        os.dup2(2, 1)
         try:
-            yield lambda line: print(line, file=lines, flush=True)
+            yield show
         finally:
-            os.dup2(kept, out.fileno())
+            os.dup2(lines.fileno(), 1)
 
 
 def teller(verb: str) -> Callable[[str], None]:

@@ -27,7 +27,7 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
         waveform = waveform.detach().cpu()
         waveform = waveform.float() if waveform.dtype == torch.bfloat16 else waveform  # numpy has none
     samples = np.asarray(waveform)
-    if samples.dtype.kind != "f" and samples.dtype not in INTEGERS:
+    if samples.dtype.kind != "f" and samples.dtype.name not in INTEGERS:
         raise ValueError(
             f"{what} is of type {samples.dtype}; expected floats with full scale at 1, int8, int16 or int32"
         )

@@ -100,7 +100,7 @@ class Speech2Text:
                     yield number, piece
 
         for number, piece, text in self._decode(pieces(), batch_seconds):
-            if isinstance(text, FloatingPointError):
+            if isinstance(text, Exception):
                 raise text
             texts[number][piece.start] = text
         joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
@@ -164,11 +164,11 @@ class Speech2Text:
             start = piece.start / self.sampling_rate
             end = (piece.start + len(piece.samples)) / self.sampling_rate
             running.waiting -= 1
-            if isinstance(text, FloatingPointError):
-                text = FloatingPointError(f"{running.file}, at {start:.1f} s: {text}")
+            if isinstance(text, Exception):
+                running.error = f"{running.file}, at {start:.1f} s: {text}"
                 if on_error == "raise":
-                    raise text
-                running.error = str(text)
+                    numeric = isinstance(text, FloatingPointError)
+                    raise (FloatingPointError if numeric else RuntimeError)(running.error) from text
             else:
                 running.segments.append(Segment(start, end, text))
             done_seconds += end - start
@@ -184,7 +184,7 @@ class Speech2Text:
         return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
-        """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
+        """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
         window, samples = [], 0
         for owner, piece in pieces:
             window.append((owner, piece))
@@ -201,10 +201,10 @@ class Speech2Text:
             yield from ((*window[i], text) for i, text in zip(batch, texts, strict=True))
 
     def _texts(self, waveforms: list[torch.Tensor]) -> list:
-        """The text of each waveform, or the FloatingPointError that it alone gives."""
+        """The text of each waveform, or the exception that it alone gives, as for want of memory."""
         try:
             return [text or "" for text in self.decoder(waveforms)]
-        except FloatingPointError as error:
+        except Exception as error:
             if len(waveforms) == 1:
                 return [error]
             return [text for waveform in waveforms for text in self._texts([waveform])]
