@@ -25,6 +25,7 @@ OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz of what may be sound
 MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever a header says
+NO_MP3 = (*FORMS, b"fLaC", b"OggS", b".snd")  # whatever the file is called
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
 # What libsndfile, which reads a truncated file without a word, notes of its chunks.
 _CUT = re.compile(r"^ *\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
@@ -194,8 +195,14 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         return None
     with open(path, "rb") as file:
         head = file.read(12)
-    if head[:3] == b"ID3" or head[:1] == b"\xff" or (head[:4] == b"OggS" and not survey_ogg(path).is_plain):
+    if head[:4] == b"OggS" and not survey_ogg(path).is_plain:
         return None  # libsndfile reads the first of joined recordings, and of a damaged one the beginning
+    if (
+        head[:3] == b"ID3"
+        or head[:1] == b"\xff"
+        or (path.suffix.lower() == ".mp3" and head[:4] not in NO_MP3)
+    ):
+        return None  # of an MP3, too; and its library says on stderr what it thinks of it
     try:
         check_length(path)
     except ValueError as error:

@@ -12,6 +12,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imlspike.data.audio import AudioError, audio_format, read_audio, stream_audio
 from tests.real_world.sounds import (
@@ -37,6 +39,8 @@ WEBM, MKV = lambda *a: ffmpeg("webm", "libopus", *a), lambda *a: ffmpeg("matrosk
 ID3 = b"ID3\4\0\0\0\0\0\12" + bytes(10)
 LIST, TAG = chunk(b"LIST", b"INFOISFT\6\0\0\0Lavf60\0\0" * 200), b"TAG" + b"x" * 125
 APE = b"APETAGEX" + struct.pack("<IIII", 2000, 40, 1, 0x80000000) + bytes(8) + b"a" * 8
+FLAC = ffmpeg("flac", "flac")
+VOC = b"Creative Voice File\x1a\x1a\0\x14\1\x1f\x11\t\x4c\x1f\0" + bytes(range(200, 256)) * 2
 U8 = (128 + speech() * 127).astype(np.uint8).tobytes()
 FLOATS = (speech() * 20000).astype("<f4").tobytes()
 HUGE = (speech() * 2e9).astype("<f4").tobytes()
@@ -133,6 +137,7 @@ WHOLE = {
     "with_tags_joined.mp3": ((ID3 + MP3() + TAG) * 2, 2.1),
     "two_joined.aac": (AAC() + AAC(2.0), 3.15),
     "two_joined.flac": (sndfile("FLAC") + sndfile("FLAC", 2.0), 3),
+    "two_joined_with_latin_1_in_a_tag.flac": (FLAC.replace(b"Lavf", b"\xa3\xa3vf") * 2, 2),
     "two_joined.webm": (WEBM(1.0, 48000) + WEBM(2.0, 48000), 3),
     "two_joined.mkv": (MKV() + MKV(2.0), 3),
     "two_joined.ts": (ffmpeg("mpegts", "aac") + ffmpeg("mpegts", "aac", 2.0), 3.15),
@@ -163,6 +168,9 @@ TOLD = {
 }  # fmt: skip
 # name: (content, the error)
 REFUSED = {
+    # What fuzzing found: of an unknown codec, a name that isn't UTF-8, an index of nowhere.
+    "unknown_codec.voc": (VOC, "not readable"),
+    "sizes_beyond_the_file.caf": (caf(2**63 - 1), "not readable"),
     "rate_changes.ogg": (OGG() + OGG(1.0, 8000), "can't be read on after 1"),
     "kind_changes.ogg": (OGG() + OPUS(1.0, 48000), "can't be read on after 1"),
     "two_joined.wv": (ffmpeg("wv", "wavpack") + ffmpeg("wv", "wavpack"), "can't be read on|joined"),
@@ -235,10 +243,11 @@ def read(path, **options):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_all_is_read_and_there_is_nothing_to_tell(tmp_path, name):
+def test_all_is_read_and_there_is_nothing_to_tell(tmp_path, capfd, name):
     content, seconds = WHOLE[name]
     samples, rate, notes = read(put(tmp_path, name, content))
     assert len(samples) / rate == pytest.approx(seconds, abs=0.07) and not notes
+    assert capfd.readouterr() == ("", "")
     if seconds >= 0.9:
         assert np.sqrt(np.mean(samples**2)) == pytest.approx(
             np.sqrt(np.mean((speech() * (20 if "above" in name else 1)) ** 2)), rel=0.15
@@ -261,13 +270,39 @@ def test_what_can_be_read_is_read_and_the_rest_is_told(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_all_there_is_refused_by_name(tmp_path, name):
+def test_what_is_not_all_there_is_refused_by_name(tmp_path, capfd, name):
+    """In a line, and no library says a word of its own."""
     content, error = REFUSED[name]
     path = put(tmp_path, name, content)
     with pytest.raises(AudioError, match=f"{name}.*({error})"):
         read_audio(path, on_mismatch="convert")
     with pytest.raises(AudioError, match=name):
         read_audio(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(WHOLE | TOLD | REFUSED)), st.randoms(use_true_random=False))
+def test_whatever_happens_to_a_file_it_is_read_or_refused(tmp_path_factory, name, random):
+    """Bits turned, bytes lost, zeros, parts moved: sound, or an AudioError; nothing else, and no end."""
+    content = bytearray({**WHOLE, **TOLD, **REFUSED}[name][0][:100_000])
+    for _ in range(random.choice([1, 2, 5, 20])):
+        at, other = random.randrange(min(len(content), 200)), random.randrange(len(content))
+        change = random.randrange(5)
+        if change == 0:
+            content[at] ^= 1 << random.randrange(8)
+        elif change == 1:
+            content[at : at + 4] = random.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"])
+        elif change == 2:
+            content[other : other + 700] = bytes(random.randrange(700))
+        elif change == 3:
+            content[at:at] = content[other : other + 300]
+        elif len(content) > 20:
+            del content[-(other // 3 + 1) :]
+    path = put(tmp_path_factory.mktemp("fuzz"), name, bytes(content))
+    with suppress(AudioError):
+        for block in stream_audio(path, RATE, None, "convert", note=lambda text: None):
+            assert block.dtype == np.float32 and np.isfinite(block).all()
 
 
 def test_a_header_of_any_size_takes_no_memory(tmp_path):
