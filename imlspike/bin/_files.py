@@ -10,7 +10,7 @@ from typing import NamedTuple
 from imlspike.bin._command import Report
 from imlspike.bin._manifest import Manifest
 
-# What a folder is searched for. Those of the second line are read by ffmpeg (extra audio).
+# What a folder is searched for. Those of the second line are read by ffmpeg.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
 AUDIO |= set(".m4a .m4b .aac .webm .mp4 .mkv .mov .wma .amr .g722 .mka .ac3".split())
 
