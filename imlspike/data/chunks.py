@@ -10,7 +10,7 @@ FORMS = {
     b"FORM": (12, 4, "big", b"SSND"),
     b"caff": (8, 8, "big", b"data"),
 }
-HEADER = 128  # bytes that a length may be too great by: some recorders count the header, too
+HEADER = 128  # bytes that a length may be too great by, at most those before it, which some recorders count
 BEHIND = 800  # bytes behind the chunks that are no loss: a tenth of a second of telephone speech
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # what may stand around sound and is none
 
@@ -45,7 +45,7 @@ def check_length(path: Path) -> None:
         lacking = at + promised - size
         if (promised == 0 and lacking < 0) or (lacking > 0 and _is_unknown(promised)):
             return
-        if lacking > HEADER:
+        if lacking > min(HEADER, at):
             told = f"truncated, its header promises {lacking} more bytes than there are; copy it again, or "
             raise ValueError(f"{told}re-encode it if the shorter recording is right")
         at += promised

@@ -67,17 +67,19 @@ class _Disk:
 
     def __init__(self, file: IO[bytes]):
         self.file, self.error = file, None
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
-    def write(self, content: bytes) -> int:
-        """Write, or after an error do as if: libsndfile stops at nothing less."""
-        try:
-            return self.file.write(content) if self.error is None else len(content)
-        except OSError as error:
-            self.error = error
-            return len(content)
+    def __getattr__(self, name: str):
+        def call(*args):
+            try:
+                if self.error is None:
+                    return getattr(self.file, name)(*args)
+            except OSError as error:
+                self.error = error
+            return len(args[0]) if name == "write" else 0  # as if: libsndfile stops at nothing less
+
+        return call
 
     def check(self) -> None:
-        """Raise the first error of writing."""
+        """Raise the first error."""
         if self.error is not None:
             raise self.error

@@ -58,7 +58,7 @@ def test_an_unknown_policy_is_refused(tmp_path):
         read_audio(tmp_path / "a.wav", on_mismatch="guess")
 
 
-@pytest.mark.parametrize("cut", [130, 1000, 15999])
+@pytest.mark.parametrize("cut", [46, 1000, 15999])
 def test_a_truncated_wav_is_refused(tmp_path, cut):
     """libsndfile reads such a file without a word; the header still promises every sample."""
     path = tmp_path / "a.wav"
