@@ -223,7 +223,8 @@ class Report:
     ) -> None:
         """Tell what was found in a file; keep that it was mixed down or resampled."""
         for text in notes:
-            self.say(f"{file}: {text}")
+            if not text.endswith("mixed down to one"):  # as a whole run may be: told at the end
+                self.say(f"{file}: {text}")
         self.note("several channels, mixed down to one", file, any("mixed down" in text for text in notes))
         self.note(f"resampled to {wanted_rate} Hz", file, sampling_rate != wanted_rate)
 

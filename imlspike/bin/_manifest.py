@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "manifest.jsonl"
-OF_MODELS = {".yaml", ".safetensors", ".pth", ".txt", ".model"}
+OF_MODELS = {".yaml", ".safetensors", ".pth", ".model"}
 
 
 class Manifest:
@@ -84,7 +84,7 @@ def _sha256_of_model(path: Path) -> str:
     if path.is_file():
         return _sha256(path)
     bundle, told = (path / "bundle.yaml").is_file(), [str(path)] if not path.is_dir() else []
-    for file in sorted(path.rglob("*")):
+    for file in sorted(file for pattern in ("*", "*/*", "exp/*/*") for file in path.glob(pattern)):
         if file.suffix in OF_MODELS and file.is_file():
             stat = file.stat()
             content = _sha256(file) if bundle else f"{stat.st_size} {stat.st_mtime_ns}"

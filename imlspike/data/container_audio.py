@@ -126,8 +126,8 @@ class _Reading:
         if packet.stream is not self.stream:
             return
         raw = bytes(packet) if self.is_mp3 or packet.size < 2**10 else b""
-        if self.is_mp3 and self.bytes and b"Info\0\0\0" in raw[:400] or b"Xing\0\0\0" in raw[:400]:
-            self.promised += self._xing_seconds(raw)  # another recording, joined
+        if self.is_mp3 and self.bytes:
+            self.promised += self._xing_seconds(raw[:400])  # of another recording, joined
         try:
             frames, lost = packet.decode(), 0
             self.frames = self.frames or raw[:3]
@@ -152,13 +152,11 @@ class _Reading:
         """A frame, or None at the end, as float32 `(s, channels)` at the first rate and layout."""
         form = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
         outs = []
-        if self.resampler and form != self.input:
-            outs = self.resampler.resample(None)
-        if frame and form != self.input:
-            if self.input and form[2] != self.input[2]:
+        if form != self.input:
+            outs += self.resampler.resample(None) if self.resampler else []
+            if self.input and form and form[2] != self.input[2]:
                 self.note(f"its sampling rate changes from {self.input[2]} to {form[2]} Hz on the way")
-            self.input = form
-            self.resampler = av.AudioResampler("fltp", self.layout, self.rate)
+            self.input, self.resampler = form, av.AudioResampler("fltp", self.layout, self.rate)
         for out in (*outs, *(self.resampler.resample(frame) if frame else ())):
             self.samples += out.samples
             yield out.to_ndarray().T
@@ -176,14 +174,13 @@ class _Reading:
         if cut or max(seconds + lost, self.latest) < self.promised - CUT_SHORT:
             of = f" of {self.promised:.2f}" if self.promised else ""
             raise AudioError(f"{who}: truncated, {seconds:.2f}{of} s can be read; copy it again")
-        told = [f"truncated, no mark of its end follows what was read, {seconds:.2f} s"] if unfinished else []
-        if lost and not unfinished:
-            told.append(f"damaged, about {lost:.2f} of {seconds + lost:.2f} s can't be read")
-        for problem in told:
-            if strict or not seconds:
-                raise AudioError(f"{who}: {problem}; copy or write it again")
-            self.note(problem)
-        if self.gaps > CUT_SHORT and not told:
+        told = f"damaged, about {lost:.2f} of {seconds + lost:.2f} s can't be read" if lost else ""
+        told = f"truncated, no mark of its end follows what was read, {seconds:.2f} s" if unfinished else told
+        if told and (strict or not seconds):
+            raise AudioError(f"{who}: {told}; copy or write it again")
+        if told:
+            self.note(told)
+        elif self.gaps > CUT_SHORT:
             self.note(f"{self.gaps:.2f} s of its time have no sound in the file and are left out")
         if self.streams > 1:
             self.note(f"the first of {self.streams} audio tracks is taken")
@@ -254,7 +251,7 @@ def _packets(container, who: str, reading: _Reading) -> Iterator:
         except StopIteration:
             return
         except FAILURES as error:
-            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({error.strerror})"
+            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({error})"
             raise AudioError(f"{who}: {told}; are several recordings joined there? Split it") from None
 
 
