@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from imlspike.data.mixdown import LOUDEST
+
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
-LOUDEST = 8.0  # that floats with full scale at 1 reach (18 dB above it)
 
 
 def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
@@ -38,7 +39,9 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
     kind, peak = samples.dtype, float(np.abs(samples.astype(np.float64)).max(initial=0.0))
-    if (kind.kind == "f" and peak > LOUDEST) or (kind == np.int32 and 0 < peak <= 2**15):
+    if (kind.kind == "f" and peak > LOUDEST) or (
+        kind == np.int32 and peak <= 2**15 and (samples & 255).any()
+    ):
         expected = "floats with full scale at 1: divide by 32768" if kind.kind == "f" else "int16: convert it"
         raise ValueError(f"{what} is of type {kind}, but its greatest value is {peak:g}; expected {expected}")
     return (samples / (1.0 if kind.kind == "f" else -float(np.iinfo(kind).min))).astype(np.float32)

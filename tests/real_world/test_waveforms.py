@@ -72,6 +72,11 @@ def test_what_is_not_certain_is_refused(s2t, name):
         s2t([VOICE, WRONG[name]])
 
 
+def test_a_quiet_part_of_24_bits_is_one(s2t):
+    """In int32, its lowest byte empty: a part of a stream may be as quiet as that."""
+    assert s2t(PCM.astype(np.int32) // 256 * 256) == f"{len(PCM)} 0"
+
+
 @pytest.mark.parametrize("loud", [1.0, 4.0, 7.9])
 def test_floats_may_be_louder_than_full_scale(s2t, loud):
     assert s2t(VOICE / np.abs(VOICE).max() * loud).startswith(f"{len(VOICE)} ")
