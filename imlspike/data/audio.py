@@ -211,7 +211,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         sound = _Forwards(os.fsencode(path))
     except (soundfile.LibsndfileError, RuntimeError):
         return None
-    if sound.format in ("MPEG", "MP3") or sound.frames == 0 or sound.samplerate <= 0:
+    if "MPEG" in sound.subtype or sound.frames == 0 or sound.samplerate <= 0:
         sound.close()
         return None  # libsndfile takes a length of 0 at its word
     if missing := _missing(sound, path):

@@ -40,6 +40,10 @@ def check_length(path: Path) -> None:
                     long = int.from_bytes(file.read(16)[8:], order)
                 at += 4 + width + (0 if name == sound else promised + promised % 2)
             if name != sound:
+                if head[8:] == b"AVI " and size < int.from_bytes(head[4:8], "little") < 0x7F000000:
+                    raise ValueError(
+                        "truncated, its header promises more bytes than there are; copy it again"
+                    )
                 return  # no sound: libsndfile says so
             promised = long if long is not None and promised == 2**32 - 1 else promised
         lacking = at + promised - size

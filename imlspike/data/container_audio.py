@@ -1,6 +1,7 @@
 """Audio by ffmpeg (PyAV): Ogg, MP3, m4a, AAC, WebM, G.722, video; what libsndfile reads in part or not."""
 
 import io
+import math
 import mmap
 import re
 from collections.abc import Callable, Iterator
@@ -17,10 +18,11 @@ from imlspike.data.ogg import survey_ogg
 
 Note = Callable[[str], None]
 CUT_SHORT = 0.1  # seconds that may lack of the length a container tells: encoders round it to packets
+FIRST_BYTES, MARKS = 64, (b"ftyp", b"B\x86\x81\x01B\xf7\x81\x01")  # of an MP4, of a Matroska file
 JITTER = 0.03  # seconds that timestamps may be off
 JOINED = "holds several recordings, joined; only the first can be read: split it"
 STREAMS = "aac ac3 amr flac mp3 mpegts ogg wv".split()  # read to their end, whatever begins there
-TOLD = "matroska mp4 flac tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
+TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
 FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
 
 
@@ -156,6 +158,7 @@ class _Reading:
             outs += self.resampler.resample(None) if self.resampler else []
             if self.input and form and form[2] != self.input[2]:
                 self.note(f"its sampling rate changes from {self.input[2]} to {form[2]} Hz on the way")
+                self.gaps = -math.inf  # timestamps say nothing then
             self.input, self.resampler = form, av.AudioResampler("fltp", self.layout, self.rate)
         for out in (*outs, *(self.resampler.resample(frame) if frame else ())):
             self.samples += out.samples
@@ -163,7 +166,10 @@ class _Reading:
 
     def judge(self, who: str, strict: bool) -> None:
         """Raise AudioError for what isn't read, or tell of it; see `decode`."""
-        if self.form not in STREAMS and begins_again(self.path, self.end):
+        behind = (
+            FIRST_BYTES if "matroska" in self.form else self.end
+        )  # of joined ones it reads on, at one rate
+        if self.form not in STREAMS and begins_again(self.path, behind):
             raise AudioError(f"{who}: {JOINED}")
         unfinished, cut = self.lost_behind > 0, False
         seconds, lost = self.samples / self.rate, self.lost
@@ -258,5 +264,6 @@ def _packets(container, who: str, reading: _Reading) -> Iterator:
 def begins_again(path: Path, behind: int = 0) -> bool:
     """Tell that a file's first bytes stand in it again, `behind` what was read: recordings were joined."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        magic = b"ftyp" if content[4:8] == b"ftyp" else content[: 4 if behind else 8]
+        known = (mark for mark in MARKS if mark in content[:FIRST_BYTES])
+        magic = next(known, content[: 4 if behind else 8])
         return any(magic) and content.find(magic, max(behind, 8)) >= 0
