@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
+from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
 from imlspike.bin._files import (
     AUDIO,
     Found,
@@ -163,5 +163,6 @@ def main(argv=None) -> int:
     flat = {file: list(made) for file, made in outputs.items()}
     todo = left_to_do(flat, manifest, args.overwrite, report)
     if todo:
-        vocode(todo, outputs, manifest, args, report)
+        with results():  # what libraries print is none
+            vocode(todo, outputs, manifest, args, report)
     return report.end(len(found), "vocoded")
