@@ -58,7 +58,7 @@ def check_length(path: Path) -> None:
             chunk = file.read(5 + width)
             if chunk[0] == 0:  # behind an odd number of bytes; some writers leave it out
                 at, chunk = at + 1, chunk[1:]
-            if not re.match(rb"[\w ]{4}", chunk) or chunk[:4] in FORMS:
+            if not re.match(rb"[\w ]{4}", chunk) or chunk[:4] in (sound, *FORMS):
                 break
             at = min(size, at + 4 + width + int.from_bytes(chunk[4 : 4 + width], order))
         file.seek(min(at, size))

@@ -105,7 +105,7 @@ class _Reading:
         self.rate, self.layout, self.codec = self.stream.rate, self.stream.layout, self.stream.codec_context
         self.streams, self.form = len(container.streams.audio), container.format.name
         self.is_mp3 = self.codec.name.startswith("mp3")
-        self.samples = self.bytes = self.lost = self.lost_behind = self.zeros = self.end = 0
+        self.samples = self.bytes = self.lost_behind = self.zeros = self.end = 0
         self.gaps = self.latest = self.promised = 0.0
         self.frames = b""  # of an MP3: how each of its frames begins
         self.time: float | None = None  # where the next frame should begin
@@ -114,9 +114,11 @@ class _Reading:
         if any(name in self.form for name in TOLD):
             told = self.stream.duration and self.stream.duration * self.stream.time_base
             self.promised = float(told or (container.duration or 0) / av.time_base)
-        elif self.is_mp3:
-            with open(path, "rb") as mp3:
-                self.promised = self._xing_seconds(mp3.read(2**20))
+        with open(path, "rb") as file:
+            head = file.read(2**20)
+        self.promised = self._xing_seconds(head) if self.is_mp3 else self.promised
+        # Of what has no header, the first packet should be the first bytes, but for tags.
+        self.lost = -1 if self.form in ("mp3", "aac") and not head.startswith((b"\xff", *TAGS)) else 0
 
     def decode(self, packet) -> Iterator[np.ndarray]:
         """The samples of a packet `(s, channels)`; an empty packet ends the stream."""
@@ -127,6 +129,7 @@ class _Reading:
             self.latest = max(self.latest, end - self.start)
         if packet.stream is not self.stream:
             return
+        self.lost = packet.pos or 0 if self.lost < 0 else self.lost
         raw = bytes(packet) if self.is_mp3 or packet.size < 2**10 else b""
         if self.is_mp3 and self.bytes:
             self.promised += self._xing_seconds(raw[:400])  # of another recording, joined

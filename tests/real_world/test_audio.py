@@ -169,6 +169,8 @@ TOLD = {
     "a_bit_in_a_page.ogg": (flipped(shouted(), 0.6), 5.1, "damaged, about"),
     "without_its_last_page.ogg": (without_end_of_stream(shouted()), 5.3, "truncated, no mark of its end"),
     "half_a_frame_at_the_end.aac": (AAC(2.0)[:-40], 2, "truncated"),
+    "zeros_at_the_beginning.mp3": (bytes(2000) + MP3(8.0)[2000:], 7.5, "damaged, about [01]."),
+    "zeros_at_the_beginning.aac": (bytes(2000) + AAC(8.0)[2000:], 7.6, "damaged, about 0.[2345]"),
     "two_tracks.mkv": (ffmpeg("matroska", "pcm_s16le", 1.0, RATE, 2), 1, "first of 2 audio tracks"),
     "rate_changes.aac": (AAC() + AAC(1.0, 44100), 2.1, "rate changes from 16000 to 44100 Hz"),
     "rate_changes.flac": (
@@ -188,6 +190,7 @@ REFUSED = {
     "header_says_half.aiff": (aiff(16008), "lie behind"),
     "header_says_half.caf": (caf(16004), "lie behind"),
     "header_says_half.au": (au(16000), "lie behind"),
+    "two_chunks_of_samples.wav": (wav(behind=chunk(b"data", pcm())), "lie behind"),
     "two_joined.wav": (wav() + wav(), "lie behind"),
     "text_behind.wav": (wav(behind=b"<html>502 Bad Gateway</html>" * 200), "lie behind"),
     "cut.wav": (cut(wav()), "truncated.*16022 more bytes"),
