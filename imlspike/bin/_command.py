@@ -2,45 +2,60 @@
 
 import argparse
 import functools
+import io
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-ERRORS = (OSError, ValueError, ImportError, RuntimeError, FloatingPointError)
+from imlspike.data.progress import Progress
+
+EXPLAINED = (OSError, ValueError, ImportError, FloatingPointError)  # errors whose message tells enough
+EPILOG = "Of every verb: --quiet tells of errors only; --verbose shows tracebacks and what libraries warn of."
 
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Decorate a verb's `main`, the last function of its module, which `python -m` then runs, too.
 
-    An error is one line on stderr and the exit status 1, or with IMLSPIKE_WARNINGS=1 a traceback; an
-    interruption is 130. A RuntimeError, which may be a library's, comes with its place.
+    An error is one line on stderr and the exit status 1, or with `--verbose` (IMLSPIKE_WARNINGS=1) a
+    traceback; an error that may be a library's comes with its place. An interruption is 130, SIGTERM 143 and
+    a reader of stdout who went away 141. With `--quiet` only errors are told.
     """
     say = teller(Path(main.__code__.co_filename).stem.replace("_", "-"))
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        words = list(sys.argv[1:] if argv is None else argv)
+        verbose = "--verbose" in words or os.environ.get("IMLSPIKE_WARNINGS") == "1"
+        was_quiet, Progress.quiet = Progress.quiet, "--quiet" in words
         try:
-            status = main(argv) or 0
-            sys.stdout.flush()
-            return status
+            with _ended_by_sigterm():
+                status = main([word for word in words if word not in ("--quiet", "--verbose")]) or 0
+                sys.stdout.flush()
+                return status
         except BrokenPipeError:
             return pipe_closed()
-        except ERRORS as error:
-            if os.environ.get("IMLSPIKE_WARNINGS") == "1":
+        except Exception as error:
+            if verbose:
                 raise
             told = f"error: {error}"
-            if type(error) is RuntimeError:
+            if not isinstance(error, EXPLAINED):
                 last = traceback.extract_tb(error.__traceback__)[-1]
-                told += f" (at {last.filename}:{last.lineno}; a traceback with IMLSPIKE_WARNINGS=1)"
+                kind = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+                told = f"error: {kind}{error} (at {last.filename}:{last.lineno}; more with --verbose)"
             say(told)
             return 1
         except KeyboardInterrupt:
             say("interrupted; files that are there are whole, and the same command does the rest")
             return 130
+        finally:
+            Progress.quiet = was_quiet
 
     if main.__module__ == "__main__":
         main.__globals__["main"] = run  # its help text is made of main.__doc__
@@ -52,6 +67,53 @@ def pipe_closed() -> int:
     """The exit status of SIGPIPE, where nobody reads on (`| head`); what is left to write is dropped."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the block as an exception does, so that temporary files go."""
+
+    def end(number, frame):
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours and signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def results() -> Iterator[Callable[[str], None]]:
+    """Yield what prints a line of results to stdout; all else that is written there goes to stderr meanwhile.
+
+    Also what libraries in C write. Bytes of names that aren't UTF-8 are written as escapes.
+    """
+    out = sys.stdout
+    out.flush()
+
+    def show(line: str) -> None:
+        print(line.encode(errors="backslashreplace").decode(), file=lines, flush=True)
+
+    try:
+        is_plain = out.fileno() == 1
+    except (io.UnsupportedOperation, AttributeError):
+        is_plain = False
+    if not is_plain:  # as under pytest, or in a notebook
+        lines = out
+        with redirect_stdout(sys.stderr):
+            yield show
+        return
+    with redirect_stdout(sys.stderr), open(os.dup(1), "w", encoding="utf-8") as lines:
+        os.dup2(2, 1)
+        try:
+            yield show
+        finally:
+            os.dup2(lines.fileno(), 1)
 
 
 def teller(verb: str) -> Callable[[str], None]:
@@ -104,6 +166,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
     add("--threads", type=thread_count, default=0, help="default: as many as there are cores")
     add_device(parser)
+    parser.epilog = EPILOG
 
 
 def use_threads(args: argparse.Namespace) -> None:
@@ -126,11 +189,16 @@ class Report:
     1
     """
 
-    def __init__(self, say: Callable[[str], None], kind: str = "files"):
-        self.say, self.kind, self.begin = say, kind, time.monotonic()
+    def __init__(self, tell: Callable[[str], None], kind: str = "files"):
+        self.tell, self.kind, self.begin = tell, kind, time.monotonic()
         self.files, self.seconds, self.problems = 0, 0.0, 0
         self.failed: dict[str, str] = {}
         self.noted: dict[str, list[str]] = {}
+
+    def say(self, message: str) -> None:
+        """Tell what is no error."""
+        if not Progress.quiet:
+            self.tell(message)
 
     def restart(self) -> None:
         """Count the time from here, as once the model is open."""
@@ -138,13 +206,15 @@ class Report:
 
     def problem(self, message: str) -> None:
         """Tell what is wrong with the run as a whole: it ends with status 1."""
-        self.say(message)
+        self.tell(message)
         self.problems += 1
 
     def fail(self, name: str, error: object) -> None:
         """Tell what went wrong with a file."""
+        if not isinstance(error, (str, *EXPLAINED)):
+            error = f"{type(error).__name__}: {error}"
         self.failed[name] = str(error) if name in str(error) else f"{name}: {error}"
-        self.say(self.failed[name])
+        self.tell(self.failed[name])
 
     def add(self, seconds: float) -> None:
         """Count a file that was done, of so many seconds."""
@@ -155,9 +225,14 @@ class Report:
         if applies:
             self.noted.setdefault(what, []).append(file)
 
-    def note_audio(self, file: str, sampling_rate: int, channels: int, wanted_rate: int) -> None:
-        """Keep that a file was mixed down or resampled."""
-        self.note("several channels, mixed down to one", file, channels > 1)
+    def note_audio(
+        self, file: str, sampling_rate: int, channels: int, wanted_rate: int, notes: Sequence[str] = ()
+    ) -> None:
+        """Tell what was found in a file; keep that it was mixed down or resampled."""
+        for text in notes:
+            if not text.endswith("mixed down to one"):  # as a whole run may be: told at the end
+                self.say(f"{file}: {text}")
+        self.note("several channels, mixed down to one", file, any("mixed down" in text for text in notes))
         self.note(f"resampled to {wanted_rate} Hz", file, sampling_rate != wanted_rate)
 
     def end(self, total: int, done: str) -> int:
@@ -171,5 +246,5 @@ class Report:
             self.say("\n".join(lines))
         if self.failed:
             told = f"{len(self.failed)} of {total} {self.kind} were not {done}"
-            self.say(f"{told}: {', '.join(self.failed)}")
+            self.tell(f"{told}: {', '.join(self.failed)}")
         return 1 if self.failed or self.problems else 0

@@ -1,5 +1,6 @@
 """Finding files, naming their outputs, leaving out what is done."""
 
+import argparse
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imlspike.bin._command import Report
+from imlspike.bin._manifest import Manifest
 
-# What a folder is searched for. Those of the second line are read by ffmpeg (extra audio).
+# What a folder is searched for. Those of the second line are read by ffmpeg.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
 AUDIO |= set(".m4a .m4b .aac .webm .mp4 .mkv .mov .wma .amr .g722 .mka .ac3".split())
 
@@ -38,15 +40,15 @@ def find_files(
     """
     found = {}
     for path in paths:
-        if not path.is_dir():
-            found.setdefault(path.resolve(), Found(path, Path(path.name)))
+        if not os.path.isdir(path):
+            found.setdefault(os.path.realpath(path), Found(path, Path(path.name)))
             continue
-        inside, others = [], 0
-        for folder, folders, names in os.walk(path):
+        inside, others, without = [], 0, leave_out and os.path.realpath(leave_out)
+        for folder, folders, names in os.walk(path, onerror=report.problem):
             folders[:] = [
                 name
                 for name in sorted(folders)
-                if name[0] != "." and not (leave_out and Path(folder, name).resolve() == leave_out.resolve())
+                if name[0] != "." and os.path.realpath(Path(folder, name)) != without
             ]
             for file in (Path(folder, name) for name in sorted(names) if name[0] != "."):
                 if file.suffix.lower() in suffixes:
@@ -58,7 +60,7 @@ def find_files(
         elif others:
             report.say(f"{path}: {len(inside)} {kind} files; {others} files of other kinds left out")
         for file in inside:
-            found.setdefault(file.resolve(), Found(file, file.relative_to(path)))
+            found.setdefault(os.path.realpath(file), Found(file, file.relative_to(path)))
     return list(found.values())
 
 
@@ -96,19 +98,56 @@ def name_outputs(found: list[Found], output_dir: Path) -> dict[Found, Path]:
     return {file: output_dir / name for file, name in names.items()}
 
 
-def left_to_do(files: list, is_done: Callable[..., bool], overwrite: bool, report: Report) -> list:
-    """The files whose output isn't there yet, or all with --overwrite; says how many are left out."""
-    todo = [file for file in files if overwrite or not is_done(file)]
-    if done := len(files) - len(todo):
-        report.say(f"{done} of {len(files)} files were done before (again with --overwrite)")
+def left_to_do(
+    outputs: dict[Found, list[Path]], manifest: Manifest | None, overwrite: bool, report: Report
+) -> list[Found]:
+    """The files whose outputs the manifest doesn't know to be done, or all with `overwrite`.
+
+    Tells how many are left out, and of each whose output is another source's why that isn't replaced.
+    """
+    todo = []
+    for file, paths in outputs.items():
+        try:
+            if overwrite or not manifest or not manifest.is_done(file.path, paths):
+                todo.append(file)
+        except (OSError, ValueError) as error:
+            report.fail(str(file.path), error)
+    if done := len(outputs) - len(todo) - len(report.failed):
+        report.say(f"{done} of {len(outputs)} files were done before (again with --overwrite)")
     return todo
+
+
+def channel(text: str) -> str | int:
+    """A choice of channels: mix, all or a number from 1; for argparse."""
+    if text not in ("mix", "all") and not (text.isdecimal() and 0 < int(text) < 10**4):
+        raise argparse.ArgumentTypeError(f"{text!r} is not mix, all or a channel's number, from 1")
+    return text if text in ("mix", "all") else int(text)
+
+
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """Add the option of verbs that read audio files: which of several channels."""
+    told = "of several channels: mix (the mean of those that aren't silent, opposite phase turned), all "
+    told += "(each apart, into NAME.channelN), or a channel's number, from 1 (default %(default)s)"
+    parser.add_argument("--channel", type=channel, default="mix", metavar="N|all|mix", help=told)
+
+
+def channels_of(path: Path, channel: str | int) -> list[str | int]:
+    """Which channels of a file are wanted: one choice, or the numbers of all."""
+    form = format_of(path) if channel == "all" else None
+    return list(range(1, form.channels + 1)) if form else [1 if channel == "all" else channel]
+
+
+def format_of(path: Path):
+    """The header of an audio file; None where that can't be read, which is told when it's its turn."""
+    from imlspike.data.audio import audio_format
+
+    try:
+        return audio_format(path)
+    except Exception:
+        return None
 
 
 def seconds_of(path: Path) -> float:
     """The length of an audio file; 0 where that can't be told."""
-    from imlspike.data.audio import AudioError, audio_format
-
-    try:
-        return audio_format(path).seconds or 0.0
-    except (AudioError, OSError):  # reported when it is its turn
-        return 0.0
+    form = format_of(path)
+    return form.seconds or 0.0 if form else 0.0

@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from imlspike.bin._command import add_device, command, positive
+from imlspike.bin._command import add_device, command, positive, results
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -24,7 +24,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--mode", choices=("greedy", "joint"), default="greedy", help="default %(default)s")
     add("--config", type=Path, required=True, help="config.yaml of the experiment")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
-    add("--data-dir", type=Path, required=True, help="Kaldi directory; only wav.scp is read")
+    add("--data-dir", type=Path, required=True, help="Kaldi directory; wav.scp and segments are read")
     add("--output", type=Path, required=True, help="the table 'utterance transcript' to write")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... as ESPnet's; for joint")
     add("--lm-config", type=Path, help="config.yaml of a language model; for joint")
@@ -58,13 +58,14 @@ def main(argv: list[str] | None = None) -> None:
     from imlspike.inference.beam_search import read_options
     from imlspike.inference.decoding import decode_dir, open_decoder
 
-    bundle = Bundle.load(args.config.parent, "recognizer", args.device, inside(args.config, args.model))
-    options = {} if args.mode == "greedy" else asdict(read_options(args.decode_config))
-    lm = args.lm_config and args.lm_config.parent
-    decoder = open_decoder(bundle, args.mode, lm, inside(args.lm_config, args.lm_file), **options)
-    where = (args.data_dir, args.output, decoder.sampling_rate)
-    mismatch = "convert" if args.convert else "error"
-    result = decode_dir(decoder, *where, args.batch_seconds, mismatch, Progress("decoded"))
+    with results():  # what libraries print isn't ours
+        bundle = Bundle.load(args.config.parent, "recognizer", args.device, inside(args.config, args.model))
+        options = {} if args.mode == "greedy" else asdict(read_options(args.decode_config))
+        lm = args.lm_config and args.lm_config.parent
+        decoder = open_decoder(bundle, args.mode, lm, inside(args.lm_config, args.lm_file), **options)
+        where = (args.data_dir, args.output, decoder.sampling_rate)
+        mismatch = "convert" if args.convert else "error"
+        result = decode_dir(decoder, *where, args.batch_seconds, mismatch, Progress("decoded"))
     factor = result.seconds / result.audio_seconds if result.audio_seconds else 0.0
     times = {"utterances": len(result.texts), "too_short": result.too_short}
     times |= {"audio_seconds": round(result.audio_seconds, 3), "seconds": round(result.seconds, 3)}

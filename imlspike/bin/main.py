@@ -1,21 +1,24 @@
 """The console script ``imlspike``: ``imlspike <verb> [options]`` runs ``imlspike.bin.<verb>``.
 
 A verb's module is imported only when that verb is run, so ``imlspike --help`` stays quick. Verbs are spelled
-with dashes, modules with underscores. What libraries warn of is shown only if the environment variable
-IMLSPIKE_WARNINGS is 1.
+with dashes, modules with underscores. What libraries warn of is shown only with --verbose, or if the
+environment variable IMLSPIKE_WARNINGS is 1.
 """
 
 import ast
+import atexit
 import difflib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from imlspike.bin._command import pipe_closed
+from imlspike.bin._command import EPILOG, pipe_closed
 
 # Names that a verb had for each system.
 ALIASES = dict.fromkeys(("score-alignment", "score-vocoder", "score-voice"), "score")
@@ -49,6 +52,18 @@ def silence_libraries() -> None:
     os.environ |= {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
+def give_numba_a_cache() -> None:
+    """Let numba, which librosa needs, keep what it compiles where neither home nor installation is writable.
+
+    It raises RuntimeError otherwise. The folder is of this process alone, and goes with it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    place = next(folder for folder in (cache, *cache.parents, Path("/")) if folder.is_dir())
+    if not os.access(place, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="imlspike-")
+        atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status (None counts as 0); 2 for a missing or unknown verb.
 
@@ -71,16 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(argv: Sequence[str] | None) -> int:
     """See `main`."""
-    if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1":
+    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and os.environ.get("IMLSPIKE_WARNINGS") != "1" and "--verbose" not in words:
         silence_libraries()
-    verb, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if argv is None:
+        give_numba_a_cache()
+    verb, *rest = words or [""]
     known = verbs()
     if verb in known:
         return import_module(f"imlspike.bin.{ALIASES.get(verb, verb).replace('-', '_')}").main(rest) or 0
     if verb in ("", "-h", "--help"):
         lines = ["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", ""]
         lines += [f"  {name:<{max(map(len, known))}}  {line}" for name, line in known.items()]
-        print(*lines, sep="\n", file=sys.stdout if verb else sys.stderr)
+        print(*lines, "", EPILOG, sep="\n", file=sys.stdout if verb else sys.stderr)
         return 0 if verb else 2
     near = difflib.get_close_matches(verb, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"

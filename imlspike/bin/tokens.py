@@ -31,8 +31,9 @@ def main(argv: list[str] | None = None) -> None:
         "in unknown.tsv in --output-dir)",
     )
     args = parser.parse_args(argv)
-    if not (texts := [u.text for u in read_data_dir(args.train)]):
-        raise ValueError(f"{args.train}: holds no utterance; a token list is made of a text")
+    texts = [u.text for u in read_data_dir(args.train)]
+    if not "".join(texts).strip():
+        raise ValueError(f"{args.train}: {len(texts)} utterances without text; tokens are made of text")
     if args.type == "bpe":
         path, model = write_bpe_tokens(texts, args.output_dir, args.nbpe), args.output_dir / "bpe.model"
     else:

@@ -4,6 +4,7 @@
 data/valid generator.steps=8`. The same command goes on with a training that was interrupted.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from imlspike.bin._command import command
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``imlspike train-vocoder``. Returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning ends a training by it, after a checkpoint
     try:
         from imlspike.training.config import read_config
         from imlspike.training.run import train

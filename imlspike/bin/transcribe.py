@@ -5,12 +5,23 @@ imlspike transcribe interview.mp3 recordings/ --model exp/full --output-dir text
 
 import argparse
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import imlspike
-from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
-from imlspike.bin._files import AUDIO, Found, find_files, left_to_do, name_outputs, seconds_of
+from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
+from imlspike.bin._files import (
+    AUDIO,
+    Found,
+    add_channel,
+    channels_of,
+    find_files,
+    left_to_do,
+    name_outputs,
+    seconds_of,
+)
+from imlspike.bin._manifest import Manifest
 from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
@@ -28,7 +39,9 @@ def parse(argv) -> argparse.Namespace:
     add, told = parser.add_argument, "folders are searched with their folders"
     add("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help=told)
     add_model_options(parser)
-    add("--output-dir", type=Path, help="write NAME.txt and NAME.json here, folders as they were found")
+    add_channel(parser)
+    told = "write NAME.txt and NAME.json here, folders as they were found, and what they were made of in "
+    add("--output-dir", type=Path, help=f"{told} manifest.jsonl")
     formats = ("txt", "json", "both")
     add("--format", choices=formats, default="txt", help="json has times (default %(default)s)")
     add("--overwrite", action="store_true", help="transcribe again what has its output already")
@@ -56,8 +69,10 @@ def parse(argv) -> argparse.Namespace:
     return args
 
 
-def transcribe(todo: list[Found], outputs: dict[Found, list[Path]], args, report: Report) -> None:
-    """Transcribe, write (or print what has no outputs) and report."""
+def transcribe(
+    todo: list[Found], outputs: dict[Found, list[list[Path]]], manifest: Manifest | None, args, report: Report
+) -> None:
+    """Transcribe, write (or print what has no outputs) and report; `outputs` of each channel."""
     from imlspike.inference import Speech2Text
 
     use_threads(args)
@@ -74,22 +89,35 @@ def transcribe(todo: list[Found], outputs: dict[Found, list[Path]], args, report
 
     progress(0)
     report.restart()
-    paths = [file.path for file in todo]
-    results = s2t.transcribe(paths, args.max_seconds, args.batch_seconds, "return", progress)
-    for file, result in zip(todo, results, strict=True):
-        if result.error:
-            report.fail(result.file, result.error)
-            continue
-        for path in outputs.get(file, ()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as out:
-                out.write(result.lines() if path.suffix == ".txt" else dump(result, made_by, 1) + "\n")
-        if not outputs:
-            as_json = args.format == "json"
-            print(dump(result, made_by) if as_json else f"{result.file}\t{result.text}", flush=True)
-        report.add(result.seconds)
-        report.note_audio(result.file, result.sampling_rate, result.channels, s2t.sampling_rate)
-        report.note("without a recognised word", result.file, not result.text)
+    paths, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
+    heard = s2t.transcribe(paths, *searching, "return", progress, args.channel)
+    with results() as show:
+        for file in todo:
+            for kinds in outputs[file]:
+                result = next(heard)
+                if result.error:
+                    report.fail(result.file, result.error)
+                    break
+                try:
+                    with manifest.making(file.path, kinds) if manifest else nullcontext():
+                        write(result, kinds, made_by)
+                except OSError as error:
+                    report.fail(result.file, error)
+                    continue
+                if not kinds:
+                    name = f"{result.file} channel {result.channel}" if result.channel else result.file
+                    show(dump(result, made_by) if args.format == "json" else f"{name}\t{result.text}")
+                report.add(result.seconds)
+                rates = result.sampling_rate, result.channels, s2t.sampling_rate
+                report.note_audio(result.file, *rates, result.notes)
+                report.note("without a recognised word", result.file, not result.text)
+
+
+def write(result: Transcript, paths: list[Path], made_by: dict) -> None:
+    """Write a transcript as .txt, .json or both."""
+    for path in paths:
+        with atomic_write(path) as out:
+            out.write(result.lines() if path.suffix == ".txt" else dump(result, made_by, 1) + "\n")
 
 
 def decode_options(args) -> dict:
@@ -103,25 +131,29 @@ def decode_options(args) -> dict:
 
 
 def dump(result: Transcript, made_by: dict, indent: int | None = None) -> str:
-    """A transcript as JSON, with the model that made it."""
-    return json.dumps(result.as_dict() | made_by, ensure_ascii=False, indent=indent)
+    """A transcript as JSON, with the model that made it; bytes of names that aren't UTF-8 as escapes."""
+    content = json.dumps(result.as_dict() | made_by, ensure_ascii=False, indent=indent)
+    return content.encode(errors="backslashreplace").decode()
 
 
 @command
 def main(argv=None) -> int:
     """Transcribe what the command line names; 1 if a file could not be transcribed, the others are."""
     args, report = parse(argv), Report(teller("transcribe"))
-    found, outputs = find_files(args.paths, AUDIO, report), {}
+    found, manifest = find_files(args.paths, AUDIO, report), None
+    outputs: dict[Found, list[list[Path]]] = {
+        file: [[] for _ in channels_of(file.path, args.channel)] for file in found
+    }
     if args.output_dir:
+        options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
+        manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         kinds = ("txt", "json") if args.format == "both" else (args.format,)
-        bases = name_outputs(found, args.output_dir)
-        outputs = {file: [Path(f"{base}.{kind}") for kind in kinds] for file, base in bases.items()}
-    todo = left_to_do(
-        found,
-        lambda file: outputs and all(path.is_file() for path in outputs[file]),
-        args.overwrite,
-        report,
-    )
+        for file, base in name_outputs(found, args.output_dir).items():
+            for number, paths in enumerate(outputs[file], 1):
+                part = f".channel{number}" if args.channel == "all" else ""
+                paths += [Path(f"{base}{part}.{kind}") for kind in kinds]
+    flat = {file: sum(channels, []) for file, channels in outputs.items()}
+    todo = left_to_do(flat, manifest, args.overwrite, report)
     if todo:
-        transcribe(todo, outputs, args, report)
+        transcribe(todo, outputs, manifest, args, report)
     return report.end(len(found), "transcribed")

@@ -5,11 +5,23 @@ imlspike vocode recordings/ mels/*.npy out/ --model exp/tsm_kd --format flac
 """
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
-from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
-from imlspike.bin._files import AUDIO, Found, find_files, left_to_do, name_outputs, seconds_of
+from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
+from imlspike.bin._files import (
+    AUDIO,
+    Found,
+    add_channel,
+    channels_of,
+    find_files,
+    left_to_do,
+    name_outputs,
+    seconds_of,
+)
+from imlspike.bin._manifest import Manifest
 from imlspike.data.audio import audio_format, stream_audio
 from imlspike.data.mel import SUFFIXES, mel_blocks, open_mel
 from imlspike.data.progress import Progress
@@ -29,6 +41,7 @@ def parse(argv) -> argparse.Namespace:
     add("inputs", nargs="+", type=Path, metavar="IN", help="files, or folders (searched with their folders)")
     add("output", type=Path, metavar="OUT", help=".wav or .flac for one IN file; otherwise a folder")
     add_model_options(parser)
+    add_channel(parser)
     add("--format", choices=("wav", "flac"), default="wav", help="of files in a folder (default %(default)s)")
     add("--overwrite", action="store_true", help="do again what the folder OUT holds already")
     add("--chunk-seconds", type=positive, default=10.0, help="audio computed at once (default %(default)g)")
@@ -51,8 +64,14 @@ def is_file_name(args) -> bool:
     return True
 
 
-def vocode(todo: list[Found], outputs: dict[Found, Path], args, report: Report) -> None:
-    """Compute, write and report."""
+def vocode(
+    todo: list[Found],
+    outputs: dict[Found, dict[Path, str | int]],
+    manifest: Manifest | None,
+    args,
+    report: Report,
+) -> None:
+    """Compute, write and report; `outputs` and the channel of each."""
     use_threads(args)
     vocoder = Vocoder.from_pretrained(args.model, args.device, args.chunk_seconds)
     total = sum(length_of(file.path, vocoder) for file in todo)
@@ -67,10 +86,13 @@ def vocode(todo: list[Found], outputs: dict[Found, Path], args, report: Report) 
 
     progress(0)
     for file in todo:
-        try:
-            vocode_one(vocoder, file.path, outputs[file], report, progress)
-        except (OSError, ValueError, FloatingPointError) as error:
-            report.fail(str(file.path), error)
+        for output, channel in outputs[file].items():
+            try:
+                with manifest.making(file.path, [output]) if manifest else nullcontext():
+                    vocode_one(vocoder, file.path, output, channel, report, progress)
+            except Exception as error:  # whatever a file does to a library, the others are done
+                report.fail(str(file.path), error)
+                break
 
 
 def length_of(path: Path, vocoder: Vocoder) -> float:
@@ -85,14 +107,20 @@ def length_of(path: Path, vocoder: Vocoder) -> float:
 
 
 def vocode_one(
-    vocoder: Vocoder, path: Path, output: Path, report: Report, progress: Callable[[float], None]
+    vocoder: Vocoder,
+    path: Path,
+    output: Path,
+    channel: str | int,
+    report: Report,
+    progress: Callable[[float], None],
 ) -> None:
     """One file from the disk to the disk, block by block."""
-    rate = vocoder.sampling_rate
+    rate, notes = vocoder.sampling_rate, []
     if path.suffix.lower() in SUFFIXES:
         blocks, form = mel_blocks(open_mel(path)), None
     else:
-        blocks, form = stream_audio(path, rate, on_mismatch="convert"), audio_format(path)
+        form = audio_format(path)
+        blocks = stream_audio(path, rate, on_mismatch="convert", channel=channel, note=notes.append)
 
     def audio() -> Iterator:
         done = 0
@@ -105,7 +133,7 @@ def vocode_one(
     written = write_audio(output, audio(), rate)
     report.add(written.samples / rate)
     if form:
-        report.note_audio(str(path), form.sampling_rate, form.channels, rate)
+        report.note_audio(str(path), form.sampling_rate, form.channels, rate, notes)
     report.note("louder than full scale in places, clipped there", str(output), written.clipped > 0)
 
 
@@ -117,16 +145,24 @@ def main(argv=None) -> int:
     found = find_files(
         args.inputs, AUDIO | set(SUFFIXES), report, "audio or mel", None if one else args.output
     )
-    if one:
-        outputs = {found[0]: args.output}
-    else:
-        bases = name_outputs(found, args.output)
-        outputs = {file: Path(f"{base}.{args.format}") for file, base in bases.items()}
-    inputs = {file.path.resolve() for file in found}
-    for output in outputs.values():
-        if output.resolve() in inputs:
+    manifest = None if one else Manifest(args.output, args.model, {"channel": args.channel})
+    bases = {found[0]: args.output.with_suffix("")} if one else name_outputs(found, args.output)
+    suffix = args.output.suffix if one else f".{args.format}"
+    outputs: dict[Found, dict[Path, str | int]] = {}
+    for file, base in bases.items():
+        is_mel = file.path.suffix.lower() in SUFFIXES
+        which = ["mix"] if is_mel else channels_of(file.path, args.channel)
+        parts = {
+            channel: f".channel{channel}" if args.channel == "all" and not is_mel else "" for channel in which
+        }
+        outputs[file] = {Path(f"{base}{part}{suffix}"): channel for channel, part in parts.items()}
+    inputs = {os.path.realpath(file.path) for file in found}
+    for output in (output for made in outputs.values() for output in made):
+        if os.path.realpath(output) in inputs:
             raise ValueError(f"{output}: would replace an input; name another OUT")
-    todo = left_to_do(found, lambda file: outputs[file].is_file(), one or args.overwrite, report)
+    flat = {file: list(made) for file, made in outputs.items()}
+    todo = left_to_do(flat, manifest, args.overwrite, report)
     if todo:
-        vocode(todo, outputs, args, report)
+        with results():  # what libraries print is none
+            vocode(todo, outputs, manifest, args, report)
     return report.end(len(found), "vocoded")

@@ -1,13 +1,12 @@
 """Read audio so that nothing wrong gets through in silence, however long the recording is."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -16,15 +15,20 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
-from imlspike.data.container_audio import AudioError, AudioFormat
+from imlspike.data.chunks import FORMS, check_length
+from imlspike.data.container_audio import AudioError, AudioFormat, Note
+from imlspike.data.mixdown import CHOICES, Channel, Survey
+from imlspike.data.ogg import survey_ogg
 
+_log = logging.getLogger(__name__)
 OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
-LEAST_RATE, MOST_RATE = 1000, 1_000_000  # Hz of what may be sound
+LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz of what may be sound
+MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever a header says
+NO_MP3 = (*FORMS, b"fLaC", b"OggS", b".snd")  # whatever the file is called
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
-# What libsndfile, which reads a truncated file without a word, notes of its chunks. The sizes of WAV's and
-# AIFF's outermost chunks may be wrong where that of the samples is right.
-_CUT = re.compile(r"^ *(?!RIFF|FORM)\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
+# What libsndfile, which reads a truncated file without a word, notes of its chunks.
+_CUT = re.compile(r"^ *\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
 
 
@@ -33,22 +37,29 @@ def read_audio(
     sampling_rate: int = 16000,
     name: str | None = None,
     on_mismatch: OnMismatch = "error",
+    channel: Channel = "mix",
+    note: Note | None = None,
 ) -> np.ndarray:
     """Read one mono waveform as float32 `(samples,)` with full scale at 1.
 
     Args:
-        path: what libsndfile reads (WAV, FLAC, Ogg, Opus, MP3, ...); with the package `av` (extra `audio`)
-            also what ffmpeg reads (m4a, AAC, WebM, G.722, video files), and MP3 by ffmpeg.
+        path: what libsndfile reads (WAV, FLAC, AIFF, ...) or ffmpeg (Ogg, MP3, m4a, WebM, video files, ...).
         sampling_rate: the rate wanted, in Hz.
         name: the utterance to name in errors.
-        on_mismatch: what to do with another sampling rate or several channels: "error" refuses the file,
-            "convert" resamples it and takes the mean of its channels.
+        on_mismatch: what to do with another sampling rate, several channels, damage inside, or floats in the
+            scale of 16-bit integers: "error" refuses the file; "convert" resamples it, mixes it down, leaves
+            out what can't be read, divides by 32768, and tells so.
+        channel: of "convert": "mix" takes the mean of the channels that aren't silent (see
+            `imlspike.data.mixdown.Survey`), a number that channel alone, counted from 1.
+        note: called with what was done or found; default: the log, as a warning.
 
     Raises:
-        AudioError: a file that is missing, empty, not audio, shorter than its header promises (as a WAV from
-            a stream whose header has no true length), that holds NaN or infinity, or doesn't match.
+        AudioError: a file that is missing, empty, not audio, shorter or longer than its header promises, that
+            holds NaN, infinity or samples beyond full scale, lacks the channel, or doesn't match. A header
+            that tells no length (0, 0xFFFFFFFF, ... as streams have it) promises nothing.
     """
-    return np.concatenate(list(stream_audio(path, sampling_rate, name, on_mismatch)))
+    blocks = stream_audio(path, sampling_rate, name, on_mismatch, channel=channel, note=note)
+    return np.concatenate(list(blocks))
 
 
 def stream_audio(
@@ -57,15 +68,35 @@ def stream_audio(
     name: str | None = None,
     on_mismatch: OnMismatch = "error",
     block_seconds: float = 10.0,
+    channel: Channel = "mix",
+    note: Note | None = None,
 ) -> Iterator[np.ndarray]:
-    """The waveform of `read_audio` in blocks of about `block_seconds`, errors when their place is reached."""
+    """The waveform of `read_audio` in blocks of about `block_seconds`, errors when their place is reached.
+
+    Several channels, and floats, are read twice: what is done with them follows from the whole file.
+    """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
-    who, form = _who(path, name), audio_format(path, name)
-    if on_mismatch == "error" and (found := form.mismatch(sampling_rate)):
+    if not (isinstance(channel, int) and channel > 0 or channel == "mix"):
+        raise ValueError(f"channel is {channel!r}; expected {CHOICES}")
+    who, form, strict = _who(path, name), audio_format(path, name), on_mismatch == "error"
+    if strict and (found := form.mismatch(sampling_rate)):
         raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")
-    blocks = _mono_blocks(Path(path), who, max(1, round(block_seconds * form.sampling_rate)))
-    yield from resample_blocks(blocks, form.sampling_rate, sampling_rate)
+    if channel != "mix" and channel > form.channels:
+        raise AudioError(f"{who}: has {form.channels} channel(s), no channel {channel}")
+    tell = note or (lambda text: _log.warning(f"{who}: {text}"))
+    block = min(round(block_seconds * form.sampling_rate), MOST_AT_ONCE // form.channels)
+    reading = Path(path), who, max(1, block), strict
+    survey = None
+    if form.floats or form.channels > 1 and channel == "mix":
+        survey = Survey(_blocks(*reading, lambda text: None), who, strict, form.floats)
+        for text in survey.notes:
+            tell(text)
+    mono = (
+        survey.mix(samples, channel) if survey else samples[:, 0 if channel == "mix" else channel - 1]
+        for samples in _blocks(*reading, tell)
+    )
+    yield from resample_blocks(mono, form.sampling_rate, sampling_rate)
 
 
 def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioFormat:
@@ -75,7 +106,9 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     """
     path, who = Path(path), _who(path, name)
     if not path.is_file():
-        raise AudioError(f"{who}: no such file; check its name, or the line of wav.scp")
+        missing = "a link to a file that isn't there" if path.is_symlink() else "no such file"
+        found = f"not a file but {_kind(path)}" if path.exists() else missing
+        raise AudioError(f"{who}: {found}; check its name, or the line of wav.scp")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
     sound = _open(path, who)
@@ -84,7 +117,8 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     else:
         with sound:
             seconds = sound.frames / sound.samplerate if sound.frames < UNKNOWN_LENGTH else None
-            form = AudioFormat(sound.samplerate, sound.channels, seconds)
+            floats = sound.subtype in ("FLOAT", "DOUBLE")
+            form = AudioFormat(sound.samplerate, sound.channels, seconds, floats)
     try:
         check_rate(form.sampling_rate)
     except ValueError as error:
@@ -141,7 +175,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
 
 
 class _Forwards(soundfile.SoundFile):
-    """A file without the jump that soundfile makes after every read, which is not exact within an MP3."""
+    """A file without the jump that soundfile makes after every read: of an unknown length it can't be."""
 
     def seekable(self) -> bool:
         return False
@@ -151,35 +185,49 @@ def _who(path: str | os.PathLike, name: str | None) -> str:
     return f"{name} ({path})" if name else str(path)
 
 
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a pipe" if path.is_fifo() else "a device"
+
+
 def _open(path: Path, who: str) -> soundfile.SoundFile | None:
-    """Open a file by libsndfile; None for what is read by ffmpeg."""
+    """Open a file by libsndfile; None for what ffmpeg reads: what libsndfile doesn't, or not whole."""
     if path.suffix.lower() == ".g722":  # headerless: libsndfile might take it for anything
         return None
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] == b"OggS" and not survey_ogg(path).is_plain:
+        return None  # libsndfile reads the first of joined recordings, and of a damaged one the beginning
+    if (
+        head[:3] == b"ID3"
+        or head[:1] == b"\xff"
+        or (path.suffix.lower() == ".mp3" and head[:4] not in NO_MP3)
+    ):
+        return None  # of an MP3, too; and its library says on stderr what it thinks of it
     try:
-        with _quiet(path.suffix.lower() == ".mp3"):
-            sound = _Forwards(path)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        if container_audio.available():
-            return None
-        raise AudioError(
-            f"{who}: not readable as audio ({error}); expected WAV, FLAC, Ogg, Opus, MP3 or AIFF. For "
-            "m4a, AAC, WebM, G.722 and video (by ffmpeg): pip install 'imlspike[audio]'"
-        ) from None
-    if sound.format == "MP3" and container_audio.available():
-        sound.close()  # of varying bitrate, without a header that notes its length, it would be read in part
+        check_length(path)
+    except ValueError as error:
+        raise AudioError(f"{who}: {error}") from None
+    try:
+        sound = _Forwards(os.fsencode(path))
+    except (soundfile.LibsndfileError, RuntimeError):
         return None
+    if "MPEG" in sound.subtype or sound.frames == 0 or sound.samplerate <= 0:
+        sound.close()
+        return None  # libsndfile takes a length of 0 at its word
     if missing := _missing(sound, path):
         sound.close()
-        raise AudioError(
-            f"{who}: truncated, its header promises {missing} than there are; copy it again, or "
-            "re-encode it if the shorter recording is right"
-        )
+        raise AudioError(f"{who}: truncated, its header promises {missing} than there are; copy it again")
+    if head[:4] not in FORMS and container_audio.begins_again(path):
+        sound.close()
+        if sound.format != "FLAC":  # which ffmpeg reads on
+            raise AudioError(f"{who}: {container_audio.JOINED}")
+        return None
     return sound
 
 
 def _missing(sound: soundfile.SoundFile, path: Path) -> str:
     """How much a file lacks of what its header promises; "" if nothing."""
-    for promised, there in _CUT.findall(sound.extra_info):
+    for promised, there in _CUT.findall(sound.extra_info) if sound.format in ("W64", "SVX") else ():
         if int(promised) > int(there):
             return f"{int(promised) - int(there)} more bytes"
     if sound.format == "NIST":
@@ -190,38 +238,17 @@ def _missing(sound: soundfile.SoundFile, path: Path) -> str:
     return ""
 
 
-_STDERR = Lock()
-
-
-@contextmanager
-def _quiet(is_mp3: bool) -> Iterator[None]:
-    """Keep from the user what libmpg123 writes to stderr, the process's own, of a damaged MP3.
-
-    For one call of libsndfile, so that nothing else is lost; a thread at a time.
-    """
-    if not is_mp3:
-        yield
-        return
-    with _STDERR, open(os.devnull, "wb") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _mono_blocks(path: Path, who: str, block: int) -> Iterator[np.ndarray]:
-    """The file's samples as float32 `(block,)`, channels averaged, checked."""
+def _blocks(path: Path, who: str, block: int, strict: bool, note: Note) -> Iterator[np.ndarray]:
+    """The file's samples as float32 `(block, channels)`, finite."""
     sound, done = _open(path, who), 0
-    for samples in container_audio.decode(path, who) if sound is None else _read(sound, who, block):
+    read = _read(sound, who, block) if sound else container_audio.decode(path, who, strict, note)
+    for samples in read:
         finite = np.isfinite(samples).all(axis=1)
         if not finite.all():
             bad = done + int(np.argmin(finite))
             raise AudioError(f"{who}: NaN or infinity at sample {bad}; write the file again from its source")
         done += len(samples)
-        yield samples.mean(axis=1)
+        yield samples
     if done == 0:
         raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
 
@@ -231,15 +258,10 @@ def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarr
     done = 0
     with sound:
         try:
-            while True:
-                with _quiet(sound.format == "MP3"):
-                    samples = sound.read(block, dtype="float32", always_2d=True)
-                if not len(samples):
-                    break
+            while len(samples := sound.read(block, dtype="float32", always_2d=True)):
                 done += len(samples)
                 yield samples
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None
-        # An MP3 has no length, only an estimate; a FLAC that was streamed into a file has none either.
-        if done < sound.frames < UNKNOWN_LENGTH and sound.format != "MP3":
+        if done < sound.frames < UNKNOWN_LENGTH:  # a FLAC that was streamed into a file has none
             raise AudioError(f"{who}: truncated, {done} of {sound.frames} samples can be read; copy it again")

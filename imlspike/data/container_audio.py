@@ -1,13 +1,29 @@
-"""Audio by ffmpeg (PyAV): m4a, AAC, WebM, MP3, G.722, video files; what libsndfile doesn't read."""
+"""Audio by ffmpeg (PyAV): Ogg, MP3, m4a, AAC, WebM, G.722, video; what libsndfile reads in part or not."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
+import io
+import math
+import mmap
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 
+from imlspike.data.chunks import TAGS
+from imlspike.data.ogg import survey_ogg
+
+Note = Callable[[str], None]
 CUT_SHORT = 0.1  # seconds that may lack of the length a container tells: encoders round it to packets
+FIRST_BYTES, MARKS = 64, (b"ftyp", b"B\x86\x81\x01B\xf7\x81\x01")  # of an MP4, of a Matroska file
+JITTER = 0.03  # seconds that timestamps may be off
+JOINED = "holds several recordings, joined; only the first can be read: split it"
+STREAMS = "aac ac3 amr flac mp3 mpegts ogg wv".split()  # read to their end, whatever begins there
+TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
+FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
 
 
 class AudioError(ValueError):
@@ -18,12 +34,14 @@ class AudioError(ValueError):
 class AudioFormat:
     """The header of an audio file: sampling rate in Hz, channels, duration in seconds.
 
-    The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None).
+    The duration of an MP3 is an estimate; that of a file written by a stream may be unknown (None). `floats`
+    tells that samples are stored as floats, whose full scale is the writer's business.
     """
 
     sampling_rate: int
     channels: int
     seconds: float | None
+    floats: bool = field(default=False, compare=False)
 
     def mismatch(self, sampling_rate: int) -> str:
         """The difference from mono at `sampling_rate`, in words; "" if there is none."""
@@ -33,76 +51,222 @@ class AudioFormat:
         return f"{found}; expected {sampling_rate} Hz mono"
 
 
-def available() -> bool:
-    """Return whether the package `av` is installed (extra `audio`)."""
-    return find_spec("av") is not None
-
-
 def audio_format(path: Path, who: str) -> AudioFormat:
     """Read what a container tells of its first audio stream; `who` is the utterance, for errors.
 
     A file named .g722 is raw G.722 at 64 kbit/s, as Asterisk's prompts are.
 
     Raises:
-        AudioError: if `av` isn't installed, or ffmpeg finds no audio there.
+        AudioError: if ffmpeg finds no audio there.
     """
-    av, container = _open(path, who)
-    with container:
+    with _open(path, who) as container:
         stream = container.streams.audio[0]
         seconds = stream.duration * stream.time_base if stream.duration else None
         if seconds is None and container.duration:
             seconds = container.duration / av.time_base
         if container.format.name == "g722":
             seconds = 2 * path.stat().st_size / stream.rate
-        return AudioFormat(stream.rate, stream.channels, seconds and float(seconds))
+        floats = stream.codec_context.name.startswith("pcm_f")
+        return AudioFormat(stream.rate, stream.channels, seconds and float(seconds), floats)
 
 
-def decode(path: Path, who: str) -> Iterator[np.ndarray]:
+def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarray]:
     """Decode the first audio stream to float32 `(samples, channels)`, packet by packet, full scale at 1.
 
+    Recordings that were joined (as by `cat`) are read one after the other, all at the first one's rate.
+
+    Args:
+        strict: refuse what is damaged inside; or else leave that out, and tell by `note` how much it was.
+
     Raises:
-        AudioError: as `audio_format`; also for damaged packets, and for a file that ends before its container
-            says it does (an MP3 says so by its Xing or Info header).
+        AudioError: as `audio_format`; also for a file that ends before its container says it does (an MP3
+            says so by its Xing or Info header, an Ogg by a mark on its last page), or of whose joined
+            recordings ffmpeg reads only the first.
     """
-    promised, samples = audio_format(path, who).seconds, 0
-    av, container = _open(path, who)
-    with container:
-        stream, to_float = container.streams.audio[0], av.AudioResampler(format="fltp")
+    with _open(path, who) as container:
+        reading = _Reading(container, path, note)
+        for packet in _packets(container, who, reading):
+            yield from reading.decode(packet)
+        yield from reading.resample(None)
+    reading.judge(who, strict)
+
+
+class _Reading:
+    """What is read of a container's first audio stream, and what is found wrong meanwhile.
+
+    Attributes:
+        samples: that were decoded; `lost`: bytes of packets that were not, `lost_behind`: of these, the last;
+        `gaps`: seconds that timestamps jump; `latest`: the end of the last packet of any stream, in seconds;
+        `promised`: the length that the container tells, where it's the true one; `end`: the last byte read.
+    """
+
+    def __init__(self, container, path: Path, note: Note):
+        self.path, self.note, self.stream = path, note, container.streams.audio[0]
+        self.rate, self.layout, self.codec = self.stream.rate, self.stream.layout, self.stream.codec_context
+        self.streams, self.form = len(container.streams.audio), container.format.name
+        self.is_mp3 = self.codec.name.startswith("mp3")
+        self.samples = self.bytes = self.lost_behind = self.zeros = self.end = 0
+        self.gaps = self.latest = self.promised = 0.0
+        self.frames = b""  # of an MP3: how each of its frames begins
+        self.time: float | None = None  # where the next frame should begin
+        self.start = (container.start_time or 0) / av.time_base
+        self.resampler, self.input = None, None
+        if any(name in self.form for name in TOLD):
+            told = self.stream.duration and self.stream.duration * self.stream.time_base
+            self.promised = float(told or (container.duration or 0) / av.time_base)
+        with open(path, "rb") as file:
+            head = file.read(2**20)
+        self.promised = self._xing_seconds(head) if self.is_mp3 else self.promised
+        # Of what has no header, the first packet should be the first bytes, but for tags.
+        self.lost = -1 if self.form in ("mp3", "aac") and not head.startswith((b"\xff", *TAGS)) else 0
+
+    def decode(self, packet) -> Iterator[np.ndarray]:
+        """The samples of a packet `(s, channels)`; an empty packet ends the stream."""
+        if packet.size and packet.pos is not None:
+            self.end = max(self.end, packet.pos + packet.size)
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.latest = max(self.latest, end - self.start)
+        if packet.stream is not self.stream:
+            return
+        self.lost = packet.pos or 0 if self.lost < 0 else self.lost
+        raw = bytes(packet) if self.is_mp3 or packet.size < 2**10 else b""
+        if self.is_mp3 and self.bytes:
+            self.promised += self._xing_seconds(raw[:400])  # of another recording, joined
         try:
-            for frame in container.decode(stream):
-                for part in to_float.resample(frame):
-                    block = part.to_ndarray().T
-                    samples += len(block)
-                    yield block
-        except av.FFmpegError as error:
-            raise AudioError(f"{who}: damaged ({error.strerror}); copy or write it again") from None
-        seconds = samples / stream.rate
-        if promised and seconds < promised - CUT_SHORT and _keeps_length(path, container.format.name):
-            found = f"{seconds:.2f} of {promised:.2f} s can be read"
-            raise AudioError(f"{who}: truncated, {found}; copy it again")
+            frames, lost = packet.decode(), 0
+            self.frames = self.frames or raw[:3]
+        except FAILURES:
+            frames, lost = self._frames_within(raw) if self.is_mp3 and self.frames else ([], packet.size)
+            lost = 0 if raw.startswith(TAGS) else lost
+        if lost and raw and not any(raw):  # at the end, these are no loss
+            self.zeros, lost = self.zeros + lost, 0
+        if frames and packet.size:
+            self.lost, self.zeros, self.lost_behind = self.lost + self.zeros, 0, 0
+        self.bytes, self.lost = self.bytes + packet.size - lost, self.lost + lost
+        self.lost_behind += lost
+        for frame in frames:
+            if frame.pts is not None and frame.time_base:
+                begins = float(frame.pts * frame.time_base)
+                if self.time is not None and begins > self.time + JITTER:
+                    self.gaps += begins - self.time
+                self.time = begins + frame.samples / frame.sample_rate
+            yield from self.resample(frame)
+
+    def resample(self, frame) -> Iterator[np.ndarray]:
+        """A frame, or None at the end, as float32 `(s, channels)` at the first rate and layout."""
+        form = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
+        outs = []
+        if form != self.input:
+            outs += self.resampler.resample(None) if self.resampler else []
+            if self.input and form and form[2] != self.input[2]:
+                self.note(f"its sampling rate changes from {self.input[2]} to {form[2]} Hz on the way")
+                self.gaps = -math.inf  # timestamps say nothing then
+            self.input, self.resampler = form, av.AudioResampler("fltp", self.layout, self.rate)
+        for out in (*outs, *(self.resampler.resample(frame) if frame else ())):
+            self.samples += out.samples
+            yield out.to_ndarray().T
+
+    def judge(self, who: str, strict: bool) -> None:
+        """Raise AudioError for what isn't read, or tell of it; see `decode`."""
+        behind = (
+            FIRST_BYTES if "matroska" in self.form else self.end
+        )  # of joined ones it reads on, at one rate
+        if self.form not in STREAMS and begins_again(self.path, behind):
+            raise AudioError(f"{who}: {JOINED}")
+        unfinished, cut = self.lost_behind > 0, False
+        seconds, lost = self.samples / self.rate, self.lost
+        if self.form == "ogg":
+            _, unfinished, lost, cut = survey_ogg(self.path)
+        if lost:  # bytes to seconds
+            lost = max(self.gaps, lost / self.bytes * seconds if self.bytes else 1.0)
+        if cut or max(seconds + lost, self.latest) < self.promised - CUT_SHORT:
+            of = f" of {self.promised:.2f}" if self.promised else ""
+            raise AudioError(f"{who}: truncated, {seconds:.2f}{of} s can be read; copy it again")
+        told = f"damaged, about {lost:.2f} of {seconds + lost:.2f} s can't be read" if lost else ""
+        told = f"truncated, no mark of its end follows what was read, {seconds:.2f} s" if unfinished else told
+        if told and (strict or not seconds):
+            raise AudioError(f"{who}: {told}; copy or write it again")
+        if told:
+            self.note(told)
+        elif self.gaps > CUT_SHORT:
+            self.note(f"{self.gaps:.2f} s of its time have no sound in the file and are left out")
+        if self.streams > 1:
+            self.note(f"the first of {self.streams} audio tracks is taken")
+
+    def _frames_within(self, raw: bytes) -> tuple[list, int]:
+        """Decode the frames of an MP3 that are found in damaged bytes, and count the other bytes."""
+        third = b"".join(re.escape(bytes([byte])) for byte in range(256) if not (byte ^ self.frames[2]) & 12)
+        begins = re.escape(self.frames[:2]) + b"[" + third + b"]"
+        starts = [found.start() for found in re.finditer(begins, raw)]
+        frames, lost = [], len(raw)
+        for start, end in pairwise([*starts, len(raw)]):
+            try:
+                frames += self.codec.decode(av.Packet(raw[start:end]))
+                lost -= end - start
+            except FAILURES:
+                pass
+        return frames, lost
+
+    def _xing_seconds(self, raw: bytes) -> float:
+        """The length that the Xing or Info header of an MP3 tells; 0 without one."""
+        found = re.search(rb"(?:Xing|Info)\0\0\0[\1\3\5\7\x09\x0b\x0d\x0f](.{4})", raw, re.DOTALL)
+        per_frame = 1152 if self.rate >= 32000 else 576  # after the encoder's delay, at most two frames
+        return max(0, int.from_bytes(found[1], "big") - 2) * per_frame / self.rate if found else 0.0
 
 
-def _open(path: Path, who: str):
-    """The module av and the container, with at least one audio stream."""
-    try:
-        import av
-    except ImportError:
-        raise AudioError(f"{who}: this format needs ffmpeg: pip install 'imlspike[audio]'") from None
-    try:
-        container = av.open(str(path), format="g722" if path.suffix.lower() == ".g722" else None)
-    except av.FFmpegError as error:
-        why = f"by ffmpeg either ({error.strerror}); write it again"
-        raise AudioError(f"{who}: not readable as audio, {why}") from None
-    if not container.streams.audio:
-        container.close()
-        raise AudioError(f"{who}: holds no audio, only {len(container.streams)} stream(s) of other kinds")
-    return av, container
+class _File(io.FileIO):
+    """A file in which a seek to nowhere, as of a damaged index, gives -1 as ffmpeg expects, no traceback."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return -1
 
 
-def _keeps_length(path: Path, form: str) -> bool:
-    """Tell a length that was written there from one that ffmpeg estimates from the bitrate."""
-    if form == "mp3":
-        with open(path, "rb") as mp3:
-            head = mp3.read(2**20)
-        return b"Xing" in head or b"Info" in head
-    return "mp4" in form or "matroska" in form
+@contextmanager
+def _open(path: Path, who: str) -> Iterator:
+    """The container, with at least one audio stream."""
+    form = "g722" if path.suffix.lower() == ".g722" else None
+    with ExitStack() as opened:
+        # A file, not its name, which might be of another protocol (12:30.mp3); no other file that it names.
+        file = opened.enter_context(_File(path))
+        try:
+            options = {"protocol_whitelist": "none"}
+            container = av.open(file, format=form, options=options, metadata_errors="replace")
+        except FAILURES as error:
+            why = f"by ffmpeg either ({getattr(error, 'strerror', None) or error}); write it again"
+            raise AudioError(f"{who}: not readable as audio, {why}") from None
+        streams = opened.enter_context(container).streams
+        if not streams.audio:
+            raise AudioError(f"{who}: holds no audio, only {len(streams)} stream(s) of other kinds")
+        codec = streams.audio[0].codec_context
+        if not codec or not codec.rate or not codec.channels:
+            raise AudioError(f"{who}: not readable as audio, of an unknown kind or rate; write it again")
+        yield container
+
+
+def _packets(container, who: str, reading: _Reading) -> Iterator:
+    """The packets of all streams.
+
+    Raises:
+        AudioError: where ffmpeg can't go on.
+    """
+    packets = container.demux()
+    while True:
+        try:
+            yield next(packets)
+        except StopIteration:
+            return
+        except FAILURES as error:
+            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({error})"
+            raise AudioError(f"{who}: {told}; are several recordings joined there? Split it") from None
+
+
+def begins_again(path: Path, behind: int = 0) -> bool:
+    """Tell that a file's first bytes stand in it again, `behind` what was read: recordings were joined."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        known = (mark for mark in MARKS if mark in content[:FIRST_BYTES])
+        magic = next(known, content[: 4 if behind else 8])
+        return any(magic) and content.find(magic, max(behind, 8)) >= 0

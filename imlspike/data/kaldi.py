@@ -51,6 +51,29 @@ def read_data_dir(data_dir: str | os.PathLike) -> list[Utterance]:
     return [Utterance(utt, wavs[utt], texts[utt], speakers[utt], seconds[utt]) for utt in sorted(wavs)]
 
 
+def read_segments(data_dir: str | os.PathLike) -> dict[str, tuple[str, float, float]]:
+    """Read `segments`, the utterances of longer recordings: recording, begin and end in seconds of each.
+
+    An end below 0 is that of the recording. ValueError for a line of another form, or of a recording that
+    wav.scp doesn't name.
+    """
+    path, wavs = Path(data_dir) / "segments", read_kaldi(Path(data_dir) / "wav.scp")
+    segments = {}
+    for utterance, line in read_kaldi(path).items():
+        recording, *times = line.split()
+        try:
+            begin, end = map(float, times)
+            if not (0 <= begin < math.inf and (begin < end < math.inf or end < 0)):
+                raise ValueError
+        except ValueError:
+            told = "expected 'utterance recording begin end', in seconds"
+            raise ValueError(f"{path}: {utterance!r} has {line!r}; {told}") from None
+        if recording not in wavs:
+            raise ValueError(f"{path}: {utterance!r} is of {recording!r}, which wav.scp doesn't name")
+        segments[utterance] = recording, begin, end
+    return segments
+
+
 def write_data_dir(
     data_dir: str | os.PathLike, utterances: Iterable[Utterance], excluded: Mapping[str, str] | None = None
 ) -> None:

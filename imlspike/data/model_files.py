@@ -1,8 +1,11 @@
 """Names of the files that an ESPnet training leaves: which average of epochs counts, and what is of it."""
 
-from collections.abc import Mapping
+import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from imlspike.data.yaml_file import ConfigError
 
 
 def criterion(config: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -28,3 +31,18 @@ def suffix(config: Mapping[str, Any], given: str) -> str:
     ('', '', '_3epoch')
     """
     return "" if average(config, given) == average(config) else f"_{Path(given).stem}"
+
+
+def load_checkpoint(path: Path, way_out: Callable[[], str], weights_only: bool = True) -> dict[str, Any]:
+    """Map a training's checkpoint into memory.
+
+    Raises:
+        ConfigError: naming a damaged file, with `way_out()`.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=weights_only)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        told = str(error).partition("\n")[0]
+        raise ConfigError(f"{path}: damaged, can't be read ({told}); {way_out()}") from None

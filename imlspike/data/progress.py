@@ -18,6 +18,8 @@ class Progress:
     files 3/3
     """
 
+    quiet = False  # of all: print nothing
+
     def __init__(self, what: str, every: float = 5.0):
         self.what, self.every = what, every
         self.start: float | None = None
@@ -33,7 +35,8 @@ class Progress:
             seconds = (now - self.start) * (total - done) / (done - self.first)
             left = f", about {duration(seconds)} left"
         self.printed = now
-        print(f"{self.what} {done}/{total}{left}", file=sys.stderr, flush=True)
+        if not self.quiet:
+            print(f"{self.what} {done}/{total}{left}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -33,6 +33,8 @@ class Transcript:
     sampling_rate: int = 0
     channels: int = 0
     error: str | None = None  # why it could not be transcribed
+    channel: int | None = None  # that this is the text of, from 1; None: of all of them
+    notes: tuple[str, ...] = ()  # what was done to the sound, or found in the file
 
     @property
     def text(self) -> str:
@@ -49,6 +51,7 @@ class Transcript:
         >>> Transcript("a.wav", (Segment(0, 1.23456, "one"),), 1.23456, 16000, 1).as_dict()["segments"]
         [{'start': 0, 'end': 1.235, 'text': 'one'}]
         """
+        more = {"channel": self.channel, "notes": list(self.notes)}
         return {
             "file": self.file,
             "duration": round(self.seconds, 3),
@@ -59,7 +62,7 @@ class Transcript:
                 {"start": round(part.start, 3), "end": round(part.end, 3), "text": part.text}
                 for part in self.segments
             ],
-        }
+        } | {key: value for key, value in more.items() if value}
 
 
 def join_texts(texts: Iterable[str]) -> str:

@@ -2,10 +2,8 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
-from io import RawIOBase
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -44,11 +42,12 @@ def write_audio(
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
     samples = clipped = 0
     with atomic_write(path, "wb") as out:
-        sink = _Sink(out.raw)
-        with soundfile.SoundFile(sink, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
+        disk = _Disk(out)
+        with soundfile.SoundFile(disk, "w", sampling_rate, 1, "PCM_16", format=form) as sound:
             if comment:
                 sound.comment = comment
             for block in blocks:
+                disk.check()
                 finite = np.isfinite(block)
                 if not finite.all():
                     bad = samples + int(np.argmin(finite))
@@ -57,29 +56,32 @@ def write_audio(
                 if 2 * samples > MOST_BYTES.get(form, samples * 2):
                     raise ValueError(f"{path}: too long for a {form} file; write FLAC")
                 clipped += int((np.abs(block) > 1).sum())
-                with suppress(AssertionError):  # fewer samples written than given
-                    sound.write(np.clip(np.round(block * 2.0**15), -(2**15), 2**15 - 1).astype(np.int16))
-                if sink.error:
-                    break
-        if sink.error:
-            raise sink.error
+                sound.write(np.clip(np.round(block * 2.0**15), -(2**15), 2**15 - 1).astype(np.int16))
+                disk.check()
+        disk.check()
         if samples == 0:
             raise ValueError(f"{path}: there is no audio to write")
     return Written(samples, clipped)
 
 
-class _Sink:
-    """A file for libsndfile, which ignores that a write has failed: the error is kept."""
+class _Disk:
+    """A file for libsndfile that keeps an error of the disk until it can be raised, outside of C."""
 
-    def __init__(self, file: RawIOBase):
+    def __init__(self, file: IO[bytes]):
         self.file, self.error = file, None
-        self.seek, self.tell, self.readinto = file.seek, file.tell, file.readinto
 
-    def write(self, data: bytes) -> int:
-        done = 0
-        try:
-            while done < len(data):
-                done += self.file.write(data[done:])
-        except OSError as error:
-            self.error = self.error or error
-        return done
+    def __getattr__(self, name: str):
+        def call(*args):
+            try:
+                if self.error is None:
+                    return getattr(self.file, name)(*args)
+            except OSError as error:
+                self.error = error
+            return len(args[0]) if name == "write" else 0  # as if: libsndfile stops at nothing less
+
+        return call
+
+    def check(self) -> None:
+        """Raise the first error."""
+        if self.error is not None:
+            raise self.error

@@ -13,7 +13,7 @@ import resource
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -29,6 +29,7 @@ from espnet2.train.distributed_utils import get_rank
 from espnet2.train.reporter import Reporter
 
 from imlspike.data.files import save_checkpoint, sole_training
+from imlspike.data.model_files import load_checkpoint
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
@@ -148,7 +149,7 @@ def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]
         stale.unlink()
     if not (folder / "checkpoint.pth").exists():
         return
-    states = torch.load(folder / "checkpoint.pth", map_location="cpu", mmap=True, weights_only=False)
+    states = load_checkpoint(folder / "checkpoint.pth", lambda: _way_out(folder), weights_only=False)
     reporter = Reporter()
     reporter.load_state_dict(states["reporter"])
     epoch = reporter.get_epoch()
@@ -164,6 +165,16 @@ def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(model.name)
         os.replace(temporary, folder / name)
+
+
+def _way_out(folder: Path) -> str:
+    """What to do without checkpoint.pth: a training can't go on from weights alone, but begin with them."""
+    kept = sorted(folder.glob("[0-9]*epoch.pth"), key=lambda path: int(path.stem.removesuffix("epoch")))
+    for path in reversed(kept):
+        with suppress(ConfigError):
+            load_checkpoint(path, str)
+            return f"move it away, and train anew, with the weights of {path.stem}: --init_param {path}"
+    return "move it away, and train anew"
 
 
 def _write_bundle(folder: Path) -> None:

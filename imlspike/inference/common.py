@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from imlspike.data.mixdown import LOUDEST
+
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
 
 
@@ -16,7 +18,8 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
         what: names it in errors.
 
     Raises:
-        ValueError: for several channels, another type, NaN or infinity.
+        ValueError: for several channels, another type, NaN or infinity; for values of another scale than
+            their type has: floats beyond 8, int32 that would fit in 16 bits.
 
     >>> as_float(np.array([-16384, 0], dtype=np.int16), "it")
     array([-0.5,  0. ], dtype=float32)
@@ -25,19 +28,23 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
         waveform = waveform.detach().cpu()
         waveform = waveform.float() if waveform.dtype == torch.bfloat16 else waveform  # numpy has none
     samples = np.asarray(waveform)
-    if samples.dtype.kind != "f" and samples.dtype not in INTEGERS:
+    if samples.dtype.kind != "f" and samples.dtype.name not in INTEGERS:
         raise ValueError(
             f"{what} is of type {samples.dtype}; expected floats with full scale at 1, int8, int16 or int32"
         )
     if samples.ndim != 1:
         raise ValueError(
-            f"{what} has shape {samples.shape}; expected (samples,): give the mean of its channels"
+            f"{what} has shape {samples.shape}; expected (samples,): give one, or the mean of its channels"
         )
-    if samples.dtype.kind == "i":
-        samples = samples / -float(np.iinfo(samples.dtype).min)
     if not np.isfinite(samples).all():
         raise ValueError(f"{what}: NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
-    return samples.astype(np.float32)
+    kind, peak = samples.dtype, float(np.abs(samples.astype(np.float64)).max(initial=0.0))
+    if (kind.kind == "f" and peak > LOUDEST) or (
+        kind == np.int32 and peak <= 2**15 and (samples & 255).any()
+    ):
+        expected = "floats with full scale at 1: divide by 32768" if kind.kind == "f" else "int16: convert it"
+        raise ValueError(f"{what} is of type {kind}, but its greatest value is {peak:g}; expected {expected}")
+    return (samples / (1.0 if kind.kind == "f" else -float(np.iinfo(kind).min))).astype(np.float32)
 
 
 def windows(

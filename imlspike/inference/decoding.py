@@ -12,6 +12,7 @@ import torch
 
 from imlspike.data.audio import OnMismatch, audio_format, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.kaldi import read_segments
 from imlspike.data.keys import construct, unknown_key
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.beam_search import BeamSearch, MakeScorer, SearchOptions
@@ -158,6 +159,8 @@ def decode_dir(
 ) -> Decoded:
     """Decode every utterance of `data_dir`/wav.scp and write the Kaldi table `output`, atomically.
 
+    Where the directory has `segments`, these are its utterances; each recording is then held in memory.
+
     Args:
         decoder: a `Decoder`, or any function from waveforms to texts, at `sampling_rate` Hz.
         batch_seconds: audio in a batch, padding counted.
@@ -177,23 +180,43 @@ def decode_dir(
     wavs = read_kaldi(Path(data_dir) / "wav.scp")
     if not wavs:
         raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
-    seconds = {utterance: audio_format(wav, utterance).seconds or 0.0 for utterance, wav in wavs.items()}
+    lengths = {name: audio_format(wav, name).seconds or 0.0 for name, wav in wavs.items()}
+    seconds, parts = lengths, [lengths]  # utterances that are decoded together
+    segments: dict[str, tuple[str, float, float]] = {}
+    if (Path(data_dir) / "segments").exists():
+        segments = read_segments(data_dir)
+        seconds = {u: (lengths[of] if end < 0 else end) - start for u, (of, start, end) in segments.items()}
+        parts = [{u: seconds[u] for u in segments if segments[u][0] == name} for name in wavs]
     result = Decoded(audio_seconds=fsum(seconds.values()))
     begin = time.monotonic()
     progress(0, int(result.audio_seconds))
-    for batch in batches(seconds, batch_seconds):
-        waves = [torch.from_numpy(read_audio(wavs[u], sampling_rate, u, on_mismatch)) for u in batch]
-        try:
-            texts = dict(zip(batch, decoder(waves), strict=True))
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{', '.join(batch)}: {error}") from None
-        result.too_short += [utterance for utterance, text in texts.items() if text is None]
-        result.texts |= {utterance: text or "" for utterance, text in texts.items()}
-        result.seconds = time.monotonic() - begin
-        progress(int(fsum(seconds[u] for u in result.texts)), int(result.audio_seconds))
+
+    def read(name: str) -> torch.Tensor:
+        return torch.from_numpy(read_audio(wavs[name], sampling_rate, name, on_mismatch))
+
+    for part in parts:
+        whole = read(segments[next(iter(part))][0]) if segments and part else None
+        for batch in batches(part, batch_seconds):
+            waves = [read(u) if whole is None else _cut(whole, segments[u], u, sampling_rate) for u in batch]
+            try:
+                texts = dict(zip(batch, decoder(waves), strict=True))
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{', '.join(batch)}: {error}") from None
+            result.too_short += [utterance for utterance, text in texts.items() if text is None]
+            result.texts |= {utterance: text or "" for utterance, text in texts.items()}
+            result.seconds = time.monotonic() - begin
+            progress(int(fsum(seconds[u] for u in result.texts)), int(result.audio_seconds))
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_kaldi(output, result.texts)
     return result
+
+
+def _cut(whole: torch.Tensor, segment: tuple[str, float, float], name: str, rate: int) -> torch.Tensor:
+    """A segment of a recording; one that ends up to half a second behind it ends with it, as in Kaldi."""
+    of, begin, end = segment
+    if begin * rate >= len(whole) or end * rate > len(whole) + rate / 2:
+        raise ValueError(f"{name}: segment {begin} to {end} s, but {of} has {len(whole) / rate:.3f} s")
+    return whole[round(begin * rate) : None if end < 0 else round(end * rate)]
 
 
 def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:

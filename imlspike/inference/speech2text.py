@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from imlspike.data.audio import AudioError, audio_format, resample_blocks, stream_audio
+from imlspike.data.audio import audio_format, resample_blocks, stream_audio
 from imlspike.data.keys import check_choice
+from imlspike.data.mixdown import Channel
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
@@ -85,8 +86,8 @@ class Speech2Text:
             batch_seconds: audio that is decoded at once, padding counted.
 
         Raises:
-            ValueError: for a waveform with several channels, of another type, or with NaN or infinity in it;
-                for a sampling rate that no sound has.
+            ValueError: for a waveform with several channels, of another type or scale, or with NaN or
+                infinity in it; for a sampling rate that no sound has.
             FloatingPointError: if the recognizer's output isn't finite.
         """
         many = isinstance(waveform, list | tuple)
@@ -101,7 +102,7 @@ class Speech2Text:
                     yield number, piece
 
         for number, piece, text in self._decode(pieces(), batch_seconds):
-            if isinstance(text, FloatingPointError):
+            if isinstance(text, Exception):
                 raise text
             texts[number][piece.start] = text
         joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
@@ -114,8 +115,9 @@ class Speech2Text:
         batch_seconds: float = 120.0,
         on_error: Literal["raise", "return"] = "raise",
         progress: Callable[[float], None] | None = None,
+        channel: Channel | Literal["all"] = "mix",
     ) -> Iterator[Transcript]:
-        """Yield a `Transcript` of each file, of any length, rate and number of channels (their mean counts).
+        """Yield a `Transcript` of each file, of any length, rate and number of channels.
 
         Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
         with their length or number.
@@ -126,9 +128,11 @@ class Speech2Text:
             on_error: "raise" ends all at a file that can't be transcribed; "return" gives a transcript whose
                 `error` tells why, and goes on.
             progress: called with the seconds of audio decoded so far.
+            channel: as for `imlspike.data.audio.read_audio`, or "all": a transcript for each channel, up to
+                the first that can't be read.
 
         Raises:
-            AudioError, FloatingPointError: naming the file, unless `on_error` is "return".
+            AudioError, FloatingPointError, ...: naming the file, unless `on_error` is "return".
         """
         check_choice("on_error", on_error, ("raise", "return"))
         files = [files] if isinstance(files, str | os.PathLike) else files
@@ -137,31 +141,36 @@ class Speech2Text:
 
         def pieces():
             for file in files:
-                running = _Running(os.fspath(file))
-                begun.append(running)
-                try:
-                    form = audio_format(file)
-                    running.sampling_rate, running.channels = form.sampling_rate, form.channels
-                    blocks = stream_audio(file, self.sampling_rate, on_mismatch="convert")
-                    for piece in self._cut(blocks, max_seconds):
-                        running.waiting += 1
-                        running.seconds = (piece.start + len(piece.samples)) / self.sampling_rate
-                        yield running, piece
-                except (AudioError, OSError) as error:
-                    if on_error == "raise":
-                        raise
-                    running.error = str(error)
-                running.read = True
+                which = 1 if channel == "all" else channel
+                while which:
+                    running = _Running(os.fspath(file), channel=None if which == "mix" else which)
+                    begun.append(running)
+                    try:
+                        form = audio_format(file)
+                        running.sampling_rate, running.channels = form.sampling_rate, form.channels
+                        options = {"channel": which, "note": running.notes.append}
+                        blocks = stream_audio(file, self.sampling_rate, None, "convert", **options)
+                        for piece in self._cut(blocks, max_seconds):
+                            running.waiting += 1
+                            running.seconds = (piece.start + len(piece.samples)) / self.sampling_rate
+                            yield running, piece
+                    except Exception as error:  # whatever a file does to a library, the others are done
+                        if on_error == "raise":
+                            raise
+                        running.error = str(error) or type(error).__name__
+                    running.read = True
+                    more = channel == "all" and not running.error and which < running.channels
+                    which = which + 1 if more else None
 
         for running, piece, text in self._decode(pieces(), batch_seconds):
             start = piece.start / self.sampling_rate
             end = (piece.start + len(piece.samples)) / self.sampling_rate
             running.waiting -= 1
-            if isinstance(text, FloatingPointError):
-                text = FloatingPointError(f"{running.file}, at {start:.1f} s: {text}")
+            if isinstance(text, Exception):
+                running.error = f"{running.file}, at {start:.1f} s: {text}"
                 if on_error == "raise":
-                    raise text
-                running.error = str(text)
+                    numeric = isinstance(text, FloatingPointError)
+                    raise (FloatingPointError if numeric else RuntimeError)(running.error) from text
             else:
                 running.segments.append(Segment(start, end, text))
             done_seconds += end - start
@@ -177,7 +186,7 @@ class Speech2Text:
         return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
-        """(owner, piece) to (owner, piece, text or FloatingPointError), batches of about equal lengths."""
+        """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
         window, samples, loudest = [], 0, {}
         for owner, piece in pieces:
             window.append((owner, piece))
@@ -207,10 +216,10 @@ class Speech2Text:
             yield from ((*speech[i], text) for i, text in zip(batch, texts, strict=True))
 
     def _texts(self, waveforms: list[torch.Tensor]) -> list:
-        """The text of each waveform, or the FloatingPointError that it alone gives."""
+        """The text of each waveform, or the exception that it alone gives, as for want of memory."""
         try:
             return [text or "" for text in self.decoder(waveforms)]
-        except FloatingPointError as error:
+        except Exception as error:
             if len(waveforms) == 1:
                 return [error]
             return [text for waveform in waveforms for text in self._texts([waveform])]
@@ -226,10 +235,13 @@ class _Running:
     sampling_rate: int = 0
     channels: int = 0
     error: str | None = None
+    channel: int | None = None
+    notes: list[str] = field(default_factory=list)
     read: bool = False
     waiting: int = 0
 
     def transcript(self) -> Transcript:
         """The finished transcript, its segments in order of time; none of a file with an error."""
         segments = () if self.error else tuple(sorted(self.segments, key=lambda segment: segment.start))
-        return Transcript(self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)
+        about = (self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)
+        return Transcript(*about, self.channel, tuple(self.notes))

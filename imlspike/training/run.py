@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_summary import ModelSummary
 
 from imlspike.data.files import sole_training
+from imlspike.data.model_files import load_checkpoint
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError, read_yaml, write_yaml
 from imlspike.inference.bundle import Bundle
@@ -100,7 +101,9 @@ def _checkpoint(config: VocoderConfig, exp_dir: Path, resume: str) -> Path | Non
 
 def _restore(module: VocoderTraining, checkpoint: Path) -> int:
     """Load weights and counts (Lightning does so again, with the optimizers); return the step."""
-    states = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
+    best = checkpoint.with_name("best.ckpt")
+    others = f"go on with --resume {best}, or " if best.is_file() and best != checkpoint else ""
+    states = load_checkpoint(checkpoint, lambda: f"{others}start anew in another --exp-dir")
     try:
         module.load_state_dict(states["state_dict"])
     except (KeyError, RuntimeError) as error:

@@ -112,7 +112,7 @@ def test_files_of_one_name_from_different_folders_keep_their_folders(folder, tmp
     words = [folder / "x/a.wav", folder / "y/a.wav", folder / "y/../x/a.wav", folder / "x/deep/b.flac"]
     assert run(*words, "--output-dir", out) == 0
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert written == {"x/a.wav.txt", "y/a.wav.txt", "b.txt"}
+    assert written == {"x/a.wav.txt", "y/a.wav.txt", "b.txt", "manifest.jsonl"}
 
 
 def test_what_is_done_is_not_done_again(folder, tmp_path, capsys, opened):
@@ -185,7 +185,7 @@ def test_interrupted_it_leaves_whole_files_and_says_how_to_go_on(folder, tmp_pat
 
     monkeypatch.setattr(transcribe, "dump", interrupted)
     assert run(folder / "x", "--output-dir", tmp_path / "out", "--format", "json") == 130
-    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["a.json"]
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {"a.json", "manifest.jsonl", "deep"}
     assert "interrupted" in capsys.readouterr().err
 
 

@@ -1,6 +1,3 @@
-import os
-from contextlib import suppress
-
 import numpy as np
 import pytest
 import soundfile
@@ -61,7 +58,7 @@ def test_an_unknown_policy_is_refused(tmp_path):
         read_audio(tmp_path / "a.wav", on_mismatch="guess")
 
 
-@pytest.mark.parametrize("cut", [1, 2, 1000, 15999])
+@pytest.mark.parametrize("cut", [46, 1000, 15999])
 def test_a_truncated_wav_is_refused(tmp_path, cut):
     """libsndfile reads such a file without a word; the header still promises every sample."""
     path = tmp_path / "a.wav"
@@ -153,9 +150,7 @@ def test_blocks_joined_are_the_whole(tmp_path, rate, channels, suffix):
         np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5 if rate != 16000 else 1e-6)
 
 
-@pytest.mark.parametrize("ffmpeg", [True, False])
-def test_a_damaged_mp3_is_read_without_a_word_of_its_library(tmp_path, monkeypatch, capfd, ffmpeg):
-    """What this process itself says is shown, before and after."""
+def test_a_damaged_mp3_is_read_without_a_word_of_its_library(tmp_path, capfd):
     path = tmp_path / "a.mp3"
     soundfile.write(path, tone(3.0), 16000)
     content = bytearray(path.read_bytes())
@@ -163,12 +158,9 @@ def test_a_damaged_mp3_is_read_without_a_word_of_its_library(tmp_path, monkeypat
     path.write_bytes(content)
     soundfile.read(path)
     assert "resync" in capfd.readouterr().err
-    monkeypatch.setattr("imlspike.data.container_audio.available", lambda: ffmpeg)
-    os.write(2, b"before")
-    with suppress(AudioError):
+    with pytest.raises(AudioError, match="damaged"):
         read_audio(path)
-    os.write(2, b", after")
-    assert capfd.readouterr().err == "before, after"
+    assert capfd.readouterr().err == ""
 
 
 @settings(max_examples=20)

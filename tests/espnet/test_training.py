@@ -162,6 +162,22 @@ def test_a_repair_leaves_the_log_to_espnet(uninterrupted, monkeypatch):
     assert model.exists() and logging.root.handlers == []
 
 
+def test_a_damaged_checkpoint_names_the_last_good_weights(uninterrupted, tmp_path):
+    """Of two epochs, the second's file is damaged, too."""
+    from imlspike.data.yaml_file import ConfigError
+    from imlspike.espnet.worker import repair_experiment
+
+    content = (uninterrupted / "checkpoint.pth").read_bytes()
+    (tmp_path / "checkpoint.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ConfigError, match=r"checkpoint\.pth: damaged.*train anew$"):
+        repair_experiment(tmp_path, [])
+    for epoch in (1, 2):
+        weights = (uninterrupted / "valid.loss.ave.pth").read_bytes()
+        (tmp_path / f"{epoch}epoch.pth").write_bytes(weights[: len(weights) // epoch])
+    with pytest.raises(ConfigError, match=r"checkpoint\.pth: damaged.*--init_param .*/1epoch\.pth"):
+        repair_experiment(tmp_path, [])
+
+
 def test_use_amp_trains_in_bf16_on_the_cpu(tiny_data, uninterrupted, tmp_path):
     """ESPnet alone would train in fp32 and say nothing. The features stay in fp32, as they do on a GPU."""
 

@@ -147,3 +147,12 @@ def test_a_checkpoint_of_another_experiment_is_where_to_start(straight, data_dir
     with pytest.raises(ConfigError, match="trainer.steps"):
         train(config_for(data_dir, steps=8), tmp_path)
     assert train(config_for(data_dir, steps=8), tmp_path, resume="anyway").step == 8
+
+
+def test_a_damaged_checkpoint_names_the_best_one(tmp_path):
+    from imlspike.training.run import _restore
+
+    (tmp_path / "last.ckpt").write_bytes(b"PK")
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"last\.ckpt: damaged.*--resume .*best\.ckpt"):
+        _restore(None, tmp_path / "last.ckpt")

@@ -1,0 +1,92 @@
+"""What outputs were made of, so that "done before" means the same source, model and options."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+NAME = "manifest.jsonl"
+OF_MODELS = {".yaml", ".safetensors", ".pth", ".model"}
+
+
+class Manifest:
+    """`manifest.jsonl` in an output folder: a JSON object a line, the last of an output counts.
+
+    Its keys are `output` (a path in the folder), `source` (the path it had), `source_sha256`, `model`,
+    `model_sha256` (of an experiment's folder: of its files' names, sizes and times), `options` and `done`.
+    """
+
+    def __init__(self, folder: Path, model: str, options: Mapping[str, Any]):
+        self.folder, self.path = folder, folder / NAME
+        about = {"model": model, "model_sha256": _sha256_of_model(Path(model)), "options": dict(options)}
+        self.made_by = json.loads(json.dumps(about))
+        self.entries: dict[str, dict] = {}
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ()
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                self.entries[entry["output"]] = entry
+            except (ValueError, KeyError, TypeError):  # the end of a line that a full disk cut off
+                continue
+
+    def is_done(self, source: Path, outputs: Iterable[Path]) -> bool:
+        """Whether all outputs were made of this source's content by this model with these options.
+
+        One made of this source before it, the model or an option changed is to be made anew.
+
+        Raises:
+            ValueError: if one was made of another source, or nobody knows of what.
+        """
+        done, sha256 = True, None
+        for output in outputs:
+            if not output.exists():
+                done = False
+                continue
+            entry = self.entries.get(str(output.relative_to(self.folder)))
+            if entry is None:
+                raise ValueError(f"{output} is there, but not in {self.path}; {WAY_OUT}")
+            sha256 = sha256 or _sha256(source)
+            same = entry.get("source_sha256") == sha256 and entry.get("done") is True
+            same = same and all(entry.get(key) == self.made_by[key] for key in ("model_sha256", "options"))
+            if not same and entry.get("source") != str(source.absolute()):
+                raise ValueError(f"{output} was made of {entry.get('source')}; {WAY_OUT}")
+            done = done and same
+        return done
+
+    @contextmanager
+    def making(self, source: Path, outputs: Iterable[Path]) -> Iterator[None]:
+        """Note that outputs are on the way, and after the block that they are there; make their folders."""
+        about = {"source": str(source.absolute()), "source_sha256": _sha256(source)} | self.made_by
+        for done in (False, True):
+            for output in outputs:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                entry = {"output": str(output.relative_to(self.folder))} | about | {"done": done}
+                with open(self.path, "a", encoding="utf-8") as manifest:
+                    manifest.write(json.dumps(entry) + "\n")
+            if not done:
+                yield
+
+
+WAY_OUT = "name another folder for outputs, or replace it with --overwrite"
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():  # missing, or a pipe that nobody writes to: told when it's read
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of_model(path: Path) -> str:
+    """Of a file or a bundle its content, of a folder of experiments its listing, of another name the name."""
+    if path.is_file():
+        return _sha256(path)
+    bundle, told = (path / "bundle.yaml").is_file(), [str(path)] if not path.is_dir() else []
+    for file in sorted(file for pattern in ("*", "*/*", "exp/*/*") for file in path.glob(pattern)):
+        if file.suffix in OF_MODELS and file.is_file():
+            stat = file.stat()
+            content = _sha256(file) if bundle else f"{stat.st_size} {stat.st_mtime_ns}"
+            told.append(f"{file.relative_to(path)} {content}")
+    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()

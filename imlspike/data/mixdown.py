@@ -1,0 +1,71 @@
+"""Several channels to one, and floats of another scale to full scale 1: decided by the whole recording."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from imlspike.data.container_audio import AudioError
+
+Channel = int | Literal["mix"]
+CHOICES = "'mix' or a channel's number, from 1"
+SILENT = 1e-3  # times the strongest channel's power (-30 dB)
+OPPOSITE = -0.5  # correlation with the strongest channel
+LOUDEST = 8.0  # that floats with full scale at 1 reach (18 dB above it)
+INTEGERS = (128.0, 2.0 * 2**15)  # between these lies the greatest of floats in the scale of 16-bit integers
+
+
+class Survey:
+    """What a recording's blocks `(s, channels)` tell of its channels and its scale.
+
+    The mix is the mean of the channels that aren't silent (within 30 dB of the strongest one), so that silent
+    ones don't make it weaker; one whose correlation with the strongest is below -0.5 is turned over, so that
+    they don't cancel. The rule is one for the whole recording, however it is cut into blocks.
+
+    Args:
+        who: the file, for errors; strict: refuse floats of another scale; floats: samples are stored so.
+
+    Attributes:
+        weights: (channels,), of the mix; scale: that samples are multiplied by; notes: what was decided.
+
+    Raises:
+        AudioError: for floats beyond full scale that aren't in the scale of 16-bit integers.
+
+    >>> sound, zeros = np.array([0.5, -0.5, 0.25]), np.zeros(3)
+    >>> survey = Survey([np.stack([zeros, sound, -sound], axis=1)], "a.wav")
+    >>> survey.weights.tolist(), survey.notes
+    ([0.0, 0.5, -0.5], ['3 channels mixed down to one: 1 left out (silent), 3 turned (opposite phase)'])
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray], who: str, strict: bool = False, floats: bool = False):
+        peak, products = 0.0, np.zeros(())
+        for block in blocks:
+            peak = max(peak, float(np.abs(block).max(initial=0)))
+            products = products + block.T.astype(np.float64) @ block.astype(np.float64)
+        self.notes: list[str] = []
+        self.scale = 1.0
+        if floats and peak > LOUDEST:
+            told = f"beyond full scale (the greatest sample is {peak:.6g})"
+            if strict or not INTEGERS[0] <= peak <= INTEGERS[1]:
+                raise AudioError(f"{who}: {told}; write it again with full scale at 1")
+            self.scale = 1 / 2**15
+            self.notes.append(f"{told}: taken for the scale of 16-bit integers and divided by 32768")
+        power, strongest = np.diag(products), int(np.argmax(np.diag(products)))
+        heard = power >= SILENT * power[strongest]
+        norms = np.sqrt(power * power[strongest])
+        correlation = np.divide(products[strongest], norms, out=np.zeros(len(power)), where=norms > 0)
+        turned = heard & (correlation < OPPOSITE)
+        self.weights = np.where(turned, -1.0, 1.0) * heard / heard.sum()
+        if len(power) > 1:
+            odd = {"left out (silent)": ~heard, "turned (opposite phase)": turned}
+            told = [f"{_numbers(which)} {what}" for what, which in odd.items() if which.any()]
+            self.notes.append(f"{len(power)} channels mixed down to one{': ' * bool(told)}{', '.join(told)}")
+
+    def mix(self, samples: np.ndarray, channel: Channel = "mix") -> np.ndarray:
+        """A block `(s, channels)` as float32 `(s,)`."""
+        mono = samples @ self.weights if channel == "mix" else samples[:, channel - 1]
+        return (mono * self.scale).astype(np.float32)
+
+
+def _numbers(which: np.ndarray) -> str:
+    return ", ".join(str(number) for number in np.flatnonzero(which) + 1)

@@ -1,0 +1,59 @@
+"""Pages of an Ogg file (RFC 3533): what is joined in it, and what it lacks."""
+
+import mmap
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class Ogg(NamedTuple):
+    """How many streams begin in an Ogg file, how many lack their end, and bytes that are no sound page.
+
+    `lost` are damaged bytes, or pages that are missing by their number; `cut` tells that the file ends within
+    a page.
+    """
+
+    streams: int
+    unfinished: int
+    lost: int
+    cut: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """One whole stream and nothing else."""
+        return self == (1, 0, 0, False)
+
+
+def survey_ogg(path: Path) -> Ogg:
+    """Look at all pages: each has a number, a checksum and a mark on the last one of its stream."""
+    running: dict[bytes, int] = {}
+    at = streams = lost = junk = 0
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while at < len(content):
+            head = content[at : at + 27 + 255]
+            table = head[27 : 27 + head[26]] if len(head) > 26 else b""
+            page = content[at : at + 27 + len(table) + sum(table)]
+            told = int.from_bytes(page[22:26], "little")
+            if head[:4] != b"OggS" or _checksum(page[:22] + bytes(4) + page[26:]) != told:
+                following = content.find(b"OggS", at + 1)
+                following = len(content) if following < 0 else following
+                junk += following - at if any(content[at:following]) else 0
+                at = following
+                continue
+            serial, number = page[14:18], int.from_bytes(page[18:22], "little")
+            if not junk and number > running.get(serial, number):
+                junk = len(page)  # at least one is missing
+            streams, lost, junk = streams + bool(page[5] & 2), lost + junk, 0
+            running[serial] = number + 1
+            if page[5] & 4:
+                del running[serial]
+            at += len(page)
+    return Ogg(streams, len(running), lost + junk, bool(running and junk))
+
+
+def _checksum(page: bytes) -> int:
+    """CRC-32 of Ogg, most significant bit first, by zlib's, which has the least significant one first."""
+    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)
