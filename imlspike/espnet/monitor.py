@@ -49,8 +49,8 @@ def report_spikes(model: nn.Module) -> nn.Module:
     def tell(model, args, output):
         if not model.training and isinstance(output, tuple) and isinstance(output[1], dict):
             for layer, (spikes, neurons, thetas) in sums.items():
-                output[1][f"rate_{layer}"] = spikes / neurons
-                output[1][f"theta_{layer}"] = torch.stack(thetas).mean()
+                output[1][f"rate_{layer}"] = (spikes / neurons).view(1)
+                output[1][f"theta_{layer}"] = torch.stack(thetas).mean(0, True)
         sums.clear()
 
     inner = {module.neuron for module in model.modules() if isinstance(module, RateCoded)}

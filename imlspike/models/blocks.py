@@ -45,11 +45,12 @@ class Blocks(nn.ModuleList):
     ):
         super().__init__(blocks)
         for_all = isinstance(stochastic_depth_rate, float | int)
-        depths = [stochastic_depth_rate] * len(self) if for_all else list(stochastic_depth_rate)
+        depths = [stochastic_depth_rate] if for_all else list(stochastic_depth_rate)
         for name, rates in (("layer_drop_rate", [layer_drop_rate]), ("stochastic_depth_rate", depths)):
-            if not all(0 <= rate < 1 for rate in rates) or len(depths) != len(self):
+            if not all(0 <= rate < 1 for rate in rates) or len(rates) not in (1, len(self)):
                 raise ValueError(f"{name} must be in [0, 1), one or {len(self)} of them, got {rates}")
         check_numbers("gradient_checkpoint_layers", gradient_checkpoint_layers, len(self))
+        depths *= len(self) if len(depths) == 1 else 1
         self.drop, self.depths, self.synchronised = layer_drop_rate, depths, synchronised
         self.twice = frozenset(gradient_checkpoint_layers)
 

@@ -200,9 +200,9 @@ def test_positions_are_the_published_ones():
     [
         ({"positions": "rotary"}, "none or sinusoidal"),
         ({"input_layer": "lineal"}, "lineal"),
-        ({"interctc_layer_idx": [2]}, "interctc_layer_idx"),
+        ({"interctc_layer_idx": [12]}, "interctc_layer_idx"),
         ({"layer_drop_rate": 1.0}, "layer_drop_rate"),
-        ({"stochastic_depth_rate": [0.1]}, "stochastic_depth_rate"),
+        ({"stochastic_depth_rate": [0.1] * 99}, "stochastic_depth_rate"),
         ({"gradient_checkpoint_layers": [0]}, "gradient_checkpoint_layers"),
         ({"threshold": "tokens"}, "token, channel, layer"),
         ({"amplitude": "one"}, "theta, unit"),
