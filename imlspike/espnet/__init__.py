@@ -33,6 +33,7 @@ def register() -> None:
       `imlspike.espnet.worker.run_worker`, which registers there and replaces checkpoints whole.
     - `calculate_all_attentions` of the trainer, whose maps `--num_att_plot` draws, and the maker of LoRA
       adapters know our layers.
+    - espnet2/s2st/espnet_model.py takes an encoder for discrete units that is a `ConformerEncoder`, or ours.
 
     Raises:
         ImportError: if ESPnet isn't installed; the message says how to install it.
@@ -46,8 +47,10 @@ def register() -> None:
         # What it prints, that it goes without flash_attn, would stand among the results of a verb.
         with _without_nltk_downloads(), redirect_stdout(io.StringIO()):
             from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+            from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
             from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
             from espnet2.layers import create_adapter
+            from espnet2.s2st import espnet_model as s2st
             from espnet2.tasks import asr, tts  # noqa: F401
             from espnet2.tasks.abs_task import AbsTask
             from espnet2.train import trainer
@@ -87,6 +90,7 @@ def register() -> None:
     tts.ESPnetTTSModel = TTSModel
     FastSpeech2.register(SpikeVoiceTTS)
     AbsTask.main_worker = RegisteredWorker()
+    s2st.ConformerEncoder = (ConformerEncoder, SpikeformerEncoder)
     trainer.calculate_all_attentions = calculate_all_attentions
     create_adapter.create_adapter_fn_table["lora"] = create_lora_adapter
 

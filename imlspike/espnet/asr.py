@@ -128,6 +128,7 @@ class SpikeformerDecoder(
     def __init__(self, vocab_size: int, encoder_output_size: int, **conf):
         conf = check_arguments("decoder_conf of iml_spikeformer", conf, IMLSpikeformerDecoder, self.ignored)
         super().__init__(vocab_size, encoder_output_size, **conf)
+        self._output_size_bf_softmax = encoder_output_size  # what ESPnet's multi-decoder asks for
 
     def forward_one_step(
         self,

@@ -7,13 +7,17 @@ can't do isn't held against the encoder.
 import argparse
 import importlib
 import pkgutil
+import sys
+import types
 
 import pytest
 import torch
+from torchaudio.transforms import RNNTLoss
 
 from imlspike.espnet import register
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "c", "d", "<space>", "<sos/eos>"]
+LANGUAGES = [*TOKENS[:-1], "<na>", "<nospeech>", "<sop>", "<sos>", "<eos>"]  # of s2t
 SIZES = {"output_size": 16, "attention_heads": 2, "linear_units": 32, "num_blocks": 2}
 FRONT = {"frontend_conf": {"fs": 16000, "n_fft": 512, "hop_length": 160, "n_mels": 20}}
 SMALL = {"attention_heads": 2, "linear_units": 32, "num_blocks": 1}
@@ -52,22 +56,31 @@ def st():
 
 
 def s2st():
-    return named(src_speech=speech(12000, 8000), tgt_speech=speech(9000, 9000), src_text=words(3, 2)) | named(
-        tgt_text=words(2, 3)
-    )
+    sound = {"src_speech": speech(12000, 8000), "tgt_speech": speech(9000, 9000)}
+    return named(**sound, src_text=words(3, 2), tgt_text=words(2, 3))
+
+
+def units():
+    sound = {"src_speech": speech(12000, 8000), "tgt_speech": words(20, 15)}
+    return named(**sound, src_text=words(3, 2), tgt_text=words(2, 3))
 
 
 def diar():
-    lengths = torch.tensor([12000, 12000])
-    labels = torch.randint(0, 2, (2, 73, 2)).float()
-    return named(speech=(torch.randn(2, 12000), lengths), spk_labels=(labels, torch.tensor([73, 73])))
+    labels = torch.randint(0, 2, (2, 12000, 2)).float(), torch.tensor([12000, 8000])
+    return named(speech=speech(12000, 8000), spk_labels=labels)
 
 
 MULTI = {"src_token_list": TOKENS, "extra_asr_decoder_conf": SMALL, "extra_mt_decoder_conf": SMALL}
 MULTI |= {"extra_asr_decoder": "@", "extra_mt_decoder": "@", "md_encoder": "@", "extra_mt_encoder": "@"}
-MULTI |= {"md_encoder_conf": {**SIZES, "input_layer": None}, "hier_encoder_conf": {**SIZES, "input_layer": None}}
+MULTI |= {
+    "md_encoder_conf": {**SIZES, "input_layer": None},
+    "hier_encoder_conf": {**SIZES, "input_layer": None},
+}
 MULTI |= {"extra_mt_encoder_conf": {**SIZES, "input_layer": None}, "hier_encoder": "@"}
 MULTI |= {"model_conf": {"mt_weight": 0.3, "asr_weight": 0.3, "mtlalpha": 0.3, "use_multidecoder": True}}
+SPEECH2SPEECH = {"src_token_list": TOKENS, "tgt_token_list": TOKENS, "asr_ctc": True, "st_ctc": True}
+SPEECH2SPEECH |= {"asr_decoder": "@", "asr_decoder_conf": SMALL, "st_decoder": "@", "st_decoder_conf": SMALL}
+ATTENTIONS = [{"name": name, "type": "attention", "conf": {}} for name in ("src_attn", "tgt_attn")]
 TARGET = {"tgt_feats_extract": "fbank", "tgt_feats_extract_conf": {"fs": 16000, "n_fft": 512, "n_mels": 20}}
 
 # name: task, what its configuration says beside the encoder ("@": the same kind), a batch
@@ -77,7 +90,7 @@ TASKS = {
     "asr: CTC": ("asr.ASRTask", of_decoder(None, model_conf={"ctc_weight": 1.0}), asr),
     "asr: interCTC": (
         "asr.ASRTask",
-        of_decoder("@", model_conf={"interctc_weight": 0.3})
+        of_decoder("@", model_conf={"interctc_weight": 0.3, "ctc_weight": 0.3})
         | {"encoder_conf": {**SIZES, "interctc_layer_idx": [1], "interctc_use_conditioning": True}},
         asr,
     ),
@@ -87,20 +100,30 @@ TASKS = {
         asr,
     ),
     "asr: maskctc": ("asr.ASRTask", of_decoder("mlm", model="maskctc"), asr),
-    "st": ("st.STTask", of_decoder("@"), st),
+    "st": ("st.STTask", of_decoder("@", src_token_list=TOKENS), st),
     "st: multi-decoder": ("st.STTask", of_decoder("@", **MULTI), st),
     "slu": ("slu.SLUTask", of_decoder("@"), asr),
-    "s2t": ("s2t.S2TTask", of_decoder("@"), s2t),
-    "s2st": (
+    "s2t": ("s2t.S2TTask", of_decoder("@", token_list=LANGUAGES), s2t),
+    "s2st: translatotron": (
         "s2st.S2STTask",
-        {"asr_decoder": "@", "asr_decoder_conf": SMALL, "st_decoder": "@", "st_decoder_conf": SMALL}
-        | {"src_token_list": TOKENS, "tgt_token_list": TOKENS, "s2st_type": "translatotron", **TARGET}
-        | {"aux_attention": "multihead", "aux_attention_conf": {"n_head": 2}},
+        SPEECH2SPEECH
+        | {"s2st_type": "translatotron", "synthesizer": "translatotron", **TARGET}
+        | {"aux_attention": "multihead", "aux_attention_conf": {"n_head": 2}}
+        | {"losses": [{"name": "synthesis", "type": "tacotron", "conf": {}}, *ATTENTIONS]},
         s2st,
+    ),
+    "s2st: units": (
+        "s2st.S2STTask",
+        SPEECH2SPEECH
+        | {"s2st_type": "discrete_unit", "synthesizer": "discrete_unit", "unit_token_list": TOKENS}
+        | {"synthesizer_conf": SMALL, "tgt_feats_extract": None}
+        | {"losses": [{"name": "synthesis", "type": "attention", "conf": {}}, *ATTENTIONS]},
+        units,
     ),
     "mt": (
         "mt.MTTask",
-        of_decoder("@", src_token_list=TOKENS, encoder_conf={**SIZES, "input_layer": "linear"}),
+        of_decoder("@", src_token_list=TOKENS, encoder_conf={**SIZES, "input_layer": "linear"})
+        | {"frontend": "embed", "frontend_conf": {"embed_dim": 16}},
         lambda: named(text=words(3, 2), src_text=words(4, 2)),
     ),
     "cls": (
@@ -108,17 +131,22 @@ TASKS = {
         {"token_list": ["a", "b", "c", "<unk>"]},
         lambda: named(speech=speech(12000, 8000), label=words(1, 1, vocabulary=(0, 3))),
     ),
-    "diar": ("diar.DiarizationTask", {"num_spk": 2}, diar),
+    "diar": (
+        "diar.DiarizationTask",
+        {"num_spk": 2, "encoder_conf": {**SIZES, "input_layer": "linear"}}
+        | {"label_aggregator_conf": {"win_length": 512, "hop_length": 160}},
+        diar,
+    ),
     "asvspoof": (
         "asvspoof.ASVSpoofTask",
-        {},
+        {"losses": [{"name": "binary_loss", "conf": {}}]},
         lambda: named(speech=speech(12000, 8000)) | {"label": torch.tensor([[0], [1]])},
     ),
     "ssl": (
         "ssl.SSLTask",
         {"token_list": TOKENS, "encoder_conf": {**SIZES, "input_layer": None}}
         | {"loss": [{"name": "hubert", "conf": {"num_classes": 6, "final_dim": 8}}]}
-        | {"frontend_conf": {**FRONT["frontend_conf"], "n_mels": 16}},
+        | {"frontend": "default", "frontend_conf": {**FRONT["frontend_conf"], "n_mels": 16}},
         lambda: named(speech=speech(12000, 12000), text=words(74, 74)),
     ),
 }
@@ -132,7 +160,8 @@ def build(name, kind):
     chosen = {key: kind if value == "@" else value for key, value in config.items()}
     given = {"encoder": kind, "encoder_conf": SIZES, **FRONT, **chosen}
     torch.manual_seed(0)
-    return task.build_model(argparse.Namespace(**{**task.get_default_config(), **given}))
+    defaults = vars(task.get_parser().parse_args(["--output_dir", "exp"]))
+    return task.build_model(argparse.Namespace(**{**defaults, **given}))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,7 +170,12 @@ def registered():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_task_trains(name):
+def test_the_task_trains(name, monkeypatch):
+    if name == "cls":
+        pytest.importorskip("torcheval", reason="ESPnet's classification needs torcheval")
+    # ESPnet's transducer takes its loss from a package that is compiled for GPUs.
+    loss = types.SimpleNamespace(RNNTLoss=lambda blank, fastemit_lambda: RNNTLoss(blank))
+    monkeypatch.setitem(sys.modules, "warprnnt_pytorch", loss)
     for kind in KINDS:
         model, batch = build(name, kind), TASKS[name][2]()
         loss, stats, _ = model(**batch)
@@ -160,7 +194,11 @@ def test_every_choice_of_a_transformer_has_ours_beside_it():
 
     found = set()
     for module in pkgutil.iter_modules(espnet2.tasks.__path__):
-        for choices in vars(importlib.import_module(f"espnet2.tasks.{module.name}")).values():
+        try:
+            parts = vars(importlib.import_module(f"espnet2.tasks.{module.name}"))
+        except ModuleNotFoundError:  # what only tasks without a Transformer need
+            continue
+        for choices in parts.values():
             if isinstance(choices, ClassChoices):
                 listed = {TransformerDecoder, TransformerEncoder} & {*choices.classes.values()}
                 assert bool(listed) == ("iml_spikeformer" in choices.classes), (module.name, choices.name)
