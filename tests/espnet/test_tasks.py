@@ -1,4 +1,4 @@
-"""Every task of ESPnet that lists a Transformer: it builds with our encoder, trains, and, where cheap, decodes.
+"""Every task of ESPnet that lists a Transformer builds with our encoder, trains, and, where cheap, decodes.
 
 The table stands in docs/espnet.md. Each model also runs with ESPnet's Transformer, so that what ESPnet itself
 can't do isn't held against the encoder.
@@ -12,12 +12,15 @@ import types
 
 import pytest
 import torch
+import yaml
 from torchaudio.transforms import RNNTLoss
 
 from imlspike.espnet import register
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "c", "d", "<space>", "<sos/eos>"]
-LANGUAGES = [*TOKENS[:-1], "<na>", "<nospeech>", "<sop>", "<sos>", "<eos>"]  # of s2t
+LANGUAGES = [*TOKENS[:-1], "<na>", "<notimestamps>", "<0.00>", "<1.00>", "<sop>", "<sos>", "<eos>"]  # of s2t
+SYMBOLS = {"notime_symbol": "<notimestamps>", "first_time_symbol": "<0.00>", "last_time_symbol": "<1.00>"}
+SYMBOLS |= {"fs": 16000, "speech_length": 1}
 SIZES = {"output_size": 16, "attention_heads": 2, "linear_units": 32, "num_blocks": 2}
 FRONT = {"frontend_conf": {"fs": 16000, "n_fft": 512, "hop_length": 160, "n_mels": 20}}
 SMALL = {"attention_heads": 2, "linear_units": 32, "num_blocks": 1}
@@ -32,7 +35,11 @@ def words(*lengths, vocabulary=(2, 6)):
 
 def named(**pairs):
     """name=(values, lengths) as ESPnet's models take them."""
-    return {f"{k}{end}": each for k, pair in pairs.items() for end, each in zip(("", "_lengths"), pair)}
+    return {
+        f"{k}{end}": each
+        for k, pair in pairs.items()
+        for end, each in zip(("", "_lengths"), pair, strict=True)
+    }
 
 
 def speech(*lengths):
@@ -77,11 +84,17 @@ MULTI |= {
     "hier_encoder_conf": {**SIZES, "input_layer": None},
 }
 MULTI |= {"extra_mt_encoder_conf": {**SIZES, "input_layer": None}, "hier_encoder": "@"}
-MULTI |= {"model_conf": {"mt_weight": 0.3, "asr_weight": 0.3, "mtlalpha": 0.3, "use_multidecoder": True}}
-SPEECH2SPEECH = {"src_token_list": TOKENS, "tgt_token_list": TOKENS, "asr_ctc": True, "st_ctc": True}
+MULTI |= {"model_conf": {"mt_weight": 0.3, "asr_weight": 0.3, "mtlalpha": 0.3}}
+SPEECH2SPEECH = {
+    "frontend": "default",
+    "src_token_list": TOKENS,
+    "tgt_token_list": TOKENS,
+    "asr_ctc": True,
+    "st_ctc": True,
+}
 SPEECH2SPEECH |= {"asr_decoder": "@", "asr_decoder_conf": SMALL, "st_decoder": "@", "st_decoder_conf": SMALL}
 ATTENTIONS = [{"name": name, "type": "attention", "conf": {}} for name in ("src_attn", "tgt_attn")]
-TARGET = {"tgt_feats_extract": "fbank", "tgt_feats_extract_conf": {"fs": 16000, "n_fft": 512, "n_mels": 20}}
+TARGET = {"tgt_feats_extract": "fbank", "tgt_feats_extract_conf": {"n_fft": 512, "win_length": 512}}
 
 # name: task, what its configuration says beside the encoder ("@": the same kind), a batch
 TASKS = {
@@ -103,12 +116,12 @@ TASKS = {
     "st": ("st.STTask", of_decoder("@", src_token_list=TOKENS), st),
     "st: multi-decoder": ("st.STTask", of_decoder("@", **MULTI), st),
     "slu": ("slu.SLUTask", of_decoder("@"), asr),
-    "s2t": ("s2t.S2TTask", of_decoder("@", token_list=LANGUAGES), s2t),
+    "s2t": ("s2t.S2TTask", of_decoder("@", token_list=LANGUAGES, preprocessor_conf=SYMBOLS), s2t),
     "s2st: translatotron": (
         "s2st.S2STTask",
         SPEECH2SPEECH
         | {"s2st_type": "translatotron", "synthesizer": "translatotron", **TARGET}
-        | {"aux_attention": "multihead", "aux_attention_conf": {"n_head": 2}}
+        | {"synthesizer_conf": {"embed_dim": 8, "adim": 8, "dlayers": 1, "dunits": 8, "postnet_chans": 8}}
         | {"losses": [{"name": "synthesis", "type": "tacotron", "conf": {}}, *ATTENTIONS]},
         s2st,
     ),
@@ -142,18 +155,62 @@ TASKS = {
         {"losses": [{"name": "binary_loss", "conf": {}}]},
         lambda: named(speech=speech(12000, 8000)) | {"label": torch.tensor([[0], [1]])},
     ),
+    "enh_s2t": (
+        "enh_s2t.EnhS2TTask",
+        {
+            "subtask_series": ["enh", "asr"],
+            "token_list": TOKENS,
+            "asr_encoder": "@",
+            "asr_encoder_conf": SIZES,
+        }
+        | {"asr_decoder": "@", "asr_decoder_conf": SMALL, "asr_frontend_conf": FRONT["frontend_conf"]}
+        | {"enh_encoder": "stft", "enh_decoder": "stft", "enh_separator": "rnn", "asr_frontend": "default"}
+        | {"enh_separator_conf": {"num_spk": 1, "unit": 8, "layer": 1}, "enh_encoder_conf": {"n_fft": 512}}
+        | {"enh_decoder_conf": {"n_fft": 512}},
+        lambda: (
+            named(speech=speech(12000, 8000), text_spk1=words(3, 2)) | {"speech_ref1": torch.randn(2, 12000)}
+        ),
+    ),
     "ssl": (
         "ssl.SSLTask",
         {"token_list": TOKENS, "encoder_conf": {**SIZES, "input_layer": None}}
         | {"loss": [{"name": "hubert", "conf": {"num_classes": 6, "final_dim": 8}}]}
-        | {"frontend": "default", "frontend_conf": {**FRONT["frontend_conf"], "n_mels": 16}},
-        lambda: named(speech=speech(12000, 12000), text=words(74, 74)),
+        | {
+            "preencoder": None,
+            "frontend": "default",
+            "frontend_conf": {**FRONT["frontend_conf"], "n_mels": 16},
+        },
+        lambda: named(speech=speech(12000, 12000), text=words(76, 76)),
     ),
+}
+# What ESPnet 202511 can't do itself: it unpacks three of its decoder's two results; a decoder is an exercise.
+FAILS = {"st: multi-decoder": ValueError, "asvspoof": AttributeError}
+
+
+# name: ESPnet's class of inference, its options, what is decoded
+WAVE = torch.zeros(8000) + torch.arange(8000) % 7
+DECODED = {
+    "asr: attention": ("asr_inference.Speech2Text", {"beam_size": 2}, WAVE),
+    "asr: both spike": ("asr_inference.Speech2Text", {"beam_size": 2, "ctc_weight": 0.3}, WAVE),
+    "asr: interCTC": (
+        "asr_inference.Speech2Text",
+        {"beam_size": 2, "partial_ar": True, "ctc_weight": 0.0},
+        WAVE,
+    ),
+    "asr: CTC": ("asr_inference.Speech2Text", {"beam_size": 2, "ctc_weight": 1.0}, WAVE),
+    "asr: transducer": ("asr_inference.Speech2Text", {"beam_size": 2}, WAVE),
+    "asr: maskctc": ("asr_inference_maskctc.Speech2Text", {}, WAVE),
+    "st": ("st_inference.Speech2Text", {"beam_size": 2}, WAVE),
+    "slu": ("slu_inference.Speech2Understand", {"beam_size": 2}, WAVE),
+    "s2t": ("s2t_inference.Speech2Text", {"beam_size": 2, "lang_sym": "<na>", "task_sym": "<unk>"}, WAVE),
+    "mt": ("mt_inference.Text2Text", {"beam_size": 2, "ctc_weight": 0.0}, torch.tensor([2, 3, 2])),
+    "cls": ("cls_inference.Classification", {}, WAVE),
+    "diar": ("diar_inference.DiarizeSpeech", {"num_spk": 2}, WAVE[None]),
 }
 
 
-def build(name, kind):
-    """An ESPnet model of a task by its name in `TASKS`."""
+def build(name, kind, folder=None):
+    """An ESPnet model of a task by its name in `TASKS`; what its inference reads is written to `folder`."""
     place, config, _ = TASKS[name]
     module, _, cls = place.partition(".")
     task = getattr(importlib.import_module(f"espnet2.tasks.{module}"), cls)
@@ -161,7 +218,11 @@ def build(name, kind):
     given = {"encoder": kind, "encoder_conf": SIZES, **FRONT, **chosen}
     torch.manual_seed(0)
     defaults = vars(task.get_parser().parse_args(["--output_dir", "exp"]))
-    return task.build_model(argparse.Namespace(**{**defaults, **given}))
+    model = task.build_model(argparse.Namespace(**{**defaults, **given}))
+    if folder is not None:
+        (folder / "config.yaml").write_text(yaml.safe_dump({**defaults, **given}))
+        torch.save(model.state_dict(), folder / "model.pth")
+    return model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -170,20 +231,29 @@ def registered():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_task_trains(name, monkeypatch):
+def test_the_task_trains_and_decodes(name, monkeypatch, tmp_path):
     if name == "cls":
         pytest.importorskip("torcheval", reason="ESPnet's classification needs torcheval")
     # ESPnet's transducer takes its loss from a package that is compiled for GPUs.
     loss = types.SimpleNamespace(RNNTLoss=lambda blank, fastemit_lambda: RNNTLoss(blank))
     monkeypatch.setitem(sys.modules, "warprnnt_pytorch", loss)
     for kind in KINDS:
-        model, batch = build(name, kind), TASKS[name][2]()
+        model, batch = build(name, kind, tmp_path), TASKS[name][2]()
+        if name in FAILS:
+            with pytest.raises(FAILS[name]):
+                model(**batch)
+            continue
         loss, stats, _ = model(**batch)
         loss.backward()
         assert loss.isfinite(), kind
         for key, parameter in model.named_parameters():
             if key.startswith("encoder."):
                 assert parameter.grad is not None and parameter.grad.isfinite().all(), (kind, key)
+        if name in DECODED:
+            place, options, given = DECODED[name]
+            module, _, cls = place.partition(".")
+            decode = getattr(importlib.import_module(f"espnet2.bin.{module}"), cls)
+            assert len(decode(tmp_path / "config.yaml", tmp_path / "model.pth", **options)(given)), kind
 
 
 def test_every_choice_of_a_transformer_has_ours_beside_it():
