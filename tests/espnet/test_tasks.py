@@ -194,7 +194,7 @@ DECODED = {
     "asr: both spike": ("asr_inference.Speech2Text", {"beam_size": 2, "ctc_weight": 0.3}, WAVE),
     "asr: interCTC": (
         "asr_inference.Speech2Text",
-        {"beam_size": 2, "partial_ar": True, "ctc_weight": 0.0},
+        {"beam_size": 2},
         WAVE,
     ),
     "asr: CTC": ("asr_inference.Speech2Text", {"beam_size": 2, "ctc_weight": 1.0}, WAVE),
