@@ -23,7 +23,7 @@ def create_lora_adapter(model: nn.Module, target_modules: list[str] = ["query"],
     """ESPnet's, for which a target may also name a `RepLinear` or a branch of one: its maps get the adapters.
 
     `q`, `attention.v`, `encoder.blocks.0.attention.q`, `q.linear`, `linear` and ESPnet's own `linear_q` or
-    `w_1` are such names. What ends a name of a plain linear map or an embedding is as in ESPnet.
+    `w_1` are such names. The end of a name of a plain linear map or an embedding is one, as in ESPnet.
     """
     names = dict(model.named_modules())
     targets = []
@@ -33,8 +33,8 @@ def create_lora_adapter(model: nn.Module, target_modules: list[str] = ["query"],
         for name, module in names.items():
             inside = isinstance(names.get(name.rpartition(".")[0]), RepLinear)
             if f".{name}".endswith(f".{ours}") and (isinstance(module, RepLinear) or inside):
-                maps = [key for key, each in module.named_modules(prefix=name) if isinstance(each, nn.Linear)]
-                targets += maps
-            elif name.endswith(target) and not isinstance(module, RepLinear | nn.ModuleDict):
+                maps = module.named_modules(prefix=name)
+                targets += [key for key, each in maps if isinstance(each, nn.Linear)]
+            elif name.endswith(target) and isinstance(module, nn.Linear | nn.Embedding):
                 targets.append(name)
     espnets(model=model, target_modules=targets or target_modules, **conf)

@@ -305,9 +305,9 @@ class IMLSpikeformerDecoder(RecordsArguments):
 
     def score(self, ys: Tensor, state: DecoderState | None, x: Tensor, return_hs: bool = False) -> tuple:
         """`batch_score` of one hypothesis (ESPnet's interface): tokens (n,), its state, memory (M, C) ->
-        log-probabilities (V,), with `return_hs` also (C,), and the next state."""
+        log-probabilities (V,), with `return_hs` also (1, C), and the next state."""
         scores, (after,) = self.batch_score(ys[None], [state], x[None], return_hs=return_hs)
-        return (scores[0][0], scores[1][0], after) if return_hs else (scores[0], after)
+        return (scores[0][0], scores[1], after) if return_hs else (scores[0], after)
 
     @torch.no_grad()
     def batch_score(
