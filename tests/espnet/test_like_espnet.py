@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+import re
 
 import pytest
 import torch
@@ -389,3 +390,29 @@ def test_blocks_are_left_out_in_training_alone(features):
             model(features, FRAMES)
         assert 30 < len(ran) < 90 and {n for n, _ in ran} == {0, 1, 2}
         assert {scale for _, scale in ran} == {2.0 if "stochastic_depth_rate" in rates else 1}
+
+
+@pytest.mark.parametrize("input_layer", ["conv2d", "conv2d8", "conv1d2"])
+def test_maps_of_a_transformer_carry_over(input_layer, features):
+    """Those of attention, feed-forward and subsampling; what is left of a checkpoint are norms and biases."""
+    from imlspike.espnet.from_transformer import from_transformer
+
+    theirs, ours = encoder("transformer", input_layer=input_layer), encoder(input_layer=input_layer)
+    pair = decoder("transformer"), decoder()
+    states = {f"encoder.{key}": state for key, state in theirs.state_dict().items()}
+    states |= {f"decoder.{key}": state for key, state in pair[0].state_dict().items()}
+    found = from_transformer(states)
+    for prefix, model in (("encoder.", ours), ("decoder.", pair[1])):
+        own = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+        assert model.load_state_dict(own, strict=False).unexpected_keys == []
+    taken = {state.data_ptr() for state in found.values()}
+    left = {key for key, state in states.items() if state.data_ptr() not in taken}
+    left = {key for key in left if not re.search(r"norm\d?\.|bias|embed\.out", key)}
+    assert left == set() and len(found) > 30
+    # The last map of the subsampling sees the same numbers in another order.
+    if input_layer != "conv1d2":
+        x = theirs.embed.conv(features[:, None])
+        last = next(module for module in theirs.embed.out.modules() if isinstance(module, torch.nn.Linear))
+        want = x.transpose(1, 2).flatten(2) @ last.weight.T
+        got = x.permute(0, 2, 3, 1).flatten(2) @ ours.embed.linear.linear["weight"].weight.T
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
