@@ -78,7 +78,7 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
         build = partial(_build_reporting, task.build_model)
         during.enter_context(mock.patch.object(task, "build_model", build))
         _espnet_main_worker(task, args)
-        if writes and task.__name__ in ("ASRTask", "TTSTask"):
+        if writes and {"ASRTask", "TTSTask"} & {each.__name__ for each in task.__mro__}:  # also espnetez's
             _write_bundle(folder)
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

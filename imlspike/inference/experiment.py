@@ -175,7 +175,8 @@ def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     features["win_length"] = features["win_length"] or features["n_fft"]
     kinds = {None: "none", "global_mvn": "global", "utterance_mvn": "utterance"}
     kind, flags = config.get("normalize"), config.get("normalize_conf") or {}
-    if kind not in kinds or (kind == "utterance_mvn" and flags):
+    usual = {"norm_means": True, "norm_vars": False, "eps": flags.get("eps")}  # the last is of the variance
+    if kind not in kinds or (kind == "utterance_mvn" and usual | flags != usual):
         raise ConfigError(f"{source}: normalize is {kind!r} {flags}, which a bundle can't say")
     return features | {"normalize": kinds[kind], "peak": config.get("speech_volume_normalize")}
 

@@ -127,6 +127,32 @@ def test_a_bundle_says_what_the_weights_were_trained_with(tiny_experiment, tmp_p
             Recognizer.from_bundle(bundle)
 
 
+def test_espnetez_trains_it(tiny_data, tmp_path):
+    """After `register()`, from a dictionary; a bundle ends it like any training."""
+    ez = pytest.importorskip("espnetez", reason="espnetez needs the package six", exc_type=ImportError)
+    register()
+    config = ez.config.from_yaml("asr", tiny_data / "train.yaml")
+    given = {"token_list": str(tiny_data / "tokens.txt"), "max_epoch": 1, "ngpu": 0, "num_workers": 0}
+    names = {"speech": ["wav.scp", "sound"], "text": ["text", "text"]}
+    folders = {"train_dump_dir": tiny_data, "valid_dump_dir": tiny_data, "stats_dir": str(tmp_path / "stats")}
+    for part in ("train", "valid"):
+        (tmp_path / "stats" / part).mkdir(parents=True)
+        for kind in ("speech", "text"):
+            content = (tiny_data / f"{kind}_shape").read_text()
+            (tmp_path / "stats" / part / f"{kind}_shape").write_text(content)
+    trainer = ez.Trainer("asr", config | given, str(tmp_path / "exp"), data_info=names, **folders)
+    trainer.train()
+    assert (tmp_path / "exp" / "1epoch.pth").is_file() and (tmp_path / "exp" / "bundle.yaml").is_file()
+
+
+def test_weight_of_intermediate_ctc_without_it_is_refused(tiny_data, tmp_path):
+    from espnet2.tasks.asr import ASRTask
+
+    args = train_args(tiny_data, tmp_path, dry_run="true", model_conf="interctc_weight=0.3")
+    with pytest.raises(ValueError, match="interctc_layer_idx"):
+        ASRTask.main(cmd=args)
+
+
 def test_help_names_our_own_option(capsys):
     with pytest.raises(SystemExit):
         run_espnet("lm_train", ["--help"])
