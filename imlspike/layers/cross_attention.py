@@ -115,7 +115,7 @@ class SpikingCrossAttention(nn.Module):
         """
         q = self._queries(x, layout)
         mixed = self._softmax(q, *kept, mask) if self.normalisation == "softmax" else self._linear(q, *kept)
-        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)), owner=self.o)
+        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)), owner=self.norm)
         return self.o(fire(self.o_neuron, mixed, layout))
 
     def weights(

@@ -318,7 +318,7 @@ def test_spike_rates_and_thresholds_stand_in_the_reports(tiny_experiment):
     assert not any(key.startswith("rate_") for key in stats["train"])
 
 
-def test_keys_of_espnets_encoders_are_taken_with_one_line(caplog):
+def test_keys_of_espnets_encoders_are_taken_with_one_line(caplog, repository):
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
     from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 
@@ -335,6 +335,9 @@ def test_keys_of_espnets_encoders_are_taken_with_one_line(caplog):
             encoder(**{key: value})
     with pytest.raises(TypeError, match="use_output_layer"):
         decoder(use_output_layer=False)
+    page = (repository / "docs/espnet.md").read_text()
+    for cls in (type(encoder()), type(decoder())):
+        assert [key for key in cls.ignored if f"`{key}`" not in page] == []
     with pytest.raises(TypeError, match="did you mean 'interctc_layer_idx'"):
         encoder(interctc_layer_index=[1])
 
@@ -351,7 +354,9 @@ def test_lora_adapts_by_the_names_that_users_try(targets, features):
     assert len(adapted) >= 3 and all(".linear.weight" in name for name in adapted)
     torch.testing.assert_close(model(features, FRAMES)[0], want)
     lora.mark_only_lora_as_trainable(model)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()(features, FRAMES)[0].sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == ("lora_" in name)
 
