@@ -26,8 +26,6 @@ VARIANTS = {
     "theta learned": {"amplitude": "theta", "threshold": "learned", "direction": "split"},
     "theta none": {"amplitude": "theta", "threshold": "token", "qk": "none", "positions": "sinusoidal"},
     "conv2d6": {"input_layer": "conv2d6"},
-    "conv1d2": {"input_layer": "conv1d2", "input_channels": 6},
-    "linear": {"input_layer": "linear"},
     "conv2d8": {"input_layer": "conv2d8", "num_blocks": 1},
     "wide": {"rep_branches": ("linear", "wide", "identity")},
     "wide alone": {"rep_branches": ("wide",), "amplitude": "theta"},
