@@ -1,6 +1,6 @@
 """`python -m imlspike.espnet`: ESPnet's programs, and a stand-in for `python3` in its scripts, with imlspike.
 
-    python -m imlspike.espnet asr --config conf/train_asr_spikeformer.yaml ...     # also lm, tts: training
+    python -m imlspike.espnet asr --config conf/train_asr_spikeformer.yaml ...  # trains; any task of ESPnet
     python -m imlspike.espnet asr_inference ...               # likewise any program of espnet2.bin
     ./asr.sh --python "python3 -m imlspike.espnet" --asr_config conf/train_asr_spikeformer.yaml ...
 
@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from imlspike.espnet import register, run_espnet
-
-TRAININGS = ("asr", "lm", "tts")
 
 
 def split_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -39,9 +37,9 @@ def split_options(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def run(program: Sequence[str]) -> None:
     """Run a program of ESPnet by its name; `-m`, `-c`, a script or `-` (standard input), as python would."""
     kind, *words = program or "-"
-    name = f"{kind}_train" if kind in TRAININGS else kind
-    if name.isidentifier() and find_spec("espnet2") and find_spec(f"espnet2.bin.{name}"):
-        return run_espnet(name, words)
+    for name in (f"{kind}_train", kind):
+        if name.isidentifier() and find_spec("espnet2") and find_spec(f"espnet2.bin.{name}"):
+            return run_espnet(name, words)
     if kind in ("-m", "-c") and not words:
         sys.exit(f"python -m imlspike.espnet: {kind} needs an argument")
     register()

@@ -124,4 +124,4 @@ def _ask_espnet(name: str) -> dict[str, dict]:
 
 def _keys(cls: type | None) -> list[str] | None:
     keys = constructor_keys(cls) if cls else None
-    return None if keys is None else sorted(keys)
+    return None if keys is None else sorted(keys | getattr(cls, "ignored", set()))

@@ -12,7 +12,7 @@ import os
 import resource
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,9 @@ from imlspike.data.model_files import load_checkpoint
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
+from imlspike.espnet.monitor import report_spikes
 from imlspike.inference.experiment import read_experiment
+from imlspike.models import IMLSpikeformerEncoder
 
 _espnet_main_worker = AbsTask.main_worker.__func__
 # `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
@@ -74,12 +76,23 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
             during.enter_context(sole_training(folder))
             if args.resume:
                 repair_experiment(folder, args.best_model_criterion)
+        build = partial(_build_reporting, task.build_model)
+        during.enter_context(mock.patch.object(task, "build_model", build))
         _espnet_main_worker(task, args)
-        if writes and task.__name__ in ("ASRTask", "TTSTask"):
+        if writes and {"ASRTask", "TTSTask"} & {each.__name__ for each in task.__mro__}:  # also espnetez's
             _write_bundle(folder)
     # ru_maxrss is in KiB, on macOS in bytes; `imlspike report` reads this line.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     logging.info(f"peak resident memory: {peak:.0f} MB")
+
+
+def _build_reporting(build_model: Callable, args: argparse.Namespace) -> torch.nn.Module:
+    """ESPnet's model, of which the log and TensorBoard tell spike rates and thresholds."""
+    model = build_model(args)
+    encoder, weight = getattr(model, "encoder", None), getattr(model, "interctc_weight", 0)
+    if weight and isinstance(encoder, IMLSpikeformerEncoder) and not encoder.interctc_layer_idx:
+        raise ValueError(f"model_conf: interctc_weight is {weight}; say interctc_layer_idx in encoder_conf")
+    return report_spikes(model)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ class Bundle:
         states = self.states if states is None else states
         try:
             model.load_state_dict(states)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             told = textwrap.shorten(str(error), 300, placeholder=" ...")
             raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {told}") from error
         return model.to(next(iter(states.values())).device).eval()

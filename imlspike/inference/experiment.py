@@ -17,6 +17,7 @@ from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice
+from imlspike.models.record import KEY, read_record
 
 SPIKING = "iml_spikeformer"
 MEL = dict(zip(MEL_KEYS, ("fs", "n_fft", "hop_length", "n_mels", "fmin", "fmax"), strict=True))  # ESPnet's
@@ -129,13 +130,19 @@ def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) ->
     for key in ("preencoder", "postencoder"):
         if config.get(key):
             raise ConfigError(f"{source}: {key} is {config[key]!r}; a bundle's recognizer has none")
-    model = {}
+    loaded, model = _load(find_model_file(folder, config, model_file)), {}
     for part, cls in (("encoder", IMLSpikeformerEncoder), ("decoder", IMLSpikeformerDecoder)):
         name, conf = config.get(part), config.get(f"{part}_conf") or {}
+        if name == SPIKING:
+            # What the YAML doesn't say is as it was in the training, whatever the defaults are today. Keys of
+            # ESPnet's encoders without meaning here went into the log then.
+            recorded = loaded.get(f"{part}.{KEY}")
+            defaults = effective(cls, {} if recorded is None else read_record(recorded))
+            conf = defaults | {key: value for key, value in conf.items() if key in defaults}
         if name is not None and name != "transducer":  # CTC is decoded without a transducer's decoder
-            model |= {part: name, f"{part}_conf": effective(cls, conf) if name == SPIKING else conf}
+            model |= {part: name, f"{part}_conf": conf}
     states = {}
-    for key, state in _load(find_model_file(folder, config, model_file)).items():
+    for key, state in loaded.items():
         prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), None)
         if prefix is None:
             raise ConfigError(f"{source}: the model has {key!r}, which a bundle's recognizer hasn't")
@@ -173,7 +180,8 @@ def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     features["win_length"] = features["win_length"] or features["n_fft"]
     kinds = {None: "none", "global_mvn": "global", "utterance_mvn": "utterance"}
     kind, flags = config.get("normalize"), config.get("normalize_conf") or {}
-    if kind not in kinds or (kind == "utterance_mvn" and flags):
+    usual = {"norm_means": True, "norm_vars": False, "eps": flags.get("eps")}  # the last is of the variance
+    if kind not in kinds or (kind == "utterance_mvn" and usual | flags != usual):
         raise ConfigError(f"{source}: normalize is {kind!r} {flags}, which a bundle can't say")
     return features | {"normalize": kinds[kind], "peak": config.get("speech_volume_normalize")}
 

@@ -148,6 +148,8 @@ class Recognizer(nn.Module):
 
             encoder, least = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
         ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
+        if getattr(encoder, "interctc_use_conditioning", False):
+            encoder.conditioning_layer = nn.Linear(len(tokens), encoder.output_size())
         model = cls(features, encoder, ctc, tokens, least, batched=conf.get("encoder") == SPIKING)
         bundle.fill(model, {k: state for k, state in bundle.states.items() if not k.startswith("decoder.")})
         model.exact = exact
@@ -173,7 +175,8 @@ class Recognizer(nn.Module):
         rows = []
         for batch in [[feature] for feature in features] if alone else [features]:
             lengths = torch.tensor([len(feature) for feature in batch], device=device)
-            encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths)
+            told = {"ctc": self} if getattr(self.encoder, "interctc_use_conditioning", False) else {}
+            encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths, **told)
             if isinstance(encoded, tuple):  # with intermediate CTC
                 encoded = encoded[0]
             rows += [row[:length] for row, length in zip(encoded, lengths.tolist(), strict=True)]
@@ -181,6 +184,10 @@ class Recognizer(nn.Module):
             raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
         lengths = torch.tensor([len(row) for row in rows], device=device)
         return pad_sequence(rows, batch_first=True), lengths
+
+    def softmax(self, encoded: Tensor) -> Tensor:
+        """Probabilities (B, N, V), by the name that encoders with self-conditioning on CTC ask for."""
+        return self.ctc(encoded).softmax(-1)
 
     def log_probs(self, encoded: Tensor) -> Tensor:
         """Log-probabilities (B, N, V) of the encoder's output (B, N, C)."""

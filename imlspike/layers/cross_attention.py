@@ -113,13 +113,27 @@ class SpikingCrossAttention(nn.Module):
             kept: what `remember` gave.
             mask: (U, N), True = a real token of the memory; None: all are.
         """
+        q = self._queries(x, layout)
+        mixed = self._softmax(q, *kept, mask) if self.normalisation == "softmax" else self._linear(q, *kept)
+        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)), owner=self.norm)
+        return self.o(fire(self.o_neuron, mixed, layout))
+
+    def weights(
+        self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> Tensor | None:
+        """What each token's weights of the memory are, (U, H, N, M), for a look at them; None for ``linear``,
+        of whose memory only sums are kept. Arguments as of `forward`, in evaluation."""
+        if self.normalisation == "linear":
+            return None
+        k = kept[0]
+        each = torch.eye(k.shape[2], dtype=k.dtype, device=k.device).expand(*k.shape[:2], -1, -1)
+        return self._softmax(self._queries(x, layout), k, each, mask)
+
+    def _queries(self, x, layout):
         q = self.q(fire(self.neuron, self.norm(x), layout))
         if self.q_neuron is not None:
             q = fire(self.q_neuron, q, layout)
-        q = self._split(layout.unpack(q))
-        mixed = self._softmax(q, *kept, mask) if self.normalisation == "softmax" else self._linear(q, *kept)
-        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
-        return self.o(fire(self.o_neuron, mixed, layout))
+        return self._split(layout.unpack(q))
 
     def _softmax(self, q, k, v, mask):
         q = q / q.shape[-1] ** 0.5

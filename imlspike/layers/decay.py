@@ -285,6 +285,17 @@ class DecayAttention(nn.Module):
         """See `decay_attention`."""
         return self.dropout(_attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode))
 
+    def weights(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What `forward` multiplies v by, (B, H, N, N), for a look at it: scores under the decay mask.
+
+        >>> q = k = v = torch.ones(1, 1, 2, 4)
+        >>> DecayAttention(torch.tensor([0.5])).weights(q, k, v)
+        tensor([[[[1.3333, 0.6667],
+                  [0.6667, 1.3333]]]])
+        """
+        each = torch.eye(q.shape[2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)
+        return _attend(q, k, each, self._log_gamma(q), self.sides, lengths, "quadratic")
+
     def step(self, q: Tensor, k: Tensor, v: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:
         """The next token of each sequence, of an attention to the past.
 

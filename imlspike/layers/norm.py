@@ -1,5 +1,8 @@
 """Batch normalisation whose statistics leave padding out and take in all processes that train together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
@@ -11,7 +14,9 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation over real tokens only: an utterance means the same alone and in a padded batch.
 
     In training the mean and variance of each channel are those of the real tokens; padding comes out as zero.
-    In evaluation it is the affine map of the running statistics, on every token.
+    In evaluation it is the affine map of the running statistics, on every token; so it is in training where
+    it is frozen (none of its parameters wants a gradient), and on fewer than two values a channel, those of
+    all processes together, which have no variance. The running statistics don't change then.
 
     Several processes (`torch.distributed`) that share a batch normalise it as one process would: the
     statistics are those of the tokens of all of them, and so are the gradients. That costs one message of
@@ -27,16 +32,15 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     Attributes:
         synchronised: True, or False as above.
+        recomputing: within `recomputing()`; the running statistics have seen the batch already.
 
     Forward:
         x: (..., C); with `layout` (B, N, ..., C).
         layout: which of the tokens are real; None: all.
+        owner: the module whose parameters say whether the norm is frozen; None: its own.
 
     Returns:
         the shape of `x`.
-
-    Raises:
-        ValueError: in training on fewer than two values a channel, those of all processes together.
 
     >>> norm = MaskedBatchNorm(3)
     >>> x, layout = torch.randn(2, 5, 3), Layout(torch.tensor([5, 2]), 5)
@@ -44,29 +48,30 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     True
     """
 
-    synchronised = True
+    synchronised, recomputing = True, False
 
-    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout | None = None, owner: nn.Module | None = None) -> Tensor:
+        wanted = [each.requires_grad for each in (owner or self).parameters()] if self.training else [False]
+        learns = any(wanted) or not wanted
         if layout is not None and self.training:
-            return layout.unpack(self._normed(layout.pack(x)))
-        return self._normed(x)
+            return layout.unpack(self._normed(layout.pack(x), learns))
+        return self._normed(x, learns)
 
-    def _normed(self, x: Tensor) -> Tensor:
+    def _normed(self, x: Tensor, learns: bool) -> Tensor:
         dtype = torch.promote_types(x.dtype, self.running_mean.dtype)
         wide = torch.promote_types(dtype, torch.float32)
         rows = x.reshape(-1, self.num_features).to(wide)
         own = (self.running_mean, self.running_var, self.weight, self.bias)
         mean, variance, weight, bias = (each if each is None else each.to(wide) for each in own)
-        if not self.training:
+        shared = self.synchronised and _processes() > 1
+        if not learns or not (shared or torch.compiler.is_compiling() or len(rows) > 1):
             y = F.batch_norm(rows, mean, variance, weight, bias, eps=self.eps)
             return y.to(dtype).view(x.shape)
-        shared = self.synchronised and _processes() > 1
-        if not shared and not torch.compiler.is_compiling():
-            _enough(len(rows))
-        self.num_batches_tracked.add_(1)
+        self.num_batches_tracked.add_(not self.recomputing)
         momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        momentum = 0.0 if self.recomputing else momentum
         if shared:
-            y = _shared_norm(rows, mean, variance, weight, bias, momentum, self.eps)
+            y = _shared_norm(rows, (mean, variance), weight, bias, momentum, self.eps)
         else:
             # Not F.batch_norm: no compiler gets past its check of the size where the number of rows is data.
             enabled = torch.backends.cudnn.enabled
@@ -103,23 +108,42 @@ def synchronise_norms(module: nn.Module, synchronised: bool) -> None:
             each.synchronised = synchronised
 
 
+@contextmanager
+def recomputing() -> Iterator[None]:
+    """Within the block, no `MaskedBatchNorm` changes its running statistics: a second forward for gradients.
+
+    >>> norm = MaskedBatchNorm(2)
+    >>> with recomputing():
+    ...     _ = norm(torch.randn(5, 2))
+    >>> norm.running_mean, norm.num_batches_tracked
+    (tensor([0., 0.]), tensor(0))
+    """
+    MaskedBatchNorm.recomputing = True
+    try:
+        yield
+    finally:
+        MaskedBatchNorm.recomputing = False
+
+
 def _processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
-def _enough(rows: int) -> None:
-    if rows < 2:
-        raise ValueError(f"a norm needs more than 1 value a channel in training, got {rows}")
+def of_first_process(draws: Tensor) -> None:
+    """Overwrite a tensor by the first process's, where several train together."""
+    if _processes() > 1:
+        distributed.broadcast(draws, 0)
 
 
-def _shared_norm(x, running_mean, running_variance, weight, bias, momentum: float, eps: float) -> Tensor:
+def _shared_norm(x, running: tuple[Tensor, Tensor], weight, bias, momentum: float, eps: float) -> Tensor:
     """`torch.batch_norm` in training by the statistics of the rows (K, C) of all processes."""
     mean, variance, rows = _shared_statistics(x)
-    if not rows.is_cuda:  # the host would have to wait for a GPU to know
-        _enough(int(rows))
+    # Not an `if`, for which the host would have to wait for a GPU.
+    mean, variance = torch.where(rows > 1, torch.stack((mean, variance)), torch.stack(running))
     with torch.no_grad():
-        running_mean.lerp_(mean, momentum)
-        running_variance.lerp_(variance * rows / (rows - 1), momentum)
+        unbiased = torch.where(rows > 1, rows / (rows - 1).clamp(min=1), 1.0) * variance
+        for old, new in zip(running, (mean, unbiased), strict=True):
+            old.lerp_(new, momentum)
     scale = (variance + eps).rsqrt()
     y = (x - mean) * (scale if weight is None else scale * weight)
     return y if bias is None else y + bias
@@ -139,6 +163,6 @@ def _shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     table[distributed.get_rank()] = own
     means, variances, counts = all_reduce(table).split((len(mean), len(mean), 1), 1)
     rows = counts.detach().sum()
-    share = counts.detach() / rows
+    share = counts.detach() / rows.clamp(min=1)
     mean = (share * means).sum(0)
     return mean, (share * (variances + (means - mean).square())).sum(0), rows

@@ -126,7 +126,7 @@ class RepSSA(nn.Module):
 
     def _merge(self, mixed: Tensor, layout: Layout) -> Tensor:
         """Output of the heads (B, H, N, C/H) -> (K, C)."""
-        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
+        mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)), owner=self.norm)
         return self.o(fire(self.o_neuron, mixed, layout))
 
     def _split(self, x: Tensor) -> Tensor:

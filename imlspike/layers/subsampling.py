@@ -1,4 +1,4 @@
-"""Spiking subsampling: ESPnet's conv2d, conv2d6 and conv2d8, with spikes between the convolutions."""
+"""Spiking subsampling: ESPnet's input layers, with spikes between the convolutions."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,17 @@ from imlspike.layers.rep_ssa import sees_utterance
 from imlspike.neurons import IMLS
 from imlspike.ops.reference import wide
 
-# (kernel, stride) of each convolution, in time and in frequency alike, as ESPnet has them under these names.
+# (kernel, stride) of each convolution, as ESPnet has them under these names: in time and, but for conv1d2, in
+# frequency alike.
 STAGES = {
+    "conv1d2": ((3, 1), (3, 2)),
     "conv2d": ((3, 2), (3, 2)),
+    "conv2d1": ((3, 1), (3, 1)),
+    "conv2d2": ((3, 2), (3, 1)),
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
+WHOLE = ("linear", "embed", "wav2vec", None)  # a frame is a token
 # In evaluation a recording of more frames than this is worked off in pieces of so many frames, so that of the
 # wide feature maps no more exists at a time.
 PIECE = 8192
@@ -39,12 +44,15 @@ def conv_output(size, kernel: int, stride: int):
 
 
 class _Stage(nn.Module):
-    """conv -> batch norm -> IMLS, on (B, L, F, C)."""
+    """conv -> batch norm -> IMLS, on (B, L, F, C), of which F is 1 for a convolution in time alone."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, neuron: Callable):
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, stride: int, flat: bool, neuron: Callable
+    ):
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.conv = nn.Conv2d(in_channels, channels, kernel, stride)
+        over = ((kernel, 1), (stride, 1)) if flat else (kernel, stride)
+        self.conv = nn.Conv2d(in_channels, channels, *over)
         self.norm = MaskedBatchNorm(channels)
         self.neuron = neuron()
 
@@ -100,23 +108,26 @@ class _Stage(nn.Module):
 
 
 class SpikingSubsampling(nn.Module):
-    """Features to tokens: convolutions of stride 2 or 3 with IMLS neurons after each, then a linear map.
+    """Features to tokens: convolutions with IMLS neurons after each, then a linear map.
 
     The first convolution sees real-valued features; all that follows is driven by spikes. Frames per token:
-    conv2d 4, conv2d6 6, conv2d8 8. Lengths and (folded) parameters are those of ESPnet's subsampling of the
-    same name.
+    conv2d1 1, conv1d2 and conv2d2 2, conv2d 4, conv2d6 6, conv2d8 8. Lengths and (folded) parameters are
+    those of ESPnet's subsampling of the same name. Without convolutions a frame is a token: ``linear``: a
+    linear map; ``embed``: a table of F entries; None: nothing, or a linear map where the number of channels
+    changes; ``wav2vec``: a batch norm.
 
     Args:
         input_size: F, features in a frame.
         output_size: channels of a token.
-        input_layer: ``conv2d``, ``conv2d6`` or ``conv2d8``.
+        input_layer: of `STAGES` or `WHOLE`.
         channels: of the convolutions; None: as `output_size`, like ESPnet.
         branches: of the final `RepLinear`.
         neuron: makes a neuron for feature maps (B, L, F, C), see `imlspike.neurons.Neuron.for_maps`; called
             for each convolution.
 
     Forward:
-        x (B, L, F), lengths (B,) or None (no padding) -> packed tokens (K, output_size) and their `Layout`.
+        x (B, L, F), for ``embed`` (B, L) int64, lengths (B,) or None (no padding) -> packed tokens
+        (K, output_size) and their `Layout`.
 
     Raises:
         ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one
@@ -131,27 +142,42 @@ class SpikingSubsampling(nn.Module):
         self,
         input_size: int,
         output_size: int,
-        input_layer: str = "conv2d",
+        input_layer: str | None = "conv2d",
         channels: int | None = None,
         branches=("linear", "identity"),
         neuron: Callable[[], nn.Module] = FOR_MAPS,
     ):
         super().__init__()
-        if input_layer not in STAGES:
-            raise ValueError(f"input_layer must be one of {', '.join(STAGES)}, got {input_layer!r}")
+        if input_layer not in (*STAGES, *WHOLE):
+            known = ", ".join(map(str, (*STAGES, *WHOLE)))
+            raise ValueError(f"input_layer must be one of {known}, got {input_layer!r}")
+        if input_layer == "wav2vec" and input_size != output_size:
+            raise ValueError(f"input_layer wav2vec keeps the channels: {input_size} aren't {output_size}")
         channels = output_size if channels is None else channels
-        stages, features, incoming = [], input_size, 1
-        for kernel, stride in STAGES[input_layer]:
-            stages.append(_Stage(incoming, channels, kernel, stride, neuron))
-            features, incoming = conv_output(features, kernel, stride), channels
+        self.input_layer, self.flat, self.stages = input_layer, input_layer == "conv1d2", nn.ModuleList()
+        features, incoming = (1, input_size) if self.flat else (input_size, 1)
+        for kernel, stride in STAGES.get(input_layer, ()):
+            self.stages.append(_Stage(incoming, channels, kernel, stride, self.flat, neuron))
+            features, incoming = features if self.flat else conv_output(features, kernel, stride), channels
         if features < 1:
             raise ValueError(f"{input_layer} leaves nothing of input_size={input_size} features")
-        self.input_layer, self.stages = input_layer, nn.ModuleList(stages)
-        self.linear = RepLinear(channels * features, output_size, [b for b in branches if b != "identity"])
+        if input_layer == "embed":
+            self.linear = nn.Embedding(input_size, output_size)
+        elif input_layer == "wav2vec":
+            self.linear = MaskedBatchNorm(output_size)
+        elif input_layer is None and input_size == output_size:
+            self.linear = nn.Identity()
+        else:
+            self.linear = RepLinear(
+                incoming * features, output_size, [b for b in branches if b != "identity"]
+            )
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Layout]:
         self._check(x, lengths)
-        x = x[..., None]
+        if not self.stages:
+            layout = Layout(lengths, x.shape[1], len(x))
+            return self.linear(layout.pack(x)), layout
+        x = x[:, :, None] if self.flat else x[..., None]
         if self._works_in_pieces(x):
             return self._in_pieces(x, lengths)
         for stage in self.stages:
@@ -191,14 +217,14 @@ class SpikingSubsampling(nn.Module):
 
     def output_lengths(self, lengths):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""
-        for kernel, stride in STAGES[self.input_layer]:
+        for kernel, stride in STAGES.get(self.input_layer, ()):
             lengths = conv_output(lengths, kernel, stride)
         return lengths
 
     def least_frames(self) -> int:
         """The fewest frames that give one token."""
         frames = 1
-        for kernel, stride in reversed(STAGES[self.input_layer]):
+        for kernel, stride in reversed(STAGES.get(self.input_layer, ())):
             frames = (frames - 1) * stride + kernel
         return frames
 

@@ -112,6 +112,28 @@ class NeuronChoice:
         return RateCoded(neuron, self.steps) if self.one_pass and neuron.stateful else neuron
 
 
+def imls_arguments(
+    neuron: str,
+    neuron_conf: dict[str, Any] | None,
+    threshold: str,
+    kappa: float,
+    threshold_value: float,
+    detach_threshold: bool,
+    amplitude: str,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`NeuronChoice`'s `conf` where a model has names of its own for IMLS's arguments, and those of all of
+    these that the meaning of weights depends on."""
+    own = {"threshold": threshold, "kappa": kappa, "threshold_value": threshold_value, "amplitude": amplitude}
+    conf = {"value" if key == "threshold_value" else key: value for key, value in own.items()}
+    conf = (conf | {"detach": detach_threshold} if neuron == "imls" else {}) | dict(neuron_conf or {})
+    without = {"fixed": {"kappa"}, "learned": {"kappa", "threshold_value"}}.get(
+        threshold, {"threshold_value"}
+    )
+    used = own.keys() - without if neuron == "imls" else ()
+    meaning = {"neuron": neuron, "neuron_conf": dict(neuron_conf or {})}
+    return conf, {key: value for key, value in own.items() if key in used} | meaning
+
+
 def _keys(cls: type[Neuron]) -> set[str] | None:
     """The arguments of a neuron's constructor; none where it has no constructor of its own."""
     return set() if cls.__init__ is nn.Module.__init__ else constructor_keys(cls)

@@ -18,7 +18,9 @@ from imlspike.layers import (
     hierarchical_decay,
     synchronise_norms,
 )
-from imlspike.models.neuron_choice import NeuronChoice
+from imlspike.models.blocks import Blocks, check_numbers
+from imlspike.models.neuron_choice import NeuronChoice, imls_arguments
+from imlspike.models.record import RecordsArguments
 
 
 class SpikeformerBlock(nn.Module):
@@ -31,7 +33,7 @@ class SpikeformerBlock(nn.Module):
         conv: a `SpikingTimeConv`, or None.
         dropout: rate on the output of each branch.
 
-    Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
+    Forward: x (K, C) packed tokens and their `Layout` -> (K, C); `scale` is what the branches count.
 
     >>> block = SpikeformerBlock(RepSSA(8, torch.tensor([0.5, 0.9])), SpikingFeedForward(8, 16))
     >>> block(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
@@ -49,11 +51,11 @@ class SpikeformerBlock(nn.Module):
         self.conv = conv
         self.attention, self.feed_forward, self.dropout = attention, feed_forward, nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        if self.conv is not None:
-            x = x + self.dropout(self.conv(x, layout))
-        x = x + self.dropout(self.attention(x, layout))
-        return x + self.dropout(self.feed_forward(x, layout))
+    def forward(self, x: Tensor, layout: Layout, scale: float = 1.0) -> Tensor:
+        for branch in filter(None, (self.conv, self.attention, self.feed_forward)):
+            y = self.dropout(branch(x, layout))
+            x = x + (y if scale == 1 else scale * y)
+        return x
 
 
 def sinusoids(positions: Tensor, channels: int) -> Tensor:
@@ -67,7 +69,7 @@ def sinusoids(positions: Tensor, channels: int) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[:, :channels]
 
 
-class IMLSpikeformerEncoder(nn.Module):
+class IMLSpikeformerEncoder(RecordsArguments):
     r"""The encoder of IML-Spikeformer, with ESPnet's argument names.
 
     Spiking subsampling, then blocks of x + RepSSA(x) and x + FFN(x), then a batch norm. The published
@@ -83,7 +85,8 @@ class IMLSpikeformerEncoder(nn.Module):
         num_blocks: number of blocks.
         dropout_rate: on the branches and inside the feed-forward.
         positional_dropout_rate: on the tokens that enter the first block.
-        input_layer: ``conv2d`` (4 frames a token), ``conv2d6`` or ``conv2d8``.
+        attention_dropout_rate: on what the attention mixes (there are no weights that sum to one).
+        input_layer: of `SpikingSubsampling`; ``conv2d``: 4 frames a token.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
         neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what
@@ -112,17 +115,25 @@ class IMLSpikeformerEncoder(nn.Module):
         sync_norms: whether processes that train together share the statistics of their batch norms, see
             `MaskedBatchNorm`.
         compile: blocks run through `torch.compile`, for training on a GPU.
+        interctc_layer_idx: numbers of blocks, from 1, whose output is given out too, for intermediate CTC.
+            Each has a batch norm of its own.
+        interctc_use_conditioning: what such a block says enters the next one, by `conditioning_layer`, a map
+            from V tokens to C channels that the user of the encoder sets (ESPnet's model does).
+        layer_drop_rate, stochastic_depth_rate, gradient_checkpoint_layers: of `Blocks`.
 
     Forward:
-        xs (B, L, F) floating point, lengths (B,) frames or None (no padding); further positional arguments
-        of ESPnet are the wrapper's matter.
+        xs (B, L, F) floating point, for ``embed`` (B, L) int64; lengths (B,) frames or None (no padding);
+        `return_all_hs`: give out every block's output; `ctc`, for the conditioning: its method `softmax`
+        makes of (B, N, C) probabilities (B, N, V). Further arguments of ESPnet's are the wrapper's matter.
 
     Returns:
         ys (B, N, C), zero at padding; lengths (B,) in tokens, or None if there were none; None (ESPnet's
-        states).
+        states). In place of ys (ys, [(number, (B, N, C)) ...]) with `interctc_layer_idx`, and
+        (ys, [(B, N, C) ...]) with `return_all_hs`.
 
     Raises:
         ValueError: on an argument outside its choices, or an utterance too short for one token.
+        RuntimeError: under `torch.jit.trace`, which would keep the lengths that it saw.
 
     >>> encoder = IMLSpikeformerEncoder(80, output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
     >>> ys, lengths, _ = encoder(torch.randn(2, 50, 80), torch.tensor([50, 31]))
@@ -139,7 +150,8 @@ class IMLSpikeformerEncoder(nn.Module):
         num_blocks: int = 12,
         dropout_rate: float = 0.1,
         positional_dropout_rate: float = 0.1,
-        input_layer: str = "conv2d",
+        attention_dropout_rate: float = 0.0,
+        input_layer: str | None = "conv2d",
         input_channels: int | None = None,
         positions: str = "none",
         neuron: str = "imls",
@@ -155,21 +167,33 @@ class IMLSpikeformerEncoder(nn.Module):
         decay_a: float = 1.0,
         decay_b: float = 5.0,
         decay_c: float = 1.0,
-        direction: str = "both",
+        direction: str | Sequence[str] = "both",
         attention_mode: str = "auto",
         rep_branches: Sequence[str] = ("linear", "identity"),
         residual_gain: float = 0.25,
         conv_kernel: int = 0,
         sync_norms: bool = True,
         compile: bool = False,
+        interctc_layer_idx: Sequence[int] = (),
+        interctc_use_conditioning: bool = False,
+        layer_drop_rate: float = 0.0,
+        stochastic_depth_rate: float | Sequence[float] = 0.0,
+        gradient_checkpoint_layers: Sequence[int] = (),
     ):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
             raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
-        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
-        own |= dict(detach=detach_threshold, amplitude=amplitude)
-        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        # What the last block puts out is the output.
+        check_numbers("interctc_layer_idx", interctc_layer_idx, num_blocks - 1)
+        given = (threshold, kappa, threshold_value, detach_threshold, amplitude)
+        conf, meaning = imls_arguments(neuron, neuron_conf, *given)
         neurons = NeuronChoice(neuron, levels, conf, {}, one_pass=True, over_utterance=True)
+        self.record(
+            **dict(attention_heads=attention_heads, input_layer=input_layer, positions=positions, qk=qk),
+            **dict(levels=levels, direction=direction, decay=decay, **meaning),
+            **({} if decay == "none" else dict(decay_a=decay_a, decay_b=decay_b, decay_c=decay_c)),
+            interctc_use_conditioning=interctc_use_conditioning,
+        )
         self._output_size, self.positions = output_size, positions
         self.embed = SpikingSubsampling(
             input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps
@@ -178,17 +202,30 @@ class IMLSpikeformerEncoder(nn.Module):
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
         rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
-        self.blocks = nn.ModuleList()
+        blocks = []
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
-            attention = RepSSA(output_size, gamma, qk, direction, attention_mode, **rep)
+            told = (qk, direction, attention_mode, attention_dropout_rate)
+            attention = RepSSA(output_size, gamma, *told, **rep)
             feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep)
             conv = None
             if conv_kernel:
                 whole = partial(neurons, amplitude="unit")
                 conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, whole)
-            self.blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
+            blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
+        drop = (layer_drop_rate, stochastic_depth_rate)
+        self.blocks = Blocks(blocks, *drop, gradient_checkpoint_layers, sync_norms)
         self.after_norm = MaskedBatchNorm(output_size)
+        # ESPnet's names, by which its models ask for the two.
+        self.interctc_layer_idx, self.interctc_use_conditioning = (
+            interctc_layer_idx,
+            interctc_use_conditioning,
+        )
+        self.conditioning_layer: nn.Module | None = None
+        # The statistics of what a block in the middle puts out are others than those of the end.
+        self.interctc_norms = nn.ModuleDict(
+            {str(i): MaskedBatchNorm(output_size) for i in interctc_layer_idx}
+        )
         synchronise_norms(self, sync_norms)
         if compile:
             for block in self.blocks:
@@ -202,15 +239,36 @@ class IMLSpikeformerEncoder(nn.Module):
         """Tokens of an utterance of so many frames (an int or an integer tensor)."""
         return self.embed.output_lengths(lengths)
 
-    def forward(self, xs: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None, None]:
+    def forward(
+        self,
+        xs: Tensor,
+        lengths: Tensor | None = None,
+        return_all_hs: bool = False,
+        ctc: Any = None,
+    ) -> tuple[Any, Tensor | None, None]:
+        if torch.jit.is_tracing():
+            raise RuntimeError("torch.jit.trace keeps the lengths that it saw; use torch.export or compile")
+        if self.interctc_use_conditioning and (ctc is None or self.conditioning_layer is None):
+            raise ValueError("interctc_use_conditioning needs the argument ctc and a conditioning_layer")
+        if return_all_hs and self.interctc_layer_idx:
+            raise ValueError(
+                "return_all_hs: with interctc_layer_idx the outputs of those blocks are given out"
+            )
         x, layout = self.embed(xs, lengths)
         if self.positions == "sinusoidal":
             position = torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
             x = x + sinusoids(layout.pack(position), self._output_size).to(x.dtype)
-        x = self.dropout(x)
-        for block in self.blocks:
+        x, outputs = self.dropout(x), []
+        for number, block in enumerate(self.blocks.passes(), 1):
             x = block(x, layout)
-        return layout.unpack(self.after_norm(x)), layout.lengths, None
+            if return_all_hs:
+                outputs.append(layout.unpack(x))
+            elif number in self.interctc_layer_idx:
+                outputs.append((number, layout.unpack(self.interctc_norms[str(number)](x))))
+                if self.interctc_use_conditioning:
+                    x = x + layout.pack(self.conditioning_layer(ctc.softmax(outputs[-1][1])))
+        ys = layout.unpack(self.after_norm(x))
+        return (ys, outputs) if outputs else ys, layout.lengths, None
 
     def reparameterize(self) -> "IMLSpikeformerEncoder":
         """Fold branches and batch norms into the linear maps and convolutions they belong to, in place.

@@ -16,7 +16,9 @@ from imlspike.layers import (
     synchronise_norms,
 )
 from imlspike.layers.cross_attention import SpikingCrossAttention
-from imlspike.models.neuron_choice import NeuronChoice
+from imlspike.models.blocks import Blocks, evaluating
+from imlspike.models.neuron_choice import NeuronChoice, imls_arguments
+from imlspike.models.record import RecordsArguments
 from imlspike.models.spikeformer import sinusoids
 
 
@@ -127,7 +129,7 @@ class SpikeformerDecoderBlock(nn.Module):
         return x + self.dropout(self.feed_forward(x, about))
 
 
-class IMLSpikeformerDecoder(nn.Module):
+class IMLSpikeformerDecoder(RecordsArguments):
     r"""A spiking decoder beside `IMLSpikeformerEncoder`, with the argument names of ESPnet's Transformer
     decoder.
 
@@ -164,13 +166,16 @@ class IMLSpikeformerDecoder(nn.Module):
         rep_branches: of `RepLinear`.
         residual_gain: first scale of the batch norms that end a branch.
         sync_norms: whether processes that train together share the statistics of their batch norms.
+        layer_drop_rate, gradient_checkpoint_layers: of `Blocks`.
 
     Forward:
         hs_pad (B, M, C) encoder output and its lengths hlens (B,); tokens ys_in_pad (B, N) int64 with <sos>
         in front and ys_in_lens (B,). Lengths may be None: no padding. What padding holds has no effect.
+        `return_hs`, `return_all_hs`: give out the last norm's output, or each block's, too.
 
     Returns:
-        logits (B, N, V), zero at padding; ys_in_lens.
+        logits (B, N, V), zero at padding; ys_in_lens. In place of the logits (logits, (B, N, C)) with
+        `return_hs`, (logits, [(B, N, C) ...]) with `return_all_hs`.
 
     Raises:
         ValueError: on an argument outside its choices.
@@ -214,6 +219,8 @@ class IMLSpikeformerDecoder(nn.Module):
         rep_branches: Sequence[str] = ("linear", "identity"),
         residual_gain: float = 0.25,
         sync_norms: bool = True,
+        layer_drop_rate: float = 0.0,
+        gradient_checkpoint_layers: Sequence[int] = (),
     ):
         super().__init__()
         if input_layer != "embed":
@@ -226,15 +233,19 @@ class IMLSpikeformerDecoder(nn.Module):
                 "one over the whole utterance would know tokens to come"
             )
         channels, self.positions = encoder_output_size, positions
-        own = dict(threshold=threshold, kappa=kappa, value=threshold_value)
-        own |= dict(detach=detach_threshold, amplitude=amplitude)
-        conf = (own if neuron == "imls" else {}) | dict(neuron_conf or {})
+        given = (threshold, kappa, threshold_value, detach_threshold, amplitude)
+        conf, meaning = imls_arguments(neuron, neuron_conf, *given)
+        self.record(
+            **dict(attention_heads=attention_heads, cross_attention=cross_attention, positions=positions),
+            **dict(levels=levels, qk=qk, decay=decay, **meaning),
+            **({} if decay == "none" else dict(decay_a=decay_a, decay_b=decay_b, decay_c=decay_c)),
+        )
         neurons = NeuronChoice(neuron, levels, conf, {}, one_pass=True)
         rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
         self.embed = nn.Embedding(vocab_size, channels)
         self.dropout = nn.Dropout(positional_dropout_rate)
         self.memory_neuron = neurons()
-        self.blocks = nn.ModuleList()
+        blocks = []
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
             attention = ("past", attention_mode, self_attention_dropout_rate)
@@ -248,21 +259,31 @@ class IMLSpikeformerDecoder(nn.Module):
                 **rep,
             )
             feed_forward = SpikingFeedForward(channels, linear_units, dropout_rate, **rep)
-            self.blocks.append(SpikeformerDecoderBlock(self_attn, src_attn, feed_forward, dropout_rate))
+            blocks.append(SpikeformerDecoderBlock(self_attn, src_attn, feed_forward, dropout_rate))
+        self.blocks = Blocks(blocks, layer_drop_rate, 0.0, gradient_checkpoint_layers, sync_norms)
         self.after_norm, self.output_neuron = MaskedBatchNorm(channels), neurons()
         self.output_layer = nn.Linear(channels, vocab_size)
         synchronise_norms(self, sync_norms)
 
     def forward(
-        self, hs_pad: Tensor, hlens: Tensor | None, ys_in_pad: Tensor, ys_in_lens: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor | None,
+        ys_in_pad: Tensor,
+        ys_in_lens: Tensor | None,
+        return_hs: bool = False,
+        return_all_hs: bool = False,
+    ) -> tuple[Any, Tensor | None]:
         layout = Layout(ys_in_lens, ys_in_pad.shape[1], len(ys_in_pad))
         memory = self.remember(hs_pad, hlens)
         position = torch.arange(layout.tokens, device=ys_in_pad.device).expand(layout.batch, -1)
-        x = self._tokens(layout.pack(ys_in_pad), layout.pack(position))
-        for block, kept in zip(self.blocks, memory.kept, strict=True):
+        x, hidden = self._tokens(layout.pack(ys_in_pad), layout.pack(position)), []
+        for block, kept in zip(self.blocks.passes(), memory.kept, strict=True):
             x = block(x, layout, kept, memory.mask)
-        return layout.unpack(self._logits(x)), ys_in_lens
+            hidden += [layout.unpack(x)] if return_all_hs and not return_hs else []
+        x = self.after_norm(x)
+        logits, hidden = layout.unpack(self._logits(x)), layout.unpack(x) if return_hs else hidden
+        return (logits, hidden) if return_hs or return_all_hs else logits, ys_in_lens
 
     def remember(self, hs_pad: Tensor, hlens: Tensor | None) -> Memory:
         """The memory of encoder outputs (U, M, C) of hlens (U,) tokens."""
@@ -280,13 +301,13 @@ class IMLSpikeformerDecoder(nn.Module):
         return self.dropout(x)
 
     def _logits(self, x):
-        return self.output_layer(self.output_neuron(self.after_norm(x)))
+        return self.output_layer(self.output_neuron(x))
 
-    def score(self, ys: Tensor, state: DecoderState | None, x: Tensor) -> tuple[Tensor, DecoderState]:
+    def score(self, ys: Tensor, state: DecoderState | None, x: Tensor, return_hs: bool = False) -> tuple:
         """`batch_score` of one hypothesis (ESPnet's interface): tokens (n,), its state, memory (M, C) ->
-        log-probabilities (V,) and the next state."""
-        scores, states = self.batch_score(ys[None], [state], x[None])
-        return scores[0], states[0]
+        log-probabilities (V,), with `return_hs` also (1, C), and the next state."""
+        scores, (after,) = self.batch_score(ys[None], [state], x[None], return_hs=return_hs)
+        return (scores[0][0], scores[1], after) if return_hs else (scores[0], after)
 
     @torch.no_grad()
     def batch_score(
@@ -295,7 +316,8 @@ class IMLSpikeformerDecoder(nn.Module):
         states: Sequence[DecoderState | None],
         xs: Tensor,
         xs_lengths: Tensor | None = None,
-    ) -> tuple[Tensor, list[DecoderState]]:
+        return_hs: bool = False,
+    ) -> tuple[Any, list[DecoderState]]:
         """Scores of hypotheses' next tokens; they may be about different utterances (ESPnet's interface).
 
         Args:
@@ -304,9 +326,11 @@ class IMLSpikeformerDecoder(nn.Module):
             xs: (R, M, C) encoder output that each hypothesis is about. It is read at the start, and again
                 only when it has grown (streaming) or states of searches that began apart come together.
             xs_lengths: (R,) tokens of each; None: no padding.
+            return_hs: give out the last norm's output (R, C), too.
 
         Returns:
-            log-probabilities (R, V) and the next states.
+            log-probabilities (R, V), with `return_hs` (log-probabilities, (R, C)), and the next states; those
+            of evaluation, in training too.
 
         Raises:
             ValueError: if states are of different lengths, or hold all of `ys` already.
@@ -314,13 +338,17 @@ class IMLSpikeformerDecoder(nn.Module):
         done = {0 if state is None else state.tokens for state in states}
         if len(done) != 1 or max(done) >= ys.shape[1]:
             raise ValueError(f"states hold {sorted(done)} tokens; expected one number below {ys.shape[1]}")
+        with evaluating(self):
+            return self._score(ys, states, xs, xs_lengths, return_hs, *done)
+
+    def _score(self, ys, states, xs, xs_lengths, return_hs, done):
         memory, utterance = self._memory_of(states, xs, xs_lengths)
         # Rows of one utterance side by side: they attend to its memory in one product, without copies of it.
         order = utterance.argsort(stable=True)
         counts = utterance.bincount(minlength=memory.utterances)
         about = Layout(counts, int(counts.max()))
         sums = list(self._sums_of([states[row] for row in order.tolist()], xs).unbind(1))
-        for past in range(*done, ys.shape[1]):
+        for past in range(done, ys.shape[1]):
             x = self._tokens(ys[order, past], torch.full_like(order, past))
             for layer, (block, kept) in enumerate(zip(self.blocks, memory.kept, strict=True)):
                 x, sums[layer] = block.step(x, sums[layer], past, about, kept, memory.mask)
@@ -328,7 +356,9 @@ class IMLSpikeformerDecoder(nn.Module):
         rows = zip(back.tolist(), utterance.tolist(), strict=True)
         # Copies: a finished hypothesis that is kept must not keep the whole batch.
         after = [DecoderState(sums[row].clone(), ys.shape[1], memory, u) for row, u in rows]
-        return self._logits(x)[back].log_softmax(-1), after
+        hidden = self.after_norm(x)
+        scores = self._logits(hidden)[back].log_softmax(-1)
+        return (scores, hidden[back]) if return_hs else scores, after
 
     def _memory_of(self, states, xs, xs_lengths):
         """The memory of the utterances that the rows are about, and which of them each row is about (R,)."""

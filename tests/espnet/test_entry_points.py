@@ -12,10 +12,12 @@ import yaml
 
 from imlspike import Speech2Text
 from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import __main__ as stand_in
-from imlspike.espnet import register
+from imlspike.espnet import register, run_espnet
 from imlspike.inference import Bundle
 from imlspike.inference.experiment import read_experiment
+from imlspike.inference.recognizer import Recognizer
 from tests.espnet.tiny import TEXTS, tone, train_args
 
 
@@ -36,19 +38,19 @@ def test_importing_leaves_espnet_alone_until_it_is_registered():
 
 
 def test_names_of_tasks_and_programs(monkeypatch):
-    """`asr`, `lm`, `tts` train; others are programs of ESPnet; what is neither is a script."""
+    """A task trains; others are programs of ESPnet; what is neither is a script."""
     called = []
     monkeypatch.setattr(stand_in, "run_espnet", lambda *words: called.append(words))
     for program in (
         ["asr", "--config", "a"],
         ["lm"],
-        ["tts"],
+        ["enh_s2t"],
         ["asr_inference", "-x"],
         ["lm_calc_perplexity"],
     ):
         stand_in.run(program)
     assert called == [
-        ("asr_train", ["--config", "a"]), ("lm_train", []), ("tts_train", []), ("asr_inference", ["-x"]),
+        ("asr_train", ["--config", "a"]), ("lm_train", []), ("enh_s2t_train", []), ("asr_inference", ["-x"]),
         ("lm_calc_perplexity", []),
     ]  # fmt: skip
     with pytest.raises(FileNotFoundError, match="asr_trian"):
@@ -102,6 +104,59 @@ def test_a_training_ends_with_its_bundle(tiny_experiment, tmp_path):
     bundle.save(tmp_path / "x.zip")
     speech2text = Speech2Text.from_pretrained(tmp_path / "x.zip", "joint", beam_size=2)
     assert isinstance(speech2text(tone("ab").astype("float32")), str)
+
+
+def test_a_bundle_says_what_the_weights_were_trained_with(tiny_experiment, tmp_path):
+    """Also where the YAML says nothing and defaults have changed since; where it says otherwise, an error."""
+    from imlspike.models.record import RecordsArguments
+
+    states, recorded = torch.load(tiny_experiment / "1epoch.pth", weights_only=True), RecordsArguments()
+    recorded.record(threshold="token", kappa=0.6)
+    torch.save(states | {"encoder._extra_state": recorded.get_extra_state()}, tmp_path / "1epoch.pth")
+    config = yaml.safe_load((tiny_experiment / "config.yaml").read_text())
+    for says in ({"normalize_before": True}, {"threshold": "fixed"}):
+        config["encoder_conf"] |= says
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        bundle = read_experiment(tmp_path)
+        conf = bundle.config["model"]["encoder_conf"]
+        assert conf["kappa"] == 0.6 and conf["threshold"] == says.get("threshold", "token")
+        if says.get("threshold"):
+            with pytest.raises(ConfigError, match="threshold"):
+                Recognizer.from_bundle(bundle)
+        else:
+            Recognizer.from_bundle(bundle)
+
+
+def test_espnetez_trains_it(tiny_data, tmp_path):
+    """After `register()`, from a dictionary; a bundle ends it like any training."""
+    ez = pytest.importorskip("espnetez", reason="espnetez needs the package six", exc_type=ImportError)
+    register()
+    config = ez.config.from_yaml("asr", tiny_data / "train.yaml")
+    given = {"token_list": str(tiny_data / "tokens.txt"), "max_epoch": 1, "ngpu": 0, "num_workers": 0}
+    names = {"speech": ["wav.scp", "sound"], "text": ["text", "text"]}
+    folders = {"train_dump_dir": tiny_data, "valid_dump_dir": tiny_data, "stats_dir": str(tmp_path / "stats")}
+    for part in ("train", "valid"):
+        (tmp_path / "stats" / part).mkdir(parents=True)
+        for kind in ("speech", "text"):
+            content = (tiny_data / f"{kind}_shape").read_text()
+            (tmp_path / "stats" / part / f"{kind}_shape").write_text(content)
+    trainer = ez.Trainer("asr", config | given, str(tmp_path / "exp"), data_info=names, **folders)
+    trainer.train()
+    assert (tmp_path / "exp" / "1epoch.pth").is_file() and (tmp_path / "exp" / "bundle.yaml").is_file()
+
+
+def test_weight_of_intermediate_ctc_without_it_is_refused(tiny_data, tmp_path):
+    from espnet2.tasks.asr import ASRTask
+
+    args = train_args(tiny_data, tmp_path, dry_run="true", model_conf="interctc_weight=0.3")
+    with pytest.raises(ValueError, match="interctc_layer_idx"):
+        ASRTask.main(cmd=args)
+
+
+def test_help_names_our_own_option(capsys):
+    with pytest.raises(SystemExit):
+        run_espnet("lm_train", ["--help"])
+    assert "--num_processes" in capsys.readouterr().out
 
 
 def test_spawned_workers_are_registered(tiny_data, tmp_path):

@@ -53,7 +53,8 @@ def test_a_sharp_query_finds_its_key(normalisation):
     neuron = partial(IMLS, levels=6, threshold="fixed")
     attention = SpikingCrossAttention(8, 1, normalisation, neuron=neuron).eval()
     identity = torch.nn.Identity()
-    attention.q = attention.k = attention.v = attention.o = attention.norm = attention.o_norm = identity
+    attention.q = attention.k = attention.v = attention.o = attention.norm = identity
+    attention.o_norm.eps = 1e-30
     spikes = 6.0 * torch.eye(8)
     layout = Layout(torch.tensor([8]), 8)
     kept = attention.remember(spikes, layout)
@@ -64,9 +65,7 @@ def test_a_sharp_query_finds_its_key(normalisation):
 
 def test_a_query_without_a_spike_gets_nothing_from_a_linear_attention():
     attention = SpikingCrossAttention(4, 1, "linear", neuron=partial(IMLS, threshold="fixed")).eval()
-    attention.q = attention.k = attention.v = attention.o = attention.norm = attention.o_norm = (
-        torch.nn.Identity()
-    )
+    attention.q = attention.k = attention.v = attention.o = attention.norm = torch.nn.Identity()
     layout = Layout(torch.tensor([2]), 2)
     kept = attention.remember(torch.tensor([[3.0, 0, 0, 0], [0, 2, 0, 0]]), layout)
     assert not attention(torch.tensor([[-1.0] * 4, [0, 0, 5, 0]]), layout, kept, None).any()

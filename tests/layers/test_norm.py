@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imlspike.layers import Layout, MaskedBatchNorm
+from imlspike.layers.norm import recomputing
 
 
 def randomised(norm):
@@ -84,9 +85,33 @@ def test_the_affine_map_is_what_evaluation_does(affine):
     torch.testing.assert_close(norm(x), x * scale + shift, rtol=1e-12, atol=1e-12)
 
 
-def test_one_value_a_channel_has_no_variance():
-    with pytest.raises(ValueError, match="more than 1 value"):
-        MaskedBatchNorm(3)(torch.randn(1, 2, 3), Layout(torch.tensor([1]), 2))
+def unchanged(norm, x, **how):
+    """Whether training gives what evaluation does and no statistic moves."""
+    before = copy.deepcopy(norm)
+    torch.testing.assert_close(norm(x, **how), before.eval()(x))
+    return all(torch.equal(a, b) for a, b in zip(norm.buffers(), before.buffers(), strict=True))
+
+
+def test_without_a_variance_or_a_gradient_it_is_that_of_evaluation():
+    """One value a channel; no parameter that wants a gradient, its own or its owner's."""
+    x, owner = torch.randn(5, 3) + 2, torch.nn.Linear(3, 3)
+    norm, plain = randomised(MaskedBatchNorm(3)), randomised(MaskedBatchNorm(3, affine=False))
+    assert unchanged(norm, x[:1])
+    norm.bias.requires_grad_(False)
+    assert not torch.equal(copy.deepcopy(norm)(x), copy.deepcopy(norm).eval()(x))
+    norm.weight.requires_grad_(False)
+    assert unchanged(norm, x)
+    assert not torch.equal(copy.deepcopy(plain)(x, owner=owner), copy.deepcopy(plain).eval()(x))
+    assert unchanged(plain, x, owner=owner.requires_grad_(False))
+
+
+def test_a_second_forward_for_gradients_leaves_the_statistics():
+    x, norm = torch.randn(5, 3), MaskedBatchNorm(3)
+    first = norm(x)
+    seen = copy.deepcopy(norm)
+    with recomputing():
+        assert torch.equal(norm(x), first)
+    assert all(torch.equal(a, b) for a, b in zip(norm.buffers(), seen.buffers(), strict=True))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])

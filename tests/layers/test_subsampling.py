@@ -16,7 +16,7 @@ from imlspike.neurons import IMLS
 from imlspike.neurons.imls import THRESHOLDS
 
 LAYERS = sorted(STAGES)
-LEAST = {"conv2d": 7, "conv2d6": 11, "conv2d8": 15}
+LEAST = {"conv1d2": 5, "conv2d1": 5, "conv2d2": 7, "conv2d": 7, "conv2d6": 11, "conv2d8": 15}
 
 
 def evaluated(*args, **options):
@@ -32,7 +32,7 @@ def evaluated(*args, **options):
 @pytest.mark.parametrize("name", LAYERS)
 def test_lengths_are_espnets(name):
     peers = pytest.importorskip("espnet.nets.pytorch_backend.transformer.subsampling")
-    peer = getattr(peers, name.replace("conv2d", "Conv2dSubsampling"))(20, 4, 0.0).eval()
+    peer = getattr(peers, f"C{name[1:6]}Subsampling{name[6:]}")(20, 4, 0.0).eval()
     layer = SpikingSubsampling(20, 4, name).eval()
     for frames in [*range(LEAST[name], 70), 123, 300]:
         x = torch.randn(1, frames, 20)
@@ -197,7 +197,9 @@ def test_folded_is_unfolded(name):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="conv2d, conv2d6, conv2d8, got 'conv3d'"):
+    with pytest.raises(ValueError, match="conv3d"):
         SpikingSubsampling(80, 4, "conv3d")
+    with pytest.raises(ValueError, match="wav2vec"):
+        SpikingSubsampling(80, 4, "wav2vec")
     with pytest.raises(ValueError, match="input_size=10"):
         SpikingSubsampling(10, 4, "conv2d6")

@@ -1,0 +1,68 @@
+"""What ESPnet's trainer shows of a training: attention maps, spike rates and thresholds of our layers."""
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import torch
+from espnet2.main_funcs.calculate_all_attentions import calculate_all_attentions as espnets
+from torch import Tensor, nn
+
+from imlspike.layers import DecayAttention
+from imlspike.layers.cross_attention import SpikingCrossAttention
+from imlspike.neurons import Neuron, RateCoded
+
+
+def calculate_all_attentions(model: nn.Module, batch: dict[str, Any]) -> dict[str, list[Tensor]]:
+    """ESPnet's, with the maps of decay attention and spiking cross-attention: (H, N, N) or (H, N, M) for each
+    utterance, by the name of the layer."""
+    maps, handles = defaultdict(list), []
+    for name, module in model.named_modules():
+        if isinstance(module, DecayAttention | SpikingCrossAttention):
+
+            def keep(module, args, output, name=name):
+                found = module.weights(*args)
+                maps[name] += [] if found is None else [found[0].cpu()]
+
+            handles.append(module.register_forward_hook(keep))
+    try:
+        return espnets(model, batch) | maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def report_spikes(model: nn.Module) -> nn.Module:
+    """Let an ESPnet model's statistics in validation tell spikes per neuron and mean threshold of each layer.
+
+    They are `rate_<layer>` and `theta_<layer>`; a layer is a block, or what else has neurons of its own.
+    Training has none: they would cost time in each step. Returns the model.
+    """
+    sums: dict[str, list] = {}
+
+    def count(layer, neuron, args, kwargs, output):
+        if not model.training:
+            counts, theta = neuron.encode(*args, **kwargs)
+            spikes, neurons, thetas = sums.get(layer, (0.0, 0, []))
+            sums[layer] = [spikes + counts.sum(), neurons + counts.numel(), [*thetas, theta.mean()]]
+
+    def tell(model, args, output):
+        if not model.training and isinstance(output, tuple) and isinstance(output[1], dict):
+            for layer, (spikes, neurons, thetas) in sums.items():
+                output[1][f"rate_{layer}"] = (spikes / neurons).view(1)
+                output[1][f"theta_{layer}"] = torch.stack(thetas).mean(0, True)
+        sums.clear()
+
+    inner = {module.neuron for module in model.modules() if isinstance(module, RateCoded)}
+    for name, neuron in model.named_modules():
+        if isinstance(neuron, Neuron) and neuron.levels and neuron not in inner:
+            neuron.register_forward_hook(partial(count, _layer(name)), with_kwargs=True)
+    model.register_forward_hook(tell)
+    return model
+
+
+def _layer(name: str) -> str:
+    """encoder.blocks.3.attention.neuron -> encoder.blocks.3, encoder.embed.stages.0.neuron ->
+    encoder.embed"""
+    words = name.split(".")
+    return ".".join(words[: words.index("blocks") + 2] if "blocks" in words else words[:2])
