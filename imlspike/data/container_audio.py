@@ -162,10 +162,10 @@ class _Reading:
             if self.input and form and form[2] != self.input[2]:
                 self.note(f"its sampling rate changes from {self.input[2]} to {form[2]} Hz on the way")
                 self.gaps = -math.inf  # timestamps say nothing then
-            self.input, self.resampler = form, av.AudioResampler("fltp", self.layout, self.rate)
+            self.input, self.resampler = form, av.AudioResampler("flt", self.layout, self.rate)
         for out in (*outs, *(self.resampler.resample(frame) if frame else ())):
             self.samples += out.samples
-            yield out.to_ndarray().T
+            yield out.to_ndarray().reshape(out.samples, -1)  # packed: PyAV dies of more than 8 planes
 
     def judge(self, who: str, strict: bool) -> None:
         """Raise AudioError for what isn't read, or tell of it; see `decode`."""

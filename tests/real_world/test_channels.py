@@ -50,6 +50,13 @@ def test_the_mix_is_of_what_can_be_heard(tmp_path, name):
         np.testing.assert_allclose(np.concatenate(blocks), mixed, atol=1e-7)
 
 
+def test_more_channels_than_ffmpeg_has_names_for(tmp_path):
+    """Of an unknown length, so that ffmpeg reads them; found by fuzzing: PyAV died of it."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(interleaved(*[VOICE] * 24), channels=24, size=0))
+    assert np.abs(read_audio(path, on_mismatch="convert", channel=24) - VOICE).max() < 1e-4
+
+
 def test_a_phase_that_only_the_whole_shows(tmp_path):
     """For the first second they agree; later they don't, and that is most of it."""
     first, rest = speech(1.0) / 20, speech(4.0)
