@@ -8,6 +8,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
@@ -115,16 +116,17 @@ def vocode_one(
     progress: Callable[[float], None],
 ) -> None:
     """One file from the disk to the disk, block by block."""
-    rate, notes = vocoder.sampling_rate, []
+    rate, notes, gain = vocoder.sampling_rate, [], 1.0
     if path.suffix.lower() in SUFFIXES:
         blocks, form = mel_blocks(open_mel(path)), None
     else:
         form = audio_format(path)
-        blocks = stream_audio(path, rate, on_mismatch="convert", channel=channel, note=notes.append)
+        read = partial(stream_audio, path, rate, on_mismatch="convert", channel=channel)
+        gain, blocks = vocoder.gain(read()), read(note=notes.append)
 
     def audio() -> Iterator:
         done = 0
-        for block in vocoder.stream(blocks):
+        for block in vocoder.stream(blocks, gain=gain):
             done += len(block)
             yield block.numpy()
             progress(done / rate)
