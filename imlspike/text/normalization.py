@@ -8,6 +8,7 @@ import yaml
 
 from imlspike.text.sentences import split_sentences
 
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 LONGEST = 1000  # characters that rules see at once: their time grows with the square
 _MANY_DIGITS = re.compile(r"\d{40,}")
 Rule = tuple[re.Pattern, Callable[[re.Match], str] | str]
@@ -23,9 +24,8 @@ _ROMAN_DIGITS = dict(zip("IVXLCDM", (1, 5, 10, 50, 100, 500, 1000), strict=True)
 
 def tables(language: str) -> dict[str, dict[str, str]]:
     """The tables of a language in normalization.yaml: what is written to what is said."""
-    content = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))[language]
     found: dict[str, dict[str, str]] = {}
-    for name, table in content.items():
+    for name, table in _TABLES[language].items():
         pairs = ((pair[0], *pair[1:].partition("=")) for pair in table.split())  # = itself may be written
         found[name] = {first + rest: said.replace("_", " ") for first, rest, _, said in pairs}
     return found
