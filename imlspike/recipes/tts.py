@@ -342,7 +342,7 @@ def synthesize(o: Tts, name: str, mode: str):
     for file in ("durations", "synthesis.yaml"):
         Path(out, file).unlink(missing_ok=True)
     how = {"model": f"exp/{name}", "model_file": Path(o.model_file(name)).name, "mode": mode}
-    how |= {"durations": given} | o.pick("vocoder device threads")
+    how |= {"durations": given} | o.pick("vocoder device threads") | {"loudness": "none"}
     program(o, "synthesize", data_dir=source, output_dir=out, **how, log=f"{out}/log")
 
 

@@ -5,4 +5,4 @@ set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="${recipe}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
 exec python3 -m imlspike.recipes tts "$0" --corpus msu_ru_nsh --prepare_args=--as-written \
-    --front_end russian --corpus_labels lab --config conf/spikevoice_small.yaml -- "$@"
+    --front_end russian:marked --corpus_labels lab --config conf/spikevoice_small.yaml -- "$@"
