@@ -70,7 +70,7 @@ def test_a_text_to_a_file(run, speak, tmp_path, capsys):
 
 
 def test_a_text_from_the_standard_input(run, speak, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("a cab.\n\nno one.\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffa cab.\n\nno one.\n"))
     assert run("-", tmp_path / "out.wav") == 0
     check(tmp_path / "out.wav", speak("A cab. No one.").audio)
 
