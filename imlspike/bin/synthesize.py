@@ -82,7 +82,7 @@ def parse(argv) -> argparse.Namespace:
 
 def speak_text(args, report: Report) -> int:
     """One text, sentence by sentence, into a file; 1: there was one to speak."""
-    text = sys.stdin.read() if args.text == "-" else args.text
+    text = sys.stdin.read().removeprefix("\ufeff") if args.text == "-" else args.text
     voice, follow = open_voice(args), Progress("characters spoken")
     report.restart()
     follow(0, len(text))

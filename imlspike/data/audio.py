@@ -25,6 +25,7 @@ OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz of what may be sound
 MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever a header says
+MOST_TAPS = 10**7  # of a resampling filter
 NO_MP3 = (*FORMS, b"fLaC", b"OggS", b".snd")  # whatever the file is called
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
 # What libsndfile, which reads a truncated file without a word, notes of its chunks.
@@ -155,7 +156,8 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
     >>> sum(map(len, resample_blocks(blocks, 44100, 16000)))
     1600
     """
-    ratio = Fraction(check_rate(from_rate), check_rate(to_rate)).limit_denominator(1000)
+    ratio = Fraction(check_rate(from_rate), check_rate(to_rate))
+    ratio = ratio.limit_denominator(min(1000, int((MOST_TAPS / ratio) ** 0.5)))
     step_in, step_out = ratio.numerator, ratio.denominator
     if step_in == step_out:
         yield from blocks

@@ -85,9 +85,12 @@ def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarra
     """
     with _open(path, who) as container:
         reading = _Reading(container, path, note)
-        for packet in _packets(container, who, reading):
-            yield from reading.decode(packet)
-        yield from reading.resample(None)
+        try:
+            for packet in _packets(container, who, reading):
+                yield from reading.decode(packet)
+            yield from reading.resample(None)
+        except av.FFmpegError as error:  # of channels that can't be, as of a damaged header
+            raise AudioError(f"{who}: damaged ({error.strerror}); copy or write it again") from None
     reading.judge(who, strict)
 
 

@@ -83,7 +83,7 @@ def test_loudness_and_what_cannot_be_spoken_are_choices(run, speak, tmp_path, ca
 
 
 def test_a_text_from_the_standard_input(run, speak, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("a cab.\n\nno one.\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffa cab.\n\nno one.\n"))
     assert run("-", tmp_path / "out.wav") == 0
     check(tmp_path / "out.wav", speak("A cab. No one.").audio)
 
