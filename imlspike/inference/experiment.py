@@ -141,6 +141,8 @@ def _recognizer(folder: Path, config: dict[str, Any], model_file: str | None) ->
             conf = defaults | {key: value for key, value in conf.items() if key in defaults}
         if name is not None and name != "transducer":  # CTC is decoded without a transducer's decoder
             model |= {part: name, f"{part}_conf": conf}
+    if config.get("use_adapter"):
+        raise ConfigError(f"{source}: use_adapter is true; a bundle's recognizer has no adapters")
     states = {}
     for key, state in loaded.items():
         prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), None)

@@ -16,6 +16,8 @@ import yaml
 from torchaudio.transforms import RNNTLoss
 
 from imlspike.espnet import register
+from imlspike.inference.experiment import read_experiment
+from imlspike.inference.recognizer import Recognizer
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "c", "d", "<space>", "<sos/eos>"]
 LANGUAGES = [*TOKENS[:-1], "<na>", "<notimestamps>", "<0.00>", "<1.00>", "<sop>", "<sos>", "<eos>"]  # of s2t
@@ -275,3 +277,19 @@ def test_every_choice_of_a_transformer_has_ours_beside_it():
                 found |= {(module.name, choices.name)} if listed else set()
     assert found >= {(place.partition(".")[0], "encoder") for place, *_ in TASKS.values()}
     assert found >= {("enh_s2t", "asr_encoder"), ("st", "md_encoder"), ("s2st", "st_decoder")}
+
+
+def test_a_bundle_conditions_itself_as_espnet_does(tmp_path):
+    """Intermediate CTC feeds back in the core's recognizer, too; utterances of 40 ms among others train."""
+    model = build("asr: interCTC", KINDS[0], tmp_path)
+    loss, _, _ = model(**named(speech=speech(12000, 640, 300), text=words(3, 2, 1)))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.encoder.parameters())
+    torch.save(model.eval().state_dict(), tmp_path / "model.pth")
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text()) | {"token_type": "char"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with torch.no_grad():
+        (want, _), lengths = model.encode(WAVE[None], torch.tensor([len(WAVE)]))
+        found, count = Recognizer.from_bundle(read_experiment(tmp_path)).encode([WAVE])
+    assert torch.equal(lengths, count)
+    torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-4)
