@@ -174,9 +174,9 @@ def test_interrupted_it_leaves_whole_files(folder, tmp_path, run, monkeypatch, c
     """The second file is under way when the key is pressed."""
     stream, calls = Vocoder.stream, []
 
-    def interrupted(self, blocks):
+    def interrupted(self, blocks, gain):
         calls.append(1)
-        for block in stream(self, blocks):
+        for block in stream(self, blocks, gain=gain):
             yield block
             if len(calls) == 2:
                 raise KeyboardInterrupt
