@@ -37,7 +37,8 @@ def report_spikes(model: nn.Module) -> nn.Module:
     """Let an ESPnet model's statistics in validation tell spikes per neuron and mean threshold of each layer.
 
     They are `rate_<layer>` and `theta_<layer>`; a layer is a block, or what else has neurons of its own.
-    Training has none: they would cost time in each step. Returns the model.
+    Training has none: they would cost time in each step. Validation isn't compiled: counting would break its
+    graphs. Returns the model.
     """
     of_thread = threading.local()  # one for each replica of data parallelism
 
@@ -48,7 +49,12 @@ def report_spikes(model: nn.Module) -> nn.Module:
             spikes, neurons, thetas = sums.get(layer, (0.0, 0, []))
             sums[layer] = [spikes + counts.sum(), neurons + counts.numel(), [*thetas, theta.mean()]]
 
+    def start(model, args):
+        if not model.training:
+            torch.compiler.set_stance("force_eager")
+
     def tell(model, args, output):
+        torch.compiler.set_stance("default")
         sums = vars(of_thread).setdefault("sums", {})
         if not model.training and isinstance(output, tuple) and isinstance(output[1], dict):
             for layer, (spikes, neurons, thetas) in sums.items():
@@ -60,7 +66,8 @@ def report_spikes(model: nn.Module) -> nn.Module:
     for name, neuron in model.named_modules():
         if isinstance(neuron, Neuron) and neuron.levels and neuron not in inner:
             neuron.register_forward_hook(partial(count, _layer(name)), with_kwargs=True)
-    model.register_forward_hook(tell)
+    model.register_forward_pre_hook(start)
+    model.register_forward_hook(tell, always_call=True)
     return model
 
 
