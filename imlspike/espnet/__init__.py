@@ -52,7 +52,7 @@ def register() -> None:
             from espnet2.asr.frontend.default import DefaultFrontend
             from espnet2.layers import create_adapter
             from espnet2.s2st import espnet_model as s2st
-            from espnet2.tasks import asr, tts  # noqa: F401
+            from espnet2.tasks import tts
             from espnet2.tasks.abs_task import AbsTask
             from espnet2.train import trainer
             from espnet2.train.class_choices import ClassChoices

@@ -1,5 +1,6 @@
 """What ESPnet's trainer shows of a training: attention maps, spike rates and thresholds of our layers."""
 
+import threading
 from collections import defaultdict
 from functools import partial
 from typing import Any
@@ -36,17 +37,25 @@ def report_spikes(model: nn.Module) -> nn.Module:
     """Let an ESPnet model's statistics in validation tell spikes per neuron and mean threshold of each layer.
 
     They are `rate_<layer>` and `theta_<layer>`; a layer is a block, or what else has neurons of its own.
-    Training has none: they would cost time in each step. Returns the model.
+    Training has none: they would cost time in each step. Validation isn't compiled: counting would break its
+    graphs. Returns the model.
     """
-    sums: dict[str, list] = {}
+    of_thread = threading.local()  # one for each replica of data parallelism
 
     def count(layer, neuron, args, kwargs, output):
         if not model.training:
             counts, theta = neuron.encode(*args, **kwargs)
+            sums = vars(of_thread).setdefault("sums", {})
             spikes, neurons, thetas = sums.get(layer, (0.0, 0, []))
             sums[layer] = [spikes + counts.sum(), neurons + counts.numel(), [*thetas, theta.mean()]]
 
+    def start(model, args):
+        if not model.training:
+            torch.compiler.set_stance("force_eager")
+
     def tell(model, args, output):
+        torch.compiler.set_stance("default")
+        sums = vars(of_thread).setdefault("sums", {})
         if not model.training and isinstance(output, tuple) and isinstance(output[1], dict):
             for layer, (spikes, neurons, thetas) in sums.items():
                 output[1][f"rate_{layer}"] = (spikes / neurons).view(1)
@@ -57,7 +66,8 @@ def report_spikes(model: nn.Module) -> nn.Module:
     for name, neuron in model.named_modules():
         if isinstance(neuron, Neuron) and neuron.levels and neuron not in inner:
             neuron.register_forward_hook(partial(count, _layer(name)), with_kwargs=True)
-    model.register_forward_hook(tell)
+    model.register_forward_pre_hook(start)
+    model.register_forward_hook(tell, always_call=True)
     return model
 
 

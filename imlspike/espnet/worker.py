@@ -87,8 +87,19 @@ def run_worker(task: type[AbsTask], args: argparse.Namespace) -> None:
 
 
 def _build_reporting(build_model: Callable, args: argparse.Namespace) -> torch.nn.Module:
-    """ESPnet's model, of which the log and TensorBoard tell spike rates and thresholds."""
+    """ESPnet's model, of which the log and TensorBoard tell spike rates and thresholds; an error in a batch,
+    as of utterances too short for a token, names the utterances."""
     model = build_model(args)
+
+    class Naming(type(model)):  # a class, since replicas of data parallelism share attributes with the model
+        def forward(self, *args, **batch):
+            try:
+                return super().forward(*args, **batch)
+            except Exception as error:
+                error.add_note(f"the batch: {', '.join(batch.get('utt_id', ()))}")
+                raise
+
+    Naming.__name__, model.__class__ = type(model).__name__, Naming
     encoder, weight = getattr(model, "encoder", None), getattr(model, "interctc_weight", 0)
     if weight and isinstance(encoder, IMLSpikeformerEncoder) and not encoder.interctc_layer_idx:
         raise ValueError(f"model_conf: interctc_weight is {weight}; say interctc_layer_idx in encoder_conf")

@@ -153,6 +153,21 @@ def test_weight_of_intermediate_ctc_without_it_is_refused(tiny_data, tmp_path):
         ASRTask.main(cmd=args)
 
 
+def test_a_batch_that_fails_is_named():
+    """By its utterances, which ESPnet's trainer gives to the model."""
+    from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
+
+    from imlspike.espnet.worker import _build_reporting
+
+    class Model(torch.nn.Module):
+        def forward(self, speech, utt_id):
+            raise TooShortUttError("has 1 frame", 1, 7)
+
+    with pytest.raises(TooShortUttError) as caught:
+        _build_reporting(lambda args: Model(), None)(speech=None, utt_id=["u1", "u2"])
+    assert "u1, u2" in caught.value.__notes__[0]
+
+
 def test_help_names_our_own_option(capsys):
     with pytest.raises(SystemExit):
         run_espnet("lm_train", ["--help"])
