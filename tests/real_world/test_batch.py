@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.decoding import decode_dir
 from tests.inference.small_vocoder import save, small_model
 from tests.real_world.sounds import RATE, interleaved, speech, wav
+from tests.small_disk import small_disk
 
 
 def decoder(waveforms):
@@ -285,28 +285,20 @@ def test_sigterm_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ready"]
 
 
-@pytest.fixture
-def small_disk():
-    """No file of more than 20 kB can be written."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-def test_a_full_disk_is_one_line_and_no_half_file(tmp_path, small_disk, capfd, name):
+def test_a_full_disk_is_one_line_and_no_half_file(tmp_path, capfd, name):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (40, RATE))
-    with pytest.raises(OSError, match=name):
+    with small_disk(20_000), pytest.raises(OSError, match=name):
         write_audio(tmp_path / name, noise, RATE)
     assert not list(tmp_path.iterdir()) and capfd.readouterr().err == ""
 
 
-def test_a_full_disk_is_each_files_own(tmp_path, vocoder, small_disk, capsys):
+def test_a_full_disk_is_each_files_own(tmp_path, vocoder, capsys):
     files = [str(put(tmp_path / name, 0.4 + 1.5 * (name == "b.wav"), None)) for name in ("a.wav",)]
     long = tmp_path / "b.flac"
     soundfile.write(long, np.zeros(5 * 8000), 8000)
-    assert vocode.main([str(long), *files, str(tmp_path / "out"), "--model", str(vocoder)]) == 1
+    with small_disk(20_000):
+        assert vocode.main([str(long), *files, str(tmp_path / "out"), "--model", str(vocoder)]) == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.wav", "manifest.jsonl"}
     assert "1 of 2 files were not vocoded" in capsys.readouterr().err
 

@@ -1,7 +1,6 @@
 """What ends a recipe from outside: a reader that goes away, a full disk."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 from imlspike.bin import format as format_verb
 from imlspike.bin import prepare
 from tests.recipes.corpus import write_corpus
+from tests.small_disk import small_disk
 
 
 @pytest.mark.parametrize("words", ["imlspike.recipes asr run.sh -- --help", "imlspike.bin.main fit --help"])
@@ -24,23 +24,14 @@ def test_a_reader_that_goes_away_leaves_no_traceback(words):
     assert done.returncode in (0, 128 + signal.SIGPIPE) and done.stderr == ""  # 0: argparse looks away
 
 
-@pytest.fixture
-def small_files():
-    """No file can grow beyond 300 bytes, as on a full disk."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-def test_a_full_disk_while_preparing_names_the_file(tmp_path, small_files, capsys):
+def test_a_full_disk_while_preparing_names_the_file(tmp_path, capsys):
     corpus = ["msu_ru_nsh", "--corpus-dir", str(write_corpus(tmp_path / "corpus")), "--max-left-out", "0.2"]
     assert prepare.main([*corpus, "--output-dir", str(tmp_path / "data")]) == 0
-    small_files()
-    assert prepare.main([*corpus, "--output-dir", str(tmp_path / "more")]) == 1
-    for form in ("wav", "flac"):
-        words = ["--output-dir", str(tmp_path / form), "--audio-format", form, "--no-keep-fitting"]
-        assert format_verb.main([str(tmp_path / "data/train"), *words]) == 1
+    with small_disk(300):
+        assert prepare.main([*corpus, "--output-dir", str(tmp_path / "more")]) == 1
+        for form in ("wav", "flac"):
+            words = ["--output-dir", str(tmp_path / form), "--audio-format", form, "--no-keep-fitting"]
+            assert format_verb.main([str(tmp_path / "data/train"), *words]) == 1
     told = capsys.readouterr().err
     names = ("more/train/wav.scp", "wav/audio/nsh/ru_0001.wav", "flac/audio/nsh/ru_0001.flac")
     assert all(f"{tmp_path}/{name}'" in told for name in names)
