@@ -71,7 +71,7 @@ def test_what_augmentation_does(wave):
     assert max(augment.gain(wave).abs().max() for _ in range(20)) <= 1
     padded = augment.padding(wave)
     assert len(wave) <= len(padded) <= len(wave) + 4 * 16000
-    assert (padded.unfold(0, len(wave), 1)[::1] - wave).abs().amax(1).min() == 0
+    assert (padded.unfold(0, 400, 1) - wave[:400]).abs().amax(1).min() == 0
 
 
 @pytest.mark.parametrize(("conf", "key"), [({"nois": 0.5}, "nois"), ({"noise": 1.5}, "noise")])
