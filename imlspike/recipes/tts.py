@@ -61,7 +61,7 @@ class Tts(EspnetOptions):
     )
     inference_model: str = option("", "file in the experiment; empty: the average of the best epochs")
     asr_model: str = option(
-        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
+        "", "a trained recognizer (an experiment of asr1, a zip) for the character error rate; empty: none"
     )
     labels: str = option(
         "", "folder of phone labels (.lab, .TextGrid), for --durations_from labels or to check the learned by"
