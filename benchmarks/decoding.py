@@ -1,4 +1,4 @@
-"""Joint decoding of a trained recogniser, many utterances at once, beside ESPnet's one by one.
+"""Joint decoding of a trained recognizer, many utterances at once, beside ESPnet's one by one.
 
     python -m benchmarks decoding --exp-dir exp/full --data-dir data/test
 

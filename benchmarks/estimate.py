@@ -1,4 +1,4 @@
-"""What a training will take on GPUs, from what it takes here: operations, memory traffic and memory.
+"""Estimate of a training on GPUs, from what it takes here: operations, memory traffic and memory.
 
     python -m benchmarks.estimate librispeech egs/librispeech/asr1/conf/train_asr_iml_spikeformer.yaml
 
@@ -28,7 +28,7 @@ SPEEDS = (0.9, 1.0, 1.1)
 
 @dataclass
 class Corpus:
-    """What is published of a training set: hours, utterances, and what a transcript has in tokens.
+    """Published figures of a training set: hours, utterances, and what a transcript has in tokens.
 
     >>> round(CORPORA["librispeech"].utterance_seconds, 1)
     12.3
@@ -88,7 +88,7 @@ class Traffic(TorchDispatchMode):
 
 
 def build(config: dict, vocabulary: int) -> torch.nn.Module:
-    """The recogniser of a resolved training YAML as ESPnet's trainer builds it, with so many tokens."""
+    """The recognizer of a resolved training YAML as ESPnet's trainer builds it, with so many tokens."""
     from imlspike.espnet import register
 
     register()
@@ -100,7 +100,7 @@ def build(config: dict, vocabulary: int) -> torch.nn.Module:
 
 
 def batch_of(utterances: int, seconds: float, tokens: int, vocabulary: int) -> dict[str, torch.Tensor]:
-    """What ESPnet's model takes: noise and random transcripts, all of the same length."""
+    """A batch for ESPnet's model: noise and random transcripts, all of the same length."""
     samples = round(seconds * RATE)
     return dict(
         speech=torch.randn(utterances, samples),
@@ -137,7 +137,7 @@ def peaks(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> lis
 
 @dataclass
 class Cost:
-    """What training costs: operations for each second of audio; bytes of traffic and of memory as lines
+    """Cost of a training: operations for each second of audio; bytes of traffic and of memory as lines
     (whatever the batch, for each of its seconds of audio)."""
 
     operations: float
@@ -193,7 +193,7 @@ def measure(
 
 
 def estimate(cost: Cost, parameters: int, corpus: Corpus, config: dict, shares: tuple[float, float]) -> str:
-    """What follows for the YAML's batches and epochs: updates, memory, hours by GPU and precision."""
+    """Report for the YAML's batches and epochs: updates, memory, hours by GPU and precision."""
     epoch = 3600 * corpus.hours * sum(1 / speed for speed in SPEEDS)
     batch = config["batch_bins"] / (RATE + corpus.tokens_per_second * corpus.vocabulary)
     weights = 16 * parameters  # gradients and Adam's two moments included

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: peers by turns in one process, peak memory each in a process of its own."""
+"""Measuring for the benchmarks: peers by turns in one process, peak memory each in a process of its own."""
 
 import json
 import platform
@@ -73,7 +73,7 @@ def peak_mb() -> float:
 
 
 def in_own_process(*arguments: str) -> dict:
-    """What `python -m benchmarks.memory` with these arguments prints, as a dictionary.
+    """Run `python -m benchmarks.memory` with these arguments; return what it prints as a dictionary.
 
     Raises:
         RuntimeError: it failed; the end of what it said is in the message.
@@ -114,5 +114,5 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def verdict(met: bool | None) -> str:
-    """What stands beside a target."""
+    """Return the words that stand beside a target."""
     return "" if met is None else "met" if met else "**not met**"

@@ -132,7 +132,7 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def channels_of(path: Path, channel: str | int) -> list[str | int]:
-    """Which channels of a file are wanted: one choice, or the numbers of all."""
+    """Channels of a file that are wanted: one choice, or the numbers of all."""
     form = format_of(path) if channel == "all" else None
     return list(range(1, form.channels + 1)) if form else [1 if channel == "all" else channel]
 

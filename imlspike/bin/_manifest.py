@@ -1,4 +1,4 @@
-"""What outputs were made of, so that "done before" means the same source, model and options."""
+"""A record of what outputs were made of, so that "done before" means the same source, model and options."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class Manifest:
                 continue
 
     def is_done(self, source: Path, outputs: Iterable[Path]) -> bool:
-        """Whether all outputs were made of this source's content by this model with these options.
+        """Return True if all outputs were made of this source's content by this model with these options.
 
         One made of this source before it, the model or an option changed is to be made anew.
 

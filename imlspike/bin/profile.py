@@ -134,8 +134,8 @@ def main(argv=None) -> None:
     folder = args.exp or args.config.parent
     bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
     system, item = open_system(bundle)
-    follow = Progress("utterances profiled")
-    measured = profile(system, map(item, utterances), drawn, lambda done: follow(done, len(utterances)))
+    progress = Progress("utterances profiled")
+    measured = profile(system, map(item, utterances), drawn, lambda done: progress(done, len(utterances)))
     costs = Costs(**{cost.name: getattr(args, cost.name) for cost in fields(Costs)})
     recognizes = bundle.kind == "recognizer"
     report = energy_report(measured, system, args.beam if recognizes else None, costs)

@@ -83,9 +83,9 @@ def parse(argv) -> argparse.Namespace:
 def speak_text(args, report: Report) -> int:
     """One text, sentence by sentence, into a file; 1: there was one to speak."""
     text = sys.stdin.read().removeprefix("\ufeff") if args.text == "-" else args.text
-    voice, follow = open_voice(args), Progress("characters spoken")
+    voice, progress = open_voice(args), Progress("characters spoken")
     report.restart()
-    follow(0, len(text))
+    progress(0, len(text))
 
     skipped: set[str] = set()
 
@@ -97,7 +97,7 @@ def speak_text(args, report: Report) -> int:
             yield part.audio
             done += len(part.text)
             if done < len(text):
-                follow(done, len(text))
+                progress(done, len(text))
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     written = write_audio(args.output, audio(), voice.sampling_rate)

@@ -6,6 +6,7 @@ data/valid generator.steps=8`. The same command goes on with a training that was
 
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from imlspike.bin._command import command
@@ -15,7 +16,8 @@ from imlspike.bin._command import command
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of ``imlspike train-vocoder``. Returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning ends a training by it, after a checkpoint
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Lightning ends a training by it, after a checkpoint
     try:
         from imlspike.training.config import read_config
         from imlspike.training.run import train

@@ -81,11 +81,11 @@ def transcribe(
     options = decode_options(args)
     s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
-    follow = Progress("seconds of audio transcribed")
+    shown = Progress("seconds of audio transcribed")
 
     def progress(seconds: float) -> None:
         if seconds < total:
-            follow(int(seconds), total)
+            shown(int(seconds), total)
 
     progress(0)
     report.restart()

@@ -79,11 +79,11 @@ def vocode(
     told = f"{total / 60:.1f} min of audio, with {args.model} at {vocoder.sampling_rate} Hz"
     report.say(f"{len(todo)} files, {told}")
     report.restart()
-    follow = Progress("seconds of audio vocoded")
+    shown = Progress("seconds of audio vocoded")
 
     def progress(seconds: float) -> None:
         if report.seconds + seconds < total:
-            follow(int(report.seconds + seconds), int(total) + 1)
+            shown(int(report.seconds + seconds), int(total) + 1)
 
     progress(0)
     for file in todo:

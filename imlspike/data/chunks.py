@@ -69,5 +69,5 @@ def check_length(path: Path) -> None:
 
 
 def _is_unknown(size: int) -> bool:
-    """Whether a number of bytes stands for "unknown": a bit less or more than 2^31 or 2^32, or -1."""
+    """Return True if a number of bytes stands for "unknown": a bit less or more than 2^31 or 2^32, or -1."""
     return 0x7F000000 <= size <= 0x80000100 or 0xFF000000 <= size <= 2**32 + 256 or size >= 2**62

@@ -95,7 +95,7 @@ def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarra
 
 
 class _Reading:
-    """What is read of a container's first audio stream, and what is found wrong meanwhile.
+    """A reading of a container's first audio stream, and what is found wrong meanwhile.
 
     Attributes:
         samples: that were decoded; `lost`: bytes of packets that were not, `lost_behind`: of these, the last;

@@ -16,7 +16,7 @@ INTEGERS = (128.0, 2.0 * 2**15)  # between these lies the greatest of floats in 
 
 
 class Survey:
-    """What a recording's blocks `(s, channels)` tell of its channels and its scale.
+    """Statistics of a recording's channels and scale, gathered from its blocks `(s, channels)`.
 
     The mix is the mean of the channels that aren't silent (within 30 dB of the strongest one), so that silent
     ones don't make it weaker; one whose correlation with the strongest is below -0.5 is turned over, so that

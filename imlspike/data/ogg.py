@@ -9,7 +9,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Ogg(NamedTuple):
-    """How many streams begin in an Ogg file, how many lack their end, and bytes that are no sound page.
+    """Numbers of streams that begin in an Ogg file, that lack their end, and of bytes that are no sound page.
 
     `lost` are damaged bytes, or pages that are missing by their number; `cut` tells that the file ends within
     a page.

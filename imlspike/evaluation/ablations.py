@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """That of its experiment folder."""
+        """Name of its experiment folder."""
         return f"{self.ablation}_s{self.seed}"
 
 

@@ -149,7 +149,7 @@ def beta_binomial_prior(text_lengths: Tensor, mel_lengths: Tensor, scale: float 
 
 
 def token_of_frame(durations: Tensor, frames: int) -> Tensor:
-    """Which token each frame belongs to: (B, N) durations -> (B, frames) int64.
+    """Return the token that each frame belongs to: (B, N) durations -> (B, frames) int64.
 
     Frames after the last token's end (padding) are given to the last column.
 

@@ -1,4 +1,4 @@
-"""Which neurons a network is built with: one argument that turns a spiking network into its ANN twin."""
+"""Choice of a network's neurons: one argument that turns a spiking network into its ANN twin."""
 
 import os
 from importlib import import_module

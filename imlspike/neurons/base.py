@@ -109,7 +109,7 @@ class RateCoded(Neuron):
         return self.neuron(x.expand(self.levels, *x.shape)).sum(0)
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
-        """That of T steps of the neuron."""
+        """Cost of T steps of the neuron."""
         elements, spikes = self.levels * counts.numel(), int(counts.sum(dtype=torch.float64))
         return {"additions": 3 * elements + spikes, "multiplications": elements}
 

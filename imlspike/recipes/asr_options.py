@@ -17,7 +17,7 @@ _SKIPS["skip_packing"] = range(15, 16)
 
 @dataclass
 class Asr(EspnetOptions):
-    """Options of a recogniser's recipe."""
+    """Options of a recognizer's recipe."""
 
     # What to run
     skip_data_prep: bool = option(False, "leave out stages 1 to 5")

@@ -35,7 +35,7 @@ class CorpusOptions(Options):
     valid_set: str = option("valid", "validation set")
     min_wav_duration: float = option(0.1, "shortest recording to train on, in seconds")
     max_wav_duration: float = option(20.0, "longest recording to train on, in seconds")
-    train_args: list = option("", "settings over the YAML, as 'max_epoch=20 encoder_conf.kappa=0.5'")
+    train_args: list = option("", "settings over the YAML, as 'max_epoch=20 optim_conf.lr=0.001'")
     resume: str = option(
         "true",
         "go on from a checkpoint; false: begin again; anyway: although settings changed",
@@ -94,7 +94,7 @@ class CorpusOptions(Options):
 
     @property
     def at_once(self) -> int:
-        """How many trainings run side by side: one where they would share this machine's GPUs."""
+        """Number of trainings that run side by side: one where they would share this machine's GPUs."""
         return 1 if self.ngpu else self.nj
 
 

@@ -64,7 +64,7 @@ class Options:
 
     @property
     def going_on(self) -> str:
-        """What to do after the recipe was stopped."""
+        """Advice for after the recipe was stopped."""
         again = ", which begin again: leave --resume false away once they run"
         told = f", but for trainings{again}" if getattr(self, "resume", "") == "false" else ""
         return f"the same command goes on from there{told}"

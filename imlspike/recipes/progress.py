@@ -113,7 +113,7 @@ def _time(line: str) -> datetime | None:
 
 
 class Count:
-    """How far a count is, with an estimate of the rest that falls while the count stands still."""
+    """State of a count, with an estimate of the rest that falls while the count stands still."""
 
     def __init__(
         self, what: str, total: Callable[[], float], count: Callable[[], float], clock=time.monotonic

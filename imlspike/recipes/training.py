@@ -109,7 +109,7 @@ class EspnetOptions(CorpusOptions):
 
     @property
     def token_config(self) -> dict:
-        """How ESPnet cuts texts."""
+        """Settings by which ESPnet cuts texts."""
         tokens = {"token_type": self.token_type, "token_list": f"{self.tokens}/tokens.txt"}
         return tokens | {"bpemodel": self.bpe_model or None, "use_preprocessor": True}
 

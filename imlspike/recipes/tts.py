@@ -61,7 +61,7 @@ class Tts(EspnetOptions):
     )
     inference_model: str = option("", "file in the experiment; empty: the average of the best epochs")
     asr_model: str = option(
-        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate; empty: none"
+        "", "a trained recognizer (an experiment of asr1, a zip) for the character error rate; empty: none"
     )
     labels: str = option(
         "", "folder of phone labels (.lab, .TextGrid), for --durations_from labels or to check the learned by"
@@ -121,7 +121,10 @@ class Tts(EspnetOptions):
         """The folder of labels that durations come from, as a step's input."""
         if self.durations_from == "aligner":
             return []
-        return [self.find_labels() or f"{self.corpus_labels}/ in {self.corpus_dir or 'downloads'}"]
+        to_fetch = not self.corpus_dir and self.stage == 1 and not Path(f"data/{self.train_set}").exists()
+        if not self.find_labels() and to_fetch:
+            return []  # they come with the corpus
+        return [self.labels or f"{self.corpus_labels}/ in {self.corpus_dir or 'downloads'}"]
 
     def durations(self, name: str) -> list[str]:
         """The frames of each symbol of a set, with --durations_from labels."""
@@ -241,7 +244,7 @@ def choose_test(o: Tts):
     write_kaldi(f"{TESTED}/text", {name: words[name] for name in read_kaldi(f"{spoken}/text")})
 
 
-@stage(3, each=lambda o: o.sets, when=lambda o: "" if o.timing() else "they are learned")
+@stage(3, each=lambda o: o.sets, when=lambda o: "" if o.durations_from == "labels" else "they are learned")
 def time_symbols(o: Tts, name: str):
     """Durations by labels."""
     (made,) = o.durations(name)

@@ -38,9 +38,10 @@ class Vocoder(CorpusOptions):
     models: list = option("plif tsm kd tsm_kd imls", "spiking models to train", empty=True)
     ann: bool = option(True, "train the ANN too")
     steps: int = option(0, "steps of each training; 0: the YAML's")
+    train_args: list = option("", "settings over the YAML, as 'optimizer.lr=0.0003'")
     # Results
     asr_model: str = option(
-        "", "a trained recogniser (an experiment of asr1, a zip) for the character error rate"
+        "", "a trained recognizer (an experiment of asr1, a zip) for the character error rate"
     )
     score_args: list = option(
         "", "further options of 'imlspike score', as '--crepe tiny --measures pesq mcd'"

@@ -1,4 +1,4 @@
-"""A recogniser as a recipe leaves it, small and untrained, for tests of what opens it."""
+"""A recognizer as a recipe leaves it, small and untrained, for tests of what opens it."""
 
 import shutil
 from argparse import Namespace

@@ -84,15 +84,15 @@ def alike(printed: str) -> bool:
 
 
 def test_the_core_speaks_vocodes_and_transcribes(tmp_path):
-    voice, vocoder, recogniser = (MODELS / f"{name}.zip" for name in ("voice", "vocoder", "recogniser"))
+    voice, vocoder, recognizer = (MODELS / f"{name}.zip" for name in ("voice", "vocoder", "recogniser"))
     said, again = tmp_path / "said.wav", tmp_path / "again.wav"
     run("synthesize", "Добрый день.", said, "--model", voice, "--vocoder", vocoder)
     run("vocode", said, again, "--model", vocoder)
     assert soundfile.info(again).frames == soundfile.info(said).frames > 8000
-    heard, told, modules = run("transcribe", again, "--model", recogniser)
+    heard, told, modules = run("transcribe", again, "--model", recognizer)
     assert alike(heard) and not modules & NOT_TO_TRANSCRIBE
     assert all(line.startswith("transcribe: ") for line in told.splitlines())
-    beam, _, modules = run("transcribe", again, "--model", recogniser, "--decoding", "beam")
+    beam, _, modules = run("transcribe", again, "--model", recognizer, "--decoding", "beam")
     assert alike(beam) and not modules & NOT_TO_TRANSCRIBE
 
 

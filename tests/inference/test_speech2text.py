@@ -21,7 +21,7 @@ from tests.inference.conftest import MODEL  # noqa: E402
 
 @pytest.fixture(scope="module")
 def s2t(experiment) -> Speech2Text:
-    """The recogniser, greedy."""
+    """The recognizer, greedy."""
     return Speech2Text.from_pretrained(experiment)
 
 

@@ -21,7 +21,7 @@ def check(model, example, axis, inputs, **tolerance):
             )
 
 
-class Recogniser(nn.Module):
+class Recognizer(nn.Module):
     """Features (1, L, F) -> log-probabilities of a linear CTC head."""
 
     def __init__(self, encoder):
@@ -35,9 +35,9 @@ class Recogniser(nn.Module):
 @pytest.mark.parametrize(
     ("variant", "folded"), [("default", True), ("binary", False), ("causal conv over time", True)]
 )
-def test_a_recogniser(variant, folded):
+def test_a_recognizer(variant, folded):
     encoder = small_encoder(dtype=torch.float32, **{**VARIANTS[variant], "num_blocks": 1})
-    model = Recogniser(encoder.reparameterize() if folded else encoder)
+    model = Recognizer(encoder.reparameterize() if folded else encoder)
     inputs = [torch.randn(1, frames, FEATURES) for frames in (15, 61, 300, 2500)]
     check(model, torch.randn(1, 60, FEATURES), 1, inputs)
 

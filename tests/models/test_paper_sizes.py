@@ -55,7 +55,7 @@ def test_parameters_are_those_of_the_paper(corpus):
 @pytest.mark.parametrize("twin", [False, True], ids=["spiking", "twin"])
 @pytest.mark.parametrize("corpus", SIZES)
 def test_the_recipe_s_yaml_describes_a_model_of_that_size(corpus, twin):
-    """The whole recogniser as ESPnet's trainer builds it; only the spiking encoder has branches to fold."""
+    """The whole recognizer as ESPnet's trainer builds it; only the spiking encoder has branches to fold."""
     pytest.importorskip("espnet2")
     from benchmarks.estimate import build
     from imlspike.espnet.config import resolve

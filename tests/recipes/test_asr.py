@@ -1,4 +1,4 @@
-"""The recognisers' recipes: each stage in process with fakes for ESPnet's programs, and one in full."""
+"""The recognizers' recipes: each stage in process with fakes for ESPnet's programs, and one in full."""
 
 import json
 import os

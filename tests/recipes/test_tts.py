@@ -192,6 +192,14 @@ def msu(work: Path, words: str = "") -> int:
     return run("msu_ru_nsh/tts1", work, f"{given} --score_args '--measures mcd --resamples 10' {words}")
 
 
+def test_labels_of_a_corpus_may_be_yet_to_download(programs, tmp_path, capsys):
+    fetched = "--durations_from labels --nj 1 --dry_run"
+    assert run("msu_ru_nsh/tts1", tmp_path, fetched) == 0
+    (tmp_path / "data/train").mkdir(parents=True)
+    assert run("msu_ru_nsh/tts1", tmp_path, fetched) == 1
+    assert "lab/ in downloads" in capsys.readouterr().err
+
+
 def test_durations_can_be_those_of_labels(programs, tmp_path):
     write_corpus(tmp_path / "corpus")
     write_labels(tmp_path / "corpus")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job: a spiking recogniser and its ANN twin on 99.5 minutes of read Russian (see README.md). Without options
+# The main job: a spiking recognizer and its ANN twin on 99.5 minutes of read Russian (see README.md). Without options
 # it downloads the corpus, trains both models of conf/quick.yaml, decodes, scores, counts spikes and prints one table.
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
