@@ -44,8 +44,8 @@ def register() -> None:
     'SpikeformerEncoder'
     """
     try:
-        # What it prints, that it goes without flash_attn, would stand among the results of a verb. This module
-        # alone: `--print_config` writes to what sys.stdout is when abs_task is imported.
+        # What it prints, that it goes without flash_attn, would stand among the results of a verb. This
+        # module alone: `--print_config` writes to what sys.stdout is when abs_task is imported.
         with redirect_stdout(io.StringIO()):
             import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
         with _without_nltk_downloads():
