@@ -25,7 +25,7 @@ case "$*" in
     *) exec {sys.executable} "$@" ;;
 esac
 """
-OLD_PYTHON = '#!/usr/bin/env bash\n[[ $2 != *platform* ]] || { echo 3.8.10; exit; }\nexit 1\n'
+OLD_PYTHON = "#!/usr/bin/env bash\n[[ $2 != *platform* ]] || { echo 3.8.10; exit; }\nexit 1\n"
 TOY_RECIPE = 'printf "<%s>" "${PWD##*/}" "$@"; echo; command -v python\n'
 
 
@@ -274,7 +274,7 @@ def test_no_network(front):
 
 def test_no_compiler(front):
     """Without pyworld, which has to be compiled, and without a compiler."""
-    front.stub("python3.11", FAKE_PYTHON.replace("    *)", '    *pyworld*) exit 1 ;;\n    *)'))
+    front.stub("python3.11", FAKE_PYTHON.replace("    *)", "    *pyworld*) exit 1 ;;\n    *)"))
     (front.bin / "g++").unlink(missing_ok=True)
     refused(front.run(), "C++ compiler", "apt install g++")
 

@@ -44,8 +44,11 @@ def register() -> None:
     'SpikeformerEncoder'
     """
     try:
-        # What it prints, that it goes without flash_attn, would stand among the results of a verb.
-        with _without_nltk_downloads(), redirect_stdout(io.StringIO()):
+        # What it prints, that it goes without flash_attn, would stand among the results of a verb. This
+        # module alone: `--print_config` writes to what sys.stdout is when abs_task is imported.
+        with redirect_stdout(io.StringIO()):
+            import_module("espnet.nets.pytorch_backend.transformer.attention")
+        with _without_nltk_downloads():
             from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
             from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
             from espnet2.asr.encoder.transformer_encoder import TransformerEncoder

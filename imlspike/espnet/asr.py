@@ -18,7 +18,7 @@ from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from imlspike.data.keys import constructor_keys, unknown_key
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder
@@ -182,11 +182,15 @@ def check_arguments(
             raise TypeError(f"{where}: {unknown_key(key, known)}")
         if AS_ALWAYS.get(key, value) != value:
             raise TypeError(f"{where}: {key} must be {AS_ALWAYS[key]} here")
-        if key in known and parameters[key].annotation is not inspect.Parameter.empty:
-            try:
-                check_type(value, parameters[key].annotation)
-            except TypeCheckError as error:
-                raise TypeError(f"{where}: {key} is {value!r}; it {error}") from None
+        wanted = parameters[key].annotation if key in known else inspect.Parameter.empty
+        if wanted is inspect.Parameter.empty:
+            continue
+        try:
+            check_type(value, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError as error:
+            raise TypeError(f"{where}: {key} is {value!r}; it {error}") from None
+        if isinstance(value, bool) and wanted in (int, float):  # True is an int for Python
+            raise TypeError(f"{where}: {key} is {value!r}; it is not a number")
     if unused := sorted(ignored & conf.keys()):
         _log.warning(f"{where}: without meaning here and not used: {', '.join(unused)}")
     return {key: value for key, value in conf.items() if key not in ignored}

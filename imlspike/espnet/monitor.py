@@ -17,15 +17,23 @@ from imlspike.neurons import Neuron, RateCoded
 def calculate_all_attentions(model: nn.Module, batch: dict[str, Any]) -> dict[str, list[Tensor]]:
     """ESPnet's, with the maps of decay attention and spiking cross-attention: (H, N, N) or (H, N, M) for each
     utterance, by the name of the layer."""
-    maps, handles = defaultdict(list), []
+    maps, last, handles = defaultdict(list), {}, []
     for name, module in model.named_modules():
         if isinstance(module, DecayAttention | SpikingCrossAttention):
 
             def keep(module, args, output, name=name):
-                found = module.weights(*args)
-                maps[name] += [] if found is None else [found[0].cpu()]
+                last[name] = module.weights(*args)
 
             handles.append(module.register_forward_hook(keep))
+
+    def next_utterance(model, args, output):
+        # Of a layer that ran more than once the last map, as ESPnet keeps it.
+        for name, found in last.items():
+            if found is not None:
+                maps[name].append(found[0].cpu())
+        last.clear()
+
+    handles.append(model.register_forward_hook(next_utterance))
     try:
         return espnets(model, batch) | maps
     finally:

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor, nn
 
 KEY = "_extra_state"  # torch's name for it in a state_dict
+LENGTH = 1024  # of a record; only a long `neuron_conf` exceeds it
 
 
 class RecordsArguments(nn.Module):
     """A module whose state_dict tells the arguments by which its weights mean what they do.
 
     The record is JSON, one fp32 number a byte: such a tensor survives the averaging of checkpoints (ESPnet's
-    adds up whole numbers and divides the others) and fits into safetensors. A state_dict without a record,
-    of an earlier version or of parts of the module, loads as it is.
+    adds up whole numbers and divides the others) and fits into safetensors. Blanks fill it up, so that its
+    shape doesn't depend on the arguments: ESPnet's `--ignore_init_mismatch` leaves out what is of another
+    one. A state_dict without a record, of an earlier version or of parts of the module, loads as it is.
 
     >>> model, other = RecordsArguments(), RecordsArguments()
     >>> model.record(levels=6), other.record(levels=4)
@@ -29,7 +31,8 @@ class RecordsArguments(nn.Module):
         self._record = json.loads(json.dumps(arguments, default=str))
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor(list(json.dumps(self._record, sort_keys=True).encode()), dtype=torch.float32)
+        text = json.dumps(self._record, sort_keys=True).ljust(LENGTH)
+        return torch.tensor(list(text.encode()), dtype=torch.float32)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Compare the record of weights with the module's own.

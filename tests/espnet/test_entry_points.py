@@ -174,6 +174,14 @@ def test_help_names_our_own_option(capsys):
     assert "--num_processes" in capsys.readouterr().out
 
 
+def test_config_is_printed():
+    """And nothing else: ESPnet's import, which happens in `register`, prints too."""
+    program = [sys.executable, "-m", "imlspike.espnet", "asr", "--encoder", "iml_spikeformer"]
+    printed = subprocess.run([*program, "--print_config"], check=True, capture_output=True, text=True).stdout
+    conf = yaml.safe_load(printed)
+    assert conf["encoder"] == "iml_spikeformer" and conf["encoder_conf"]["threshold_value"] == 0.36
+
+
 def test_spawned_workers_are_registered(tiny_data, tmp_path):
     """A process that ESPnet spawns only unpickles its target; what that runs builds our encoder."""
     register()

@@ -166,6 +166,8 @@ def test_the_record_outlives_averaging_and_half_precision(tmp_path):
     average = {k: v if str(v.dtype).startswith("torch.int") else v / 3 for k, v in average.items()}
     model = encoder(threshold="token").half()
     model.load_state_dict(average)
+    # Of one shape, or `--ignore_init_mismatch` would leave it out.
+    assert encoder().state_dict()["_extra_state"].shape == average["_extra_state"].shape
     with pytest.raises(ValueError, match="threshold"):
         encoder().load_state_dict(model.state_dict())
 
@@ -264,12 +266,13 @@ def test_attention_maps_are_what_the_values_are_multiplied_by():
     from espnet2.train import trainer
 
     class Model(torch.nn.Module):
-        def __init__(self, kind):
+        def __init__(self, kind, **conf):
             super().__init__()
-            self.encoder, self.decoder = encoder(kind), decoder(kind)
+            self.encoder, self.decoder = encoder(kind), decoder(kind, **conf)
 
         def forward(self, speech, speech_lengths, text, text_lengths):
-            hs, lengths, _ = self.encoder(speech, speech_lengths)
+            for _ in range(2):  # as models that teach by their own output do
+                hs, lengths, _ = self.encoder(speech, speech_lengths)
             self.decoder(hs, lengths, text, text_lengths)
 
     batch = dict(speech=torch.randn(2, 60, 20), speech_lengths=torch.tensor([60, 31]))
@@ -280,6 +283,8 @@ def test_attention_maps_are_what_the_values_are_multiplied_by():
         assert {name.split(".")[0] for name in maps} == {"encoder", "decoder"}
         shapes[kind] = sorted([tuple(one.shape) for one in each] for each in maps.values())
     assert shapes["iml_spikeformer"] == shapes["transformer"]
+    maps = trainer.calculate_all_attentions(Model(KINDS[0], cross_attention="linear").eval(), batch)
+    assert len(maps) == 5 and {len(each) for each in maps.values()} == {2}  # none of cross-attention
     attention = encoder().blocks[0].attention.attention
     q, k, v = torch.randn(3, 2, 2, 9, 8)
     lengths = torch.tensor([9, 5])
@@ -311,7 +316,8 @@ def test_keys_of_espnets_encoders_are_taken_with_one_line(caplog, repository):
             encoder(**given)
             assert len(caplog.records) == 1 and "normalize_before" in caplog.text
     decoder(normalize_before=False, use_output_layer=True)
-    for key, value in {"ctc_trim": True, "sync_norms": "false", "num_blocks": 2.5, "rep_branches": 3}.items():
+    wrong = {"ctc_trim": True, "sync_norms": "false", "num_blocks": 2.5, "rep_branches": 3, "levels": True}
+    for key, value in (wrong | {"interctc_layer_idx": [1, "2"]}).items():
         with pytest.raises(TypeError, match=key):
             encoder(**{key: value})
     with pytest.raises(TypeError, match="use_output_layer"):
