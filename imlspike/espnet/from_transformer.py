@@ -8,10 +8,17 @@ front of the encoder carry over. Biases that a batch norm takes out again, layer
 """
 
 import argparse
+import pickle
 import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from imlspike.bin._command import command
+from imlspike.data.files import save_checkpoint
 
 BRANCH, MAP = "linear.weight.weight", r"linear_([qkvo])\w*\.weight"  # of a RepLinear; of ESPnet's attention
 RULES = {
@@ -35,6 +42,8 @@ def from_transformer(states: dict[str, Tensor]) -> dict[str, Tensor]:
         for theirs, ours in RULES.items():
             if match := re.fullmatch(theirs, key):
                 found[match.expand(ours)] = state
+    if "encoder.embed.0.bias" in states:  # input_layer: linear; embed has no bias
+        found["encoder.embed.linear." + BRANCH] = states["encoder.embed.0.weight"]
     first, out = found.get("encoder.embed.stages.0.conv.weight"), f"encoder.embed.linear.{BRANCH}"
     if first is not None and first.dim() == 3:  # conv1d2, here a convolution with one frequency
         found |= {key: state[..., None] for key, state in found.items() if state.dim() == 3}
@@ -43,11 +52,18 @@ def from_transformer(states: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-if __name__ == "__main__":
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read ESPnet's model file, write ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", help="ESPnet's model file")
-    parser.add_argument("out", help="for --init_param")
-    options = parser.parse_args()
-    torch.save(
-        from_transformer(torch.load(options.model, map_location="cpu", weights_only=True)), options.out
-    )
+    parser.add_argument("model", type=Path, help="ESPnet's model file, not a checkpoint.pth")
+    parser.add_argument("out", type=Path, help="for --init_param")
+    args = parser.parse_args(argv)
+    try:
+        found = from_transformer(torch.load(args.model, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, EOFError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{args.model}: not readable as a model ({error})") from None
+    if not any(key.startswith("encoder.blocks.") for key in found):
+        told = "holds no encoder of ESPnet's Transformer; expected a model file as valid.acc.ave.pth"
+        raise ValueError(f"{args.model}: {told} (our own kind: --init_param takes it as it is)")
+    save_checkpoint(args.out, partial(torch.save, found))

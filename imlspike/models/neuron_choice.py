@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -10,6 +11,8 @@ from imlspike.data.keys import check_choice, constructor_keys, unknown_key
 from imlspike.neurons import NEURONS, Neuron, RateCoded
 
 DEFAULTS = {"detach_reset": True, "amplitude": "unit"}
+_PLAIN = str | int | float | None
+_NO_MEANING = ("detach", "detach_reset", "surrogate", "alpha")  # of the gradient alone
 # Arguments that the network says, and the method by which a class that defines it takes them.
 _PLACED = {"levels": "for_steps", "token_dim": "for_maps", "channel_dims": "for_maps"}
 
@@ -122,16 +125,30 @@ def imls_arguments(
     amplitude: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`NeuronChoice`'s `conf` where a model has names of its own for IMLS's arguments, and those of all of
-    these that the meaning of weights depends on."""
+    these that the meaning of weights depends on: also the neuron's own defaults, which may change."""
     own = {"threshold": threshold, "kappa": kappa, "threshold_value": threshold_value, "amplitude": amplitude}
-    conf = {"value" if key == "threshold_value" else key: value for key, value in own.items()}
-    conf = (conf | {"detach": detach_threshold} if neuron == "imls" else {}) | dict(neuron_conf or {})
-    without = {"fixed": {"kappa"}, "learned": {"kappa", "threshold_value"}}.get(
-        threshold, {"threshold_value"}
-    )
-    used = own.keys() - without if neuron == "imls" else ()
-    meaning = {"neuron": neuron, "neuron_conf": dict(neuron_conf or {})}
-    return conf, {key: value for key, value in own.items() if key in used} | meaning
+    names = {key: "value" if key == "threshold_value" else key for key in own}
+    given = dict(neuron_conf or {})
+    if neuron not in NEURONS and neuron != "none":
+        _import_own()
+    conf, used = given, {}
+    if neuron == "imls":
+        conf = {names[key]: value for key, value in own.items()} | {"detach": detach_threshold} | given
+        unused = {"fixed": {"kappa"}, "learned": {"kappa", "threshold_value"}}
+        unused = unused.get(conf["threshold"], {"threshold_value"})
+        used = {key: conf[names[key]] for key in own.keys() - unused}
+    effective = (_defaults(NEURONS[neuron]) if neuron in NEURONS else {}) | given
+    left = {key: value for key, value in effective.items() if key not in _NO_MEANING}
+    if neuron == "imls":
+        left = {key: value for key, value in left.items() if key not in names.values()}
+    return conf, used | {"neuron": neuron, "neuron_conf": left}
+
+
+def _defaults(cls: type[Neuron]) -> dict[str, Any]:
+    """The defaults of a neuron's constructor that a YAML could say, without those that the network says."""
+    parameters = {} if cls.__init__ is nn.Module.__init__ else signature(cls).parameters
+    plain = {key: one.default for key, one in parameters.items() if isinstance(one.default, _PLAIN)}
+    return {key: value for key, value in plain.items() if key not in _placed(cls)}
 
 
 def _keys(cls: type[Neuron]) -> set[str] | None:

@@ -9,6 +9,7 @@ import torch
 
 from imlspike.espnet import register
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder
+from imlspike.models.record import read_record
 from tests.espnet.small import FRAMES, SMALL, decoder, encoder
 
 KINDS = ("iml_spikeformer", "transformer", "conformer")
@@ -157,6 +158,21 @@ def test_weights_mean_what_they_meant(cls, key, features):
     else:
         with pytest.raises(ValueError, match=key):
             two.load_state_dict(states)
+
+
+@pytest.mark.parametrize("neuron", ["imls", "lif"])
+def test_the_record_has_a_neurons_own_defaults(neuron):
+    """They may change; and what is said in two ways is recorded in one."""
+    recorded = read_record(encoder(neuron=neuron).state_dict()["_extra_state"])
+    expected = {"imls": {"eps": 1e-5}, "lif": {"tau": 2.0, "threshold": 1.0}}[neuron]
+    assert expected.items() <= recorded["neuron_conf"].items()
+    said = {"threshold": "token", "kappa": 0.3} if neuron == "imls" else {"neuron_conf": {"tau": 3.0}}
+    within = {"neuron_conf": said} if neuron == "imls" else {"neuron_conf": {"tau": 3.0, "reset": "hard"}}
+    encoder(neuron=neuron, **within).load_state_dict(encoder(neuron=neuron, **said).state_dict())
+    with pytest.raises(ValueError, match="kappa" if neuron == "imls" else "neuron_conf"):
+        encoder(neuron=neuron, threshold="token").load_state_dict(
+            encoder(neuron=neuron, **said).state_dict()
+        )
 
 
 def test_the_record_outlives_averaging_and_half_precision(tmp_path):
