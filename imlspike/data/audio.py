@@ -15,7 +15,7 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
-from imlspike.data.chunks import FORMS, check_length
+from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
 from imlspike.data.mixdown import CHOICES, Channel, Survey
 from imlspike.data.ogg import survey_ogg
@@ -211,11 +211,14 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         raise AudioError(f"{who}: {error}") from None
     try:
         sound = _Forwards(os.fsencode(path))
-    except (soundfile.LibsndfileError, RuntimeError):
+    except (soundfile.LibsndfileError, RuntimeError, TypeError):  # the last of .raw, which has no header
         return None
     if "MPEG" in sound.subtype or sound.frames == 0 or sound.samplerate <= 0:
         sound.close()
         return None  # libsndfile takes a length of 0 at its word
+    if sound.format == "FLAC" and sound.frames < UNKNOWN_LENGTH and flac_goes_on(path, sound.frames):
+        sound.close()
+        return None  # libsndfile reads what the header counts
     if missing := _missing(sound, path):
         sound.close()
         raise AudioError(f"{who}: truncated, its header promises {missing} than there are; copy it again")

@@ -174,6 +174,12 @@ class TestDone:
         assert "mon/talk.wav" in capsys.readouterr().err
 
 
+def test_a_name_takes_one_line(tmp_path, run, capsys):
+    put(tmp_path / "a\tb\n.wav")
+    assert run(tmp_path) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/a\\tb\\n.wav\ttenths 2\n"
+
+
 def test_each_channel_apart(tmp_path, run, vocoder, capsys):
     """One and two channels, printed, written, vocoded; a number that one of the files hasn't."""
     put(tmp_path / "in/a.wav", content=wav(interleaved(speech(0.2), -speech(0.2)), channels=2))
