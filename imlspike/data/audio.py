@@ -17,7 +17,7 @@ import torchaudio
 from imlspike.data import container_audio
 from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
-from imlspike.data.mixdown import CHOICES, Channel, Survey
+from imlspike.data.mixdown import Channel, Survey, check_channel
 from imlspike.data.ogg import survey_ogg
 
 _log = logging.getLogger(__name__)
@@ -78,8 +78,7 @@ def stream_audio(
     """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
-    if not (isinstance(channel, int) and channel > 0 or channel == "mix"):
-        raise ValueError(f"channel is {channel!r}; expected {CHOICES}")
+    check_channel(channel)
     who, form, strict = _who(path, name), audio_format(path, name), on_mismatch == "error"
     if strict and (found := form.mismatch(sampling_rate)):
         raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")

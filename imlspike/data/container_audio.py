@@ -128,7 +128,9 @@ class _Reading:
         if packet.size and packet.pos is not None:
             self.end = max(self.end, packet.pos + packet.size)
         if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            end = float(packet.pts * packet.time_base) + min(
+                1.0, float((packet.duration or 0) * packet.time_base)
+            )
             self.latest = max(self.latest, end - self.start)
         if packet.stream is not self.stream:
             return

@@ -98,6 +98,12 @@ def back_in_time(content: bytes) -> bytes:
     return content[:at] + page[:22] + struct.pack("<I", _checksum(page)) + page[26:]
 
 
+def ages_in_a_packet(content: bytes) -> bytes:
+    """An m4a file whose table says that all is in packets of a day."""
+    at = content.index(b"stts") + 12
+    return content[:at] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + content[at + 8 :]
+
+
 def counted_half(content: bytes) -> bytes:
     """A FLAC file of a second whose header counts half of the samples."""
     return content[:22] + struct.pack(">I", RATE // 2) + content[26:]
@@ -226,6 +232,7 @@ REFUSED = {
     "cut.sph": (cut(sndfile("NIST")), "truncated"),
     "cut_mp3_inside.mkv": (cut(ffmpeg("matroska", "libmp3lame", 4.0, 44100)), "truncated"),
     "cut_mp3_inside.flv": (cut(ffmpeg("flv", "libmp3lame", 4.0, 44100)), "truncated"),
+    "ages_in_a_packet.m4a": (ages_in_a_packet(M4A(4.0)), "truncated"),
     "noise.mp3": (np.random.default_rng(1).bytes(100_000), "truncated|damaged|not readable"),
     "headerless.raw": (pcm(), "not readable|no audio"),
     "two_channels_said.wav": (wav()[:22] + b"\2" + wav()[23:], "2 channel"),

@@ -205,6 +205,12 @@ def test_each_channel_apart(tmp_path, run, vocoder, capsys):
     assert "2 turned (opposite phase)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("channel", [0, None, True, -1])
+def test_no_channel_is_no_empty_result(tmp_path, channel):
+    with pytest.raises(ValueError, match="channel"):
+        list(Speech2Text(decoder).transcribe([put(tmp_path / "a.wav")], channel=channel))
+
+
 @pytest.mark.parametrize("choice", ["0", "-1", "left", "1.5", ""])
 def test_a_channel_that_none_can_be_is_refused(run, capsys, choice):
     with pytest.raises(SystemExit):
