@@ -121,7 +121,7 @@ _GRAMMAR = rules(
     (r"° (?=[CF]\b)", "°"),
     (r"\bWW(I+|[12])\b", r"World War \1"),
     (r"\bAT&T\b", "ay T and T"),
-    (r"\b(24/7|9/11)\b", lambda m: m[0].replace("/", " ")),
+    (r"\b(24/7|9/11)\b(?!/)", lambda m: m[0].replace("/", " ")),
     (
         r"\.(?=(?:txt|pdf|html?|js|py|md|csv|json|xml|ya?ml|exe|zip|docx?|xlsx?|jpe?g|png|mp[34]|wav)\b)",
         " dot ",
