@@ -24,13 +24,16 @@ def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[...,
     """Decorate a verb's `main`, the last function of its module, which `python -m` then runs, too.
 
     An error is one line on stderr and the exit status 1, or with `--verbose` (IMLSPIKE_WARNINGS=1) a
-    traceback; an error that may be a library's comes with its place. An interruption is 130, SIGTERM 143 and
-    a reader of stdout who went away 141. With `--quiet` only errors are told.
+    traceback; an error that may be a library's comes with its place. An interruption is 130, SIGTERM 143,
+    SIGHUP 129 and a reader of stdout who went away 141. With `--quiet` only errors are told.
     """
     say = teller(Path(main.__code__.co_filename).stem.replace("_", "-"))
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        for stream in ("stdout", "stderr"):
+            if getattr(sys, stream) is None:  # closed by the caller: print(file=None) goes to stdout
+                setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115
         words = list(sys.argv[1:] if argv is None else argv)
         verbose = "--verbose" in words or os.environ.get("IMLSPIKE_WARNINGS") == "1"
         was_quiet, Progress.quiet = Progress.quiet, "--quiet" in words
@@ -71,20 +74,22 @@ def pipe_closed() -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the block as an exception does, so that temporary files go."""
+    """Have SIGTERM and SIGHUP end the block as an exception does, so that temporary files go."""
 
     def end(number, frame):
         raise SystemExit(128 + number)
 
-    ours = threading.current_thread() is threading.main_thread()
-    ours = ours and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, end)
+    ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        if ours and signal.getsignal(signal.SIGTERM) is end:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            if signal.getsignal(number) is end:
+                signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
+BREAKS = {9: "\\t", 10: "\\n", 13: "\\r"}  # in names, as they are shown
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of the search, as Speech2Text has them
 
 
@@ -106,6 +107,7 @@ def transcribe(
                     continue
                 if not kinds:
                     name = f"{result.file} channel {result.channel}" if result.channel else result.file
+                    name = name.translate(BREAKS)
                     show(dump(result, made_by) if args.format == "json" else f"{name}\t{result.text}")
                 report.add(result.seconds)
                 rates = result.sampling_rate, result.channels, s2t.sampling_rate

@@ -122,7 +122,7 @@ def vocode_one(
     else:
         form = audio_format(path)
         read = partial(stream_audio, path, rate, on_mismatch="convert", channel=channel)
-        gain, blocks = vocoder.gain(read()), read(note=notes.append)
+        gain, blocks = vocoder.gain(read(note=lambda text: None)), read(note=notes.append)
 
     def audio() -> Iterator:
         done = 0

@@ -15,9 +15,9 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
-from imlspike.data.chunks import FORMS, check_length
+from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
-from imlspike.data.mixdown import CHOICES, Channel, Survey
+from imlspike.data.mixdown import Channel, Survey, check_channel
 from imlspike.data.ogg import survey_ogg
 
 _log = logging.getLogger(__name__)
@@ -78,8 +78,7 @@ def stream_audio(
     """
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
-    if not (isinstance(channel, int) and channel > 0 or channel == "mix"):
-        raise ValueError(f"channel is {channel!r}; expected {CHOICES}")
+    check_channel(channel)
     who, form, strict = _who(path, name), audio_format(path, name), on_mismatch == "error"
     if strict and (found := form.mismatch(sampling_rate)):
         raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")
@@ -211,11 +210,14 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         raise AudioError(f"{who}: {error}") from None
     try:
         sound = _Forwards(os.fsencode(path))
-    except (soundfile.LibsndfileError, RuntimeError):
+    except (soundfile.LibsndfileError, RuntimeError, TypeError):  # the last of .raw, which has no header
         return None
     if "MPEG" in sound.subtype or sound.frames == 0 or sound.samplerate <= 0:
         sound.close()
         return None  # libsndfile takes a length of 0 at its word
+    if sound.format == "FLAC" and sound.frames < UNKNOWN_LENGTH and flac_goes_on(path, sound.frames):
+        sound.close()
+        return None  # libsndfile reads what the header counts
     if missing := _missing(sound, path):
         sound.close()
         raise AudioError(f"{who}: truncated, its header promises {missing} than there are; copy it again")

@@ -119,7 +119,7 @@ class _Reading:
             self.promised = float(told or (container.duration or 0) / av.time_base)
         with open(path, "rb") as file:
             head = file.read(2**20)
-        self.promised = self._xing_seconds(head) if self.is_mp3 else self.promised
+        self.promised = self._xing_seconds(head) if self.form == "mp3" else self.promised
         # Of what has no header, the first packet should be the first bytes, but for tags.
         self.lost = -1 if self.form in ("mp3", "aac") and not head.startswith((b"\xff", *TAGS)) else 0
 
@@ -128,13 +128,15 @@ class _Reading:
         if packet.size and packet.pos is not None:
             self.end = max(self.end, packet.pos + packet.size)
         if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            end = float(packet.pts * packet.time_base) + min(
+                1.0, float((packet.duration or 0) * packet.time_base)
+            )
             self.latest = max(self.latest, end - self.start)
         if packet.stream is not self.stream:
             return
         self.lost = packet.pos or 0 if self.lost < 0 else self.lost
         raw = bytes(packet) if self.is_mp3 or packet.size < 2**10 else b""
-        if self.is_mp3 and self.bytes:
+        if self.form == "mp3" and self.bytes:
             self.promised += self._xing_seconds(raw[:400])  # of another recording, joined
         try:
             frames, lost = packet.decode(), 0
@@ -180,7 +182,7 @@ class _Reading:
         unfinished, cut = self.lost_behind > 0, False
         seconds, lost = self.samples / self.rate, self.lost
         if self.form == "ogg":
-            _, unfinished, lost, cut = survey_ogg(self.path)
+            _, unfinished, lost, cut, _ = survey_ogg(self.path)
         if lost:  # bytes to seconds
             lost = max(self.gaps, lost / self.bytes * seconds if self.bytes else 1.0)
         if cut or max(seconds + lost, self.latest) < self.promised - CUT_SHORT:
@@ -188,7 +190,7 @@ class _Reading:
             raise AudioError(f"{who}: truncated, {seconds:.2f}{of} s can be read; copy it again")
         told = f"damaged, about {lost:.2f} of {seconds + lost:.2f} s can't be read" if lost else ""
         told = f"truncated, no mark of its end follows what was read, {seconds:.2f} s" if unfinished else told
-        if told and (strict or not seconds):
+        if told and (strict or lost >= seconds):  # most of it, or all
             raise AudioError(f"{who}: {told}; copy or write it again")
         if told:
             self.note(told)

@@ -15,6 +15,12 @@ LOUDEST = 8.0  # that floats with full scale at 1 reach (18 dB above it)
 INTEGERS = (128.0, 2.0 * 2**15)  # between these lies the greatest of floats in the scale of 16-bit integers
 
 
+def check_channel(channel: Channel) -> None:
+    """ValueError for what is no choice of a channel."""
+    if channel != "mix" and (type(channel) is not int or channel < 1):
+        raise ValueError(f"channel is {channel!r}; expected {CHOICES}")
+
+
 class Survey:
     """Statistics of a recording's channels and scale, gathered from its blocks `(s, channels)`.
 
@@ -38,9 +44,10 @@ class Survey:
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], who: str, strict: bool = False, floats: bool = False):
-        peak, products = 0.0, np.zeros(())
+        peak, count, sums, products = 0.0, 0, np.zeros(()), np.zeros(())
         for block in blocks:
             peak = max(peak, float(np.abs(block).max(initial=0)))
+            count, sums = count + len(block), sums + block.sum(axis=0, dtype=np.float64)
             products = products + block.T.astype(np.float64) @ block.astype(np.float64)
         self.notes: list[str] = []
         self.scale = 1.0
@@ -50,7 +57,8 @@ class Survey:
                 raise AudioError(f"{who}: {told}; write it again with full scale at 1")
             self.scale = 1 / 2**15
             self.notes.append(f"{told}: taken for the scale of 16-bit integers and divided by 32768")
-        power, strongest = np.diag(products), int(np.argmax(np.diag(products)))
+        products = products - np.outer(sums, sums) / max(1, count)  # a constant offset is no sound
+        power, strongest = np.diag(products).clip(min=0), int(np.argmax(np.diag(products)))
         heard = power >= SILENT * power[strongest]
         norms = np.sqrt(power * power[strongest])
         correlation = np.divide(products[strongest], norms, out=np.zeros(len(power)), where=norms > 0)

@@ -12,24 +12,27 @@ class Ogg(NamedTuple):
     """Numbers of streams that begin in an Ogg file, that lack their end, and of bytes that are no sound page.
 
     `lost` are damaged bytes, or pages that are missing by their number; `cut` tells that the file ends within
-    a page.
+    a page, `backwards` that a page tells an earlier time than the one before it.
     """
 
     streams: int
     unfinished: int
     lost: int
     cut: bool
+    backwards: bool
 
     @property
     def is_plain(self) -> bool:
         """One whole stream and nothing else."""
-        return self == (1, 0, 0, False)
+        return self == (1, 0, 0, False, False)
 
 
 def survey_ogg(path: Path) -> Ogg:
     """Look at all pages: each has a number, a checksum and a mark on the last one of its stream."""
     running: dict[bytes, int] = {}
+    ends: dict[bytes, int] = {}  # the samples up to a page's end
     at = streams = lost = junk = 0
+    backwards = False
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         while at < len(content):
             head = content[at : at + 27 + 255]
@@ -46,11 +49,13 @@ def survey_ogg(path: Path) -> Ogg:
             if not junk and number > running.get(serial, number):
                 junk = len(page)  # at least one is missing
             streams, lost, junk = streams + bool(page[5] & 2), lost + junk, 0
+            if (end := int.from_bytes(page[6:14], "little", signed=True)) >= 0:
+                backwards, ends[serial] = backwards or end < ends.get(serial, 0), end
             running[serial] = number + 1
             if page[5] & 4:
                 del running[serial]
             at += len(page)
-    return Ogg(streams, len(running), lost + junk, bool(running and junk))
+    return Ogg(streams, len(running), lost + junk, bool(running and junk), backwards)
 
 
 def _checksum(page: bytes) -> int:

@@ -32,6 +32,8 @@ def scale_loudness(audio: np.ndarray, sampling_rate: int, target: float | None =
     """
     if target is None:
         return audio
+    if not isinstance(target, int | float) or not -70 <= target <= 0:
+        raise ValueError(f"loudness is {target!r}; expected LUFS from -70 to 0, or None")
     wave, reach = torch.from_numpy(audio).double()[None], sampling_rate // 200
     for _ in range(4):  # turning peaks down takes loudness away
         level = loudness_of(wave[0], sampling_rate)

@@ -11,7 +11,7 @@ import torch
 
 from imlspike.data.audio import audio_format, resample_blocks, stream_audio
 from imlspike.data.keys import check_choice
-from imlspike.data.mixdown import Channel
+from imlspike.data.mixdown import Channel, check_channel
 from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
@@ -135,6 +135,8 @@ class Speech2Text:
             AudioError, FloatingPointError, ...: naming the file, unless `on_error` is "return".
         """
         check_choice("on_error", on_error, ("raise", "return"))
+        if channel != "all":
+            check_channel(channel)
         files = [files] if isinstance(files, str | os.PathLike) else files
         begun: deque[_Running] = deque()
         done_seconds = 0.0

@@ -5,12 +5,16 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
 
+from imlspike.text.normalization import in_words
 from imlspike.text.normalization_english import english_words
 from imlspike.text.normalization_mandarin import mandarin_words
 from imlspike.text.normalization_russian import russian_words
 from imlspike.text.punctuation import UnspeakableError, plain_text, speak
 
-_CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w))+")  # a hyphen that joins two letters isn't heard
+# A hyphen that joins two letters isn't heard; a mark between digits is the engine's: 3,14 and 12:30.
+_CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w)|(?<=\d)[.,:](?=\d))+")
+_THOUSANDS = re.compile(r"(?<!\d)(?<!\d )(?<!\+)(?!\d{3} \d{3} \d{3}(?! ?\d))\d{1,3}(?: \d{3})+(?! ?\d)")
+_DUTCH_ORDINAL = re.compile(r"(?<![\w.,])(\d{1,6})(?:e|de|ste)\b")
 
 
 @cache
@@ -44,8 +48,17 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
         "en": lambda text: re.sub(r"\bay\b", "eigh", english_words(text)),
         "ru": _unmarked,
         "cmn": mandarin_words,
-    }.get(code, lambda text: text)
+        "nl": lambda text: _THOUSANDS.sub(_joined, _DUTCH_ORDINAL.sub(_dutch_ordinal, text)),
+    }.get(code, lambda text: _THOUSANDS.sub(_joined, text))
     return partial(_speak, espeak_backend(language), words, code in ("cmn", "yue", "ja", "hak"))
+
+
+def _joined(m: re.Match) -> str:
+    return m[0].replace(" ", "")
+
+
+def _dutch_ordinal(m: re.Match) -> str:
+    return in_words(int(m[1]), "nl", to="ordinal")
 
 
 def _unmarked(text: str) -> str:
@@ -58,9 +71,11 @@ def _is_spoken(backend, chinese: bool, character: str) -> bool:
     category, script = unicodedata.category(character), unicodedata.name(character, "").split(" ")[0]
     if not chinese and script in ("CJK", "HIRAGANA", "KATAKANA"):
         return False  # "Chinese letter"
+    if character in " '-.,:":  # marks stand between digits
+        return True
     if category in ("Sc", "Sm", "Po") or character in "°©®™№²³":
         return bool(backend.phonemize([character], strip=True)[0])
-    return character in " '-" or category[0] in "LMN"
+    return category[0] in "LMN"
 
 
 def _speak(backend, words, chinese: bool, text: str, name: str = "text") -> list[str]:

@@ -15,7 +15,7 @@ Rule = tuple[re.Pattern, Callable[[re.Match], str] | str]
 
 _ADDRESS = re.compile(
     r"(?:(?:https?|ftp)://|www\.)[^\s,;!\"()]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-    r"|(?<![\w@./])(?:[a-z\d][a-z\d-]*\.)+(?:com|org|net|edu|gov|info|ru|cn|io|uk|de)(?![\w-])(?:/[^\s,;!\"()]*)?",
+    r"|(?<![\w@./])(?:[a-z\d][a-z\d-]*\.)+(?:com|org|net|edu|gov|info|ru|cn|io|uk|de|nl|cz|eu|fr|ai|app|dev|tv)(?![\w-])(?:/[^\s,;!\"()]*)?",
     re.IGNORECASE,
 )
 _ROMAN = re.compile("M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")

@@ -32,7 +32,7 @@ def digits(text: str) -> str:
 
 def number(text: str, to: str = "year") -> str:
     """A number with commas between thousands, a decimal point or several, zeros in front."""
-    whole, *parts = text.replace(",", "").split(".")
+    whole, *parts = re.sub("[, ]", "", text).split(".")
     if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0"):
         said = digits(whole)
     else:
@@ -75,7 +75,8 @@ def _date(m: re.Match) -> str:
     month, day = sorted(map(int, m.group("m", "d"))) if int(m["m"]) > 12 else map(int, m.group("m", "d"))
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return m[0]
-    return f"{_MONTHS[month - 1]} {say(day, 'ordinal')}, {number(m['y'])} "
+    year = m["y"] if len(m["y"]) == 4 else ("20" if m["y"] < "50" else "19") + m["y"]
+    return f"{_MONTHS[month - 1]} {say(day, 'ordinal')}, {number(year)} "
 
 
 def _fraction(m: re.Match) -> str:
@@ -101,9 +102,10 @@ def _roman(m: re.Match) -> str:
     return f"{m['b']} {say(value) if is_counted else 'the ' + say(value, 'ordinal')}"
 
 
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
+_NUMBER = r"(?<!\d)(?<!\d )\d{1,3}(?: \d{3})+(?![.,]?\d| \d)|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
 _MONTH, _COIN = "|".join(_MONTHS), f"[{''.join(_MONEY)}]"
-_POWERS = {"²": "square", "³": "cubic", None: ""}
+_VOWELED = "US|UN|AI|IT|ID|IP|IQ|AD|OS|URL|LED"  # capitals that are a word, too
+_POWERS = {"²": "square", "³": "cubic", "2": "square", "3": "cubic", None: ""}
 _GRAMMAR = rules(
     (r"(\d[\w ]{0,40} )St\b", r"\1Street"),
     *((rf"\b{code} ?(?=\d)|(?<=\d) ?{code}\b", sign) for code, sign in _TABLES["currencies"].items()),
@@ -117,13 +119,22 @@ _GRAMMAR = rules(
     abbreviations(_SHORT),
     (rf"\b({one_of(m[:3] for m in _MONTHS)}) (?=\d)", lambda m: f"{_SHORT.get(m[1], m[1])} "),
     (r"° (?=[CF]\b)", "°"),
-    (r"\bWW(I+)\b", r"World War \1"),
+    (r"\bWW(I+|[12])\b", r"World War \1"),
+    (r"\bAT&T\b", "ay T and T"),
+    (r"\b(24/7|9/11)\b(?!/)", lambda m: m[0].replace("/", " ")),
+    (
+        r"\.(?=(?:txt|pdf|html?|js|py|md|csv|json|xml|ya?ml|exe|zip|docx?|xlsx?|jpe?g|png|mp[34]|wav)\b)",
+        " dot ",
+    ),
     (r"\b(\d+)' ?(\d+)\"", r"\1 ft \2 in."),
-    (r"\b(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)\b", _date),
+    (r"\b(?P<y>\d{4})([-/])(?P<m>\d\d)\2(?P<d>\d\d)\b", _date),
     (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
+    (r"\b(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d\d)\b(?!/)", _date),
     (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
     (rf"\b(\d{{1,2}}) (?=(?:{_MONTH})\b)", lambda m: say(int(m[1]), "ordinal") + " "),
     (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
+    (r"(?<=\d) ?- ?(?=[\d.]+ ?=)", " minus "),
+    (rf"({_COIN}) ?({_NUMBER}) ?- ?(?=\d)(?! ?{_COIN})", r"\2 to \1"),
     (r"(\d(?: ?[ap]m|%)?) ?- ?(?=[$€£]?\d)", r"\1 to "),
     (r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", " "),
     (r"\b(?P<h>\d{1,2}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?: ?(?P<half>[AaPp][Mm]))?\b", _time),
@@ -138,7 +149,7 @@ _GRAMMAR = rules(
     ),
     (r"(?<![\w./])(?:(?P<w>\d+) )?(?P<n>\d+)/(?P<d>\d+)(?![\w/])", _fraction),
     (
-        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³])?(?!\w)(?:\.(?= *\S))?",
+        rf"(?<![\w.])({_NUMBER}) ?({one_of(_UNITS)})([²³]|(?<=m)[23])?(?!\w)(?:\.(?= *\S))?",
         lambda m: counted(m[1], _UNITS[m[2]], _POWERS[m[3]]),
     ),
     (r"(?<!\w)'?(\d+0)'?s\b", _decade),
@@ -150,7 +161,7 @@ _GRAMMAR = rules(
     (_NUMBER, lambda m: f" {number(m[0])} "),
     (r"\b([B-DF-HJ-NP-TV-XZ]{2,})(s)?\b", lambda m: letters(m[1]) + ("'s" if m[2] else "")),
     (r"(?<=[a-z] )A(?= ?[.,;:!?)]|$)", "ay"),
-    (r"(?<=[a-z\W] )(US|UN|AI|IT|ID|IP|IQ)\b|\b(US|UN|AI|IT|ID|IP|IQ)(?= [a-z])", lambda m: letters(m[0])),
+    (rf"(?<=[a-z\W] )({_VOWELED})\b|\b({_VOWELED})(?= +[a-z])", lambda m: letters(m[0])),
 )
 
 

@@ -111,6 +111,8 @@ def _number(m: re.Match) -> str:
         coins = f"{number(part, gender=gender)} {_noun(part, _COINS[unit], 'n')}"
         return f"{before} {number(whole, case)} {_noun(whole, _UNITS[unit], case)} {coins} ".lstrip()
     noun = _BIG.get(big or "") or _UNITS.get(unit or "")
+    if text[-1:] == "1" and text[-2:-1] != "1" and case == "n" and not noun and after.endswith(("у", "ю")):
+        return f"{before} {number(text, 'a', 'f')} ".lstrip()  # вижу 1 кошку
     if noun:
         gender = "f" if noun.split()[0][-1] == "а" else "m"
         said = _noun(text, noun, case) + (" " + _noun("5", _UNITS[unit], "n") if big and unit else "")
@@ -183,7 +185,13 @@ def _suffix(m: re.Match) -> str:
     value, (case, gender) = int(m[1]), _TABLES["suffixes"][m[2]]
     if m[2] == "х" and value < 5:
         return say(value, "g")
-    if case == "n" and gender == "n" and value % 10 == 0 and value > 10 and m[3].startswith("год"):
+    if (
+        case == "n"
+        and gender == "n"
+        and value % 10 == 0
+        and value > 10
+        and (m[3].startswith("год") or value < 100 and not m[3].endswith(("о", "е")))
+    ):
         gender = "p"
     elif m[2] in ("й", "ой") and m[3].endswith(("ы", "и", "е")):  # недели
         case, gender = "g", "f"
@@ -260,6 +268,12 @@ _GRAMMAR = rules(
     (r"(?<=\b[Ии]з )г\. ?(?=[А-ЯЁ])", "города "),
     (r"\bг\. ?(?=[А-ЯЁ])", "город "),
     (r"(?<!\d )\bр\. ?(?=[А-ЯЁ])", "река "),
+    (r"(?<=\d) ?(кв|куб)\. ?([кс]?м)\b", lambda m: f" {m[2]}{'²' if m[1] == 'кв' else '³'}"),
+    (r"(?<=[А-ЯЁ])(?=\d)", " "),
+    (r"\b[Пп]р\. ?(?=[А-ЯЁ])", "проспект "),
+    (r"\bс\. ?(?=\d)", "страница "),
+    (r"\b[Пп]\. ?(?=\d)", "пункт "),
+    (r"\b[Сс]т\. ?(?=\d)", "статья "),
     (r"\bд\. ?(?=\d)", "дом "),
     (r"\bкв\. ?(?=\d)", "квартира "),
     (

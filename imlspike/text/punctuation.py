@@ -26,6 +26,8 @@ _PLAIN = {
 }
 _CATEGORIES = dict.fromkeys(("Zs", "Zl", "Zp"), " ") | dict.fromkeys(("Pi", "Pf"), '"')
 _CATEGORIES |= {"Cf": "", "Pd": " - ", "Ps": "(", "Pe": ")"}
+_POWER = re.compile("(?<!\\d)(\\d{1,2})([⁰¹⁴-⁹⁺⁻][⁰¹²³⁴-⁹]*|[²³][⁰¹²³⁴-⁹]+)")
+_NOTE = re.compile("(?<=\\d)(?=[⁰¹⁴-⁹₀-₉①-⑳])")  # 1999¹ is no 19991
 _MARK_OR_UNSEEN = ("Mn", "Mc", "Me", "Cf")
 _MARKS = re.compile(r"\.\.+|[,.!?;:()\"-]")
 NO_MARK = re.compile(r"[^,.!?;:()\"-]")
@@ -107,6 +109,7 @@ def plain_text(text: str) -> str:
     >>> plain_text("\\ufeff«Да»  –  ска\\u00adзал о\\ufb01s…")
     '"Да" - сказал оfis...'
     """
+    text = _NOTE.sub(" ", _POWER.sub(lambda m: m[1] + "^" + unicodedata.normalize("NFKC", m[2]), text))
     plain = "".join(map(_clean, unicodedata.normalize("NFC", text)))
     return " ".join(unicodedata.normalize("NFC", plain).split())
 

@@ -13,11 +13,12 @@ _INITIAL = re.compile(r"(?<![^\W_])[A-ZА-ЯЁ]\.$")
 _BEFORE_NAME = re.compile(
     r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
     r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
-    r"просп|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|(?<!\d)(?<!\d )р|оз|"
-    r"Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
+    r"просп|(?<!и )[Пп]р|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|(?<!\d)(?<!\d )р|"
+    r"оз|Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    r"(?<![^\W_])(?:[Nn]os?|[Ff]ig|[Vv]ol|pp?|Nr|č|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|"
+    r"(?<![^\W_])(?:[Nn]os?|[Ff]igs?|[Vv]ol|[Cc]h|Apt|Hwy|Rte|pp?|Nr|č|[Тт]ел|корп|"
+    r"[Сс]т|[Пп]|с|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|"
     r"(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
@@ -71,7 +72,7 @@ def _goes_on(text: str, end: re.Match) -> bool:
     before = text[max(0, end.end() - 20) : end.end()]
     if _INITIAL.search(before):
         return not _BEGINS.match(text, end.end())
-    is_number = text[end.end() : end.end() + 2].strip().isdecimal()
+    is_number = bool(re.match(r" ?(?:\d|[IVXL]+\b)", text[end.end() : end.end() + 8]))
     return bool(_BEFORE_NAME.search(before) or (is_number and _BEFORE_NUMBER.search(before)))
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imlspike.data.audio import AudioError, audio_format, read_audio, stream_audio
+from imlspike.data.ogg import _checksum
 from tests.real_world.sounds import (
     RATE,
     chunk,
@@ -90,6 +91,24 @@ def shouted(seconds: float = 6.0) -> bytes:
     return out.getvalue()
 
 
+def back_in_time(content: bytes) -> bytes:
+    """An Ogg file of many pages whose last one tells the time 0."""
+    at = content.rindex(b"OggS")
+    page = content[at : at + 6] + bytes(8) + content[at + 14 : at + 22] + bytes(4) + content[at + 26 :]
+    return content[:at] + page[:22] + struct.pack("<I", _checksum(page)) + page[26:]
+
+
+def ages_in_a_packet(content: bytes) -> bytes:
+    """An m4a file whose table says that all is in packets of a day."""
+    at = content.index(b"stts") + 12
+    return content[:at] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + content[at + 8 :]
+
+
+def counted_half(content: bytes) -> bytes:
+    """A FLAC file of a second whose header counts half of the samples."""
+    return content[:22] + struct.pack(">I", RATE // 2) + content[26:]
+
+
 # name: (content, seconds that are read without a word)
 WHOLE = {
     "size_0.wav": (wav(size=0), 1),  # row 07: a recorder that was killed
@@ -116,6 +135,9 @@ WHOLE = {
     "odd_chunk_without_padding.wav": (wav(behind=chunk(b"LIST", b"INFOx", pad=False) + LIST), 1),
     "zeros_up_to_the_sector.wav": (wav(behind=bytes(9000)), 1),
     "id3_behind.wav": (wav(behind=b"ID3\4" + bytes(6) + b"t" * 9000), 1),
+    "header_counts_half.flac": (counted_half(sndfile("FLAC")), 1),
+    "back_in_time.ogg": (back_in_time(shouted(0.85)), 0.85),
+    "bytes_in_a_second_0.wav": (wav()[:28] + bytes(4) + wav()[32:], 1),
     "odd_samples_without_padding.wav": (wav(U8[:15999], bits=8, pad=False, behind=LIST), 1),
     "u8.wav": (wav(U8, bits=8), 1),
     "mulaw.wav": (sndfile("WAV", 1.0, 8000, "ULAW"), 1),
@@ -208,6 +230,13 @@ REFUSED = {
     "cut.au": (cut(sndfile("AU")), "truncated"),
     "cut.caf": (cut(sndfile("CAF")), "truncated"),
     "cut.sph": (cut(sndfile("NIST")), "truncated"),
+    "cut_mp3_inside.mkv": (cut(ffmpeg("matroska", "libmp3lame", 4.0, 44100)), "truncated"),
+    "cut_mp3_inside.flv": (cut(ffmpeg("flv", "libmp3lame", 4.0, 44100)), "truncated"),
+    "ages_in_a_packet.m4a": (ages_in_a_packet(M4A(4.0)), "truncated"),
+    "noise.mp3": (np.random.default_rng(1).bytes(100_000), "truncated|damaged|not readable"),
+    "headerless.raw": (pcm(), "not readable|no audio"),
+    "two_channels_said.wav": (wav()[:22] + b"\2" + wav()[23:], "2 channel"),
+    "8_bits_said.wav": (wav()[:34] + b"\10" + wav()[35:], "8 bits"),
     "cut.avi": (cut(ffmpeg("avi", "pcm_s16le", 4.0)), "truncated"),
     "cut.flv": (cut(ffmpeg("flv", "aac", 4.0, 44100)), "truncated"),
     "two_joined.avi": (ffmpeg("avi", "pcm_s16le") + ffmpeg("avi", "pcm_s16le"), "joined|truncated"),

@@ -174,6 +174,12 @@ class TestDone:
         assert "mon/talk.wav" in capsys.readouterr().err
 
 
+def test_a_name_takes_one_line(tmp_path, run, capsys):
+    put(tmp_path / "a\tb\n.wav")
+    assert run(tmp_path) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/a\\tb\\n.wav\ttenths 2\n"
+
+
 def test_each_channel_apart(tmp_path, run, vocoder, capsys):
     """One and two channels, printed, written, vocoded; a number that one of the files hasn't."""
     put(tmp_path / "in/a.wav", content=wav(interleaved(speech(0.2), -speech(0.2)), channels=2))
@@ -233,6 +239,15 @@ def test_stdout_holds_results_alone(tmp_path, run, capfd, monkeypatch):
     assert "from a library\n" in told and "in C" in told
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_nobody_who_reads(tmp_path, run, monkeypatch, capsys, closed):
+    """What is told goes nowhere, not into the results."""
+    file = put(tmp_path / "a.wav")
+    monkeypatch.setattr(sys, closed, None)
+    assert run(file) == 0
+    assert capsys.readouterr().out == ("" if closed == "stdout" else f"{file}\ttenths 2\n")
+
+
 def test_quiet_tells_of_errors_only_and_verbose_where_they_arose(tmp_path, run, capsys, monkeypatch):
     good, bad = put(tmp_path / "a.wav"), tmp_path / "b.wav"
     assert run(good, "--quiet") == 0
@@ -267,7 +282,8 @@ def test_a_reader_who_leaves_ends_it_quietly(tmp_path, run, capfd):
     assert "rror" not in capfd.readouterr().err
 
 
-def test_sigterm_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(tmp_path, number):
     @command
     def main(argv=None):
         with atomic_write(tmp_path / "a.wav", "wb") as out:
@@ -280,8 +296,8 @@ def test_sigterm_leaves_nothing_behind(tmp_path):
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     assert any(path.name.endswith(".tmp") for path in tmp_path.iterdir())
-    os.kill(child, signal.SIGTERM)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + number
     assert [path.name for path in tmp_path.iterdir()] == ["ready"]
 
 

@@ -25,6 +25,8 @@ MIXES = {
     "opposite and silent": ([ZEROS, VOICE, -VOICE, HISS], VOICE, "1, 4 left out.*3 turned"),
     "a quiet one that talks": ([VOICE, OTHER / 10], (VOICE + OTHER / 10) / 2, "mixed down to one$"),
     "an echo": ([VOICE, LATER], (VOICE + LATER) / 2, "mixed down to one"),
+    "opposite, one with an offset": ([VOICE, 0.3 - VOICE / 2], 0.75 * VOICE - 0.15, "2 turned"),
+    "an offset alone in the other": ([VOICE, ZEROS + 0.3], VOICE, "2 left out"),
     "silence": ([ZEROS, ZEROS], ZEROS, "mixed down to one"),
 }
 

@@ -86,6 +86,14 @@ ENGLISH = [
     ("\ufeffone\u200b two\u200d th\u00adree\u2060\ufe0f \u200ffour\u200e", "one two three four"),
     ("What\u2048 Yes\u203c Well\u203d Go\u22ef", "What?! Yes!! Well?! Go..."),
     ("¿Cómo? ¡Sí!", "Como? Si!"),
+    ("in AD 100, see Vol. II, Apt. 5", "in ay D one hundred, see Volume two, Apartment five"),
+    ("1 000 000 and 10 000 m", "one million and ten thousand meters"),
+    ("$5-10, 7-3=4, 3 m3", "five to ten dollars, seven minus three equals four, three cubic meters"),
+    ("in 1999¹", "in nineteen ninety nine one"),
+    ("9/11, 24/7, AT&T", "nine eleven, twenty four seven, ay T and T"),
+    ("12/31/99 or 2020/01/05", "December thirty first, nineteen ninety nine or January fifth, twenty twenty"),
+    ("notes.txt on openai.ai", "notes dot txt on o p e n ay i dot ay i"),
+    ("10⁻³ ≥ 2⁵", "ten to the power of minus three at least two to the power of five"),
 ]
 RUSSIAN = [
     ("два + два", "два плюс два"),
@@ -141,6 +149,12 @@ RUSSIAN = [
     ("cоль и зáмок", "соль и з+амок"),
     ("за\u0301мок, замо\u0301к", "з+амок, зам+ок"),
     ("ѐ и ѝ", "е и и"),
+    ("с 2 детьми, вижу 1 кошку", "с двумя детьми, вижу одну кошку"),
+    ("лихие 90-е ушли, А4, Пр. Мира", "лихие девяностые ушли, а четыре, Проспект Мира"),
+    ("15 кв. м, 30 куб. м", "пятнадцать квадратных метров, тридцать кубических метров"),
+    ("пр. Мира, корп. 2", "проспект Мира, корпус два"),
+    ("п. 5, ст. 10, с. 7", "пункт пять, статья десять, страница семь"),
+    ("10⁻³, 5 ‰", "десять в степени минус три, пять промилле"),
     ("10x15, 10×15", "десять на пятнадцать, десять на пятнадцать"),
     ("какой\u2011то", "какой-то"),
     ("сло\u00adво, сло\u200bво", "слово, слово"),
@@ -164,6 +178,10 @@ MANDARIN = [
     ("１２３，1,234", "一百二十三，一千二百三十四"),
     ("OK，A股", "欧开，诶股"),
     ("第Ⅳ章，路易XIV", "第四章，路易十四"),
+    ("2年级，等了10年，98年", "二年级，等了十年，九八年"),
+    ("3-5%，5-3=2", "百分之三到百分之五，五减三等于二"),
+    ("京A12345，502室，60dB", "京诶幺二三四五，五零二室，六十分贝"),
+    ("10⁻³", "十的负三次方"),
     ("a@x.cn", "诶艾特艾克斯点西恩"),
 ]
 CASES = [
@@ -190,6 +208,9 @@ SYMBOLS = [
     ("pinyin", "huar1, nv3 er2, zher4", "h ua1 er5 , n v3 er2 , zh e4 er5"),
     ("characters", "\ufeffＯﬀ\u00ad…", "o f f ..."),
     ("espeak:nl", "5 € en 50%", "v ˈɛɪ f ˈøː r oː ɛ n v ˈɛɪ f t ə x p r oː s ˈɛ n t"),
+    ("espeak:nl", "zo'n 1.000.000, 3e", "z ˈoː n ˈeː n m ˌi l j u n , d ˈɛ r d ə"),
+    ("espeak:nl", "3,14", "d r ˈi k ˌɔ m aː ˌeː n v ˌi r"),
+    ("espeak:cs", "1 000 000", "m ˈi l i oː n"),
     ("espeak:ru", "25 руб.", "d v ˈɑ t ts ʌ tʲ pʲ ˈɑ tʲ r u b ɭʲ ˈe j ."),
     ("espeak:en-us", "Dr. A. Roe", "d ˈɑː k t ɚ ɹ ˈeɪ ɹ ˈoʊ"),
 ]
@@ -292,6 +313,12 @@ def test_a_text_of_one_vowel_is_heard(voice, vowel):
     frames = len(energy) * int(said.durations[:-1].sum()) // int(said.durations.sum())
     assert energy[:frames].sum() > 0.6 * energy.sum() and np.sqrt(energy[:frames].mean()) > 0.02
     assert abs(loudness_of(voice(vowel).audio, voice.sampling_rate) + 23) < 1
+
+
+@pytest.mark.parametrize("target", ["x", 5, float("nan"), -71])
+def test_no_loudness_is_refused(target):
+    with pytest.raises(ValueError, match="loudness"):
+        scale_loudness(np.ones(9, dtype=np.float32), 8000, target)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

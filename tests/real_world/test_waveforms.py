@@ -120,3 +120,9 @@ def test_what_fails_for_one_waveform_is_that_ones_error(tmp_path):
     assert "1.wav" in results[1].error and "too much" in results[1].error
     with pytest.raises(RuntimeError, match="1.wav.*too much"):
         list(Speech2Text(short_of_memory).transcribe(files))
+
+
+@pytest.mark.parametrize("channel", [0, None, True, -1])
+def test_no_channel_is_no_empty_result(s2t, channel):
+    with pytest.raises(ValueError, match="channel"):
+        list(s2t.transcribe(["a.wav"], channel=channel))
