@@ -179,7 +179,7 @@ def check_arguments(
     known = parameters.keys() - FROM_ESPNET
     for key, value in conf.items():
         if key not in known | ignored:
-            raise TypeError(f"{where}: {unknown_key(key, known)}")
+            raise TypeError(f"{where}: {unknown_key(key, known | ignored)}")
         if AS_ALWAYS.get(key, value) != value:
             raise TypeError(f"{where}: {key} must be {AS_ALWAYS[key]} here")
         wanted = parameters[key].annotation if key in known else inspect.Parameter.empty

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from imlspike.bin._command import command
 from imlspike.data.files import save_checkpoint
 
 BRANCH, MAP = "linear.weight.weight", r"linear_([qkvo])\w*\.weight"  # of a RepLinear; of ESPnet's attention
@@ -52,7 +51,6 @@ def from_transformer(states: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Read ESPnet's model file, write ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -61,9 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         found = from_transformer(torch.load(args.model, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, EOFError, RuntimeError, AttributeError) as error:
-        raise ValueError(f"{args.model}: not readable as a model ({error})") from None
+    except (OSError, pickle.UnpicklingError, EOFError, RuntimeError, AttributeError) as error:
+        parser.error(f"{args.model}: not readable as a model ({error})")
     if not any(key.startswith("encoder.blocks.") for key in found):
         told = "holds no encoder of ESPnet's Transformer; expected a model file as valid.acc.ave.pth"
-        raise ValueError(f"{args.model}: {told} (our own kind: --init_param takes it as it is)")
+        parser.error(f"{args.model} {told} (of our own kind: --init_param takes it as it is)")
     save_checkpoint(args.out, partial(torch.save, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ def test_blocks_are_left_out_in_training_alone(features):
         assert {scale for _, scale in ran} == {2.0 if "stochastic_depth_rate" in rates else 1}
 
 
-@pytest.mark.parametrize("input_layer", ["conv2d", "conv2d8", "conv1d2"])
+@pytest.mark.parametrize("input_layer", ["conv2d", "conv2d8", "conv1d2", "linear"])
 def test_maps_of_a_transformer_carry_over(input_layer, features):
     """Those of attention, feed-forward and subsampling; what is left of a checkpoint are norms and biases."""
     from imlspike.espnet.from_transformer import from_transformer
@@ -90,12 +90,23 @@ def test_maps_of_a_transformer_carry_over(input_layer, features):
         assert model.load_state_dict(own, strict=False).unexpected_keys == []
     taken = {state.data_ptr() for state in found.values()}
     left = {key for key, state in states.items() if state.data_ptr() not in taken}
-    left = {key for key in left if not re.search(r"norm\d?\.|bias|embed\.out", key)}
+    left = {key for key in left if not re.search(r"norm\d?\.|bias|embed\.(out|1)", key)}
     assert left == set() and len(found) > 30
     # The last map of the subsampling sees the same numbers in another order.
-    if input_layer != "conv1d2":
+    if input_layer.startswith("conv2d"):
         x = theirs.embed.conv(features[:, None])
         last = next(module for module in theirs.embed.out.modules() if isinstance(module, torch.nn.Linear))
         want = x.transpose(1, 2).flatten(2) @ last.weight.T
         got = x.permute(0, 2, 3, 1).flatten(2) @ ours.embed.linear.linear["weight"].weight.T
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_first_weights_without_a_transformer_are_refused(tmp_path):
+    from imlspike.espnet.from_transformer import main
+
+    torch.save(encoder().state_dict(), tmp_path / "own.pth")
+    (tmp_path / "text.pth").write_text("none")
+    for name in ("own.pth", "text.pth", "absent.pth"):
+        with pytest.raises(SystemExit):
+            main([str(tmp_path / name), str(tmp_path / "first.pth")])
+    assert not (tmp_path / "first.pth").exists()
