@@ -89,7 +89,11 @@ def unpack_speakers(wav_dir: Path, target: Path, sets: Sequence[str]) -> set[Pat
         try:
             unfinished.mkdir(parents=True)
             with tarfile.open(archive) as tar:
-                tar.extractall(unfinished, filter="data")
+                if hasattr(tarfile, "data_filter"):
+                    tar.extractall(unfinished, filter="data")
+                else:  # Python before 3.11.4: plain files that stay within the folder
+                    inside = [one for one in tar if one.isreg() and ".." not in Path(one.name).parts]
+                    tar.extractall(unfinished, [one for one in inside if not one.name.startswith("/")])
             folders = [folder for name in sets for folder in (unfinished / name).glob("*/")]
             if not folders:
                 raise ValueError(f"{archive}: expected {'/, '.join(sets)}/ in it; fetch it again")

@@ -76,16 +76,14 @@ class Tts(EspnetOptions):
         """See `Options.check`."""
         super().check()
         if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
-            told = "is one of the sets that are cut out of it; give these other names"
-            raise OptionError(f"--hold_out_from: {self.hold_out_from} {told}")
+            raise OptionError(f"--hold_out_from: {self.hold_out_from} is cut out of itself; name others")
         for name in ("front_end", "voice_front_end"):
             try:
                 front_end(getattr(self, name) or self.front_end)
             except (ValueError, ImportError) as error:
                 raise OptionError(f"--{name}: {error}") from None
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
-            told = "needs --labels FOLDER, with a .lab or .TextGrid an utterance"
-            raise OptionError(f"--durations_from labels {told}")
+            raise OptionError("--durations_from labels needs --labels FOLDER, a .lab or .TextGrid each")
         check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
         self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
         self.labels = self.labels and existing(self.labels, "--labels")
@@ -101,8 +99,7 @@ class Tts(EspnetOptions):
         features = self.configs[names[0]].get("feats_extract_conf") or {}
         self.rate, self.hop, self.first = features.get("fs"), features.get("hop_length"), names[0]
         if not (self.rate and self.hop):
-            told = "feats_extract_conf has to say fs (the sampling rate) and hop_length"
-            raise OptionError(f"{self.config}: {told}")
+            raise OptionError(f"{self.config}: feats_extract_conf has to say fs and hop_length")
 
     def model_file(self, name: str) -> str:
         return f"exp/{name}/{average(self.configs[name], self.inference_model)}"

@@ -164,7 +164,7 @@ def test_the_voices_mel_is_that_of_the_corpus_vocoder(corpus):
         ("--front_end=", "--front_end: "),
         ("--voice_front_end rusian", "--voice_front_end: "),
         ("--use_sid yes", "--use_sid is 'yes'"),
-        ("--hold_out_from train", "give these other names"),
+        ("--hold_out_from train", "--hold_out_from: train"),
         ("--hold_out_every 2", "--hold_out_every is '2'"),
         ("--score_args '--mesures mcd'", "--score_args: unrecognized arguments: --mesures mcd"),
         ("--changes no.yaml", "--changes: there is no no.yaml"),
@@ -179,7 +179,7 @@ def write_labels(corpus: Path) -> None:
     texts = dict(line[2:-3].split(' "') for line in (corpus / "etc/txt.done.data").read_text().splitlines())
     (corpus / "lab").mkdir()
     for name, text in texts.items():
-        phones = ["pau", *front_end("russian")(text)[:-1], "pau"]
+        phones = ["pau", *front_end("russian:marked")(text)[:-1], "pau"]
         wav = corpus / f"wav/{name}.wav"
         step = soundfile.info(wav).duration / len(phones) if wav.exists() else 0.1
         times = [f"{(n + 1) * step:.5f} 125 {phone}\n" for n, phone in enumerate(phones)]
@@ -212,7 +212,7 @@ def test_durations_can_be_those_of_labels(programs, tmp_path):
     assert ["dump/phn/valid/durations", "durations", "text_int"] in tables
     for name, text in table(work / "dump/phn/train/text").items():
         frames = list(map(int, table(work / "dump/phn/train/durations")[name].split()))
-        assert text.split() == front_end("russian")(table(work / "data/train/text")[name])
+        assert text.split() == front_end("russian:marked")(table(work / "data/train/text")[name])
         first, *others, last, _ = frames  # two labels' time, one's each, one's, and the pause
         assert abs(first - 2 * np.mean(others)) <= 2 and abs(last - np.mean(others)) <= 1
     forced = [words for words in programs.calls if words[2].endswith("synthesize") and "forced" in words]
@@ -258,7 +258,7 @@ def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
     told = capfd.readouterr().out
     words, symbols = table(work / "data/test/text"), table(work / "dump/symbols/test/text")
     for name, text in words.items():
-        assert text[0].isupper() and symbols[name].split(" ") == front_end("russian")(text)
+        assert text[0].isupper() and symbols[name].split(" ") == front_end("russian:marked")(text)
     assert table(work / "dump/phn/train/excluded.tsv")["ru_0027"].startswith("too short for its transcript")
     frames = table(work / "dump/phn/stats/train/speech_shape")
     pitch = table(work / "dump/phn/stats/train/collect_feats/pitch.scp")
@@ -276,7 +276,7 @@ def test_a_voice_and_its_twin_in_full(tmp_path, monkeypatch, capfd):
         assert config["normalize"] == config["pitch_normalize"] == config["energy_normalize"] == "global_mvn"
         assert f"{name}: epoch 2/2" in told
         voice = yaml.safe_load((exp / "voice.yaml").read_text())
-        assert voice == {"front_end": "russian", "model_file": "valid.loss.ave.pth"}
+        assert voice == {"front_end": "russian:marked", "model_file": "valid.loss.ave.pth"}
         assert json.loads((exp / "alignment/alignment.json").read_text())
         assert (exp / "profile/energy.json").exists()
         folders |= {name: f"exp/{name}/free", f"{name}_forced": f"exp/{name}/forced"}
