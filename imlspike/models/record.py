@@ -41,7 +41,7 @@ class RecordsArguments(nn.Module):
             ValueError: if they disagree, naming the keys.
         """
         own, given = self._record, read_record(state)
-        if wrong := [key for key in given if key in own and given[key] != own[key]]:
+        if wrong := [key for key in given if key in own and _disagree(given[key], own[key])]:
             told = ", ".join(f"{key}: {given[key]}" for key in wrong)
             here = ", ".join(str(own[key]) for key in wrong)
             raise ValueError(
@@ -52,6 +52,13 @@ class RecordsArguments(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args):
         state_dict.setdefault(prefix + KEY, self.get_extra_state())
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _disagree(given: Any, own: Any) -> bool:
+    """Two values of a record; of mappings the keys that both have count, as of the record itself."""
+    if isinstance(given, dict) and isinstance(own, dict):
+        return any(_disagree(given[key], own[key]) for key in given.keys() & own.keys())
+    return given != own
 
 
 def read_record(state: Tensor) -> dict[str, Any]:

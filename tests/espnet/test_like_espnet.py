@@ -9,7 +9,7 @@ import torch
 
 from imlspike.espnet import register
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder
-from imlspike.models.record import read_record
+from imlspike.models.record import RecordsArguments, read_record
 from tests.espnet.small import FRAMES, SMALL, decoder, encoder
 
 KINDS = ("iml_spikeformer", "transformer", "conformer")
@@ -164,6 +164,9 @@ def test_weights_mean_what_they_meant(cls, key, features):
 def test_the_record_has_a_neurons_own_defaults(neuron):
     """They may change; and what is said in two ways is recorded in one."""
     recorded = read_record(encoder(neuron=neuron).state_dict()["_extra_state"])
+    model = RecordsArguments()
+    model.record(neuron=neuron, neuron_conf={})  # of a version that knew less
+    encoder(neuron=neuron).set_extra_state(model.get_extra_state())
     expected = {"imls": {"eps": 1e-5}, "lif": {"tau": 2.0, "threshold": 1.0}}[neuron]
     assert expected.items() <= recorded["neuron_conf"].items()
     said = {"threshold": "token", "kappa": 0.3} if neuron == "imls" else {"neuron_conf": {"tau": 3.0}}
