@@ -89,7 +89,7 @@ def _check_sizes(form: bytes, order: str) -> None:
 
 
 def flac_goes_on(path: Path, samples: int) -> bool:
-    """Whether the last frame of a FLAC file begins behind the `samples` that its header counts."""
+    """Return True if the last frame of a FLAC file begins behind the `samples` that its header counts."""
     with open(path, "rb") as file:
         block = int.from_bytes(file.read(12)[10:], "big")
         file.seek(max(0, path.stat().st_size - 2**17))

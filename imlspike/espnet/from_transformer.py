@@ -35,7 +35,7 @@ RULES = {
 
 
 def from_transformer(states: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What of an ESPnet model's state_dict an IML-Spikeformer of the same sizes has, by its names there."""
+    """Return what an IML-Spikeformer of the same sizes has of an ESPnet model, under its own names."""
     found = {}
     for key, state in states.items():
         for theirs, ours in RULES.items():

@@ -1,4 +1,4 @@
-"""What ESPnet's trainer shows of a training: attention maps, spike rates and thresholds of our layers."""
+"""Attention maps, spike rates and thresholds of our layers in what ESPnet's trainer reports."""
 
 import threading
 from collections import defaultdict

@@ -192,7 +192,7 @@ def repair_experiment(folder: Path, best_model_criterion: Sequence[Sequence[str]
 
 
 def _way_out(folder: Path) -> str:
-    """What to do without checkpoint.pth: a training can't go on from weights alone, but begin with them."""
+    """The way on without checkpoint.pth: a training can't go on from weights alone, but begin with them."""
     kept = sorted(folder.glob("[0-9]*epoch.pth"), key=lambda path: int(path.stem.removesuffix("epoch")))
     for path in reversed(kept):
         with suppress(ConfigError):

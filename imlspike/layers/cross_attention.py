@@ -106,7 +106,7 @@ class SpikingCrossAttention(nn.Module):
         return k.transpose(-1, -2) @ v, k.sum(-2)[..., None]
 
     def forward(self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        """See the class.
+        """Attend from the tokens to the memory.
 
         Args:
             x: (K, C) packed tokens; row u of their `layout` belongs to utterance u of the memory.
@@ -121,7 +121,7 @@ class SpikingCrossAttention(nn.Module):
     def weights(
         self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None
     ) -> Tensor | None:
-        """What each token's weights of the memory are, (U, H, N, M), for a look at them; None for ``linear``,
+        """Weights (U, H, N, M) of the memory for each token, for a look at them; None for ``linear``,
         of whose memory only sums are kept. Arguments as of `forward`, in evaluation."""
         if self.normalisation == "linear":
             return None

@@ -286,7 +286,7 @@ class DecayAttention(nn.Module):
         return self.dropout(_attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode))
 
     def weights(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """What `forward` multiplies v by, (B, H, N, N), for a look at it: scores under the decay mask.
+        """Scores under the decay mask, (B, H, N, N), by which `forward` multiplies v; for a look at them.
 
         >>> q = k = v = torch.ones(1, 1, 2, 4)
         >>> DecayAttention(torch.tensor([0.5])).weights(q, k, v)

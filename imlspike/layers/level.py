@@ -1,4 +1,7 @@
-"""Level of speech in a waveform, and waveforms brought to one level: a recording's gain must not matter."""
+"""Level of speech in a waveform, and waveforms brought to one level: a recording's gain must not matter.
+
+Not the LUFS of torchaudio, whose gate at -70 is absolute: quiet recordings would get another gain.
+"""
 
 from collections.abc import Iterable
 

@@ -37,7 +37,7 @@ class TokenConv(nn.Conv1d):
         super().__init__(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """See the class; the layout plays no part."""
+        """Convolve as the class says; the layout plays no part."""
         # A token after the other in a row of the weights, as in the windows.
         weight, kernel = self.weight.transpose(1, 2).flatten(1), self.kernel_size[0]
         return F.linear(windows(x, kernel), weight, self.bias)

@@ -1,4 +1,4 @@
-"""What the grammars of text normalization share: rules, numbers by num2words, Roman numerals, addresses."""
+"""Shared parts of the grammars: rules, numbers by num2words, Roman numerals, addresses."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -72,7 +72,7 @@ def _few(items: list[str], between: str, most: int = 20) -> str:
 
 
 def _end_of(text: str, start: int, marks: list[str]) -> int:
-    """Where a letter ends with its marks, and what isn't seen between them."""
+    """The place behind a letter with its marks, and behind what isn't seen between them."""
     end = start + 1
     while end < len(text) and (text[end] in marks or unicodedata.category(text[end]) in _MARK_OR_UNSEEN):
         end += 1

@@ -68,7 +68,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _goes_on(text: str, end: re.Match) -> bool:
-    """Whether a sentence goes on behind a point."""
+    """Return True if a sentence goes on behind a point."""
     before = text[max(0, end.end() - 20) : end.end()]
     if _INITIAL.search(before):
         return not _BEGINS.match(text, end.end())

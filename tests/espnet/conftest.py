@@ -4,10 +4,25 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
+from imlspike.espnet import register  # noqa: E402
 from tests.espnet.tiny import train, write_data  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def registered() -> None:
+    """ESPnet knows our parts: `pytestmark = pytest.mark.usefixtures("registered")`."""
+    register()
+
+
+@pytest.fixture
+def features() -> torch.Tensor:
+    """Of three utterances, (3, 60, 20)."""
+    torch.manual_seed(1)
+    return torch.randn(3, 60, 20) + 1
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,9 @@ import re
 import pytest
 import torch
 
-from imlspike.espnet import register
 from tests.espnet.small import FRAMES, decoder, encoder
 
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
-
-
-@pytest.fixture
-def features():
-    torch.manual_seed(1)
-    return torch.randn(3, 60, 20) + 1
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.mark.parametrize("targets", [["q", "v"], ["linear"], ["linear_q", "linear_v"], ["q.linear"], ["w_1"]])

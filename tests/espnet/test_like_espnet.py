@@ -7,23 +7,13 @@ import logging
 import pytest
 import torch
 
-from imlspike.espnet import register
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder
 from imlspike.models.record import RecordsArguments, read_record
 from tests.espnet.small import FRAMES, SMALL, decoder, encoder
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 KINDS = ("iml_spikeformer", "transformer", "conformer")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
-
-
-@pytest.fixture
-def features():
-    torch.manual_seed(1)
-    return torch.randn(3, 60, 20) + 1
 
 
 class Softmax(torch.nn.Linear):
@@ -173,9 +163,7 @@ def test_the_record_has_a_neurons_own_defaults(neuron):
     within = {"neuron_conf": said} if neuron == "imls" else {"neuron_conf": {"tau": 3.0, "reset": "hard"}}
     encoder(neuron=neuron, **within).load_state_dict(encoder(neuron=neuron, **said).state_dict())
     with pytest.raises(ValueError, match="kappa" if neuron == "imls" else "neuron_conf"):
-        encoder(neuron=neuron, threshold="token").load_state_dict(
-            encoder(neuron=neuron, **said).state_dict()
-        )
+        encoder(neuron=neuron, threshold="token").load_state_dict(encoder(neuron=neuron, **said).state_dict())
 
 
 def test_the_record_outlives_averaging_and_half_precision(tmp_path):

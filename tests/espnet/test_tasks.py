@@ -15,9 +15,10 @@ import torch
 import yaml
 from torchaudio.transforms import RNNTLoss
 
-from imlspike.espnet import register
 from imlspike.inference.experiment import read_experiment
 from imlspike.inference.recognizer import Recognizer
+
+pytestmark = pytest.mark.usefixtures("registered")
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "c", "d", "<space>", "<sos/eos>"]
 LANGUAGES = [*TOKENS[:-1], "<na>", "<notimestamps>", "<0.00>", "<1.00>", "<sop>", "<sos>", "<eos>"]  # of s2t
@@ -225,11 +226,6 @@ def build(name, kind, folder=None):
         (folder / "config.yaml").write_text(yaml.safe_dump({**defaults, **given}))
         torch.save(model.state_dict(), folder / "model.pth")
     return model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    register()
 
 
 @pytest.mark.parametrize("name", TASKS)
