@@ -1,7 +1,7 @@
 """Ablations: which runs a list asks for, and what they came to over seeds, in one table.
 
-A run is the experiment folder ``NAME_sSEED``. NAME is ``base``, the model as it is, or an override YAML that
-turns one factor.
+A run is the experiment folder ``NAME_sSEED``. NAME is ``base``, the model as it is, an override YAML that
+turns one factor, or several of these joined by ``+``.
 """
 
 import difflib
@@ -11,14 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from imlspike.evaluation.bootstrap import CONFIDENCE
 from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.evaluation.tables import markdown_table, number, write_files
 
 BASE = "base"
+LEAST_SEEDS = 4  # of a paired t; with fewer, seeds that agree by chance look like a difference
 NOTES = """\
 {measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
-in points, each seed less the base's of the same seed, so positive is worse. "Beyond the spread": the mean of
-these differences is larger than their standard deviation. s / epoch: median time of a training epoch.
+in points, each seed less the base's of the same seed, so positive is worse, with the 95 % interval and the p
+of a paired t over the seeds; only with at least {least} seeds, and p below 0.05, is it called a difference (bold).
+s / epoch: median time of a training epoch.
 Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
 counted.
 """
@@ -26,10 +29,10 @@ _PARAMETERS = re.compile(r"Total Number of model parameters: (.+)")
 
 
 class Run(NamedTuple):
-    """One training of a list: an ablation (`override` is None for ``base``) with one seed."""
+    """One training of a list: an ablation (``base`` has no `overrides`) with one seed."""
 
     ablation: str
-    override: Path | None
+    overrides: tuple[Path, ...]
     seed: int
 
     @property
@@ -48,7 +51,7 @@ def read_list(
 
     Args:
         text: the list, or the path of a .txt file that holds it. NAME is ``base``, a file of `folder` without
-            its ``.yaml``, or the path of another YAML.
+            its ``.yaml``, the path of another, or several with ``+`` between, laid in this order.
         seeds: of lines that name none.
         places: the folders from which paths may start.
 
@@ -68,10 +71,12 @@ def read_list(
         names, colon, own_seeds = line.partition("#")[0].partition(":")
         try:
             used = [int(seed) for seed in own_seeds.split()] if colon else list(seeds)
-            overrides = {name: _override(name, folder, places) for name in names.split()}
-            for run in (Run(p.stem if p else n, p, seed) for seed in used for n, p in overrides.items()):
-                if runs.setdefault(run.name, run) != run:
-                    raise ValueError(f"{run.override} and {runs[run.name].override}: one name for both")
+            found = [_overrides(name, folder, places) for name in names.split()]
+            named = [("+".join(path.stem for path in paths) or BASE, paths) for paths in found]
+            for run in (Run(name, paths, seed) for seed in used for name, paths in named):
+                if (other := runs.setdefault(run.name, run)) != run:
+                    both = " and ".join(" + ".join(map(str, one.overrides)) for one in (run, other))
+                    raise ValueError(f"{both}: one name for both")
         except ValueError as error:
             raise ValueError(f"{where}, line {line_number}: {error}") from None
     if not runs:
@@ -83,9 +88,11 @@ def _existing(path, places) -> Path | None:
     return next((file for place in places if (file := Path(place) / path).is_file()), None)
 
 
-def _override(name: str, folder, places) -> Path | None:
-    if name == BASE:
-        return None
+def _overrides(name: str, folder, places) -> tuple[Path, ...]:
+    return tuple(_override(part, folder, places) for part in name.split("+") if part != BASE)
+
+
+def _override(name: str, folder, places) -> Path:
     file = name if name.endswith(".yaml") else f"{folder}/{name}.yaml"
     if (path := _existing(file, places)) is not None:
         return path
@@ -95,10 +102,11 @@ def _override(name: str, folder, places) -> Path | None:
     raise ValueError(f"there is no {file}; {hint}")
 
 
-def turns(override: Path | None) -> str:
-    """The factor that an override turns: the comment in its first line, or its name."""
-    first = override.read_text(encoding="utf-8").partition("\n")[0] if override else "#"
-    return first.lstrip("# ") if first.startswith("#") else override.name
+def turns(overrides: Sequence[Path]) -> str:
+    """The factors that overrides turn: the comment in the first line of each, or its name."""
+    firsts = {path.name: path.read_text(encoding="utf-8").partition("\n")[0] for path in overrides}
+    told = [first.lstrip("# ") if first.startswith("#") else name for name, first in firsts.items()]
+    return "; ".join(told)
 
 
 def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = "greedy") -> dict:
@@ -120,9 +128,9 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
     for run in complete:
         results.setdefault(run.ablation, {})[run.seed] = found[run.name]
     rows = []
-    for ablation, override in {run.ablation: run.override for run in complete}.items():
+    for ablation, overrides in {run.ablation: run.overrides for run in complete}.items():
         own, base = results[ablation], results.get(BASE, {}) if ablation != BASE else {}
-        row = {"name": ablation, "turns": turns(override), "seeds": len(own), "sets": {}}
+        row = {"name": ablation, "turns": turns(overrides), "seeds": len(own), "sets": {}}
         for name in sets:
             rates, others = ({seed: one["rates"][name] for seed, one in side.items()} for side in (own, base))
             gap = difference(rates, others) if rates.keys() & others.keys() else None
@@ -183,14 +191,25 @@ def spread(rates: Mapping[int, float]) -> dict:
 
 
 def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
-    """`spread` of an ablation's rates less the base's, seed by seed, and whether it goes beyond the spread.
+    """`spread` of an ablation's rates less the base's, seed by seed, and a paired t of them.
 
-    ``beyond``: the mean of the paired differences is larger than their standard deviation; None with one seed
-    in common. ``worse``: with how many seeds the ablation has the higher rate.
+    ``p`` and ``ci95`` are the t's over the seeds in common, None with one seed or differences all alike.
+    ``called``: at least `LEAST_SEEDS` seeds and p < 0.05. ``worse``: with how many seeds the ablation has the
+    higher rate.
+
+    >>> found = difference({0: 3.0, 1: 4.0, 2: 3.0, 3: 5.0}, {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0})
+    >>> round(found["p"], 4), found["called"]
+    (0.0105, True)
     """
+    from scipy.stats import ttest_1samp
+
     found = spread({seed: rates[seed] - base[seed] for seed in rates if seed in base})
-    beyond = None if found["sd"] is None else abs(found["mean"]) > found["sd"]
-    return found | {"beyond": beyond, "worse": sum(value > 0 for value in found["by_seed"].values())}
+    values, p, ends = list(found["by_seed"].values()), None, None
+    if found["sd"]:
+        test = ttest_1samp(values, 0.0)
+        p, ends = float(test.pvalue), [float(end) for end in test.confidence_interval(CONFIDENCE)]
+    called = len(values) >= LEAST_SEEDS and p is not None and p < 1 - CONFIDENCE
+    return found | {"p": p, "ci95": ends, "called": called, "worse": sum(value > 0 for value in values)}
 
 
 def table(results: Mapping) -> str:
@@ -201,11 +220,7 @@ def table(results: Mapping) -> str:
         for name, found in row["sets"].items():
             range_, gap = f" ({found['min']:.1f} to {found['max']:.1f})", found["difference"]
             cells[f"{results['measure'].upper()} % {name}"] = _cell(found, ".1f", range_)
-            worse = ""
-            if gap:
-                side = "beyond" if gap["beyond"] else "within"
-                worse = f", {side} the spread, worse in {gap['worse']} of {len(gap['by_seed'])}"
-            cells[f"less the base's, {name}"] = _cell(gap, "+.1f", worse) if gap else ""
+            cells[f"less the base's, {name}"] = _gap_cell(gap) if gap else ""
         cells |= {"epochs": number(row["epochs"], "d"), "s / epoch": number(row["seconds_per_epoch"], ".3g")}
         cells |= {"parameters": row["parameters"] or "", "spikes": number(row["mean_count"], ".2f")}
         rows.append(cells)
@@ -215,6 +230,14 @@ def table(results: Mapping) -> str:
 def _cell(found: Mapping, form: str, more: str) -> str:
     mean = format(found["mean"], form)
     return f"{mean} (one seed: no spread)" if found["sd"] is None else f"{mean} ± {found['sd']:.1f}{more}"
+
+
+def _gap_cell(gap: Mapping) -> str:
+    if gap["p"] is None:
+        return _cell(gap, "+.1f", "")
+    low, high = gap["ci95"]
+    shown = f"{gap['mean']:+.1f} ({low:+.1f} to {high:+.1f}), p = {gap['p']:.2g}, {len(gap['by_seed'])} seeds"
+    return f"**{shown}**" if gap["called"] else shown
 
 
 def sentences(results: Mapping) -> list[str]:
@@ -247,7 +270,7 @@ def write_report(
     shown, said = table(results) or "No run is complete.", sentences(results)
     seeds = ", ".join(map(str, sorted({run["seed"] for run in results["runs"]})))
     sources = ", ".join(sorted({run["source"] or "unknown" for run in results["runs"]}))
-    notes = NOTES.format(measure=measure.upper(), decoding=decoding)
+    notes = NOTES.format(measure=measure.upper(), decoding=decoding, least=LEAST_SEEDS)
     lines = ["# Ablations", "", shown, "", notes, *(f"- {sentence}" for sentence in said), "", "## How", ""]
     lines += [f"- command: `{command}`", f"- seeds: {seeds}"]
     lines += [f"- git: {sources} (of the trainings), {about['git']} (of this table)", *made_on(about), ""]

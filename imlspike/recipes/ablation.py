@@ -34,11 +34,12 @@ class Ablation(Options):
     recipe: str = option("egs/msu_ru_nsh/asr1", "folder of the recipe")
     list: str = option(
         "conf/ablations/main.txt",
-        "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, one of conf/ablations, or a YAML",
+        "'NAME ... [: SEED ...]' or a .txt file of such lines; NAME: base, one of conf/ablations, a YAML, or "
+        "several with + between",
     )
     seeds: str = option("0", "seeds of lines that name none, as '0 1 2'")
     config: str = option("conf/quick.yaml", "training YAML, the base")
-    budget: str = option("", "YAML laid over every run, the base too, as conf/ablations/budget.yaml")
+    budget: str = option("", "YAML laid over --config in every run, as conf/ablations/budget.yaml")
     measure: str = option("cer", "the error rate that counts", "cer wer")
     spikes: bool = option(False, "count spikes of every run (minutes each)")
     results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
@@ -59,13 +60,14 @@ class Ablation(Options):
             runs = read_list(self.list, seeds, places=(".", self.recipe, ROOT))
         except ValueError as error:
             raise OptionError(f"--list: {error}") from None
-        self.runs = {r.name: r._replace(override=r.override and r.override.resolve()) for r in runs}
+        self.runs = {r.name: r._replace(overrides=tuple(p.resolve() for p in r.overrides)) for r in runs}
         self.decoding = f"greedy_asr_model_{Path(average(read_yaml(self.config))).stem}"
         self.failed, self.ended = [], []
 
     def experiment(self, name: str) -> str:
         """A run as --experiments of the recipe names it."""
-        return ":".join(map(str, filter(None, [name, self.config, self.runs[name].override, self.budget])))
+        layers = [self.config, *filter(None, [self.budget]), *self.runs[name].overrides]
+        return ":".join(map(str, [name, *layers]))
 
 
 recipe = Recipe(Ablation)

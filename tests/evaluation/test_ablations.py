@@ -7,6 +7,7 @@ import statistics
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import scipy.stats
 import yaml
 from hypothesis import given, settings
 
@@ -24,6 +25,7 @@ from imlspike.models import IMLSpikeformerEncoder
 
 LISTS = [  # with the folder of a recipe and the base
     ("conf/ablations/main.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
+    ("conf/ablations/tuning.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
     ("conf/ablations/paper.txt", "egs/aishell/asr1", "conf/train_asr_iml_spikeformer.yaml"),
     ("conf/ablations/paper.txt", "egs/librispeech/asr1", "conf/train_asr_iml_spikeformer.yaml"),
 ]
@@ -40,12 +42,21 @@ def names(runs):
 def test_a_line_goes_seed_by_seed_and_a_run_stands_once(tmp_path, repository):
     own = tmp_path / "mine.yaml"
     own.write_text("# my own\nencoder_conf: {}\n")
-    text = f"# the claims\nbase decay_none : 1 0\n\nqk_both  # one\n{own}\ndecay_none : 0 2\n"
+    text = f"# the claims\nbase decay_none : 1 0\n\nqk_both+levels_2  # one\n{own}\ndecay_none : 0 2\n"
     runs = read_list(text, seeds=[7], places=[repository])
     assert names(runs) == [
-        *("base_s1", "decay_none_s1", "base_s0", "decay_none_s0", "qk_both_s7", "mine_s7", "decay_none_s2")
+        *(
+            "base_s1",
+            "decay_none_s1",
+            "base_s0",
+            "decay_none_s0",
+            "qk_both+levels_2_s7",
+            "mine_s7",
+            "decay_none_s2",
+        )
     ]
-    assert [turns(run.override) for run in runs[:1] + runs[5:6]] == ["", "my own"]
+    assert [turns(run.overrides) for run in runs[:1] + runs[5:6]] == ["", "my own"]
+    assert turns(runs[4].overrides).count("; ") == 1
     (tmp_path / "list.txt").write_text(text)
     assert read_list(str(tmp_path / "list.txt"), [7], places=[repository]) == runs
 
@@ -54,6 +65,7 @@ def test_a_line_goes_seed_by_seed_and_a_run_stands_once(tmp_path, repository):
     ("text", "message"),
     [
         ("base decay_non", "line 1: there is no conf/ablations/decay_non.yaml; did you mean decay_none?"),
+        ("qk_both+decay_non", "line 1: there is no conf/ablations/decay_non.yaml"),
         ("base\nzzzzzz", "line 2: .*there are: base amplitude_theta"),
         ("base : one", "line 1: .*'one'"),
         ("# nothing\n", "no runs"),
@@ -76,7 +88,7 @@ def effective(conf):
     return {name: tuple(v) if isinstance(v, list) else v for name, v in (defaults | conf).items()}
 
 
-@pytest.mark.parametrize(("file", "recipe", "base"), LISTS)
+@pytest.mark.parametrize(("file", "recipe", "base"), [one for one in LISTS if "tuning" not in one[0]])
 def test_every_override_turns_one_factor_of_the_base(repository, file, recipe, base):
     places = [repository / recipe, repository]
     [path] = [place / base for place in places if (place / base).is_file()]
@@ -84,25 +96,26 @@ def test_every_override_turns_one_factor_of_the_base(repository, file, recipe, b
     runs = {run.ablation: run for run in read_list(file, places=places)}
     assert len(runs) > 15 and "base" in runs
     for run in runs.values():
-        if run.override is None or run.override.parent.name != "ablations":
+        if not run.overrides or run.overrides[0].parent.name != "ablations":
             continue
-        override = yaml.safe_load(run.override.read_text())
+        [file] = run.overrides
+        override = yaml.safe_load(file.read_text())
         assert override.keys() == {"encoder_conf"}, run.ablation
         before, after = effective(conf), effective(conf | override["encoder_conf"])
         changed = {key for key in before if before[key] != after[key]}
         factors = changed - {"threshold_value"} or changed
         assert len(factors) == 1, f"{run.ablation} changes {changed} of {base}"
-        assert turns(run.override) != run.override.name, f"{run.override}: no comment in the first line"
+        assert turns([file]) != file.name, f"{file}: no comment in the first line"
 
 
 def test_every_override_stands_in_a_list(repository):
     listed = {
-        run.override
+        path
         for file, recipe, _ in LISTS
         for run in read_list(file, places=[repository / recipe, repository])
+        for path in run.overrides
     }
-    budget = repository / "conf/ablations/budget.yaml"
-    assert listed.issuperset(set((repository / "conf/ablations").glob("*.yaml")) - {budget})
+    assert listed.issuperset((repository / "conf/ablations").glob("*.yaml"))
 
 
 def run_folder(exp, name, rates, seconds=(30, 50, 40), spikes=None, sets=("test", "valid")):
@@ -146,9 +159,11 @@ def test_means_spreads_and_paired_differences(exp, repository):
     found = none["sets"]["test"]
     assert [found[key] for key in ("mean", "sd", "min", "max")] == pytest.approx([55, 1, 54, 56])
     assert found["difference"]["by_seed"] == pytest.approx({"0": 4, "1": 3, "2": 5})
-    assert found["difference"]["sd"] == pytest.approx(1) and found["difference"]["beyond"] is True
+    # t = 4 / (1 / sqrt 3), two degrees of freedom; three seeds don't call a difference.
+    assert found["difference"]["sd"] == pytest.approx(1) and found["difference"]["called"] is False
+    assert found["difference"]["p"] == pytest.approx(0.020204, abs=1e-6)
     within = none["sets"]["valid"]["difference"]  # 49 - 48, 50 - 50, 49 - 49
-    assert (within["beyond"], within["worse"]) == (False, 1)
+    assert (within["called"], within["worse"]) == (False, 1)
     assert (base["mean_count"], none["mean_count"], base["parameters"]) == (2.0, None, "1.95 M")
     assert base["sets"]["test"]["difference"] is None
     assert results["incomplete"] == ["levels_2_s0"] and len(results["runs"]) == 7
@@ -160,10 +175,9 @@ def test_the_table_says_what_one_seed_cannot(exp, repository):
     results = collect(read_list(LIST, places=[repository]), exp)
     rows = {line.split()[1]: line for line in table(results).splitlines()}
     assert "55.0 ± 1.0 (54.0 to 56.0)" in rows["decay_none"]
-    assert "+4.0 ± 1.0, beyond the spread, worse in 3 of 3" in rows["decay_none"]
-    assert "+0.3 ± 0.6, within the spread, worse in 1 of 3" in rows["decay_none"]
+    assert "+4.0 (+1.5 to +6.5), p = 0.02, 3 seeds" in rows["decay_none"] and "**" not in rows["decay_none"]
     assert "49.5 (one seed: no spread)" in rows["qk_both"] and "-0.5 (one seed: no spread)" in rows["qk_both"]
-    assert "±" not in rows["qk_both"] and "spread," not in rows["qk_both"] and "levels_2" not in rows
+    assert "±" not in rows["qk_both"] and " p = " not in rows["qk_both"] and "levels_2" not in rows
     assert "attention: query and key fire" in rows["qk_both"]
     said = "\n".join(sentences(results))
     assert "test: the seeds of the base lie up to 2.0 points apart" in said
@@ -200,10 +214,20 @@ def test_spread_and_difference_agree_with_numpy(ours, base):
     found = difference(ours, base)
     assert found["mean"] == pytest.approx(paired.mean(), abs=1e-9)
     assert found["worse"] == (paired > 0).sum()
-    if not np.isclose(abs(paired.mean()), paired.std(ddof=1)):
-        assert found["beyond"] == (abs(paired.mean()) > paired.std(ddof=1))
+    if paired.std(ddof=1) > 1e-6:
+        error = paired.std(ddof=1) / len(paired) ** 0.5
+        assert found["p"] == pytest.approx(2 * scipy.stats.t.sf(abs(paired.mean()) / error, len(paired) - 1))
+        assert found["called"] == (len(paired) >= 4 and found["p"] < 0.05)
     assert difference(base, ours)["mean"] == pytest.approx(-found["mean"], abs=1e-9)
     assert statistics.median(found["by_seed"].values()) <= found["max"]
+
+
+def test_chance_calls_a_difference_once_in_twenty_and_never_with_three_seeds():
+    draw = np.random.default_rng(0).normal(size=(400, 2, 5))
+    found = [difference(dict(enumerate(a)), dict(enumerate(b))) for a, b in draw]
+    assert 5 < sum(one["called"] for one in found) < 36  # of 400; 20 +- 3.5 standard deviations
+    fewer = [difference(dict(enumerate(a[:3])), dict(enumerate(b))) for a, b in draw]
+    assert not any(one["called"] for one in fewer)
 
 
 def test_the_report_has_the_table_and_what_made_it_and_a_broken_score_leaves_it(exp, repository):

@@ -70,7 +70,7 @@ def test_data_once_then_every_run_of_the_list_two_side_by_side(toy, capfd):
     conf, specs = ROOT / "conf", {}
     for name in names:
         own = "" if name[:-3] == "base" else f":{conf}/ablations/{name[:-3]}.yaml"
-        specs[name] = f"{name}:{conf}/quick.yaml{own}:{conf}/ablations/budget.yaml"
+        specs[name] = f"{name}:{conf}/quick.yaml:{conf}/ablations/budget.yaml{own}"
     everything = " ".join(specs[name] for name in names)
     assert first == f"1-10 nj=2 seed= nodes=2 modes=greedy {everything}"
     wanted = [f"11-13 nj=1 seed={name[-1]} nodes=2 modes=greedy {specs[name]}" for name in names]
@@ -129,6 +129,7 @@ def test_a_script_starts_its_recipe_and_that_its_programs(tmp_path):
 
 SIZES = "output_size=16 linear_units=32 attention_heads=2 num_blocks=2 input_channels=4"
 SMALL = [f"encoder_conf.{size}" for size in SIZES.split()]
+PEERS = ("conformer", "transformer")  # ESPnet's, without input_channels
 SMALL += ["decoder_conf.linear_units=32", "decoder_conf.attention_heads=2"]
 TOKENS = ["<blank>", "<unk>", *"abcdefgh", "<sos/eos>"]
 
@@ -149,11 +150,14 @@ def test_every_ablation_of_quick_builds_trains_and_is_another_model():
     speech, lengths = 0.1 * torch.randn(2, 16000), torch.tensor([16000, 13000])
     text, text_lengths = torch.randint(2, 10, (2, 6)), torch.tensor([6, 4])
     seen = {}
-    for run in read_list("conf/ablations/main.txt", seeds=[0], places=[ROOT]):
+    runs = read_list("conf/ablations/main.txt", seeds=[0], places=[ROOT])
+    runs += read_list("relu " + " ".join(PEERS), places=[ROOT])
+    for run in runs:
         if run.ablation in seen:
             continue
-        overrides = [run.override] if run.override else []
-        config = resolve(ROOT / "conf/quick.yaml", [*overrides, ROOT / "conf/ablations/budget.yaml"], SMALL)
+        small = [one for one in SMALL if run.ablation not in PEERS or "input_channels" not in one]
+        layers = [ROOT / "conf/ablations/budget.yaml", *run.overrides]
+        config = resolve(ROOT / "conf/quick.yaml", layers, small)
         torch.manual_seed(0)
         args = argparse.Namespace(**defaults | config | {"token_list": TOKENS, "normalize": "utterance_mvn"})
         model = ASRTask.build_model(args).train()
