@@ -20,7 +20,7 @@ LEAST_SEEDS = 4  # of a paired t; with fewer, seeds that agree by chance look li
 NOTES = """\
 {measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
 in points, each seed less the base's of the same seed, so positive is worse, with the 95 % interval and the p
-of a paired t over the seeds; only with at least {least} seeds, and p below 0.05, is it called a difference (bold).
+of a paired t over the seeds; with at least {least} seeds and p below 0.05 it is called a difference (bold).
 s / epoch: median time of a training epoch.
 Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
 counted.
