@@ -3,6 +3,7 @@
 from imlspike.layers.decay import DecayAttention, decay_attention, hierarchical_decay, row_sums
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm, synchronise_norms
+from imlspike.layers.rep_conv import RepConv
 from imlspike.layers.rep_linear import RepLinear, fold_rep_linears
 from imlspike.layers.rep_ssa import RepSSA, SpikingFeedForward
 from imlspike.layers.spiking_convnext import SpikingConvNeXtBlock
@@ -16,6 +17,7 @@ __all__ = [
     "DecayAttention",
     "Layout",
     "MaskedBatchNorm",
+    "RepConv",
     "RepLinear",
     "RepSSA",
     "STSA",

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from imlspike.layers.decay import DecayAttention
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_conv import RepConv
 from imlspike.layers.rep_linear import RepLinear
 from imlspike.neurons import IMLS
 
@@ -34,6 +35,10 @@ def fire(neuron: nn.Module, x: Tensor, layout: Layout) -> Tensor:
     return neuron(x)
 
 
+def _map(linear: nn.Module, x: Tensor, layout: Layout) -> Tensor:
+    return linear(x, layout) if isinstance(linear, RepConv) else linear(x)
+
+
 class RepSSA(nn.Module):
     r"""Re-parameterised spiking self-attention (named by IML-Spikeformer; our formulation).
 
@@ -51,12 +56,16 @@ class RepSSA(nn.Module):
             into one map, and the spikes S take the place of the keys).
         direction, mode, dropout: of `imlspike.layers.DecayAttention`.
         branches: of `RepLinear`.
+        gain: of the last `RepLinear`.
         neuron: makes a neuron that takes tokens (..., C); called for each.
+        kernel: the maps of q, k, v and o are `RepConv` of so many tokens, causal for the direction ``past``;
+            0: `RepLinear`.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
 
     Raises:
-        ValueError: if H does not divide C, or on an unknown `qk`.
+        ValueError: if H does not divide C, on an unknown `qk`, an even `kernel`, or one over spikes that are
+            worth thresholds.
 
     >>> import torch
     >>> layout = Layout(torch.tensor([5, 3]), 5)
@@ -75,6 +84,7 @@ class RepSSA(nn.Module):
         branches: Sequence[str] = ("linear", "identity"),
         gain: float = 1.0,
         neuron: Callable[[], nn.Module] = IMLS,
+        kernel: int = 0,
     ):
         super().__init__()
         self.heads = len(gamma)
@@ -83,9 +93,15 @@ class RepSSA(nn.Module):
         if qk not in QK:
             raise ValueError(f"qk must be one of {', '.join(QK)}, got {qk!r}")
         self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
-        self.q = RepLinear(channels, channels, branches)
-        self.k = RepLinear(channels, channels, branches)
-        self.v = RepLinear(channels, channels, branches)
+        if kernel and not getattr(self.neuron, "unit", True):
+            raise ValueError("a kernel in the maps needs spikes worth 1: it would sum those of thresholds")
+
+        def mapped(gain: float = 1.0) -> nn.Module:
+            if kernel:
+                return RepConv(channels, kernel, branches, gain, direction == "past")
+            return RepLinear(channels, channels, branches, gain)
+
+        self.q, self.k, self.v = mapped(), mapped(), mapped()
         self.q_neuron = neuron() if qk == "both" else None
         self.k_neuron = neuron() if qk in ("key", "both") else None
         self.v_neuron = neuron()
@@ -94,7 +110,7 @@ class RepSSA(nn.Module):
         # channels of a head go up and down together; without this norm some heads drown out the others under
         # their common threshold.
         self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), neuron()
-        self.o = RepLinear(channels, channels, branches, gain)
+        self.o = mapped(gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         mixed = self.attention(*self._qkv(x, layout), None if layout.mask is None else layout.lengths)
@@ -117,7 +133,8 @@ class RepSSA(nn.Module):
     def _qkv(self, x: Tensor, layout: Layout) -> tuple[Tensor, ...]:
         """Queries, keys and values, each (B, H, N, C/H), zero at padding."""
         spikes = fire(self.neuron, self.norm(x), layout)
-        q, k, v = self.q(spikes), self.k(spikes), fire(self.v_neuron, self.v(spikes), layout)
+        q, k, v = (_map(each, spikes, layout) for each in (self.q, self.k, self.v))
+        v = fire(self.v_neuron, v, layout)
         if self.q_neuron is not None:
             q = fire(self.q_neuron, q, layout)
         if self.k_neuron is not None:
@@ -127,7 +144,7 @@ class RepSSA(nn.Module):
     def _merge(self, mixed: Tensor, layout: Layout) -> Tensor:
         """Output of the heads (B, H, N, C/H) -> (K, C)."""
         mixed = self.o_norm(layout.pack(mixed.transpose(1, 2).flatten(2)), owner=self.norm)
-        return self.o(fire(self.o_neuron, mixed, layout))
+        return _map(self.o, fire(self.o_neuron, mixed, layout), layout)
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, H, N, C/H)"""

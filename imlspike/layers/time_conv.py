@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from imlspike.layers.layout import Layout
 from imlspike.layers.norm import MaskedBatchNorm
+from imlspike.layers.rep_conv import TimeConv
 from imlspike.layers.rep_ssa import fire
 from imlspike.neurons import IMLS
 
 WHOLE = partial(IMLS, amplitude="unit")
 
 
-class SpikingTimeConv(nn.Module):
+class SpikingTimeConv(TimeConv):
     r"""BN -> IMLS -> depthwise convolution over tokens -> BN: the order of neighbours, which a decay cannot
     tell.
 
@@ -47,27 +47,10 @@ class SpikingTimeConv(nn.Module):
         gain: float = 1.0,
         neuron: Callable[[], nn.Module] = WHOLE,
     ):
-        super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel must be an odd number of tokens, got {kernel}")
+        super().__init__(channels, kernel, causal, gain)
         self.norm, self.neuron = MaskedBatchNorm(channels), neuron()
         if not getattr(self.neuron, "unit", True):
             raise ValueError("a convolution over time needs spikes worth 1: it would sum those of thresholds")
-        self.conv = nn.Conv1d(channels, channels, kernel, groups=channels, bias=False)
-        self.out_norm = MaskedBatchNorm(channels)
-        nn.init.constant_(self.out_norm.weight, gain)
-        self.before, self.after = (kernel - 1, 0) if causal else (kernel // 2, kernel // 2)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        spikes = layout.unpack(fire(self.neuron, self.norm(x), layout)).transpose(1, 2)
-        mixed = self.conv(nn.functional.pad(spikes, (self.before, self.after)))
-        mixed = layout.pack(mixed.transpose(1, 2))
-        return mixed if self.out_norm is None else self.out_norm(mixed)
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Fold the convolution with the batch norm behind it, in place, for evaluation."""
-        if self.out_norm is not None:
-            scale, shift = self.out_norm.affine_map()
-            self.conv.weight.mul_(scale[:, None, None])
-            self.conv.bias, self.out_norm = nn.Parameter(shift), None
+        return super().forward(fire(self.neuron, self.norm(x), layout), layout)

@@ -12,7 +12,7 @@ from imlspike.neurons import NEURONS, Neuron, RateCoded
 
 DEFAULTS = {"detach_reset": True, "amplitude": "unit"}
 _PLAIN = str | int | float | None
-_NO_MEANING = ("detach", "detach_reset", "surrogate", "alpha")  # of the gradient alone
+_NO_MEANING = ("detach", "detach_reset", "surrogate", "alpha", "window")  # of the gradient alone
 # Arguments that the network says, and the method by which a class that defines it takes them.
 _PLACED = {"levels": "for_steps", "token_dim": "for_maps", "channel_dims": "for_maps"}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from imlspike.layers import (
     Layout,
     MaskedBatchNorm,
+    RepConv,
     RepSSA,
     SpikingFeedForward,
     SpikingSubsampling,
@@ -21,16 +23,18 @@ from imlspike.layers import (
 from imlspike.models.blocks import Blocks, check_numbers
 from imlspike.models.neuron_choice import NeuronChoice, imls_arguments
 from imlspike.models.record import RecordsArguments
+from imlspike.neurons import IMLS
 
 
 class SpikeformerBlock(nn.Module):
-    """x + conv(x) where there is one, x + RepSSA(x), x + FFN(x): residuals join membrane potentials, not
-    spikes.
+    """x + FFN(x) and x + conv(x) where there are such, x + RepSSA(x), x + FFN(x): residuals join membrane
+    potentials, not spikes.
 
     Args:
         attention: a `RepSSA`.
         feed_forward: a `SpikingFeedForward`.
         conv: a `SpikingTimeConv`, or None.
+        macaron: a `SpikingFeedForward` ahead of all, or None.
         dropout: rate on the output of each branch.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C); `scale` is what the branches count.
@@ -46,13 +50,14 @@ class SpikeformerBlock(nn.Module):
         feed_forward: SpikingFeedForward,
         conv: SpikingTimeConv | None = None,
         dropout: float = 0.0,
+        macaron: SpikingFeedForward | None = None,
     ):
         super().__init__()
-        self.conv = conv
+        self.macaron, self.conv = macaron, conv
         self.attention, self.feed_forward, self.dropout = attention, feed_forward, nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layout: Layout, scale: float = 1.0) -> Tensor:
-        for branch in filter(None, (self.conv, self.attention, self.feed_forward)):
+        for branch in filter(None, (self.macaron, self.conv, self.attention, self.feed_forward)):
             y = self.dropout(branch(x, layout))
             x = x + (y if scale == 1 else scale * y)
         return x
@@ -100,6 +105,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
             With spikes of ``theta`` the attention is a product of three levels, and an utterance louder
             inside than the running statistics of the batch norms grows from block to block (seen: losses of
             1e23 in evaluation); ``unit`` spikes are bounded.
+        anneal_steps: forward passes in training over which the steps of an IMLS get coarser: eighths of a
+            spike, quarters, halves, and whole spikes from then on, as always in evaluation. 0: always whole.
         qk: which of query and key fire: ``key``, ``both`` or ``none``.
         decay: ``hierarchical``, ``uniform`` or ``none``.
         decay_a, decay_b, decay_c: gamma = 1 - 2^-(a + b l/(L-1) + c h/H).
@@ -111,7 +118,9 @@ class IMLSpikeformerEncoder(RecordsArguments):
         rep_branches: of `RepLinear`.
         residual_gain: first scale of the batch norms that end a branch; below 1 the tokens pass a new network
             nearly unchanged.
-        conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none, as in the paper.
+        conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none.
+        rep_kernel: tokens under a convolution among the branches of q, k, v and o (`RepConv`); 0: none.
+        macaron: a second feed-forward, of `linear_units` too, at the head of each block.
         sync_norms: whether processes that train together share the statistics of their batch norms, see
             `MaskedBatchNorm`.
         compile: blocks run through `torch.compile`, for training on a GPU.
@@ -162,6 +171,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         threshold_value: float = 0.36,
         detach_threshold: bool = True,
         amplitude: str = "unit",
+        anneal_steps: int = 0,
         qk: str = "key",
         decay: str = "hierarchical",
         decay_a: float = 1.0,
@@ -172,6 +182,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
         rep_branches: Sequence[str] = ("linear", "identity"),
         residual_gain: float = 0.25,
         conv_kernel: int = 0,
+        rep_kernel: int = 0,
+        macaron: bool = False,
         sync_norms: bool = True,
         compile: bool = False,
         interctc_layer_idx: Sequence[int] = (),
@@ -194,7 +206,9 @@ class IMLSpikeformerEncoder(RecordsArguments):
             **({} if decay == "none" else dict(decay_a=decay_a, decay_b=decay_b, decay_c=decay_c)),
             interctc_use_conditioning=interctc_use_conditioning,
         )
-        self._output_size, self.positions = output_size, positions
+        self._output_size, self.positions, self.anneal_steps = output_size, positions, anneal_steps
+        if anneal_steps:  # how many there were, so that a training goes on where it was
+            self.register_buffer("passes", torch.zeros((), dtype=torch.long))
         self.embed = SpikingSubsampling(
             input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps
         )
@@ -206,13 +220,15 @@ class IMLSpikeformerEncoder(RecordsArguments):
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
             told = (qk, direction, attention_mode, attention_dropout_rate)
-            attention = RepSSA(output_size, gamma, *told, **rep)
-            feed_forward = SpikingFeedForward(output_size, linear_units, dropout_rate, **rep)
+            attention = RepSSA(output_size, gamma, *told, **rep, kernel=rep_kernel)
+            forwards = [
+                SpikingFeedForward(output_size, linear_units, dropout_rate, **rep) for _ in range(1 + macaron)
+            ]
             conv = None
             if conv_kernel:
                 whole = partial(neurons, amplitude="unit")
                 conv = SpikingTimeConv(output_size, conv_kernel, direction == "past", residual_gain, whole)
-            blocks.append(SpikeformerBlock(attention, feed_forward, conv, dropout_rate))
+            blocks.append(SpikeformerBlock(attention, forwards[0], conv, dropout_rate, *forwards[1:]))
         drop = (layer_drop_rate, stochastic_depth_rate)
         self.blocks = Blocks(blocks, *drop, gradient_checkpoint_layers, sync_norms)
         self.after_norm = MaskedBatchNorm(output_size)
@@ -254,6 +270,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
             raise ValueError(
                 "return_all_hs: with interctc_layer_idx the outputs of those blocks are given out"
             )
+        if self.anneal_steps and self.training:
+            self._anneal()
         x, layout = self.embed(xs, lengths)
         if self.positions == "sinusoidal":
             position = torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
@@ -270,6 +288,14 @@ class IMLSpikeformerEncoder(RecordsArguments):
         ys = layout.unpack(self.after_norm(x))
         return (ys, outputs) if outputs else ys, layout.lengths, None
 
+    def _anneal(self) -> None:
+        """Set the steps of all neurons for this pass."""
+        left = max(0.0, 1 - int(self.passes) / self.anneal_steps)
+        for each in self.modules():
+            if isinstance(each, IMLS):
+                each.finer = 2 ** ceil(3 * left)
+        self.passes.add_(1)
+
     def reparameterize(self) -> "IMLSpikeformerEncoder":
         """Fold branches and batch norms into the linear maps and convolutions they belong to, in place.
 
@@ -278,7 +304,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         """
         self.eval()
         self.embed.fold()
-        for block in self.blocks:
-            if block.conv is not None:
-                block.conv.fold()
+        for each in self.modules():
+            if isinstance(each, SpikingTimeConv | RepConv):
+                each.fold()
         return fold_rep_linears(self)

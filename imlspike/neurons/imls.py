@@ -14,6 +14,7 @@ from imlspike.ops.reference import wide, widen
 
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
 AMPLITUDES = ("theta", "unit")
+WINDOWS = ("half", "levels")
 
 
 @register("imls")
@@ -53,23 +54,30 @@ class IMLS(Neuron):
         detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). Otherwise
             dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         amplitude: what a spike is worth: ``theta`` or ``unit``.
+        window: up to where the gradient passes: ``half``, (T + 1/2) theta, as above; ``levels``, T theta.
         token_dim, channel_dims: the axes of tokens and of channels; all other axes are batch.
 
+    Attributes:
+        finer: steps a level in training, a power of two: 1, or what a network sets that lets the spikes in
+            later. y = theta/f s with theta/f for theta and f T for T, near a ReLU cut off at T theta.
+
     Raises:
-        ValueError: an unknown `threshold` or `amplitude`, or a number that is not positive.
+        ValueError: an unknown `threshold`, `amplitude` or `window`, or a number that is not positive.
 
     >>> IMLS(levels=6, threshold="fixed", value=1.0)(torch.tensor([[-1.0, 0.4, 0.5, 2.6, 9.0]]))
     tensor([[0., 0., 1., 3., 6.]])
     """
 
+    finer = 1
+
     def __init__(
         self, levels: int = 6, threshold: str = "token", kappa: float = 0.45, value: float = 1.0,
-        eps: float = 1e-5, detach: bool = True, amplitude: str = "theta", token_dim: int = -2,
-        channel_dims: tuple[int, ...] = (-1,),
+        eps: float = 1e-5, detach: bool = True, amplitude: str = "theta", window: str = "half",
+        token_dim: int = -2, channel_dims: tuple[int, ...] = (-1,),
     ):  # fmt: skip
         super().__init__()
         choices = (("threshold", threshold, THRESHOLDS), ("amplitude", amplitude, AMPLITUDES))
-        for name, given, known in choices:
+        for name, given, known in (*choices, ("window", window, WINDOWS)):
             if given not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
         if levels not in range(1, 2**15):
@@ -78,7 +86,7 @@ class IMLS(Neuron):
             raise ValueError(f"kappa, value and eps must be positive, got {kappa}, {value}, {eps}")
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
-        self.token_dim, self.channel_dims = token_dim, tuple(channel_dims)
+        self.window, self.token_dim, self.channel_dims = window, token_dim, tuple(channel_dims)
         self.unit, self.over_utterance = amplitude == "unit", threshold in ("channel", "layer")
         self.from_means = threshold == "layer"
         if threshold == "learned":
@@ -88,6 +96,11 @@ class IMLS(Neuron):
         """theta s, or s for the amplitude ``unit``, in x's shape and dtype; `mask` as in `theta`. Known
         thresholds `theta` are taken in place of those of `x`, as in `encode`."""
         theta = self.theta(x, mask) if theta is None else theta
+        if self.window == "levels" and torch.is_grad_enabled():
+            x = torch.where(x > self.levels * theta, x.detach(), x)
+        if self.training and self.finer > 1:
+            y = ops.imls(x, theta / self.finer, self.levels * self.finer, not self.unit)[0]
+            return y / self.finer if self.unit else y
         return ops.imls(x, theta, self.levels, not self.unit)[0]
 
     def theta(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imlspike.layers import Layout, SpikingTimeConv
+from imlspike.layers import Layout, RepConv, RepSSA, SpikingTimeConv
 from imlspike.layers.rep_ssa import fire
 from imlspike.neurons import IMLS
 from imlspike.neurons.imls import THRESHOLDS
@@ -67,3 +67,25 @@ def test_an_even_kernel_is_refused(kernel):
 def test_spikes_worth_a_threshold_are_refused():
     with pytest.raises(ValueError, match="worth"):
         SpikingTimeConv(4, neuron=IMLS)
+    with pytest.raises(ValueError, match="worth"):
+        RepSSA(4, torch.tensor([0.5, 0.9]), kernel=3)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_map_with_a_convolution_is_their_sum_alone_padded_and_folded(causal):
+    torch.manual_seed(0)
+    layer, layout = RepConv(4, 3, causal=causal).double(), Layout(torch.tensor([6, 2]), 7)
+    for _ in range(3):
+        layer(2 * torch.randn(8, 4, dtype=torch.float64) + 1, layout)
+    layer.eval()
+    x = torch.randint(0, 7, (8, 4), dtype=torch.float64)
+    got = layer(x, layout)
+    parts = []
+    for own in (x[:6], x[6:]):  # by torch's own padding, one utterance at a time
+        plain = torch.nn.functional.pad(own.T[None], (2, 0) if causal else (1, 1))
+        parts.append(torch.nn.functional.conv1d(plain, layer.conv.conv.weight, groups=4)[0].T)
+    want = layer.linear(x) + layer.conv.out_norm(torch.cat(parts))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    layer.fold()
+    assert isinstance(layer.linear, torch.nn.Linear) and layer.conv.out_norm is None
+    torch.testing.assert_close(layer(x, layout), got, rtol=1e-10, atol=1e-10)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from imlspike.layers import RepLinear
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.models.spikeformer import sinusoids
+from imlspike.neurons import IMLS
 from tests.models.small import FEATURES, VARIANTS, batch, small_encoder
 
 NAMES = st.sampled_from(sorted(VARIANTS))
@@ -97,7 +98,7 @@ def test_reparameterised_is_unfolded(variant):
 def test_folding_leaves_a_plain_transformers_parameters():
     """Parameters after folding: plain maps, convolutions, and one norm (scale, shift) for each of ours."""
     for variant, options in VARIANTS.items():
-        if {"input_channels", "input_layer", "threshold", "conv_kernel"} & options.keys():
+        if {"input_channels", "input_layer", "threshold", "conv_kernel", "rep_kernel"} & options.keys():
             continue
         encoder = small_encoder(**options).reparameterize()
         subsampling = (1 * 9 + 1) * 8 + (8 * 9 + 1) * 8 + (8 * 4 + 1) * 8
@@ -223,3 +224,25 @@ def test_bad_arguments_are_named(options, message):
 def test_too_short_an_utterance_is_named():
     with pytest.raises(ValueError, match="utterance 1 .* 6 frames.*at least 7"):
         small_encoder()(torch.randn(2, 40, FEATURES, dtype=torch.float64), torch.tensor([40, 6]))
+
+
+def test_annealing_goes_on_where_it_was_and_ends_in_whole_spikes():
+    x, lengths = batch([40, 30], torch.float32)
+
+    def losses(encoder, steps):
+        encoder.train()
+        return [float(encoder(x, lengths)[0].square().mean()) for _ in range(steps)]
+
+    whole = small_encoder(dtype=torch.float32, anneal_steps=9)
+    assert int(whole.passes) == 3 and {m.finer for m in whole.modules() if isinstance(m, IMLS)} == {8}
+    resumed = small_encoder(seed=1, dtype=torch.float32, anneal_steps=9)
+    resumed.load_state_dict(whole.state_dict())
+    seen = losses(whole, 9)
+    assert losses(resumed, 4) == seen[:4]
+    again = small_encoder(seed=2, dtype=torch.float32, anneal_steps=9)
+    again.load_state_dict(resumed.state_dict())
+    assert losses(again, 5) == seen[4:]
+    assert {m.finer for m in again.modules() if isinstance(m, IMLS)} == {1}
+    plain = small_encoder(dtype=torch.float32)
+    plain.load_state_dict(again.state_dict(), strict=False)
+    assert losses(plain, 1) == losses(again, 1)

@@ -32,6 +32,8 @@ DEFAULTS = {
     "decay_c": 1.0,
     "direction": "both",
     "conv_kernel": 0,
+    "rep_kernel": 0,
+    "macaron": False,
 }
 
 
@@ -61,24 +63,29 @@ class BinaryEncoder:
         if o["positions"] == "sinusoidal":
             x = x + sinusoids(torch.arange(len(x)), x.shape[1])
         for layer in range(o["num_blocks"]):
+            if o["macaron"]:
+                x = x + self.feed_forward(x, f"blocks.{layer}.macaron")
             if o["conv_kernel"]:
                 x = x + self.time_conv(x, f"blocks.{layer}.conv")
             x = x + self.attention(x, f"blocks.{layer}.attention", layer)
-            name = f"blocks.{layer}.feed_forward"
-            hidden = self.linear(f"{name}.expand", *self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron"))
-            x = x + self.linear(f"{name}.project", *self.fire(hidden, f"{name}.hidden_neuron"))
+            x = x + self.feed_forward(x, f"blocks.{layer}.feed_forward")
         return self.norm(x, "after_norm")
+
+    def feed_forward(self, x, name):
+        hidden = self.linear(f"{name}.expand", *self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron"))
+        return self.linear(f"{name}.project", *self.fire(hidden, f"{name}.hidden_neuron"))
 
     def time_conv(self, x, name):
         """Binary steps under a kernel over tokens, one kernel for each channel."""
-        kernel = self.options["conv_kernel"]
-        before = kernel - 1 if self.options["direction"] == "past" else kernel // 2
-        weight, bias = self.state[f"{name}.conv.weight"], self.state[f"{name}.conv.bias"]
         steps, _ = self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron", amplitude="unit")
+        return self.over_tokens(f"{name}.conv", steps)
+
+    def over_tokens(self, name, steps):
+        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        kernel = weight.shape[2]
+        before = kernel - 1 if self.options["direction"] == "past" else kernel // 2
         padded = F.pad(steps.mT, (before, kernel - 1 - before))
-        return (
-            self.drive(f"{name}.conv", padded, 1, lambda b: F.conv1d(b, weight, groups=len(weight))).T + bias
-        )
+        return self.drive(name, padded, 1, lambda b: F.conv1d(b, weight, groups=len(weight))).T + bias
 
     def attention(self, x, name, layer):
         """Scores and mixtures are sums over the steps of binary keys and of binary values."""
@@ -141,6 +148,8 @@ class BinaryEncoder:
         return sum(apply(binary(step)) for step in steps) * worth
 
     def linear(self, name, steps, worth):
+        if f"{name}.conv.conv.weight" in self.state:
+            return self.linear(f"{name}.linear", steps, worth) + self.over_tokens(f"{name}.conv.conv", steps)
         weight = self.state[f"{name}.weight"]
         return self.drive(name, steps, worth, lambda b: b @ weight.T) + self.state[f"{name}.bias"]
 

@@ -357,3 +357,26 @@ def test_nan_is_not_swallowed():
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         IMLS(**options)
+
+
+@pytest.mark.parametrize("amplitude", ["theta", "unit"])
+def test_finer_steps_are_a_neuron_of_more_levels_and_vanish_in_evaluation(amplitude):
+    x, conf = torch.randn(50, 4), dict(threshold="fixed", value=0.36, amplitude=amplitude)
+    neuron, plain, many = IMLS(6, **conf), IMLS(6, **conf), IMLS(48, **conf | {"value": 0.36 / 8})
+    neuron.finer = 8
+    fine = many(x) / (8 if amplitude == "unit" else 1)
+    torch.testing.assert_close(neuron(x), fine, rtol=2**-7, atol=0)  # theta is rounded to eight bits
+    near = neuron(x) / (1 if amplitude == "theta" else 1 / neuron.theta(x))
+    assert (near - x.clamp(min=0).clamp(max=6 * 0.36)).abs().max() < 0.36 / 8
+    assert torch.equal(neuron.eval()(x), plain(x))
+
+
+def test_the_narrow_window_shuts_the_gradient_above_the_highest_level():
+    x = torch.tensor([-0.1, 0.5, 5.9, 6.2, 6.6], requires_grad=True)
+    for window, want in (("half", [0, 1, 1, 1, 0]), ("levels", [0, 1, 1, 0, 0])):
+        x.grad = None
+        y = IMLS(6, "fixed", window=window)(x)
+        y.sum().backward()
+        assert x.grad.tolist() == want and y.tolist() == [0, 1, 6, 6, 6]
+    with pytest.raises(ValueError, match="window"):
+        IMLS(window="wide")
