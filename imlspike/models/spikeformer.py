@@ -99,7 +99,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         neuron_conf: its further arguments.
         levels: T, the most spikes of a neuron.
         threshold, kappa, threshold_value, detach_threshold, amplitude: of `IMLS`, for every neuron.
-            The paper's threshold follows the input (``token``); the default is the one that was better in
+            The paper's threshold follows the input; ``token`` is our form of it. The default was better in
             three of three seeds here (README of egs/msu_ru_nsh/asr1): fixed, what ``token`` gives for unit
             normal input.
             With spikes of ``theta`` the attention is a product of three levels, and an utterance louder
