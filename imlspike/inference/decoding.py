@@ -19,6 +19,7 @@ from imlspike.inference.beam_search import BeamSearch, MakeScorer, SearchOptions
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.experiment import language_model, language_model_beside
 from imlspike.inference.language_model import RNNLanguageModel
+from imlspike.inference.ngram import NGramLanguageModel
 from imlspike.inference.recognizer import Recognizer, TooShort
 
 
@@ -141,11 +142,12 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
     if tokens != bundle.tokens:
         raise ConfigError(f"{where}: a language model of other tokens than the recognizer's")
     arguments = {"vocab_size": len(tokens)} | about["lm_conf"]
-    if about["lm"] != "seq_rnn":
+    own = {"seq_rnn": RNNLanguageModel, "ngram": NGramLanguageModel}
+    if about["lm"] not in own:
         from imlspike.espnet.parts import lm_scorer_of
 
         return lm_scorer_of(bundle, about["lm"], arguments, states, str(where))
-    return bundle.fill(construct(RNNLanguageModel, arguments, str(where)), states).scorer
+    return bundle.fill(construct(own[about["lm"]], arguments, str(where)), states).scorer
 
 
 def decode_dir(

@@ -24,6 +24,16 @@ stage = recipe.stage
 with_lm = asked("use_lm", "true")
 
 
+def with_neural_lm(o: Asr) -> str:
+    """Why ESPnet trains no language model; empty if it does."""
+    return with_lm(o) or ("the language model is an n-gram: stage 9" if o.ngram else "")
+
+
+def with_ngram(o: Asr) -> str:
+    """Why there is no n-gram; empty if there is."""
+    return with_lm(o) or ("" if o.ngram else "the language model is ESPnet's: stages 6 to 8")
+
+
 def _decodings(o: Asr) -> list[tuple]:
     return [(name, mode, test) for name in o.configs for mode in o.decode_modes for test in o.test_sets]
 
@@ -78,7 +88,7 @@ def _lm_shapes(o: Asr) -> dict[str, list]:
     return shapes_of(f"{o.dump}/lm/stats", f"text_shape.{o.token_type}")
 
 
-@stage(6, when=with_lm)
+@stage(6, when=with_neural_lm)
 def lm_statistics(o: Asr):
     """Statistics of the language model's text."""
     inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files]
@@ -101,7 +111,7 @@ def join_texts(files: Iterable[str], target: str) -> str:
     return target
 
 
-@stage(7, when=with_lm, jobs=lambda o: 1)
+@stage(7, when=with_neural_lm, jobs=lambda o: 1)
 def train_lm(o: Asr):
     """Training of the language model."""
     settings = o.lm_settings | o.pick("lm_args seed")
@@ -117,7 +127,7 @@ def train_lm(o: Asr):
     launch(o, o.lm, "lm", config, o.lm_args)
 
 
-@stage(8, when=with_lm, jobs=lambda o: 1)
+@stage(8, when=with_neural_lm, jobs=lambda o: 1)
 def perplexity(o: Asr):
     """Perplexity of the language model."""
     out = f"{o.lm}/perplexity"
@@ -130,10 +140,18 @@ def perplexity(o: Asr):
     log(f"  {ppl:.2f} a token, ends of sentences counted, on {' '.join(o.lm_texts['test'])}")
 
 
-@stage(9, when=lambda o: "not used")
+@stage(9, when=with_ngram, jobs=lambda o: 1)
 def train_ngram(o: Asr):
     """N-gram language model."""
-    yield Needs()
+    inputs = [*o.lm_texts["train"], *o.lm_texts["test"], *o.token_files]
+    makes = [f"{o.lm}/config.yaml", o.lm_model, f"{o.lm}/perplexity/ppl"]
+    yield Needs(inputs, makes, o.lm_settings)
+    from imlspike.inference import ngram  # here only: it loads torch
+
+    texts = [join_texts(o.lm_texts[split], f"{o.lm}/{split}.txt") for split in ("train", "test")]
+    ngram.train(o.lm, o.lm_model, o.lm_settings | o.token_config, *texts)
+    ppl = Path(o.lm, "perplexity/ppl").read_text()
+    log(f"  {float(ppl):.2f} a token, ends of sentences counted, on {' '.join(o.lm_texts['test'])}")
 
 
 @stage(10, jobs=lambda o: 1)

@@ -36,7 +36,7 @@ class Asr(EspnetOptions):
     tokens_args: list = option("--on-unknown keep", "further options of 'imlspike tokens'", empty=True)
     # Language model for the beam search
     use_lm: bool = option(False, "train a language model and decode with it")
-    lm_config: str = option("", "training YAML of ESPnet's LM task")
+    lm_config: str = option("", "YAML of the language model: lm: ngram, or one of ESPnet's LM task")
     lm_tag: str = option("", "the language model stands in exp/lm_<tag>; empty: exp/lm")
     lm_args: list = option("", "further options of ESPnet's lm_train, as '--max_epoch 5'")
     lm_train_text: list = option(
@@ -148,6 +148,11 @@ class Asr(EspnetOptions):
     @property
     def lm_settings(self) -> dict:
         return read_yaml(self.lm_config)
+
+    @property
+    def ngram(self) -> bool:
+        """Whether the language model is an n-gram, and not one that ESPnet trains."""
+        return bool(self.use_lm) and self.lm_settings.get("lm") == "ngram"
 
     @property
     def lm_model(self) -> str:

@@ -15,8 +15,9 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
+from imlspike.inference.experiment import language_model  # noqa: E402
 from imlspike.recipes.asr_options import Asr  # noqa: E402
-from imlspike.recipes.options import OptionError, parse, usage  # noqa: E402
+from imlspike.recipes.options import ROOT, OptionError, parse, usage  # noqa: E402
 from imlspike.recipes.runner import read_record  # noqa: E402
 from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
@@ -177,6 +178,23 @@ def test_a_language_model_is_trained_anew_on_another_text_of_the_same_lengths(pr
     assert msu(work, lm) == 0
     (tmp_path / "text").write_text("a ба\n")
     assert msu(work, lm) == 1 and f"{tmp_path}/text has changed" in capsys.readouterr().err
+
+
+def test_an_n_gram_is_made_in_a_stage_of_its_own_and_opens_as_a_language_model(programs, tmp_path, capsys):
+    work, settings = tmp_path / "work", ROOT / "egs/msu_ru_nsh/asr1/conf/train_lm.yaml"
+    words = f"--use_lm true --lm_config {settings}"
+    assert msu(work, words) == 0
+    assert not any("lm_train" in words for words in programs.calls)
+    told = capsys.readouterr().out
+    ppl = float((work / "exp/lm_quick/perplexity/ppl").read_text())
+    assert f"{ppl:.2f} a token" in told and 1 < ppl < 20
+    about, states, tokens = language_model(work / "exp/lm_quick")
+    assert about["lm"] == "ngram" and about["lm_conf"]["ngrams"] == len(states["ngrams"]) > 10
+    assert tokens == tuple((work / "exp/tiny/tokens.txt").read_text().split("\n")[:-1])
+    given = [words for words in programs.calls if words[2].endswith("decode") and "--lm-file" in words]
+    assert given and all("exp/lm_quick/train.loss.ave.pth" in words for words in given)
+    assert msu(work, f"{words} --dry_run") == 0
+    assert "n-gram language model: done before" in capsys.readouterr().out
 
 
 def test_librispeech_has_pieces_of_words_of_three_speeds_as_flac(programs, tmp_path, capsys):

@@ -1,0 +1,155 @@
+"""An n-gram language model of a recognizer's tokens, as a scorer of the beam search."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.data.yaml_file import write_yaml
+from imlspike.inference.recognizer import Tokens
+from imlspike.text.tokens import read_tokens
+
+DISCOUNT = 0.75
+
+
+class NGramLanguageModel(nn.Module):
+    r"""Kneser-Ney with one discount D, interpolated over all orders (Ney, Essen and Kneser 1994).
+
+    .. math:: p(w | h) = \frac{\max(c(hw) - D, 0)}{c(h)} + \frac{D\, N(h)}{c(h)}\, p(w | h')
+
+    h' is h without its oldest token, N(h) how many different tokens follow h, and c counts occurrences in the
+    highest order, below it different tokens before hw. The lowest order goes on to 1 / V. An unknown h has
+    the probabilities of h'.
+
+    Args:
+        vocab_size: V, tokens; the last one is <sos/eos>, which stands before each text and ends it.
+        order: n, tokens of an n-gram, the predicted one counted.
+        ngrams: how many different n-grams the buffers hold.
+        discount: D, in (0, 1).
+
+    Buffers: `ngrams` (M, n) int32, each once, oldest token first, and `counts` (M,) int32.
+
+    Raises:
+        ValueError: an order below 1, or a discount outside (0, 1).
+
+    >>> lm = NGramLanguageModel.fit([[0, 1], [0, 1, 1]], vocab_size=3, order=2)
+    >>> round(lm.log_probs((0,)).exp()[1].item(), 4), round(lm.log_probs((0,)).exp().sum().item(), 4)
+    (0.8229, 1.0)
+    """
+
+    def __init__(self, vocab_size: int, order: int = 5, ngrams: int = 0, discount: float = DISCOUNT):
+        super().__init__()
+        if order < 1 or not 0 < discount < 1:
+            raise ValueError(f"order must be at least 1 and discount in (0, 1), got {order} and {discount}")
+        self.size, self.order, self.discount = vocab_size, order, discount
+        self.register_buffer("ngrams", torch.zeros(ngrams, order, dtype=torch.int32))
+        self.register_buffer("counts", torch.zeros(ngrams, dtype=torch.int32))
+        self._followers: list[dict[tuple[int, ...], dict[int, int]]] = []
+        self._rows: dict[tuple[int, ...], Tensor] = {}
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[Sequence[int]], vocab_size: int, order: int = 5, discount: float = DISCOUNT
+    ) -> "NGramLanguageModel":
+        """The model of token sequences without <sos/eos>; ValueError if there are none."""
+        end, seen = vocab_size - 1, Counter()
+        for text in texts:
+            padded = [end] * (order - 1) + list(text) + [end]
+            seen.update(tuple(padded[i : i + order]) for i in range(len(padded) - order + 1))
+        if not seen:
+            raise ValueError("an n-gram language model needs at least one text")
+        model = cls(vocab_size, order, len(seen), discount)
+        model.ngrams = torch.tensor(list(seen), dtype=torch.int32)
+        model.counts = torch.tensor(list(seen.values()), dtype=torch.int32)
+        return model.eval()
+
+    def log_probs(self, history: tuple[int, ...]) -> Tensor:
+        """Log probabilities (V,) of the token after `history`, whose last n - 1 tokens count."""
+        history = history[max(0, len(history) - self.order + 1) :] if self.order > 1 else ()
+        if history not in self._rows:
+            self._rows[history] = self._probabilities(history).log().float()
+        return self._rows[history]
+
+    def _probabilities(self, history: tuple[int, ...]) -> Tensor:
+        """(V,) fp64"""
+        if not self._followers:
+            self._count()
+        p = torch.full((self.size,), 1 / self.size, dtype=torch.float64)
+        for length in range(len(history) + 1):
+            after = self._followers[length].get(history[len(history) - length :])
+            if after is None:
+                break  # then no longer one is known either
+            total = sum(after.values())
+            p *= self.discount * len(after) / total
+            for token, count in after.items():
+                p[token] += (count - self.discount) / total
+        return p
+
+    def _count(self) -> None:
+        """What follows each history, by its length."""
+        found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))
+        for _ in range(self.order):
+            after: dict[tuple[int, ...], dict[int, int]] = defaultdict(dict)
+            for (*history, token), count in found.items():
+                after[tuple(history)][token] = count
+            self._followers.insert(0, dict(after))
+            found = Counter(ngram[1:] for ngram in found)
+
+    def perplexity(self, texts: Iterable[Sequence[int]]) -> float:
+        """Perplexity of a token, the ends of texts counted."""
+        end, total, tokens = self.size - 1, 0.0, 0
+        for text in texts:
+            said = [end] * (self.order - 1) + list(text) + [end]
+            for i in range(self.order - 1, len(said)):
+                total += self.log_probs(tuple(said[:i]))[said[i]].item()
+                tokens += 1
+        return math.exp(-total / tokens)
+
+    def scorer(self, memory: Tensor, lengths: Tensor, beam: int) -> "NGramScorer":
+        """The scorer of new hypotheses (`imlspike.inference.beam_search.MakeScorer`)."""
+        return NGramScorer(self)
+
+
+class NGramScorer:
+    """An `NGramLanguageModel` for the beam search (a `Scorer` of beam_search); it has no state."""
+
+    def __init__(self, lm: NGramLanguageModel):
+        self.lm = lm
+
+    def score(self, prefixes: Tensor) -> Tensor:
+        """Log probabilities (U, W, V) of what follows `prefixes` (U, W, N), which begin with <sos/eos>."""
+        start = [self.lm.size - 1] * (self.lm.order - 2)
+        last = prefixes[..., -self.lm.order :].flatten(0, 1).tolist()
+        rows = [self.lm.log_probs((*start, *row)) for row in last]
+        return torch.stack(rows).to(prefixes.device).unflatten(0, prefixes.shape[:2])
+
+    def advance(self, parents: Tensor, utterances: Tensor | None = None) -> None:
+        """Go on: prefixes hold all that counts."""
+
+
+def train(folder: str, model_file: str, config: Mapping[str, Any], train_text: str, test_text: str) -> None:
+    """Fit a model and write it as an experiment, with ``perplexity/ppl`` of a token of the test text.
+
+    Args:
+        folder: of the experiment: config.yaml and the model file, as ESPnet's LM task leaves them.
+        model_file: path of the model file, in it.
+        config: ``lm: ngram``, ``lm_conf`` with ``order`` and ``discount``, and the tokens as ESPnet's tasks
+            have them: ``token_type``, ``token_list`` (a file), ``bpemodel``.
+        train_text, test_text: Kaldi texts.
+    """
+    names, bpe = read_tokens(config["token_list"]), config.get("bpemodel")
+    tokens = Tokens(names, config["token_type"], bpe and Path(bpe).read_bytes())
+    said = ([tokens.numbers(text) for text in read_kaldi(one).values()] for one in (train_text, test_text))
+    model = NGramLanguageModel.fit(next(said), len(names), **config.get("lm_conf") or {})
+    conf = {"order": model.order, "ngrams": len(model.ngrams), "discount": model.discount}
+    (Path(folder) / "perplexity").mkdir(parents=True, exist_ok=True)
+    write_yaml(Path(folder) / "config.yaml", dict(config) | {"lm_conf": conf, "token_list": names})
+    with atomic_write(model_file, "wb") as out:
+        torch.save({f"lm.{key}": state for key, state in model.state_dict().items()}, out)
+    with atomic_write(Path(folder) / "perplexity/ppl") as out:
+        out.write(f"{model.perplexity(next(said))}\n")
