@@ -15,6 +15,7 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
+from imlspike.data.boxes import JOINED, check_boxes
 from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
 from imlspike.data.mixdown import Channel, Survey, check_channel
@@ -196,7 +197,9 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         return None
     with open(path, "rb") as file:
         head = file.read(12)
-    if head[:4] == b"OggS" and not survey_ogg(path).is_plain:
+    if head[:4] == b"OggS" and not (
+        survey_ogg(path).is_plain and container_audio.agree(*container_audio.ogg_seconds(path, who))
+    ):
         return None  # libsndfile reads the first of joined recordings, and of a damaged one the beginning
     if (
         head[:3] == b"ID3"
@@ -206,6 +209,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         return None  # of an MP3, too; and its library says on stderr what it thinks of it
     try:
         check_length(path)
+        check_boxes(path)
     except ValueError as error:
         raise AudioError(f"{who}: {error}") from None
     try:
@@ -224,7 +228,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
     if head[:4] not in FORMS and container_audio.begins_again(path):
         sound.close()
         if sound.format != "FLAC":  # which ffmpeg reads on
-            raise AudioError(f"{who}: {container_audio.JOINED}")
+            raise AudioError(f"{who}: {JOINED}")
         return None
     return sound
 
@@ -244,7 +248,12 @@ def _missing(sound: soundfile.SoundFile, path: Path) -> str:
 
 def _blocks(path: Path, who: str, block: int, strict: bool, note: Note) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block, channels)`, finite."""
-    sound, done = _open(path, who), 0
+    sound, done, behind = _open(path, who), 0, check_boxes(path)
+    if behind:
+        told = f"{behind} bytes lie behind its end, which are no part of it"
+        if strict or sound:  # libsndfile would read them
+            raise AudioError(f"{who}: {told}; write it again, or cut them off")
+        note(told)
     read = _read(sound, who, block) if sound else container_audio.decode(path, who, strict, note)
     for samples in read:
         finite = np.isfinite(samples).all(axis=1)
