@@ -104,7 +104,7 @@ def check_boxes(path: Path) -> int:
             if at and re.match(form.again or form.magic, head, re.DOTALL):
                 raise ValueError(JOINED)
             name, length = form.box(head)
-            if not re.match(form.names, name, re.DOTALL):
+            if not re.match(form.names, name, re.DOTALL) or head.startswith(TAGS):
                 return unread(content, at)
             if length is None:
                 return 0
@@ -114,7 +114,7 @@ def check_boxes(path: Path) -> int:
     return 0
 
 
-def unread(content: mmap.mmap, at: int) -> int:
+def unread(content: mmap.mmap | bytes, at: int) -> int:
     """The bytes from a place on, less zeros and tags (ID3, APE) that begin there."""
     while True:
         head = content[at : at + 32]

@@ -4,6 +4,7 @@ import io
 import math
 import mmap
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from av.codec.context import Flags2
 
 from imlspike.data.boxes import JOINED, unread
 from imlspike.data.chunks import TAGS
-from imlspike.data.ogg import survey_ogg
+from imlspike.data.ogg import opus_seconds, survey_ogg
 
 Note = Callable[[str], None]
 CUT_SHORT = 0.1  # seconds that may lack of the length a container tells: encoders round it to packets
@@ -91,7 +92,7 @@ def ogg_seconds(path: Path, who: str) -> tuple[float, float]:
                 held += seconds if 0 < seconds < 1 or not packet.size else longest
         except FAILURES:
             held = math.inf
-        return seconds_told(container), held
+        return seconds_told(container), opus_seconds(path) or held
 
 
 def agree(told: float, held: float) -> bool:
@@ -134,7 +135,7 @@ class _Reading:
         `gaps`: seconds that timestamps jump; `latest`: the end of the last packet of any stream, in seconds;
         `promised`: the length that the container tells, where it's the true one; `end`: the last byte read;
         `packets_end`: where that would be if nothing lay between the packets;
-        `mute`: seconds of the last packets, of which no sound came.
+        `mute`, `mute_bytes`: of the last packets, of which no sound came.
     """
 
     def __init__(self, container, path: Path, note: Note):
@@ -142,9 +143,11 @@ class _Reading:
         self.rate, self.layout, self.codec = self.stream.rate, self.stream.layout, self.stream.codec_context
         self.streams, self.form = len(container.streams.audio), container.format.name
         self.is_mp3 = self.codec.name.startswith("mp3")
-        self.samples = self.bytes = self.lost_behind = self.zeros = self.end = self.packets_end = 0
+        self.samples = self.bytes = self.lost_behind = self.zeros = self.end = 0
+        self.packets_end = self.mute_bytes = 0
         self.gaps = self.latest = self.promised = self.mute = 0.0
         self.frames = b""  # of an MP3: how each of its frames begins
+        self.tail: deque[bytes] = deque(maxlen=8)  # likewise, its last frames
         self.time: float | None = None  # where the next frame should begin
         self.start = (container.start_time or 0) / av.time_base
         self.resampler, self.input = None, None
@@ -187,14 +190,17 @@ class _Reading:
             self.frames = self.frames or raw[:3]
         except FAILURES:
             frames, lost = self._frames_within(raw) if self.is_mp3 and self.frames else ([], packet.size)
-            lost = 0 if raw.startswith(TAGS) else lost
+            lost = min(lost, unread(raw, 0)) if raw.startswith(TAGS) else lost
         if lost and raw and not any(raw):  # at the end, these are no loss
             self.zeros, lost = self.zeros + lost, 0
         if frames and packet.size:
             self.lost, self.zeros, self.lost_behind = self.lost + self.zeros, 0, 0
         self.mute = 0.0 if frames else self.mute + float((packet.duration or 0) * (packet.time_base or 0))
+        self.mute_bytes = 0 if frames else self.mute_bytes + (unread(raw, 0) if raw and not lost else 0)
         self.bytes, self.lost = self.bytes + packet.size - lost, self.lost + lost
         self.lost_behind += lost
+        if self.form == "mp3" and frames and packet.size:
+            self.tail.append(raw)
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 begins = float(frame.pts * frame.time_base)
@@ -225,6 +231,12 @@ class _Reading:
         """Raise AudioError for what isn't read, or tell of it; see `decode`."""
         if self.form.split(",")[0] not in STREAMS and begins_again(self.path, self.end):
             raise AudioError(f"{who}: {JOINED}")
+        if len(self.tail) == self.tail.maxlen:  # ffmpeg decodes a part of an MP3's frame without a word
+            parser = av.CodecContext.create(self.codec.name, "r")
+            if sum(len(parser.parse(frame)) for frame in self.tail) < len(self.tail):
+                self.mute_bytes += len(self.tail[-1])
+        if self.form in RAW:
+            self.lost, self.lost_behind = self.lost + self.mute_bytes, self.lost_behind + self.mute_bytes
         seconds, cut, odd = self.samples / self.rate, False, self.lost + self._unread()
         if self.form == "ogg":
             streams, _, odd, cut, backwards = survey_ogg(self.path)
