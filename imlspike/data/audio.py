@@ -18,6 +18,7 @@ from imlspike.data import container_audio
 from imlspike.data.boxes import JOINED, check_boxes
 from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
+from imlspike.data.keys import check_number
 from imlspike.data.mixdown import Channel, Survey, check_channel
 from imlspike.data.ogg import survey_ogg
 
@@ -80,6 +81,7 @@ def stream_audio(
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
     check_channel(channel)
+    check_number("block_seconds", block_seconds, 0.001, 1e6)
     who, form, strict = _who(path, name), audio_format(path, name), on_mismatch == "error"
     if strict and (found := form.mismatch(sampling_rate)):
         raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")
