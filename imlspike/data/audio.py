@@ -92,7 +92,7 @@ def stream_audio(
     reading = Path(path), who, max(1, block), strict
     survey = None
     if form.floats or form.channels > 1 and channel == "mix":
-        survey = Survey(_blocks(*reading, lambda text: None), who, strict, form.floats)
+        survey = Survey(_blocks(*reading, lambda text: None), who, strict, form.floats, form.sampling_rate)
         for text in survey.notes:
             tell(text)
     mono = (
