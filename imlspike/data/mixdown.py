@@ -32,8 +32,8 @@ class Survey:
 
     The mix is the mean of the channels that aren't silent (within 30 dB of the strongest one), so that silent
     ones don't make it weaker; one whose correlation with the strongest is below -0.5 is turned over, so that
-    they don't cancel; one that is the strongest up to 10 ms earlier or later (two microphones) is left out, as
-    it would make a comb of the mix. The rule is one for the whole recording, however it is cut into blocks.
+    they don't cancel; one that is the strongest up to 10 ms earlier or later (two microphones) is left out:
+    the mix would be a comb. The rule is one for the whole recording, however it is cut into blocks.
 
     Args:
         who: the file, for errors; strict: refuse floats of another scale; floats: samples are stored so;
