@@ -61,6 +61,17 @@ def test_peaks_that_were_turned_down_are_known():
     assert not peaks_lowered(WAVE, scale_loudness(WAVE, RATE))
 
 
+@pytest.mark.parametrize("verb", [transcribe, vocode])
+def test_a_folder_that_cannot_be_written_is_told_once_and_before(tmp_path, monkeypatch, capsys, verb):
+    """As an administrator, to whom all is allowed, too."""
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    out = tmp_path / "of" / "mine"
+    words = ["--output-dir", str(out)] if verb is transcribe else [str(out)]
+    (tmp_path / "a.wav").write_bytes(wav())
+    assert verb.main([str(tmp_path / "a.wav"), *words, "--model", "m"]) == 1
+    assert capsys.readouterr().err.count(str(tmp_path)) == 1
+
+
 def test_channels_are_no_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Speech2Text, "from_pretrained", lambda *args, **options: Speech2Text(decoder))
     (tmp_path / "a.wav").write_bytes(wav(interleaved(speech(), speech()), channels=2))
