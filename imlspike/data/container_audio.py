@@ -273,7 +273,11 @@ class _Reading:
     def _lacks_end(self) -> bool:
         """Return True for an Ogg or NUT file without the mark or the index that its end has."""
         if self.form == "nut":
-            return INDEX_OF_NUT not in self.path.read_bytes()[self.end :]
+            with (
+                open(self.path, "rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            ):
+                return content.find(INDEX_OF_NUT, self.end) < 0
         return self.form == "ogg" and bool(survey_ogg(self.path).unfinished)
 
     def _frames_within(self, raw: bytes) -> tuple[list, int]:

@@ -60,27 +60,25 @@ def survey_ogg(path: Path) -> Ogg:
 
 def opus_seconds(path: Path) -> float:
     """The length of the Opus packets in a whole Ogg file by their first bytes (RFC 6716, 3.1); 0 without."""
-    content, at, milliseconds, packet = path.read_bytes(), 0, 0.0, b""
-    if b"OpusHead" not in content[:300]:
-        return 0.0
-    while content[at : at + 4] == b"OggS":
-        begin = at + 27 + content[at + 26]
-        for lace in content[at + 27 : begin]:
-            packet, begin = packet + content[begin : begin + lace], begin + lace
-            if lace == 255:  # it goes on
-                continue
-            if packet[:4] != b"Opus" and packet:
-                kind, few = packet[0] >> 3, (1, 2, 2)
-                frame = (
-                    (10, 20, 40, 60)[kind % 4]
-                    if kind < 12
-                    else (10, 20)[kind % 2]
-                    if kind < 16
-                    else 2.5 * 2 ** (kind % 4)
-                )
-                milliseconds += frame * (few[packet[0] % 4] if packet[0] % 4 < 3 else packet[1] % 64)
-            packet = b""
-        at = begin
+    at, milliseconds, packet = 0, 0.0, b""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if b"OpusHead" not in content[:300]:
+            return 0.0
+        while content[at : at + 4] == b"OggS" and at + 27 < len(content):
+            begin = at + 27 + content[at + 26]
+            for lace in content[at + 27 : begin]:
+                packet, begin = packet + content[begin : begin + lace], begin + lace
+                if lace == 255:  # it goes on
+                    continue
+                if packet[:4] != b"Opus" and packet:
+                    kind, few = packet[0] >> 3, (1, 2, 2)
+                    silk, hybrid, celt = (10, 20, 40, 60)[kind % 4], (10, 20)[kind % 2], 2.5 * 2 ** (kind % 4)
+                    frame = silk if kind < 12 else hybrid if kind < 16 else celt
+                    milliseconds += frame * (
+                        few[packet[0] % 4] if packet[0] % 4 < 3 else int.from_bytes(packet[1:2], "big") % 64
+                    )
+                packet = b""
+            at = begin
     return milliseconds / 1000
 
 
