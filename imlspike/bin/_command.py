@@ -254,7 +254,7 @@ class Report:
         """Tell what was done, and the `total` that there was to do; returns the exit status."""
         if self.done or self.failed:
             took = time.monotonic() - self.begin
-            lines = [f"{len(self.done)} {self.kind}, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
+            lines = [f"{len(self.done)} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
             for what, files in self.noted.items():
                 more = f" and {len(files) - 3} more" if len(files) > 3 else ""
                 lines.append(f"  {what}: {', '.join(files[:3])}{more}")

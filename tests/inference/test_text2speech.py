@@ -122,7 +122,7 @@ def test_controls_reach_the_voice(speak):
         same(speak("a cab, came.", **{control: 1.0}), plain)
         with pytest.raises(ValueError, match=f"{control} is 0"):
             speak("a", **{control: 0})
-    with pytest.raises(ValueError, match="pause must be seconds from 0 on, got -1"):
+    with pytest.raises(ValueError, match="pause is -1"):
         speak("a", pause=-1)
 
 
