@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from imlspike.data.keys import check_number
 from imlspike.data.progress import Progress
 
 EXPLAINED = (OSError, ValueError, ImportError, FloatingPointError)  # errors whose message tells enough
@@ -126,12 +127,19 @@ def teller(verb: str) -> Callable[[str], None]:
     return lambda message: print(f"{verb}: {message}", file=sys.stderr, flush=True)
 
 
-def positive(text: str) -> float:
-    """A number above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError
-    return number
+def number(least: float, most: float, kind: Callable[[str], float] = float) -> Callable[[str], float]:
+    """A number from `least` to `most`, for argparse; `kind` int: a whole one."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+            check_number("it", value, least, most)
+        except ValueError:
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what} from {least:g} to {most:g}") from None
+        return value
+
+    return parse
 
 
 def thread_count(text: str) -> int:
@@ -196,7 +204,8 @@ class Report:
 
     def __init__(self, tell: Callable[[str], None], kind: str = "files"):
         self.tell, self.kind, self.begin = tell, kind, time.monotonic()
-        self.files, self.seconds, self.problems = 0, 0.0, 0
+        self.done: set[str] = set()
+        self.seconds, self.problems = 0.0, 0
         self.failed: dict[str, str] = {}
         self.noted: dict[str, list[str]] = {}
 
@@ -221,9 +230,10 @@ class Report:
         self.failed[name] = str(error) if name in str(error) else f"{name}: {error}"
         self.tell(self.failed[name])
 
-    def add(self, seconds: float) -> None:
-        """Count a file that was done, of so many seconds."""
-        self.files, self.seconds = self.files + 1, self.seconds + seconds
+    def add(self, name: str, seconds: float) -> None:
+        """Count a file that was done, once for all its channels, and its seconds."""
+        self.done.add(name)
+        self.seconds += seconds
 
     def note(self, what: str, file: str, applies: bool = True) -> None:
         """Keep for the end what is worth saying of a file, if it applies."""
@@ -242,9 +252,9 @@ class Report:
 
     def end(self, total: int, done: str) -> int:
         """Tell what was done, and the `total` that there was to do; returns the exit status."""
-        if self.files or self.failed:
+        if self.done or self.failed:
             took = time.monotonic() - self.begin
-            lines = [f"{self.files} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
+            lines = [f"{len(self.done)} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
             for what, files in self.noted.items():
                 more = f" and {len(files) - 3} more" if len(files) > 3 else ""
                 lines.append(f"  {what}: {', '.join(files[:3])}{more}")

@@ -126,8 +126,11 @@ def channel(text: str) -> str | int:
 
 def add_channel(parser: argparse.ArgumentParser) -> None:
     """Add the option of verbs that read audio files: which of several channels."""
-    told = "of several channels: mix (the mean of those that aren't silent, opposite phase turned), all "
-    told += "(each apart, into NAME.channelN), or a channel's number, from 1 (default %(default)s)"
+    told = (
+        "of several channels: mix (the mean of those that aren't silent, opposite phase turned, copies that "
+    )
+    told += "come later left out), all (each apart, into NAME.channelN), or a channel's number, from 1 "
+    told += "(default %(default)s)"
     parser.add_argument("--channel", type=channel, default="mix", metavar="N|all|mix", help=told)
 
 

@@ -1,7 +1,9 @@
 """A record of what outputs were made of, so that "done before" means the same source, model and options."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,11 @@ class Manifest:
 
     def __init__(self, folder: Path, model: str, options: Mapping[str, Any]):
         self.folder, self.path = folder, folder / NAME
+        there = next(one for one in (self.path, folder, *folder.absolute().parents) if one.exists())
+        if not os.access(there, os.W_OK):  # known before all is computed
+            raise PermissionError(
+                errno.EACCES, "outputs can't be written there; name another folder", str(there)
+            )
         about = {"model": model, "model_sha256": _sha256_of_model(Path(model)), "options": dict(options)}
         self.made_by = json.loads(json.dumps(about))
         self.entries: dict[str, dict] = {}

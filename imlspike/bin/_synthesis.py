@@ -5,11 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from imlspike.bin._command import number
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance
 from imlspike.data.write_audio import write_audio
 from imlspike.inference import Text2Speech
-from imlspike.inference.loudness import scale_loudness
+from imlspike.inference.loudness import LUFS, peaks_lowered, scale_loudness
 
 CONTROLS = {"speed": "faster", "pitch": "higher", "energy": "stronger"}
 
@@ -21,9 +22,7 @@ def controls(args) -> dict[str, float]:
 
 def lufs(text: str) -> float | str:
     """Loudness in LUFS, or none, for argparse."""
-    if text == "none" or -70 <= float(text) <= 0:
-        return text if text == "none" else float(text)
-    raise ValueError
+    return text if text == "none" else number(*LUFS)(text)
 
 
 def target(args) -> float | None:
@@ -47,13 +46,14 @@ def open_voice(args) -> Text2Speech:
 
 class Spoken(NamedTuple):
     """An utterance, spoken: frames of each symbol (none of natural speech), seconds of audio and of computing
-    it, and samples that were clipped; or the error."""
+    it, samples that were clipped, whether peaks were turned down; or the error."""
 
     utterance: str
     durations: Sequence[int] = ()
     seconds: float = 0.0
     took: float = 0.0
     clipped: int = 0
+    limited: bool = False
     error: str | None = None
 
 
@@ -88,4 +88,11 @@ def speak_utterance(args, durations: Mapping[str, Sequence[int]] | None, utteran
         written = write_audio(path, [audio], speech.sampling_rate)
     except (OSError, ValueError, FloatingPointError) as error:
         return Spoken(name, error=str(error))
-    return Spoken(name, speech.durations.tolist(), speech.seconds, took, written.clipped)
+    return Spoken(
+        name,
+        speech.durations.tolist(),
+        speech.seconds,
+        took,
+        written.clipped,
+        peaks_lowered(speech.audio, audio),
+    )

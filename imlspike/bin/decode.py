@@ -14,7 +14,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from imlspike.bin._command import add_device, command, positive, results
+from imlspike.bin._command import add_device, command, number, results
+from imlspike.data.segment import MOST_SECONDS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -29,7 +30,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... as ESPnet's; for joint")
     add("--lm-config", type=Path, help="config.yaml of a language model; for joint")
     add("--lm-file", type=Path, help="its model file (default: as for --model)")
-    add("--batch-seconds", type=positive, default=120.0, help="audio in a batch (default %(default)s)")
+    add(
+        "--batch-seconds",
+        type=number(0.1, MOST_SECONDS),
+        default=120.0,
+        help="audio in a batch (default %(default)s)",
+    )
     add("--convert", action="store_true", help="resample and mix down what doesn't match, don't refuse it")
     add_device(parser)
     args = parser.parse_args(argv)

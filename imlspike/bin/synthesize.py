@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import imlspike
-from imlspike.bin._command import Report, add_model_options, command, positive, teller, use_threads
+from imlspike.bin._command import Report, add_model_options, command, number, teller, use_threads
 from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
@@ -25,11 +25,13 @@ from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
 from imlspike.data.yaml_file import write_yaml
 from imlspike.inference.loudness import LOUDNESS
-from imlspike.inference.text2speech import PAUSE
+from imlspike.inference.text2speech import MOST_PAUSE, PAUSE
+from imlspike.models.variance_adaptor import LEAST_FACTOR, MOST_FACTOR
 from imlspike.text.phonemes import ON_UNKNOWN
 
 PER_PROCESS = 8  # utterances that are worth a process, which opens the voice anew
 CLIPPED = "louder than full scale in places, clipped there"
+LIMITED = "peaks turned down, for which full scale has no room at this loudness"
 
 
 def parse(argv) -> argparse.Namespace:
@@ -48,8 +50,18 @@ def parse(argv) -> argparse.Namespace:
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
     add("--speaker", help="for a voice with several: a name (default, of a set: each text's own)")
     for name, more in CONTROLS.items():
-        add(f"--{name}", type=positive, default=1.0, help=f"1.1 is 10 %% {more} (default %(default)g)")
-    add("--pause", type=float, default=PAUSE, help="seconds between sentences (default %(default)g)")
+        add(
+            f"--{name}",
+            type=number(LEAST_FACTOR, MOST_FACTOR),
+            default=1.0,
+            help=f"1.1 is 10 %% {more} (default %(default)g)",
+        )
+    add(
+        "--pause",
+        type=number(0, MOST_PAUSE),
+        default=PAUSE,
+        help="seconds between sentences (default %(default)g)",
+    )
     add("--loudness", type=lufs, help="in LUFS, or none (default -23; none of --mode forced and natural)")
     add("--on-unknown", choices=ON_UNKNOWN, default="error", help="of characters that can't be spoken")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
@@ -62,7 +74,12 @@ def parse(argv) -> argparse.Namespace:
         "through the vocoder (default %(default)s)",
     )
     add("--durations", type=Path, help="of --mode forced: frames of each symbol (default: the aligner's)")
-    add("--nj", type=int, default=1, help="of a set: processes, a thread each (default %(default)s)")
+    add(
+        "--nj",
+        type=number(1, 1000, int),
+        default=1,
+        help="of a set: processes, a thread each (default %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.loudness is None:
         args.loudness = LOUDNESS if args.mode == "free" else "none"
@@ -88,12 +105,15 @@ def speak_text(args, report: Report) -> int:
     progress(0, len(text))
 
     skipped: set[str] = set()
+    limited = False
 
     def audio() -> Iterator[np.ndarray]:
+        nonlocal limited
         done = 0
         how = {"pause": args.pause, "on_unknown": args.on_unknown, "loudness": target(args)}
         for part in voice.stream(text, args.speaker, **controls(args), **how):
             skipped.update(part.skipped)
+            limited = limited or part.limited
             yield part.audio
             done += len(part.text)
             if done < len(text):
@@ -101,8 +121,9 @@ def speak_text(args, report: Report) -> int:
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     written = write_audio(args.output, audio(), voice.sampling_rate)
-    report.add(written.samples / voice.sampling_rate)
+    report.add(str(args.output), written.samples / voice.sampling_rate)
     report.note(CLIPPED, str(args.output), written.clipped > 0)
+    report.note(LIMITED, str(args.output), limited)
     report.note("left out, as they can't be spoken", " ".join(map(repr, sorted(skipped))), bool(skipped))
     return 1
 
@@ -124,8 +145,9 @@ def speak_set(args, report: Report) -> int:
             report.fail(one.utterance, one.error)
             continue
         done.append(one)
-        report.add(one.seconds)
+        report.add(one.utterance, one.seconds)
         report.note(CLIPPED, f"{folder}/{one.utterance}.wav", one.clipped > 0)
+        report.note(LIMITED, f"{folder}/{one.utterance}.wav", one.limited)
     if args.mode != "natural":  # which has no symbols
         table = {one.utterance: " ".join(map(str, one.durations)) for one in done}
         write_kaldi(args.output_dir / "durations", table)

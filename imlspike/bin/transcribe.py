@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import imlspike
-from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
+from imlspike.bin._command import Report, add_model_options, command, number, results, teller, use_threads
 from imlspike.bin._files import (
     AUDIO,
     Found,
@@ -24,6 +24,7 @@ from imlspike.bin._files import (
 from imlspike.bin._manifest import Manifest
 from imlspike.data.files import atomic_write
 from imlspike.data.progress import Progress
+from imlspike.data.segment import MOST_SECONDS
 from imlspike.data.transcript import Transcript
 
 BREAKS = {9: "\\t", 10: "\\n", 13: "\\r"}  # in names, as they are shown
@@ -54,13 +55,23 @@ def parse(argv) -> argparse.Namespace:
         "for which ESPnet must be installed (default %(default)s)",
     )
     add("--decode-config", type=Path, metavar="YAML", help="of beam and joint: beam_size, ctc_weight, ...")
-    add("--beam-size", type=int, help="of beam and joint: hypotheses kept (default 10)")
-    add("--ctc-weight", type=float, help="of joint: 0 attention only, 1 CTC only (default 0.5)")
-    add("--lm-weight", type=float, help="of beam and joint: the language model's weight (default 0)")
+    add("--beam-size", type=number(1, 1000, int), help="of beam and joint: hypotheses kept (default 10)")
+    add("--ctc-weight", type=number(0, 1), help="of joint: 0 attention only, 1 CTC only (default 0.5)")
+    add("--lm-weight", type=number(0, 100), help="of beam and joint: the language model's weight (default 0)")
     add("--lm", metavar="EXP", help="the language model (default: the one in the bundle or beside it)")
     add("--model-file", help="another model of the experiment than the average of its best epochs")
-    add("--max-seconds", type=positive, default=25.0, help="longer recordings are cut (default %(default)g)")
-    add("--batch-seconds", type=positive, default=120.0, help="audio decoded at once (default %(default)g)")
+    add(
+        "--max-seconds",
+        type=number(1, MOST_SECONDS),
+        default=25.0,
+        help="longer recordings are cut (default %(default)g)",
+    )
+    add(
+        "--batch-seconds",
+        type=number(0.1, MOST_SECONDS),
+        default=120.0,
+        help="audio decoded at once (default %(default)g)",
+    )
     args = parser.parse_args(argv)
     if args.format == "both" and not args.output_dir:
         parser.error("--format both needs --output-dir")
@@ -109,7 +120,7 @@ def transcribe(
                     name = f"{result.file} channel {result.channel}" if result.channel else result.file
                     name = name.translate(BREAKS)
                     show(dump(result, made_by) if args.format == "json" else f"{name}\t{result.text}")
-                report.add(result.seconds)
+                report.add(result.file, result.seconds)
                 rates = result.sampling_rate, result.channels, s2t.sampling_rate
                 report.note_audio(result.file, *rates, result.notes)
                 report.note("without a recognised word", result.file, not result.text)

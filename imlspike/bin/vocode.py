@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from imlspike.bin._command import Report, add_model_options, command, positive, results, teller, use_threads
+from imlspike.bin._command import Report, add_model_options, command, number, results, teller, use_threads
 from imlspike.bin._files import (
     AUDIO,
     Found,
@@ -26,6 +26,7 @@ from imlspike.bin._manifest import Manifest
 from imlspike.data.audio import audio_format, stream_audio
 from imlspike.data.mel import SUFFIXES, mel_blocks, open_mel
 from imlspike.data.progress import Progress
+from imlspike.data.segment import MOST_SECONDS
 from imlspike.data.write_audio import FORMATS, write_audio
 from imlspike.inference import Vocoder
 
@@ -45,7 +46,12 @@ def parse(argv) -> argparse.Namespace:
     add_channel(parser)
     add("--format", choices=("wav", "flac"), default="wav", help="of files in a folder (default %(default)s)")
     add("--overwrite", action="store_true", help="do again what the folder OUT holds already")
-    add("--chunk-seconds", type=positive, default=10.0, help="audio computed at once (default %(default)g)")
+    add(
+        "--chunk-seconds",
+        type=number(0.01, MOST_SECONDS),
+        default=10.0,
+        help="audio computed at once (default %(default)g)",
+    )
     return parser.parse_args(argv)
 
 
@@ -133,7 +139,7 @@ def vocode_one(
 
     output.parent.mkdir(parents=True, exist_ok=True)
     written = write_audio(output, audio(), rate)
-    report.add(written.samples / rate)
+    report.add(str(path), written.samples / rate)
     if form:
         report.note_audio(str(path), form.sampling_rate, form.channels, rate, notes)
     report.note("louder than full scale in places, clipped there", str(output), written.clipped > 0)

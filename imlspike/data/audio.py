@@ -15,8 +15,10 @@ import torch
 import torchaudio
 
 from imlspike.data import container_audio
+from imlspike.data.boxes import JOINED, check_boxes
 from imlspike.data.chunks import FORMS, check_length, flac_goes_on
 from imlspike.data.container_audio import AudioError, AudioFormat, Note
+from imlspike.data.keys import check_number
 from imlspike.data.mixdown import Channel, Survey, check_channel
 from imlspike.data.ogg import survey_ogg
 
@@ -79,6 +81,7 @@ def stream_audio(
     if on_mismatch not in ("error", "convert"):
         raise ValueError(f"on_mismatch is {on_mismatch!r}; expected 'error' or 'convert'")
     check_channel(channel)
+    check_number("block_seconds", block_seconds, 0.001, 1e6)
     who, form, strict = _who(path, name), audio_format(path, name), on_mismatch == "error"
     if strict and (found := form.mismatch(sampling_rate)):
         raise AudioError(f"{who}: {found}. Convert the file, or allow it with on_mismatch='convert'")
@@ -89,7 +92,7 @@ def stream_audio(
     reading = Path(path), who, max(1, block), strict
     survey = None
     if form.floats or form.channels > 1 and channel == "mix":
-        survey = Survey(_blocks(*reading, lambda text: None), who, strict, form.floats)
+        survey = Survey(_blocks(*reading, lambda text: None), who, strict, form.floats, form.sampling_rate)
         for text in survey.notes:
             tell(text)
     mono = (
@@ -196,7 +199,9 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         return None
     with open(path, "rb") as file:
         head = file.read(12)
-    if head[:4] == b"OggS" and not survey_ogg(path).is_plain:
+    if head[:4] == b"OggS" and not (
+        survey_ogg(path).is_plain and container_audio.agree(*container_audio.ogg_seconds(path, who))
+    ):
         return None  # libsndfile reads the first of joined recordings, and of a damaged one the beginning
     if (
         head[:3] == b"ID3"
@@ -206,6 +211,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
         return None  # of an MP3, too; and its library says on stderr what it thinks of it
     try:
         check_length(path)
+        check_boxes(path)
     except ValueError as error:
         raise AudioError(f"{who}: {error}") from None
     try:
@@ -224,7 +230,7 @@ def _open(path: Path, who: str) -> soundfile.SoundFile | None:
     if head[:4] not in FORMS and container_audio.begins_again(path):
         sound.close()
         if sound.format != "FLAC":  # which ffmpeg reads on
-            raise AudioError(f"{who}: {container_audio.JOINED}")
+            raise AudioError(f"{who}: {JOINED}")
         return None
     return sound
 
@@ -244,7 +250,12 @@ def _missing(sound: soundfile.SoundFile, path: Path) -> str:
 
 def _blocks(path: Path, who: str, block: int, strict: bool, note: Note) -> Iterator[np.ndarray]:
     """The file's samples as float32 `(block, channels)`, finite."""
-    sound, done = _open(path, who), 0
+    sound, done, behind = _open(path, who), 0, check_boxes(path)
+    if behind:
+        told = f"{behind} bytes lie behind its end, which are no part of it"
+        if strict or sound:  # libsndfile would read them
+            raise AudioError(f"{who}: {told}; write it again, or cut them off")
+        note(told)
     read = _read(sound, who, block) if sound else container_audio.decode(path, who, strict, note)
     for samples in read:
         finite = np.isfinite(samples).all(axis=1)

@@ -57,7 +57,7 @@ def check_length(path: Path) -> None:
             _check_sizes(form, order)
             promised = long if long is not None and promised == 2**32 - 1 else promised
         lacking = at + promised - size
-        if (promised == 0 and lacking < 0) or (lacking > 0 and _is_unknown(promised)):
+        if (promised == 0 and lacking < 0) or (lacking > 0 and is_unknown(promised)):
             return
         if lacking > min(HEADER, at):
             told = f"truncated, its header promises {lacking} more bytes than there are; copy it again, or "
@@ -117,6 +117,6 @@ def _crc8(header: bytes) -> int:
     return rest
 
 
-def _is_unknown(size: int) -> bool:
+def is_unknown(size: int) -> bool:
     """Return True if a number of bytes stands for "unknown": a bit less or more than 2^31 or 2^32, or -1."""
     return 0x7F000000 <= size <= 0x80000100 or 0xFF000000 <= size <= 2**32 + 256 or size >= 2**62

@@ -4,6 +4,7 @@ import io
 import math
 import mmap
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,17 +13,22 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags2
 
+from imlspike.data.boxes import JOINED, unread
 from imlspike.data.chunks import TAGS
-from imlspike.data.ogg import survey_ogg
+from imlspike.data.ogg import opus_seconds, survey_ogg
 
 Note = Callable[[str], None]
 CUT_SHORT = 0.1  # seconds that may lack of the length a container tells: encoders round it to packets
-FIRST_BYTES, MARKS = 64, (b"ftyp", b"B\x86\x81\x01B\xf7\x81\x01")  # of an MP4, of a Matroska file
+LONGEST_PACKET = 0.13  # seconds of Vorbis at 8 kHz
 JITTER = 0.03  # seconds that timestamps may be off
-JOINED = "holds several recordings, joined; only the first can be read: split it"
-STREAMS = "aac ac3 amr flac mp3 mpegts ogg wv".split()  # read to their end, whatever begins there
-TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi".split()  # containers that tell their true length
+RAW = "aac ac3 eac3 amr flac loas mp3 tta wv".split()  # nothing but packets and tags
+# Read on, whatever begins there; or followed box by box (`imlspike.data.boxes`).
+STREAMS = "aac ac3 amr eac3 flac loas mp3 mpeg mpegts ogg wv mov matroska".split()
+TS_PACKET = 188, 192, 204  # bytes
+INDEX_OF_NUT = b"NX\xdd\x67\x2f\x23\xe6\x4e"
+TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi rm rso".split()  # tell their true length
 FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
 
 
@@ -60,14 +66,38 @@ def audio_format(path: Path, who: str) -> AudioFormat:
         AudioError: if ffmpeg finds no audio there.
     """
     with _open(path, who) as container:
-        stream = container.streams.audio[0]
-        seconds = stream.duration * stream.time_base if stream.duration else None
-        if seconds is None and container.duration:
-            seconds = container.duration / av.time_base
+        stream, seconds = container.streams.audio[0], seconds_told(container) or None
         if container.format.name == "g722":
             seconds = 2 * path.stat().st_size / stream.rate
         floats = stream.codec_context.name.startswith("pcm_f")
-        return AudioFormat(stream.rate, stream.channels, seconds and float(seconds), floats)
+        return AudioFormat(stream.rate, stream.channels, seconds, floats)
+
+
+def seconds_told(container) -> float:
+    """The length that a container tells of its first audio stream; 0 if it tells none."""
+    stream = container.streams.audio[0]
+    return float(
+        stream.duration * stream.time_base if stream.duration else (container.duration or 0) / av.time_base
+    )
+
+
+def ogg_seconds(path: Path, who: str) -> tuple[float, float]:
+    """The length that the last page of an Ogg file tells, and that of its packets, 0 if these tell none."""
+    with _open(path, who) as container:
+        longest = held = 0.0
+        try:
+            for packet in container.demux(container.streams.audio[0]):
+                seconds = float((packet.duration or 0) * (packet.time_base or 0))
+                longest = max(longest, seconds if seconds < 1 else 0)  # no packet is longer
+                held += seconds if 0 < seconds < 1 or not packet.size else longest
+        except FAILURES:
+            held = math.inf
+        return seconds_told(container), opus_seconds(path) or held
+
+
+def agree(told: float, held: float) -> bool:
+    """Return True for lengths in seconds that differ by a packet at most."""
+    return not held or abs(told - held) < CUT_SHORT + LONGEST_PACKET
 
 
 def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarray]:
@@ -77,6 +107,9 @@ def decode(path: Path, who: str, strict: bool, note: Note) -> Iterator[np.ndarra
 
     Args:
         strict: refuse what is damaged inside; or else leave that out, and tell by `note` how much it was.
+
+    What can't be known: whether a stream without any length or mark of its end (AAC, AC-3, AMR, G.722, MP2,
+    MP3 without a Xing or Info header, MPEG-TS, IRCAM) was cut exactly between two of its frames or packets.
 
     Raises:
         AudioError: as `audio_format`; also for a file that ends before its container says it does (an MP3
@@ -100,7 +133,9 @@ class _Reading:
     Attributes:
         samples: that were decoded; `lost`: bytes of packets that were not, `lost_behind`: of these, the last;
         `gaps`: seconds that timestamps jump; `latest`: the end of the last packet of any stream, in seconds;
-        `promised`: the length that the container tells, where it's the true one; `end`: the last byte read.
+        `promised`: the length that the container tells, where it's the true one; `end`: the last byte read;
+        `packets_end`: where that would be if nothing lay between the packets;
+        `mute`, `mute_bytes`: of the last packets, of which no sound came.
     """
 
     def __init__(self, container, path: Path, note: Note):
@@ -109,14 +144,19 @@ class _Reading:
         self.streams, self.form = len(container.streams.audio), container.format.name
         self.is_mp3 = self.codec.name.startswith("mp3")
         self.samples = self.bytes = self.lost_behind = self.zeros = self.end = 0
-        self.gaps = self.latest = self.promised = 0.0
+        self.packets_end = self.mute_bytes = 0
+        self.gaps = self.latest = self.promised = self.mute = 0.0
         self.frames = b""  # of an MP3: how each of its frames begins
+        self.tail: deque[bytes] = deque(maxlen=8)  # likewise, its last frames
         self.time: float | None = None  # where the next frame should begin
         self.start = (container.start_time or 0) / av.time_base
         self.resampler, self.input = None, None
         if any(name in self.form for name in TOLD):
-            told = self.stream.duration and self.stream.duration * self.stream.time_base
-            self.promised = float(told or (container.duration or 0) / av.time_base)
+            self.promised = seconds_told(container)
+        self.most = None  # samples, where decoders leave out more than they should at the end
+        if self.form == "caf" and self.codec.name == "alac" and self.promised:
+            self.codec.flags2 |= Flags2.skip_manual
+            self.most = round(self.promised * self.rate)
         with open(path, "rb") as file:
             head = file.read(2**20)
         self.promised = self._xing_seconds(head) if self.form == "mp3" else self.promised
@@ -135,21 +175,32 @@ class _Reading:
         if packet.stream is not self.stream:
             return
         self.lost = packet.pos or 0 if self.lost < 0 else self.lost
+        self.packets_end = (self.packets_end or packet.pos or 0) + packet.size
         raw = bytes(packet) if self.is_mp3 or packet.size < 2**10 else b""
         if self.form == "mp3" and self.bytes:
             self.promised += self._xing_seconds(raw[:400])  # of another recording, joined
         try:
-            frames, lost = packet.decode(), 0
+            frames = packet.decode()
+            partial = (
+                packet.is_corrupt
+                and "pcm" not in self.codec.name
+                or any(frame.is_corrupt for frame in frames)
+            )
+            lost = packet.size if partial else 0
             self.frames = self.frames or raw[:3]
         except FAILURES:
             frames, lost = self._frames_within(raw) if self.is_mp3 and self.frames else ([], packet.size)
-            lost = 0 if raw.startswith(TAGS) else lost
+            lost = min(lost, unread(raw, 0)) if raw.startswith(TAGS) else lost
         if lost and raw and not any(raw):  # at the end, these are no loss
             self.zeros, lost = self.zeros + lost, 0
         if frames and packet.size:
             self.lost, self.zeros, self.lost_behind = self.lost + self.zeros, 0, 0
+        self.mute = 0.0 if frames else self.mute + float((packet.duration or 0) * (packet.time_base or 0))
+        self.mute_bytes = 0 if frames else self.mute_bytes + (unread(raw, 0) if raw and not lost else 0)
         self.bytes, self.lost = self.bytes + packet.size - lost, self.lost + lost
         self.lost_behind += lost
+        if self.form == "mp3" and frames and packet.size:
+            self.tail.append(raw)
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 begins = float(frame.pts * frame.time_base)
@@ -169,27 +220,40 @@ class _Reading:
                 self.gaps = -math.inf  # timestamps say nothing then
             self.input, self.resampler = form, av.AudioResampler("flt", self.layout, self.rate)
         for out in (*outs, *(self.resampler.resample(frame) if frame else ())):
-            self.samples += out.samples
-            yield out.to_ndarray().reshape(out.samples, -1)  # packed: PyAV dies of more than 8 planes
+            left = None if self.most is None else self.most - self.samples
+            samples = out.to_ndarray().reshape(out.samples, -1)[
+                :left
+            ]  # packed: PyAV dies of more than 8 planes
+            self.samples += len(samples)
+            yield samples
 
     def judge(self, who: str, strict: bool) -> None:
         """Raise AudioError for what isn't read, or tell of it; see `decode`."""
-        behind = (
-            FIRST_BYTES if "matroska" in self.form else self.end
-        )  # of joined ones it reads on, at one rate
-        if self.form not in STREAMS and begins_again(self.path, behind):
+        if self.form.split(",")[0] not in STREAMS and begins_again(self.path, self.end):
             raise AudioError(f"{who}: {JOINED}")
-        unfinished, cut = self.lost_behind > 0, False
-        seconds, lost = self.samples / self.rate, self.lost
+        if len(self.tail) == self.tail.maxlen:  # ffmpeg decodes a part of an MP3's frame without a word
+            parser = av.CodecContext.create(self.codec.name, "r")
+            if sum(len(parser.parse(frame)) for frame in self.tail) < len(self.tail):
+                self.mute_bytes += len(self.tail[-1])
+        if self.form in RAW:
+            self.lost, self.lost_behind = self.lost + self.mute_bytes, self.lost_behind + self.mute_bytes
+        seconds, cut, odd = self.samples / self.rate, False, self.lost + self._unread()
         if self.form == "ogg":
-            _, unfinished, lost, cut, _ = survey_ogg(self.path)
-        if lost:  # bytes to seconds
-            lost = max(self.gaps, lost / self.bytes * seconds if self.bytes else 1.0)
+            streams, _, odd, cut, backwards = survey_ogg(self.path)
+        lost = max(self.gaps, odd / self.bytes * seconds if self.bytes else 1.0) if odd else 0
         if cut or max(seconds + lost, self.latest) < self.promised - CUT_SHORT:
             of = f" of {self.promised:.2f}" if self.promised else ""
             raise AudioError(f"{who}: truncated, {seconds:.2f}{of} s can be read; copy it again")
-        told = f"damaged, about {lost:.2f} of {seconds + lost:.2f} s can't be read" if lost else ""
-        told = f"truncated, no mark of its end follows what was read, {seconds:.2f} s" if unfinished else told
+        told = f"about {lost:.2f} of {seconds + lost:.2f} s ({odd} bytes) can't be read" if odd else ""
+        if self._lacks_end() or self.mute > CUT_SHORT:
+            told = f"truncated, no mark of its end follows what was read, {seconds:.2f} s"
+        elif told:
+            told = f"truncated or damaged at its end, {told}" if self.lost_behind else f"damaged, {told}"
+        elif self.form == "ogg" and streams == 1:
+            page, held = ogg_seconds(self.path, who)
+            if backwards or not agree(page, held):
+                told = f"damaged, its last page tells {page:.2f} s, but its packets hold {held:.2f} s"
+                told = f"{told}, of which {seconds:.2f} are read"
         if told and (strict or lost >= seconds):  # most of it, or all
             raise AudioError(f"{who}: {told}; copy or write it again")
         if told:
@@ -198,6 +262,23 @@ class _Reading:
             self.note(f"{self.gaps:.2f} s of its time have no sound in the file and are left out")
         if self.streams > 1:
             self.note(f"the first of {self.streams} audio tracks is taken")
+
+    def _unread(self) -> int:
+        """Bytes that are neither packets nor tags, of raw streams and transport streams."""
+        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if self.form == "mpegts":
+                return _odd_bytes(content)
+            return unread(content, self.packets_end) if self.form in RAW else 0
+
+    def _lacks_end(self) -> bool:
+        """Return True for an Ogg or NUT file without the mark or the index that its end has."""
+        if self.form == "nut":
+            with (
+                open(self.path, "rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            ):
+                return content.find(INDEX_OF_NUT, self.end) < 0
+        return self.form == "ogg" and bool(survey_ogg(self.path).unfinished)
 
     def _frames_within(self, raw: bytes) -> tuple[list, int]:
         """Decode the frames of an MP3 that are found in damaged bytes, and count the other bytes."""
@@ -265,13 +346,31 @@ def _packets(container, who: str, reading: _Reading) -> Iterator:
         except StopIteration:
             return
         except FAILURES as error:
-            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({error})"
+            why = getattr(error, "strerror", None) or error
+            told = f"can't be read on after {reading.samples / reading.rate:.2f} s ({why})"
             raise AudioError(f"{who}: {told}; are several recordings joined there? Split it") from None
+
+
+def _odd_bytes(content: mmap.mmap) -> int:
+    """Bytes of an MPEG transport stream outside of its packets, each of which begins with G."""
+    at = 0
+    for size in TS_PACKET:
+        if found := re.search(b"G(?=.{%d}G.{%d}G)" % (size - 1, size - 1), content, re.DOTALL):
+            at = found.start()
+            break
+    lost = 0
+    while at < len(content):
+        if content[at] == ord("G") and at + size <= len(content):
+            at += size
+            continue
+        following = content.find(b"G", at + 1)
+        following = len(content) if following < 0 else following
+        at, lost = following, lost + following - at
+    return lost
 
 
 def begins_again(path: Path, behind: int = 0) -> bool:
     """Tell that a file's first bytes stand in it again, `behind` what was read: recordings were joined."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        known = (mark for mark in MARKS if mark in content[:FIRST_BYTES])
-        magic = next(known, content[: 4 if behind else 8])
+        magic = content[: 4 if behind else 8]
         return any(magic) and content.find(magic, max(behind, 8)) >= 0

@@ -38,7 +38,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, os.fspath(temporary)):
             error.filename = os.fspath(path)  # no space left: of which file
         raise
 

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Iterable
+from numbers import Real
 
 from imlspike.data.yaml_file import ConfigError
 
@@ -28,6 +29,17 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     if value not in choices:
         hint = _hint(str(value), choices)
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
+
+
+def check_number(name: str, value: object, least: float, most: float) -> None:
+    """Raise ValueError unless the argument `name` is a number from `least` to `most`; NaN is none.
+
+    >>> check_number("pause", float("nan"), 0, 60)
+    Traceback (most recent call last):
+    ValueError: pause is nan; expected a number from 0 to 60
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}; expected a number from {least:g} to {most:g}")
 
 
 def constructor_keys(cls: type) -> set[str] | None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imlspike.data.keys import check_number
+
+MOST_SECONDS = 1e6  # that are worked on at once
 FRAME = 0.02  # seconds over which a level is measured: two periods of a low voice
 PAUSE = 0.3  # seconds that speech has to pause for
 QUIET = 0.25  # how far up from the recording's low level (0) to its high level (1), in dB, is still a pause
@@ -39,9 +42,8 @@ def cut_at_pauses(
     >>> [(piece.start, len(piece.samples)) for piece in cut_at_pauses([recording], max_seconds=2)]
     [(0, 20000), (20000, 20000)]
     """
-    if max_seconds < 1 or sampling_rate < 500:
-        found = f"max_seconds is {max_seconds:g}, sampling_rate {sampling_rate}"
-        raise ValueError(f"{found}; expected 1 s and 500 Hz or more")
+    check_number("max_seconds", max_seconds, 1, MOST_SECONDS)
+    check_number("sampling_rate", sampling_rate, 500, float("inf"))
     longest = int(max_seconds * sampling_rate)
     shortest = longest // SHORTEST
     enough = longest + shortest  # after any cut, enough for a piece is left

@@ -6,7 +6,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d, max_pool1d
 from torchaudio.functional import loudness
 
+from imlspike.data.keys import check_number
+
 LOUDNESS = -23.0  # LUFS, EBU R 128
+LUFS = (-70.0, 0.0)  # that may be asked for
 BLOCK = 0.4  # seconds that BS.1770 measures at once
 PEAK = 0.99
 
@@ -32,8 +35,7 @@ def scale_loudness(audio: np.ndarray, sampling_rate: int, target: float | None =
     """
     if target is None:
         return audio
-    if not isinstance(target, int | float) or not -70 <= target <= 0:
-        raise ValueError(f"loudness is {target!r}; expected LUFS from -70 to 0, or None")
+    check_number("loudness", target, *LUFS)
     wave, reach = torch.from_numpy(audio).double()[None], sampling_rate // 200
     for _ in range(4):  # turning peaks down takes loudness away
         level = loudness_of(wave[0], sampling_rate)
@@ -44,3 +46,10 @@ def scale_loudness(audio: np.ndarray, sampling_rate: int, target: float | None =
         held = max_pool1d(over, 2 * reach + 1, 1, reach)
         wave = wave / avg_pool1d(held, 2 * reach + 1, 1, reach, count_include_pad=False)
     return wave[0].float().numpy()
+
+
+def peaks_lowered(before: np.ndarray, after: np.ndarray) -> bool:
+    """Return True if `scale_loudness` did not multiply all samples (S,) by the same."""
+    heard = np.abs(before) > 1e-3 * np.abs(before).max(initial=0)
+    ratio = after[heard] / before[heard]
+    return bool(len(ratio)) and bool(ratio.min() < 0.99 * ratio.max())

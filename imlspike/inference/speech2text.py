@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from imlspike.data.audio import audio_format, resample_blocks, stream_audio
-from imlspike.data.keys import check_choice
+from imlspike.data.keys import check_choice, check_number
 from imlspike.data.mixdown import Channel, check_channel
-from imlspike.data.segment import Piece, cut_at_pauses
+from imlspike.data.segment import MOST_SECONDS, Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float
@@ -92,6 +92,7 @@ class Speech2Text:
         """
         many = isinstance(waveform, list | tuple)
         waveforms = list(waveform) if many else [waveform]
+        _check_seconds(max_seconds, batch_seconds)
         texts: list[dict[int, str]] = [{} for _ in waveforms]
 
         def pieces():
@@ -135,6 +136,7 @@ class Speech2Text:
             AudioError, FloatingPointError, ...: naming the file, unless `on_error` is "return".
         """
         check_choice("on_error", on_error, ("raise", "return"))
+        _check_seconds(max_seconds, batch_seconds)
         if channel != "all":
             check_channel(channel)
         files = [files] if isinstance(files, str | os.PathLike) else files
@@ -225,6 +227,12 @@ class Speech2Text:
             if len(waveforms) == 1:
                 return [error]
             return [text for waveform in waveforms for text in self._texts([waveform])]
+
+
+def _check_seconds(max_seconds: float | None, batch_seconds: float) -> None:
+    if max_seconds is not None:
+        check_number("max_seconds", max_seconds, 1, MOST_SECONDS)
+    check_number("batch_seconds", batch_seconds, 0.1, MOST_SECONDS)
 
 
 @dataclass(eq=False)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imlspike.data.keys import check_choice
+from imlspike.data.keys import check_choice, check_number
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float
 from imlspike.inference.griffin_lim import GriffinLim
-from imlspike.inference.loudness import LOUDNESS, scale_loudness
+from imlspike.inference.loudness import LOUDNESS, peaks_lowered, scale_loudness
 from imlspike.inference.vocoder import Vocoder
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.log_mel import LogMel
@@ -25,7 +25,7 @@ from imlspike.text.punctuation import PUNCTUATION, UnspeakableError
 from imlspike.text.sentences import LONGEST, split_sentences
 from imlspike.text.tokens import SPACE
 
-PAUSE = 0.1
+PAUSE, MOST_PAUSE = 0.1, 60.0  # seconds
 SHORT = 4  # with fewer symbols and no mark at its end a text is swallowed: sentences to learn from have one
 
 
@@ -41,6 +41,7 @@ class Speech:
         symbols: N of them.
         text: as it was given.
         skipped: characters that were left out (`on_unknown="skip"`).
+        limited: peaks were turned down, for which full scale has no room at the loudness asked for.
     """
 
     audio: np.ndarray
@@ -50,6 +51,7 @@ class Speech:
     symbols: tuple[str, ...] = ()
     text: str = ""
     skipped: tuple[str, ...] = ()
+    limited: bool = False
 
     @property
     def seconds(self) -> float:
@@ -150,7 +152,8 @@ class Text2Speech:
         names = ("audio", "mel", "durations")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         symbols = tuple(symbol for part in parts for symbol in part.symbols)
-        return replace(parts[0], **joined, symbols=symbols, text=text)
+        limited = any(part.limited for part in parts)
+        return replace(parts[0], **joined, symbols=symbols, text=text, limited=limited)
 
     def stream(
         self,
@@ -166,15 +169,15 @@ class Text2Speech:
         All but the first begin with the pause. The whole text is made into symbols first, so that what can't
         be spoken is refused (as by a call) before the first word. Arguments are those of a call.
         """
-        if not 0 <= pause < float("inf"):
-            raise ValueError(f"pause must be seconds from 0 on, got {pause}")
+        check_number("pause", pause, 0, MOST_PAUSE)
         silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
         sentences, skipped = self._spell(text, on_unknown)
         for place, (sentence, symbols, name) in enumerate(sentences):
             part = self.speak(symbols, speaker, name, **controls)
             audio = scale_loudness(part.audio, self.sampling_rate, loudness)
+            limited = peaks_lowered(part.audio, audio)
             audio = np.concatenate([silence, audio]) if place else audio
-            yield replace(part, audio=audio, text=sentence, skipped=skipped)
+            yield replace(part, audio=audio, text=sentence, skipped=skipped, limited=limited)
 
     def speak(
         self, symbols: Sequence[str], speaker: str | int | None = None, name: str = "text", **controls: float

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
-from imlspike.data.keys import construct
+from imlspike.data.keys import check_number, construct
+from imlspike.data.segment import MOST_SECONDS
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
@@ -53,8 +54,8 @@ class Vocoder:
         name: str = "unnamed",
         level: float | None = None,
     ):
-        if chunk_seconds is not None and not chunk_seconds > 0:
-            raise ValueError(f"chunk_seconds is {chunk_seconds}; expected seconds above 0, or None")
+        if chunk_seconds is not None:
+            check_number("chunk_seconds", chunk_seconds, 0.001, MOST_SECONDS)
         self.model, self.name, self.level = model.eval(), name, level
         self._parameter = next(model.parameters())  # of the model's dtype and on its device
         self.sampling_rate: int = model.config["sampling_rate"]

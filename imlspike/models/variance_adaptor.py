@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from imlspike.data.keys import check_number
 from imlspike.layers import Layout
 from imlspike.layers.over_time import StepDropout, blank
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikevoice_blocks import layer_norm, read_out
+
+LEAST_FACTOR, MOST_FACTOR = 0.1, 10.0  # of speed, pitch and energy
 
 
 class VariancePredictor(nn.Module):
@@ -88,7 +91,7 @@ class Controls:
     """Factors on speech: `speed` 2 is twice as fast, `pitch` and `energy` multiply F0 and the energy.
 
     Raises:
-        ValueError: a factor that isn't a positive number.
+        ValueError: a factor that isn't a number from 0.1 to 10.
 
     >>> Controls(speed=1.2)
     Controls(speed=1.2, pitch=1.0, energy=1.0)
@@ -100,8 +103,7 @@ class Controls:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be a positive number, got {value}")
+            check_number(name, value, LEAST_FACTOR, MOST_FACTOR)
 
 
 class VarianceAdaptor(nn.Module):

@@ -211,10 +211,16 @@ def test_options_of_joint_decoding_on_the_command_line_and_in_a_yaml(folder, tmp
     [
         (["--format", "both"], "needs --output-dir"),
         (["--lm-weight", "0.3"], "--lm-weight is for --decoding beam"),
-        (["--beam-size", "x"], "invalid int value: 'x'"),
+        (["--beam-size", "x"], "'x' is no whole number from 1 to"),
         (["--decode-config", "a.yaml"], "for --decoding beam"),
-        (["--batch-seconds", "0"], "invalid positive value: '0'"),
-        (["--max-seconds", "nan"], "invalid positive value: 'nan'"),
+        (["--batch-seconds", "0"], "'0' is no number from 0.1 to"),
+        (["--batch-seconds", "1e300"], "'1e300' is no number from 0.1 to"),
+        (["--beam-size", "0"], "'0' is no whole number from 1 to"),
+        (["--beam-size", "1e6"], "'1e6' is no whole number from 1 to"),
+        (["--ctc-weight", "nan"], "'nan' is no number from 0 to 1"),
+        (["--lm-weight", "-1"], "'-1' is no number from 0 to"),
+        (["--max-seconds", "nan"], "'nan' is no number from 1 to"),
+        (["--max-seconds", "inf"], "'inf' is no number from 1 to"),
     ],
 )
 def test_senseless_options_are_refused(words, message, capsys):

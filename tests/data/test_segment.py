@@ -144,5 +144,5 @@ def test_memory_does_not_grow_with_the_recording():
 
 @pytest.mark.parametrize(("rate", "seconds"), [(16000, 0.5), (100, 5)])
 def test_senseless_limits_are_refused(rate, seconds):
-    with pytest.raises(ValueError, match="expected 1 s and 500 Hz or more"):
+    with pytest.raises(ValueError, match="max_seconds|sampling_rate"):
         next(cut_at_pauses([np.zeros(10)], rate, seconds))

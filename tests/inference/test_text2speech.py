@@ -120,9 +120,9 @@ def test_controls_reach_the_voice(speak):
     for control in ("pitch", "energy"):
         assert not np.allclose(speak("a cab, came.", **{control: 1.5}).mel, plain.mel)
         same(speak("a cab, came.", **{control: 1.0}), plain)
-        with pytest.raises(ValueError, match=f"{control} must be a positive number, got 0"):
+        with pytest.raises(ValueError, match=f"{control} is 0"):
             speak("a", **{control: 0})
-    with pytest.raises(ValueError, match="pause must be seconds from 0 on, got -1"):
+    with pytest.raises(ValueError, match="pause is -1"):
         speak("a", pause=-1)
 
 

@@ -59,6 +59,21 @@ def test_more_channels_than_ffmpeg_has_names_for(tmp_path):
     assert np.abs(read_audio(path, on_mismatch="convert", channel=24) - VOICE).max() < 1e-4
 
 
+@pytest.mark.parametrize("milliseconds", [0.25, 0.5, 1, 2, 5, -3])
+@pytest.mark.parametrize("gain", [0.7, -0.5])
+def test_a_second_microphone_makes_no_comb(tmp_path, milliseconds, gain):
+    """The same, earlier or later, with some noise of its own: the stronger one alone."""
+    random = np.random.default_rng(0)
+    voice = (np.convolve(random.normal(0, 0.1, RATE), [0.5, 0.9, 0.5], "same") * (1 + speech() * 5)).astype(
+        np.float32
+    )
+    noise = random.normal(0, 0.01, RATE)
+    other = (gain * np.roll(voice, round(milliseconds * RATE / 1000)) + noise).astype(np.float32)
+    notes = []
+    mixed = read_audio(put(tmp_path, [voice / 2, other / 2]), on_mismatch="convert", note=notes.append)
+    assert np.abs(mixed - voice / 2).max() < 1e-4 and "2 left out (the same" in notes[0]
+
+
 def test_a_phase_that_only_the_whole_shows(tmp_path):
     """For the first second they agree; later they don't, and that is most of it."""
     first, rest = speech(1.0) / 20, speech(4.0)
