@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
 
-from imlspike.text.normalization import in_words
+from imlspike.text.normalization_dutch_czech import czech_words, dutch_words
 from imlspike.text.normalization_english import english_words
 from imlspike.text.normalization_mandarin import mandarin_words
 from imlspike.text.normalization_russian import russian_words
@@ -14,7 +14,6 @@ from imlspike.text.punctuation import UnspeakableError, plain_text, speak
 # A hyphen that joins two letters isn't heard; a mark between digits is the engine's: 3,14 and 12:30.
 _CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w)|(?<=\d)[.,:](?=\d))+")
 _THOUSANDS = re.compile(r"(?<!\d)(?<!\d )(?<!\+)(?!\d{3} \d{3} \d{3}(?! ?\d))\d{1,3}(?: \d{3})+(?! ?\d)")
-_DUTCH_ORDINAL = re.compile(r"(?<![\w.,])(\d{1,6})(?:e|de|ste)\b")
 
 
 @cache
@@ -38,8 +37,8 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
     """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
 
     It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers, dates, units,
-    abbreviations are put in words by `imlspike.text.normalization_...` in English, Russian and Mandarin; in
-    others by espeak-ng, as are signs that it has a name for (%).
+    abbreviations are put in words by `imlspike.text.normalization_...` in English, Russian, Mandarin, Dutch,
+    Czech; in others by espeak-ng, as are signs that it has a name for (%).
     UnspeakableError for characters that it has no sound for, or for which it says that they are Chinese;
     ValueError for a text with nothing to speak. Its own stress is taken in Russian, not the text's.
     """
@@ -48,17 +47,14 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
         "en": lambda text: re.sub(r"\bay\b", "eigh", english_words(text)),
         "ru": _unmarked,
         "cmn": mandarin_words,
-        "nl": lambda text: _THOUSANDS.sub(_joined, _DUTCH_ORDINAL.sub(_dutch_ordinal, text)),
+        "nl": lambda text: dutch_words(_THOUSANDS.sub(_joined, text)),
+        "cs": lambda text: czech_words(_THOUSANDS.sub(_joined, text)),
     }.get(code, lambda text: _THOUSANDS.sub(_joined, text))
     return partial(_speak, espeak_backend(language), words, code in ("cmn", "yue", "ja", "hak"))
 
 
 def _joined(m: re.Match) -> str:
     return m[0].replace(" ", "")
-
-
-def _dutch_ordinal(m: re.Match) -> str:
-    return in_words(int(m[1]), "nl", to="ordinal")
 
 
 def _unmarked(text: str) -> str:
@@ -73,9 +69,9 @@ def _is_spoken(backend, chinese: bool, character: str) -> bool:
         return False  # "Chinese letter"
     if character in " '-.,:":  # marks stand between digits
         return True
-    if category in ("Sc", "Sm", "Po") or character in "°©®™№²³":
+    if category[0] in "LN" or category in ("Sc", "Sm", "Po") or character in "°©®™":
         return bool(backend.phonemize([character], strip=True)[0])
-    return category[0] in "LMN"
+    return category[0] == "M"
 
 
 def _speak(backend, words, chinese: bool, text: str, name: str = "text") -> list[str]:

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 
+from imlspike.text.normalization import tables
 from imlspike.text.normalization_mandarin import mandarin_words
 from imlspike.text.punctuation import PUNCTUATION, UnspeakableError, plain_text, speak
 
@@ -29,6 +30,9 @@ _OWN_ER = re.compile(
     "(?<![\u3400-\u9fff])儿|(?<=[女婴幼孤男健胎少育托患生血宠弃形产侄妻小])儿|(?<![男女小]孩)(?<=孩)儿"
     "|儿(?=[子童女媳孙歌科戏时化茶])"
 )
+
+
+_READINGS = tables("mandarin")["readings"]  # what pypinyin reads otherwise
 
 
 def mandarin(text: str, name: str = "text") -> list[str]:
@@ -57,6 +61,9 @@ def mandarin(text: str, name: str = "text") -> list[str]:
         unknown = [han[i] for i, syllable in readings.items() if not set(syllable) <= _LETTERS]
         if unknown:
             raise UnspeakableError(name, unknown, text, "Chinese characters with a known reading")
+        for pattern, reading in _READINGS.items():
+            for found in re.finditer(pattern, han):
+                readings |= dict(enumerate(reading.split(), found.end() - len(reading.split())))
         readings |= {i: "er5" for i, character in enumerate(han) if character == "儿" and i not in own}
         return [symbol for syllable in readings.values() for symbol in split_syllable(syllable, name)]
 

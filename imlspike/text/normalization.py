@@ -26,8 +26,11 @@ def tables(language: str) -> dict[str, dict[str, str]]:
     """The tables of a language in normalization.yaml: what is written to what is said."""
     found: dict[str, dict[str, str]] = {}
     for name, table in _TABLES[language].items():
-        pairs = ((pair[0], *pair[1:].partition("=")) for pair in table.split())  # = itself may be written
-        found[name] = {first + rest: said.replace("_", " ") for first, rest, _, said in pairs}
+        pairs = ((pair[0], *pair[1:].rpartition("=")) for pair in table.split())  # = itself may be written
+        found[name] = {
+            (first + rest).replace("_", " ") if rest else first: said.replace("_", " ")
+            for first, rest, _, said in pairs
+        }
     return found
 
 
@@ -66,8 +69,12 @@ def one_of(words: Iterable[str]) -> str:
 
 def abbreviations(table: Mapping[str, str]) -> tuple[str, Callable[[re.Match], str]]:
     """The rule for words with a point behind, which is kept only where it ends the text."""
+    table = {key[0].upper() + key[1:]: said for key, said in table.items() if len(key) > 1} | dict(table)
     pattern = one_of(table).replace(r"\.", r"\. ?")  # т. д. and т.д.
-    spoken = lambda m: table[m[1].replace(" ", "")] + (" " if m[2] is None else ".")  # noqa: E731
+
+    def spoken(m: re.Match) -> str:
+        return table[m[1] if m[1] in table else m[1].replace(" ", "")] + (" " if m[2] is None else ".")
+
     return rf"(?<![\w.])({pattern})\. ?(\s*$)?", spoken
 
 

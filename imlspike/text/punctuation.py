@@ -8,10 +8,11 @@ from functools import cache
 PUNCTUATION = (",", ".", "!", "?", ";", ":", "-", "...", "(", ")", '"')
 _PLAIN = {
     **dict.fromkeys("„‚‹›「」『』《》〈〉〝〞〟″〃＂", '"'),
-    **dict.fromkeys("’‘‛ʼʻʹ`´′՚ꞌ", "'"),
+    **dict.fromkeys("’‘‛ʼʻʹ`′՚ꞌ", "'"),
     **dict.fromkeys("‐‑⁃−", "-"),  # hyphens join; a dash is a pause
     **dict.fromkeys("―⸺⸻〜～", " - "),
-    **dict.fromkeys("，、､،", ","),
+    **dict.fromkeys("，、､،՝", ","),
+    **dict.fromkeys("։॥෴჻", "."),
     **dict.fromkeys("[{", "("),
     **dict.fromkeys("]}", ")"),
     **dict.fromkeys("・‧⋅", "·"),
@@ -27,7 +28,14 @@ _PLAIN = {
 _CATEGORIES = dict.fromkeys(("Zs", "Zl", "Zp"), " ") | dict.fromkeys(("Pi", "Pf"), '"')
 _CATEGORIES |= {"Cf": "", "Pd": " - ", "Ps": "(", "Pe": ")"}
 _POWER = re.compile("(?<!\\d)(\\d{1,2})([⁰¹⁴-⁹⁺⁻][⁰¹²³⁴-⁹]*|[²³][⁰¹²³⁴-⁹]+)")
-_NOTE = re.compile("(?<=\\d)(?=[⁰¹⁴-⁹₀-₉①-⑳])")  # 1999¹ is no 19991
+_APART = re.compile("(?<=\\d)(?=[⁰¹⁴-⁹₀-₉①-⑳])")  # 12① is no 121
+# A mark of a footnote (¹ or [3]) directly behind a word (three letters: cm² is a unit), a year or a mark.
+_NOTE = re.compile(
+    '(?:(?<=[^\\W\\d_]{3})(?<!sin|cos|tan|log)|(?<=[\u3400-\u9fff])|(?<=[.,!?;:)"”»。，！？；：）」』])|(?<=\\d{4}))'
+    "(?:[⁰¹²³⁴-⁹]+(?:[,⁻–-][⁰¹²³⁴-⁹]+)*|(?:\\[\\d{1,3}\\])+)"
+)
+_MINUS = re.compile("(?<![⁰¹²³⁴-⁹₀-₉])[−⁻₋](?! ?[\\d.$€£¥⁰¹²³⁴-⁹₀-₉])")  # before no number it is a dash
+_APOSTROPHE = re.compile("(?<=\\w)´|´(?=\\w)")  # alone it is an accent
 _MARK_OR_UNSEEN = ("Mn", "Mc", "Me", "Cf")
 _MARKS = re.compile(r"\.\.+|[,.!?;:()\"-]")
 NO_MARK = re.compile(r"[^,.!?;:()\"-]")
@@ -39,7 +47,7 @@ class UnspeakableError(ValueError):
 
     Attributes:
         places: from each of them to where it stands in the text, counted from 1.
-        rest: the text without them, a blank instead inside a word.
+        rest: the text without them, a blank instead inside a word; ValueError if that is nothing to speak.
     """
 
     def __init__(self, name: str, characters: Iterable[str], text: str, expected: str):
@@ -54,16 +62,24 @@ class UnspeakableError(ValueError):
             self.places[character] = [start + 1 for start, _ in spans]
             for start, end in spans:
                 rest[start:end] = "\0" * (end - start)
-        self.rest = re.sub(r"\s?\0+(?!\w)", "", "".join(rest)).replace("\0", " ")
+        self._rest = re.sub(r"\s?\0+(?!\w)", "", "".join(rest)).replace("\0", " ")
         told = [
             f"{character!r} (U+{ord(character):04X}) at {_few(list(map(str, places)), ', ')}"
             for character, places in self.places.items()
         ]
-        shown = text if len(text) <= 80 else text[:77] + "..."
+        shown = repr(text if len(text) <= 80 else text[:77] + "...")
+        told = f"character {_few(told, '; ')}"
+        self._nothing = f"{name}: nothing to speak in {shown} without {told}; expected {expected}"
         super().__init__(
-            f"{name}: character {_few(told, '; ')} in {shown!r}; expected {expected} or punctuation. "
+            f"{name}: {told} in {shown}; expected {expected} or punctuation. "
             "Spell it out, or leave it out by --on-unknown skip"
         )
+
+    @property
+    def rest(self) -> str:
+        if set(plain_text(self._rest)) <= set(" '·,.!?;:()\"-"):
+            raise ValueError(self._nothing) from None
+        return self._rest
 
 
 def _few(items: list[str], between: str, most: int = 20) -> str:
@@ -91,8 +107,13 @@ def _clean(character: str) -> str:
     if "VARIATION SELECTOR" in unicodedata.name(character, ""):
         return ""
     if unicodedata.decomposition(character).startswith("<"):
-        plain = "".join(map(_clean, unicodedata.normalize("NFKC", character)))
+        plain = unicodedata.normalize("NFKC", character)
+        if all(c.isspace() or unicodedata.combining(c) for c in plain):
+            return character  # an accent that stands by itself
+        plain = "".join(map(_clean, plain))
         return " " + plain if "/" in plain else plain  # 2½ is 2 1/2
+    if category == "No" and (value := unicodedata.numeric(character)).is_integer():  # ❶
+        return f" {value:.0f} "
     return character
 
 
@@ -106,10 +127,13 @@ def _forms(character: str) -> str:
 def plain_text(text: str) -> str:
     """Text in composed Unicode with one form for each punctuation mark, letter, digit, and single blanks.
 
+    Not heard are characters without a width, bullets, and the marks of footnotes (word¹, word[2]).
+
     >>> plain_text("\\ufeff«Да»  –  ска\\u00adзал о\\ufb01s…")
     '"Да" - сказал оfis...'
     """
-    text = _NOTE.sub(" ", _POWER.sub(lambda m: m[1] + "^" + unicodedata.normalize("NFKC", m[2]), text))
+    text = _MINUS.sub(" - ", _APOSTROPHE.sub("'", _NOTE.sub("", text)))
+    text = _APART.sub(" ", _POWER.sub(lambda m: m[1] + "^" + unicodedata.normalize("NFKC", m[2]), text))
     plain = "".join(map(_clean, unicodedata.normalize("NFC", text)))
     return " ".join(unicodedata.normalize("NFC", plain).split())
 

@@ -9,22 +9,28 @@ LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the long
 _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|(?<=\S)\s*\n\s*\n")
 # A point behind an initial ends no sentence, unless a word follows that often begins one; nor does one behind
 # what stands before a name, or before a number. Others (etc., p.m., 1984 г.) end one where a capital follows.
-_INITIAL = re.compile(r"(?<![^\W_])[A-ZА-ЯЁ]\.$")
+_INITIAL = re.compile(r"(?<![^\W_])(?<!°)[A-ZА-ЯЁ]\.$")
 _BEFORE_NAME = re.compile(
-    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
-    r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|тов|пос|пер|пл|"
-    r"просп|(?<!и )[Пп]р|наб|св|ок|т\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|(?<!\d)(?<!\d )р|"
-    r"оз|Hr|Fr|bzw|z\. ?B|dhr|mevr|drs|ir|např|tzv)\.$"
+    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|incl|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
+    r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|"
+    r"тов|пос|пер|пл|"
+    r"просп|(?<!и )[Пп]р|наб|св|ок|[Тт]\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|"
+    r"(?<!\d)(?<!\d )р|"
+    r"оз|Hr|Fr|bzw|z\. ?B|[Dd]hr|[Mm]evr|drs|ir|[Bb]ijv|např|tzv|"
+    r"(?:MU|JU|Ph|RN)Dr|[Ii]ng|Mgr|Bc|doc|nám|tř|vč|tis|mil|mld|mln|ul)\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    r"(?<![^\W_])(?:[Nn]os?|[Ff]igs?|[Vv]ol|[Cc]h|Apt|Hwy|Rte|pp?|Nr|č|[Тт]ел|корп|"
-    r"[Сс]т|[Пп]|с|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|"
+    r"(?<![^\W_])(?:[Nn]os?|[ap]\. ?m|Est|incl|excl|v\. ?a|ma|di|wo|do|vr|za|zo|c|b|d|fl|ext|[Ff]igs?|[Vv]ol|"
+    r"[Cc]h|Apt|Hwy|Rte|pp?|[Nn]r|č|[Тт]ел|[Tt]el|[Bb]lz|hfst|art|afb|r|str|obr|kap|odst|"
+    r"корп|"
+    r"[Сс]т|[Пп]|с|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|гг|оф|ч|"
     r"(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
     r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
     r"How|Why|Yes|No|So|Он|Она|Оно|Они|Мы|Вы|Это|Но|Там|Тут|Так|Если|Когда|Его|Её|Их|Что|Кто|Как)\b(?!\.)"
 )
+_IN_YEAR = re.compile(r"[ВКСД]о? \d{3,4} г\.")  # what opens a sentence doesn't end it
 # Where what is too long is cut, the best place first.
 _BREAKS = [re.compile(p) for p in (r"[.!?…;]+(?=\s)|[。！？；]", r"[,:)–—-](?=\s)|[，、：]", r"\s+")]
 
@@ -61,7 +67,8 @@ def _sentences(text: str) -> Iterator[str]:
     for end in _END.finditer(text):
         follows = next((c for c in text[end.end() : end.end() + 20] if c.isalnum()), "")
         blank_line = not end[0].strip()
-        if blank_line or not (follows.islower() or _goes_on(text, end)):
+        opens = _IN_YEAR.fullmatch(text[start : end.end()].strip())
+        if blank_line or not (follows.islower() or opens or _goes_on(text, end)):
             yield text[start : end.end()].strip()
             start = end.end()
     yield text[start:].strip()
@@ -72,7 +79,10 @@ def _goes_on(text: str, end: re.Match) -> bool:
     before = text[max(0, end.end() - 20) : end.end()]
     if _INITIAL.search(before):
         return not _BEGINS.match(text, end.end())
-    is_number = bool(re.match(r" ?(?:\d|[IVXL]+\b)", text[end.end() : end.end() + 8]))
+    after = text[end.end() : end.end() + 9]
+    if re.search(r"(?<!\d)\d{1,2}\.$", before) and re.match(r" \d{1,2}\.(?: \d{4}|\D| ?$)| \d{4}\b", after):
+        return True  # 5. 5. 2024
+    is_number = bool(re.match(r"(?: -)? ?(?:[+№$€]? ?\d|[IVXL]+\b|[A-Z]{2,3}T\b|UTC)", after))
     return bool(_BEFORE_NAME.search(before) or (is_number and _BEFORE_NUMBER.search(before)))
 
 
