@@ -47,12 +47,13 @@ class _Stage(nn.Module):
     """conv -> batch norm -> IMLS, on (B, L, F, C), of which F is 1 for a convolution in time alone."""
 
     def __init__(
-        self, in_channels: int, channels: int, kernel: int, stride: int, flat: bool, neuron: Callable
-    ):
+        self, in_channels: int, channels: int, kernel: int, stride: int, flat: bool, neuron: Callable,
+        groups: int = 1,
+    ):  # fmt: skip
         super().__init__()
         self.kernel, self.stride = kernel, stride
         over = ((kernel, 1), (stride, 1)) if flat else (kernel, stride)
-        self.conv = nn.Conv2d(in_channels, channels, *over)
+        self.conv = nn.Conv2d(in_channels, channels, *over, groups=groups)
         self.norm = MaskedBatchNorm(channels)
         self.neuron = neuron()
 
@@ -122,6 +123,7 @@ class SpikingSubsampling(nn.Module):
         input_layer: of `STAGES` or `WHOLE`.
         channels: of the convolutions; None: as `output_size`, like ESPnet.
         branches: of the final `RepLinear`.
+        groups: into which the channels of the convolutions after the first fall, each convolved by itself.
         neuron: makes a neuron for feature maps (B, L, F, C), see `imlspike.neurons.Neuron.for_maps`; called
             for each convolution.
 
@@ -130,8 +132,8 @@ class SpikingSubsampling(nn.Module):
         (K, output_size) and their `Layout`.
 
     Raises:
-        ValueError: on an unknown `input_layer`, too few features, or an utterance of too few frames for one
-        token.
+        ValueError: on an unknown `input_layer`, `groups` that don't divide the channels, too few features, or
+            an utterance of too few frames for one token.
 
     >>> tokens, layout = SpikingSubsampling(80, 16)(torch.randn(2, 50, 80), torch.tensor([50, 31]))
     >>> tokens.shape, layout.lengths
@@ -146,6 +148,7 @@ class SpikingSubsampling(nn.Module):
         channels: int | None = None,
         branches=("linear", "identity"),
         neuron: Callable[[], nn.Module] = FOR_MAPS,
+        groups: int = 1,
     ):
         super().__init__()
         if input_layer not in (*STAGES, *WHOLE):
@@ -154,10 +157,13 @@ class SpikingSubsampling(nn.Module):
         if input_layer == "wav2vec" and input_size != output_size:
             raise ValueError(f"input_layer wav2vec keeps the channels: {input_size} aren't {output_size}")
         channels = output_size if channels is None else channels
+        if groups < 1 or channels % groups:
+            raise ValueError(f"groups must divide the {channels} channels of the convolutions, got {groups}")
         self.input_layer, self.flat, self.stages = input_layer, input_layer == "conv1d2", nn.ModuleList()
         features, incoming = (1, input_size) if self.flat else (input_size, 1)
         for kernel, stride in STAGES.get(input_layer, ()):
-            self.stages.append(_Stage(incoming, channels, kernel, stride, self.flat, neuron))
+            own = groups if self.stages else 1
+            self.stages.append(_Stage(incoming, channels, kernel, stride, self.flat, neuron, own))
             features, incoming = features if self.flat else conv_output(features, kernel, stride), channels
         if features < 1:
             raise ValueError(f"{input_layer} leaves nothing of input_size={input_size} features")

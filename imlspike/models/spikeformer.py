@@ -93,6 +93,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
         attention_dropout_rate: on what the attention mixes (there are no weights that sum to one).
         input_layer: of `SpikingSubsampling`; ``conv2d``: 4 frames a token.
         input_channels: of the subsampling convolutions; None: `output_size`, as in ESPnet.
+        input_groups: groups of channels in the subsampling convolutions after the first, which cost that much
+            less.
         positions: ``none`` (the decay mask is all there is) or ``sinusoidal``, added to the tokens.
         neuron: a registered neuron. A stateful one fires for `levels` steps on a constant current, and what
             flows on is its spike count (`RateCoded`); ``relu``: the ANN twin of the same architecture.
@@ -162,6 +164,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         attention_dropout_rate: float = 0.0,
         input_layer: str | None = "conv2d",
         input_channels: int | None = None,
+        input_groups: int = 1,
         positions: str = "none",
         neuron: str = "imls",
         neuron_conf: dict[str, Any] | None = None,
@@ -210,7 +213,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         if anneal_steps:  # how many there were, so that a training goes on where it was
             self.register_buffer("passes", torch.zeros((), dtype=torch.long))
         self.embed = SpikingSubsampling(
-            input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps
+            input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps, input_groups
         )
         self.dropout = nn.Dropout(positional_dropout_rate)
         if direction == "split":

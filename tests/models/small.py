@@ -33,6 +33,7 @@ VARIANTS = {
     "binary": {"levels": 1, "threshold": "token", "kappa": 1.0, "positions": "sinusoidal"},
     "conv over time": {"conv_kernel": 5, "residual_gain": 1.0},
     "causal conv over time": {"conv_kernel": 3, "direction": "past", "amplitude": "theta"},
+    "groups": {"input_channels": 4, "input_groups": 2},
     "conv in the maps": {"rep_kernel": 3, "macaron": True},
     "causal conv in the maps": {"rep_kernel": 3, "direction": "past", "rep_branches": ("linear",)},
     "other channels": {

@@ -37,6 +37,11 @@ DEFAULTS = {
 }
 
 
+def convolved(maps, weight, stride):
+    """A convolution whose groups are the parts of the maps that its kernels have channels for."""
+    return F.conv2d(maps, weight, stride=stride, groups=maps.shape[-3] // weight.shape[1])
+
+
 class BinaryEncoder:
     """Args: the weights of an encoder after `reparameterize()`, and its options that are not at `DEFAULTS`.
 
@@ -56,7 +61,7 @@ class BinaryEncoder:
             if stage == 0:
                 x = F.conv2d(x, weight, bias, stride)
             else:
-                x = self.drive(name, steps, worth, lambda b, w=weight, s=stride: F.conv2d(b, w, stride=s))
+                x = self.drive(name, steps, worth, lambda b, w=weight, s=stride: convolved(b, w, s))
                 x = x + bias[:, None, None]
             steps, worth = self.fire(x, f"embed.stages.{stage}.neuron", channels=(0, 2), token=1)
         x = self.linear("embed.linear", steps.permute(0, 2, 3, 1).flatten(2), worth.flatten(1))
