@@ -183,6 +183,9 @@ class SpikingSubsampling(nn.Module):
         if not self.stages:
             layout = Layout(lengths, x.shape[1], len(x))
             return self.linear(layout.pack(x)), layout
+        if self.training and lengths is not None:  # else NaN there would reach the gradients of the weights
+            padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+            x = x.masked_fill(padding[..., None], 0.0)
         x = x[:, :, None] if self.flat else x[..., None]
         if self._works_in_pieces(x):
             return self._in_pieces(x, lengths)

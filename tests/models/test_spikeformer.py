@@ -231,7 +231,7 @@ def test_annealing_goes_on_where_it_was_and_ends_in_whole_spikes():
 
     def losses(encoder, steps):
         encoder.train()
-        return [float(encoder(x, lengths)[0].square().mean()) for _ in range(steps)]
+        return [encoder(x, lengths)[0].square().mean().item() for _ in range(steps)]
 
     whole = small_encoder(dtype=torch.float32, anneal_steps=9)
     assert int(whole.passes) == 3 and {m.finer for m in whole.modules() if isinstance(m, IMLS)} == {8}
