@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import textwrap
 from collections.abc import Iterable
 
 from imlspike.data.yaml_file import ConfigError
@@ -56,7 +57,7 @@ def construct(cls: type, config: object, source: str):
     try:
         return cls(**config)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {textwrap.shorten(str(error), 500, placeholder=' ...')}") from None
 
 
 def _hint(word: str, known: list[str]) -> str:
