@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from imlspike.data.yaml_file import ConfigError
 
+MOST = 40  # keys that an error lists
+
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The sentence that tells a reader about a key that isn't known: the nearest right one, then all of them.
@@ -15,7 +17,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     "unknown key 'kapa'; did you mean 'kappa'? (known: kappa, levels)"
     """
     known = sorted(known)
-    return f"unknown key {key!r}{_hint(key, known)} (known: {', '.join(known)})"
+    shown = known if len(known) <= MOST else [*difflib.get_close_matches(key, known, MOST, 0), "..."]
+    return f"unknown key {key!r}{_hint(key, known)} (known: {', '.join(shown)})"
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
