@@ -65,7 +65,13 @@ def parse_value(content: bytes | str, source: str) -> Any:
     try:
         _check_sizes(content)
         return yaml.load(content, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:  # !!bool x, 2024-13-45
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:  # !!bool x
         told = str(error).replace(' in "<byte string>"', "")
         told = told if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: {told}"
         told = textwrap.shorten(told, 300, placeholder=" ...")

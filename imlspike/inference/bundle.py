@@ -302,7 +302,7 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
         if member.file_size > MOST_TEXT and not member.filename.endswith(".safetensors"):
             raise ConfigError(f"{path}: {member.filename!r} has {member.file_size} bytes; no bundle is so")
         if member.file_size > MOST_SWELLING * (member.compress_size + 2**20):
-            raise ConfigError(f"{path}: {member.filename!r} swells to {member.file_size} bytes; no bundle is so")
+            raise ConfigError(f"{path}: {member.filename!r} swells too much; no bundle is so")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ConfigError(f"{path}: {member.filename!r} is a link; don't trust this file")
 

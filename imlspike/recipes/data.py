@@ -140,8 +140,8 @@ def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Ne
         check_words("prepare_args", "prepare", [o.corpus, *o.prepare_args], **given)
         known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
         if wrong := [name for name in absent if name not in known]:
-            told = f"{o.corpus} has no set {wrong[0]!r}; there are: {' '.join(known)}"
-            raise OptionError(f"--train_set, --valid_set and the like: {told}")
+            told = f"{o.corpus} has no such set; there are: {' '.join(known)}"
+            raise OptionError(f"--train_set, --valid_set or --test_set: {wrong[0]}: {told}")
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)
