@@ -44,7 +44,7 @@ NUMBERS = [0, 1, -1, 7, 2**13, 2**31, 10**30, 0.5, nan, inf, 1e308, None, True]
 INNER = [[], [1], [nan], ["a"], {}, {"a": 1}, {1: 2}, {"levels": 0}, {"kappa": nan}]
 VALUES = [*WORDS, *NUMBERS, *INNER, "x" * 10_000]
 RAW = """&a [*a];*b;!!python/object/apply:os.mkdir [pwned];!!binary x;!!int x;!!bool x;!!timestamp x
-2024-13-45;1:99:99;{[a]: b};<<: 5;!!set {a};!!omap [a: 1];!!str [a];? ? a;';|;%YAML 9.9;---;...;=;{? a};\x00"""
+2024-13-45;1:99:99;{[a]: b};<<: 5;!!set {a};!!str [a];? ? a;';|;%YAML 9.9;---;...;=;{? a};\x00"""
 RAW = [*RAW.replace("\n", ";").split(";"), "1" * 5000, "[1," * 500, "[" * 150 + "]" * 150, "{a: " * 3000]
 KINDS = [torch.int64, torch.uint8, torch.bool, torch.bfloat16, torch.float64, torch.float16]
 

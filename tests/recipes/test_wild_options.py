@@ -19,7 +19,7 @@ from tests.recipes.fakes import EGS, words_of
 
 VALUES = """ 1e9 1.5 nan inf 0x10 true no none all any é ' " \\ $HOME * .. / ~ - -- -h
 a/b /dev/null /nowhere conf conf/quick.yaml {model} {0} { %s = a= =b a.b=c max_epoch=nan max_epoch=[ encoder=x
-max_epoch=&a max_epoch=!!bool encoder_conf.kappa=0.5 encoder_conf=1 encoder_conf.num_blocks=-1 --nope --nj= : flac
+max_epoch=&a max_epoch=!!bool encoder_conf.kappa=0.5 encoder_conf=1 --nope --nj= : flac
 encoder_conf.=1 optim_conf.lr=-1 feats_extract_conf= feats_extract_conf.fs=x generator.dim=0 generator=1 x:y
 generator.neuron=x trainer.steps=-1 optimizer.lr=nan best_model_criterion=1 frontend_conf.hop_length=x a:b:c
 a:conf/quick.yaml localhost joint russian espeak:xx --help base lhotse msu_ru_nsh \u202e 🎉""".split()
