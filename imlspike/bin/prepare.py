@@ -22,7 +22,7 @@ SETS = {name: corpus.makes for name, corpus in CORPORA.items()} | {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parse(argv) -> argparse.Namespace:
     """The command line's options."""
     whole = argparse.ArgumentParser(prog="imlspike prepare", description=main.__doc__)
     corpora = whole.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
             add("--as-written", action="store_true", help="keep punctuation and stress marks, for voices")
         if name == "asterisk":
             add("--languages", nargs="+", choices=LANGUAGES, default=LANGUAGES, help="default: all")
-    return whole
+    return whole.parse_args(argv)
 
 
 def functions(args: argparse.Namespace):
@@ -73,7 +73,7 @@ def functions(args: argparse.Namespace):
 @command
 def main(argv: list[str] | None = None) -> None:
     """Write a data directory for each set below --output-dir; print what is in them and what was left out."""
-    args = parser().parse_args(argv)
+    args = parse(argv)
     fetch, write = functions(args)
     source = fetch(args.download_dir) if getattr(args, "download_dir", None) else args.corpus_dir
     result = write(source, output_dir=args.output_dir, max_left_out=args.max_left_out)

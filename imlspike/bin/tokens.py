@@ -12,9 +12,8 @@ from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.text.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    """Write tokens.txt (and bpe.model) from the text of --train and check that it covers every transcript."""
+def parse(argv) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="imlspike tokens", description=main.__doc__)
     add = parser.add_argument
     add("--train", type=Path, required=True, help="data directory whose text makes the list")
@@ -30,7 +29,13 @@ def main(argv: list[str] | None = None) -> None:
         "keep it in a directory of --check, where what can't be recognised counts as errors (they are listed "
         "in unknown.tsv in --output-dir)",
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Write tokens.txt (and bpe.model) from the text of --train and check that it covers every transcript."""
+    args = parse(argv)
     texts = [u.text for u in read_data_dir(args.train)]
     if not "".join(texts).strip():
         raise ValueError(f"{args.train}: {len(texts)} utterances without text; tokens are made of text")

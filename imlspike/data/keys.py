@@ -2,10 +2,13 @@
 
 import difflib
 import inspect
+import textwrap
 from collections.abc import Iterable
 from numbers import Real
 
 from imlspike.data.yaml_file import ConfigError
+
+MOST = 40  # keys that an error lists
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -15,7 +18,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     "unknown key 'kapa'; did you mean 'kappa'? (known: kappa, levels)"
     """
     known = sorted(known)
-    return f"unknown key {key!r}{_hint(key, known)} (known: {', '.join(known)})"
+    shown = known if len(known) <= MOST else [*difflib.get_close_matches(key, known, MOST, 0), "..."]
+    return f"unknown key {key!r}{_hint(key, known)} (known: {', '.join(shown)})"
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -68,7 +72,7 @@ def construct(cls: type, config: object, source: str):
     try:
         return cls(**config)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {textwrap.shorten(str(error), 500, placeholder=' ...')}") from None
 
 
 def _hint(word: str, known: list[str]) -> str:

@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,8 +11,7 @@ import yaml
 
 from imlspike.data.files import atomic_write
 
-DEEPEST = 100
-_DEEP = re.compile(rf"(?:[\[{{]\s*|[-?]\s+){{{DEEPEST}}}")
+DEEPEST, MOST_VALUES = 100, 10**6  # levels at once; values with aliases written out
 
 
 class ConfigError(ValueError):
@@ -62,13 +62,42 @@ def parse_yaml(content: bytes | str, source: str) -> dict[str, Any]:
 
 def parse_value(content: bytes | str, source: str) -> Any:
     """Any YAML value; the rest as `parse_yaml`."""
-    text = content.decode(errors="replace") if isinstance(content, bytes) else content
-    if _DEEP.search(text):  # libyaml would go as deep, until its stack ends
-        raise ConfigError(f"{source}: not usable as YAML: more than {DEEPEST} levels at once")
     try:
+        _check_sizes(content)
         return yaml.load(content, Loader=_StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: not usable as YAML: {error}") from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+    ) as error:  # !!bool x
+        told = str(error).replace(' in "<byte string>"', "")
+        told = told if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: {told}"
+        told = textwrap.shorten(told, 300, placeholder=" ...")
+        raise ConfigError(f"{source}: not usable as YAML: {told}") from None
+
+
+def _check_sizes(content: bytes | str) -> None:
+    """Refuse what takes a few lines and would be endless: levels, aliases of aliases, an alias in itself."""
+    known, inner = {}, [(None, 1, 1)]  # anchor, values and levels of what has begun
+    for event in yaml.parse(content, Loader=_StrictLoader):
+        values, levels = 0, 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            inner.append((event.anchor, 1, 1))
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in known:
+                raise yaml.YAMLError(f"*{event.anchor} stands in itself, or for nothing")
+            values, levels = known[event.anchor]
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, values, levels = inner.pop()
+            known[anchor] = values, levels
+        elif isinstance(event, yaml.ScalarEvent):
+            known[event.anchor] = values, levels = 1, 0
+        anchor, most, deepest = inner[-1]
+        inner[-1] = anchor, most + values, max(deepest, levels + 1)
+        if len(inner) + levels > DEEPEST or most > MOST_VALUES:
+            raise yaml.YAMLError(f"more than {DEEPEST} levels, or {MOST_VALUES} values")
 
 
 def parse_setting(setting: str) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
         return
     arguments = {"vocab_size": len(bundle.tokens), "encoder_output_size": recognizer.encoder.output_size()}
     arguments |= conf["decoder_conf"] or {}
-    decoder = construct(_class("decoder", conf["decoder"], where), arguments, where)
-    recognizer.decoder = bundle.fill(decoder, bundle.part("decoder."))
+    make = partial(construct, _class("decoder", conf["decoder"], where), arguments, where)
+    recognizer.decoder = decoder = bundle.fill(make, bundle.part("decoder."))
     if not recognizer.exact and hasattr(decoder, "reparameterize"):
         decoder.reparameterize()
 
@@ -76,7 +76,7 @@ def lm_scorer_of(
     bundle: Bundle, name: str, arguments: dict[str, Any], states: dict[str, torch.Tensor], source: str
 ) -> MakeScorer:
     """Return the maker of scorers for an ESPnet language model of this name, arguments and weights."""
-    lm = bundle.fill(construct(_class("lm", name, source), arguments, source), states)
+    lm = bundle.fill(partial(construct, _class("lm", name, source), arguments, source), states)
     from imlspike.espnet.scorers import lm_scorer
 
     return partial(lm_scorer, lm)

@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from imlspike.data.files import atomic_write
 from imlspike.data.yaml_file import ConfigError, dump_yaml
@@ -35,6 +36,8 @@ CONFIG, WEIGHTS, TOKENS, LM_WEIGHTS = "bundle.yaml", "weights.safetensors", "tok
 FILES = ("bpe.model", "README.md")  # others that a bundle may hold, taken as they are
 MOST_MEMBERS, MOST_BYTES = 1000, 8 * 2**30  # of a zip: files, and bytes when unpacked
 MOST_TEXT = 64 * 2**20  # bytes of a file that holds no weights
+MOST_TABLES = 256 * 2**20  # bytes of what models compute and no file holds
+MOST_SWELLING = 100  # bytes of a member of a zip for one in it, and for each of a first MB
 EXPECTED = (
     "expected a bundle (a folder or .zip with bundle.yaml, as training and `imlspike pack` write it), an "
     "experiment (exp/NAME), a folder that holds one of these, or a name OWNER/MODEL on the Hugging Face hub"
@@ -149,15 +152,21 @@ class Bundle:
             for name, content in files.items():  # ZipInfo has a constant date: equal files, equal zip
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
-    def fill(self, model: torch.nn.Module, states: Mapping[str, Tensor] | None = None) -> torch.nn.Module:
-        """Give a model the bundle's weights, or `states`, in evaluation mode and where they are.
+    def fill(
+        self, make: Callable[[], torch.nn.Module], states: Mapping[str, Tensor] | None = None
+    ) -> torch.nn.Module:
+        """Make a model with the bundle's weights, or `states`, in evaluation mode and where they are.
 
         Raises:
-            ConfigError: if they don't fit.
+            ConfigError: if they don't fit, or the configuration asks for far more memory than they take.
         """
         states = self.states if states is None else states
         try:
+            with _Ration(f"{self.source}: {CONFIG}", states):
+                model = make()
             model.load_state_dict(states)
+        except ConfigError:
+            raise
         except (RuntimeError, ValueError) as error:
             told = textwrap.shorten(str(error), 300, placeholder=" ...")
             raise ConfigError(f"{self.source}: the weights don't fit {CONFIG}: {told}") from error
@@ -171,6 +180,22 @@ class Bundle:
     def where(self, key: str) -> str:
         """The name of a section of bundle.yaml in errors."""
         return f"{self.source}: {CONFIG}, {key}"
+
+
+class _Ration(TorchFunctionMode):
+    """Memory for new tensors: some for tables, of which weights don't tell, and twice that of the weights."""
+
+    def __init__(self, source: str, states: Mapping[str, Tensor]):
+        super().__init__()
+        self.source, self.left = source, MOST_TABLES + 2 * sum(state.numel() * 4 for state in states.values())
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and not any(isinstance(each, Tensor) for each in args):
+            self.left -= made.nbytes  # an empty tensor isn't memory yet
+            if self.left < 0:
+                raise ConfigError(f"{self.source} asks for more memory than its weights can be of")
+        return made
 
 
 def names_damage(make: Callable) -> Callable:
@@ -276,6 +301,8 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
             raise ConfigError(f"{path}: {member.filename!r} lies outside its folder; don't trust this file")
         if member.file_size > MOST_TEXT and not member.filename.endswith(".safetensors"):
             raise ConfigError(f"{path}: {member.filename!r} has {member.file_size} bytes; no bundle is so")
+        if member.file_size > MOST_SWELLING * (member.compress_size + 2**20):
+            raise ConfigError(f"{path}: {member.filename!r} swells too much; no bundle is so")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ConfigError(f"{path}: {member.filename!r} is a link; don't trust this file")
 

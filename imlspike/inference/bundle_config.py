@@ -11,7 +11,7 @@ from imlspike.data.keys import check_choice, unknown_key
 from imlspike.data.yaml_file import ConfigError, parse_yaml
 
 FORMAT = 1
-MOST_SAMPLES = 2**16  # of a frame
+MOST_SAMPLES, MOST_MELS = 2**16, 2**10  # of a frame
 LEAST_WIDTH = 4096  # tables of positions, of which no weights tell, have up to some thousands
 KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "vocoder": "imlspike vocode"}
 KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
@@ -69,9 +69,9 @@ def read_config(content: bytes, source: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{source}, features: sampling_rate: {error}") from None
     for key, value in _whole_numbers(features):
-        least = 0 if key.startswith("f_") else 1
-        if key not in ("sampling_rate", "level", "floor") and not least <= value <= MOST_SAMPLES:
-            raise ConfigError(f"{source}, features: {key} is {value}; expected {least} to {MOST_SAMPLES}")
+        least, most = 0 if key.startswith("f_") else 1, MOST_MELS if key == "n_mels" else MOST_SAMPLES
+        if key not in ("sampling_rate", "level", "floor") and not least <= value <= most:
+            raise ConfigError(f"{source}, features: {key} is {value}; expected {least} to {most}")
     return config
 
 

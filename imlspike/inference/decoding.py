@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import fsum  # the same in any order
 from pathlib import Path
 from typing import Literal
@@ -147,7 +148,7 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
         from imlspike.espnet.parts import lm_scorer_of
 
         return lm_scorer_of(bundle, about["lm"], arguments, states, str(where))
-    return bundle.fill(construct(own[about["lm"]], arguments, str(where)), states).scorer
+    return bundle.fill(partial(construct, own[about["lm"]], arguments, str(where)), states).scorer
 
 
 def decode_dir(

@@ -138,23 +138,28 @@ class Recognizer(nn.Module):
         """
         conf = bundle.config["model"]
         tokens = Tokens(bundle.tokens, bundle.config["token_type"], bundle.files.get("bpe.model"))
-        features = construct(SpeechFeatures, bundle.config["features"], bundle.where("features"))
-        arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
-        if conf.get("encoder") == SPIKING:
-            encoder = construct(IMLSpikeformerEncoder, arguments, bundle.where("model"))
-            least = encoder.embed.least_frames()
-        else:
-            from imlspike.espnet.parts import build_encoder
+        batched, where = conf.get("encoder") == SPIKING, bundle.where("model")
 
-            encoder, least = build_encoder(conf.get("encoder"), arguments, bundle.where("model"))
-        ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
-        if getattr(encoder, "interctc_use_conditioning", False):
-            encoder.conditioning_layer = nn.Linear(len(tokens), encoder.output_size())
-        model = cls(features, encoder, ctc, tokens, least, batched=conf.get("encoder") == SPIKING)
-        bundle.fill(model, {k: state for k, state in bundle.states.items() if not k.startswith("decoder.")})
+        def make() -> Recognizer:
+            features = construct(SpeechFeatures, bundle.config["features"], bundle.where("features"))
+            arguments = {"input_size": features.n_mels} | (conf.get("encoder_conf") or {})
+            if batched:
+                encoder = construct(IMLSpikeformerEncoder, arguments, where)
+                least = encoder.embed.least_frames()
+            else:
+                from imlspike.espnet.parts import build_encoder
+
+                encoder, least = build_encoder(conf.get("encoder"), arguments, where)
+            ctc = nn.Linear(encoder.output_size(), len(tokens)) if "ctc.weight" in bundle.states else None
+            if getattr(encoder, "interctc_use_conditioning", False):
+                encoder.conditioning_layer = nn.Linear(len(tokens), encoder.output_size())
+            return cls(features, encoder, ctc, tokens, least, batched)
+
+        states = {k: state for k, state in bundle.states.items() if not k.startswith("decoder.")}
+        model = bundle.fill(make, states)
         model.exact = exact
-        if not exact and hasattr(encoder, "reparameterize"):
-            encoder.reparameterize()
+        if not exact and hasattr(model.encoder, "reparameterize"):
+            model.encoder.reparameterize()
         return model
 
     def encode(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -241,7 +241,8 @@ class Text2Speech:
             try:
                 symbols = [SPACE if symbol == " " else symbol for symbol in to_symbols(sentence, name)]
                 if self.voice.front_end == "characters" and (new := set(symbols) - set(self.voice.symbols)):
-                    raise UnspeakableError(name, sorted(new), sentence, "letters that the voice knows")
+                    new = sorted(" " if symbol == SPACE else symbol for symbol in new)
+                    raise UnspeakableError(name, new, sentence, "letters that the voice knows")
                 if (
                     self.voice.front_end
                     and len(symbols) < SHORT
@@ -257,7 +258,7 @@ class Text2Speech:
         if not unknown:
             return spelled, ()
         error = UnspeakableError("text", unknown, text, expected)
-        if on_unknown == "error":
+        if on_unknown == "error" or error.rest == text:
             raise error
         rest, more = self._spell(error.rest, on_unknown)
         return rest, (*unknown, *more)

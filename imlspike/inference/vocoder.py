@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -245,7 +246,7 @@ class Vocoder:
 def spiking_vocos(bundle: Bundle) -> SpikingVocos:
     """The model of a vocoder's bundle, on its device; ConfigError for unknown arguments or other weights."""
     arguments = bundle.config["features"] | bundle.config["model"]
-    return bundle.fill(construct(SpikingVocos, arguments, bundle.where("model")))
+    return bundle.fill(partial(construct, SpikingVocos, arguments, bundle.where("model")))
 
 
 def vocoder_bundle(

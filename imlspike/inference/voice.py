@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.layers.log_mel import LogMel
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.text.phonemes import to_numbers
 
@@ -52,9 +54,11 @@ class TrainedVoice:
     def from_bundle(cls, bundle: Bundle) -> "TrainedVoice":
         """The voice of a bundle, on its device; ConfigError for unknown arguments or parts that don't fit."""
         config = bundle.config
+        construct(LogMel, config["features"], bundle.where("features"))  # a wrong one is told here
         sizes = {"vocab_size": len(bundle.tokens), "n_mels": config["features"]["n_mels"]}
-        model = construct(SpikeVoice, sizes | config["model"], bundle.where("model"))
-        bundle.fill(model, bundle.part("model."))
+        arguments = sizes | config["model"]
+        make = partial(construct, SpikeVoice, arguments, bundle.where("model"))
+        model = bundle.fill(make, bundle.part("model."))
         count, names = model.config["speakers"] or 0, tuple(map(str, config.get("speakers") or ()))
         if names and count - len(names) not in (0, 1):
             raise ConfigError(f"{bundle.where('speakers')}: {len(names)} names, but the model has {count}")

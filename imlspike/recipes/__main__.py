@@ -4,6 +4,7 @@ TASK is asr, tts, vocoder or ablation. A recipe's run.sh calls it with its own n
 """
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -43,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return pipe_closed()
     except (RecipeError, OSError, ValueError) as error:
-        print(f"{os.path.basename(argv[1])}: {error}", file=sys.stderr)
+        told = str(error)
+        if isinstance(error, OptionError):  # one line, whatever was given
+            told = re.sub(r"(\S{200})\S{100,}", r"\1...", told)
+            told = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in told)
+        print(f"{os.path.basename(argv[1])}: {told}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     except Stopped as stopped:
         number, *told = stopped.args

@@ -88,6 +88,7 @@ class Asr(EspnetOptions):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
         if self.use_lm and not self.lm_config:
             raise OptionError("--use_lm true needs --lm_config, the YAML of ESPnet's LM task")
+        check_words("tokens_args", "tokens", self.tokens_args, train="t", output_dir="o")
         check_words("inference_args", "decode", self.inference_args, config="c", data_dir="d", output="o")
         if wrong := [word for word in self.speed_perturb_factors if not re.fullmatch(r"\d+(\.\d+)?", word)]:
             raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.recipes.options import OptionError, Options, existing, option
-from imlspike.recipes.processes import program, verb
+from imlspike.recipes.processes import check_words, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs
 
@@ -136,9 +136,12 @@ def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Ne
 
         if o.corpus not in SETS:
             raise OptionError(f"--corpus {o.corpus}: expected one of: {' '.join(SETS)}")
+        given = {"corpus_dir": "c", "output_dir": "data", "max_left_out": o.max_left_out}
+        check_words("prepare_args", "prepare", [o.corpus, *o.prepare_args], **given)
         known = CORPORA[o.corpus].all_sets if o.corpus in CORPORA else sets
         if wrong := [name for name in absent if name not in known]:
-            raise OptionError(f"set {wrong[0]}: {o.corpus} has no such set; there are: {' '.join(known)}")
+            told = f"{o.corpus} has no such set; there are: {' '.join(known)}"
+            raise OptionError(f"--train_set, --valid_set or --test_set: {wrong[0]}: {told}")
     made = unique(*tables(*folders), *(f"{folder}/{table}" for folder in folders for table in more))
     settings = o.pick("corpus corpus_dir prepare_args max_left_out")
     yield Needs([o.corpus_dir] if o.corpus_dir else [], made, settings)

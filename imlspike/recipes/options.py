@@ -158,6 +158,6 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
 def existing(path: str, what: str) -> str:
     """The absolute path of what is here or in the project's folder; OptionError if it is in neither."""
     for folder in (Path.cwd(), ROOT):
-        if (folder / path).exists():
+        if os.path.exists(folder / path):  # False, too, for a name that no file can have
             return str((folder / path).resolve())
     raise OptionError(f"{what}: there is no {path}, neither here ({Path.cwd()}) nor in {ROOT}")

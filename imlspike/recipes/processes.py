@@ -130,10 +130,11 @@ def check_words(option: str, name: str, words: Sequence[str], **given: object) -
     """Raise OptionError if a verb would refuse the words of --<option>, given besides its own."""
     told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
             import_module(VERBS.format(name)).parse([*words, *map(str, flags(**given))])
     except SystemExit:
-        raise OptionError(f"--{option}: {told.getvalue().strip().rpartition('error: ')[2]}") from None
+        why = told.getvalue().strip().rpartition("error: ")[2] or "--help has no place here"
+        raise OptionError(f"--{option}: {why}") from None
 
 
 def program(options, name: str, /, *words: object, log: str | None = None, **given: object) -> None:

@@ -58,7 +58,10 @@ class EspnetOptions(CorpusOptions):
             default += f" --config {'conf/slurm.conf' if own.is_file() else ROOT / 'conf/slurm.conf'}"
         for name in ("train_cmd", "cuda_cmd", "decode_cmd"):
             setattr(self, name, getattr(self, name) or default)
-            words = shlex.split(getattr(self, name))
+            try:
+                words = shlex.split(getattr(self, name))
+            except ValueError as error:
+                raise OptionError(f"--{name} is {getattr(self, name)!r}: {error}") from None
             if words and not shutil.which(words[0]):
                 raise OptionError(
                     f"--{name}: there is no {words[0]} on the PATH. Kaldi has it (utils and utils/parallel "
@@ -157,7 +160,7 @@ def configure(
         try:
             configs[name] = resolve(base, overrides, settings, task)
         except ConfigError as error:
-            raise OptionError(str(error)) from None
+            raise OptionError(str(error).replace("--set ", "--train_args ", 1)) from None
     first, *others = configs
     for name in others:
         if select(configs[name], shared) != select(configs[first], shared):

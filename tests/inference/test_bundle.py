@@ -119,6 +119,12 @@ def test_what_is_not_there_is_told(places, tmp_path, monkeypatch):
         Bundle.load(places / "exp/begun", "recognizer")
 
 
+def laughs(section):
+    """A section of forty lines, each holding the one before three times."""
+    lines = [f"  k{n}: &k{n} {{a: *k{n - 1}, b: *k{n - 1}, c: *k{n - 1}}}" for n in range(1, 40)]
+    return "\n".join([f"{section}:", "  k0: &k0 {a: 1}", *lines]).encode()
+
+
 def put(old, new):
     def change(content):
         assert old in content
@@ -179,6 +185,20 @@ def keys(section=None, **changed):
         ("vocoder", keys("features", n_fft="512"), "bundle.yaml"),
         ("vocoder", keys("features", f_max="x"), "bundle.yaml"),
         ("recognizer", keys(token_type="bpe"), "bpe"),
+        ("voice", keys("features", f_max="x"), "bundle.yaml"),
+        # Of all these one line is told.
+        ("vocoder", lambda old: b"a b\n" + old, "not usable as YAML"),
+        ("vocoder", lambda old: old + b"a: !!bool x", "not usable as YAML: KeyError"),
+        ("vocoder", lambda old: old + b"a: !!timestamp x", "not usable as YAML"),
+        ("vocoder", lambda old: old + b"a: 2024-13-45", "not usable as YAML"),
+        ("vocoder", lambda old: old + b"a: " + b"1" * 5000, "not usable as YAML"),
+        ("vocoder", lambda old: old + b"a: {[b]: c}", "not usable as YAML"),
+        ("vocoder", lambda old: old + b"a: &b {c: *b}", "not usable as YAML: .b stands in itself"),
+        ("vocoder", lambda old: old + b"a: " + b"[1," * 150 + b"]" * 150, "more than 100 levels"),
+        ("vocoder", lambda old: old.partition(b"model:")[0] + laughs("model"), "values"),
+        # More memory than weights justify.
+        ("recognizer", keys("features", n_mels=2**16), "n_mels"),
+        ("vocoder", keys("model", dim=2**13, intermediate_dim=2**13), "memory"),
     ],
 )
 def test_a_damaged_configuration_says_what_is_wrong(places, tmp_path, kind, change, says):
@@ -186,8 +206,9 @@ def test_a_damaged_configuration_says_what_is_wrong(places, tmp_path, kind, chan
     content = (folder / "bundle.yaml").read_bytes()
     (folder / "bundle.yaml").write_bytes(change(content))
     for place in (folder, pack(folder, tmp_path / "a.zip")):
-        with pytest.raises(ConfigError, match=f"(?s){place}.*{says}"):
+        with pytest.raises(ConfigError, match=f"^{place}[^\n]*{says}[^\n]*$") as error:
             OPENERS[kind].from_pretrained(place)
+        assert len(str(error.value)) < 1000
 
 
 @pytest.mark.parametrize(
@@ -232,6 +253,11 @@ def test_links_and_zips_that_swell_are_refused(places, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="tokens.txt"):
         Bundle.load(archive)
     archive = pack(places / "exp/vocoder", tmp_path / "a.zip")
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("more.safetensors", bytes(2 * 2**20))
+    monkeypatch.setattr(bundle, "MOST_SWELLING", 1)
+    with pytest.raises(ConfigError, match="a.zip: 'more.safetensors'"):
+        Bundle.load(archive)
     monkeypatch.setattr(bundle, "MOST_BYTES", 1000)
     with pytest.raises(ConfigError, match="a.zip"):
         Bundle.load(archive)

@@ -91,3 +91,7 @@ def test_nonsense_is_refused(conf):
         NGramLanguageModel(V, **conf)
     with pytest.raises(ValueError, match="text"):
         NGramLanguageModel.fit([], V)
+    lm = NGramLanguageModel.fit([[1, 2]], V, 2)
+    lm.ngrams[0, 0] = V
+    with pytest.raises(ValueError, match="token"):
+        lm.scorer(None, None, 1)
