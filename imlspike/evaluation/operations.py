@@ -1,16 +1,14 @@
 """Operations that a network carries out, counted while it runs on real input.
 
-Every tensor operation is seen on its way to the kernel, so residuals, masks, norms and attention products
-count whoever wrote them, in this project's networks and in others' (ESPnet's Transformer). A matrix product
+Every tensor operation is seen on its way to the kernel, so all that runs counts, whoever wrote it. A product
 or convolution with a neuron's output counts **accumulates**: one for each spike and each connection that it
 reaches (a count of 3 is 3 spikes in unary code, 2 in binary). All others count multiply-accumulates (MACs).
 
 A tensor is spikes when it lies in the memory that a neuron's output lies in (views, transposes), or is a copy
 of it, a padding with zeros, or its product with a factor that all channels (the last axis) of a token share
 (a mask, a decay). Products of spikes (gates) are spikes, and so are sums where all are worth the same (a
-read-out over time; a mean is a sum of which the factor is left for later).
-
-Attention under a decay mask is counted in the one of its two exact forms that takes fewer operations.
+read-out over time; a mean is a sum of which the factor is left for later). Attention under a decay mask is
+counted in that of its two exact forms that takes fewer operations.
 """
 
 from collections import Counter
@@ -61,7 +59,7 @@ _FREE = set(  # data that is moved or made, not computed
     "flip roll tril triu scatter slice_scatter select_scatter embedding where masked_fill masked_fill_ fill_ "
     "zero_ zeros zeros_like ones ones_like full full_like empty empty_like new_empty new_zeros new_ones "
     "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
-    "detach_ dropout native_dropout".split()
+    "detach_ dropout native_dropout reflection_pad1d transpose_".split()
 )
 # Worth of spikes: the same everywhere, or alike for all channels of a token, or all tokens of a channel.
 _CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
@@ -86,9 +84,7 @@ class Operations:
     events: int = 0  # connections of the inputs that fire at all, whatever their count
     additions: int = 0  # of single numbers, as the multiplications
     multiplications: int = 0
-    dense_macs: int = (
-        0  # MACs of the same network with ReLU in place of neurons, which runs once, not T times
-    )
+    dense_macs: int = 0  # MACs of the same network with ReLU for neurons, which runs once, not T times
     inputs: int = 0  # real numbers that maps and products read
     spiking_inputs: int = 0  # spikes or counts that they read
     state: int = 0  # reads and writes of the potentials of neurons that carry one
@@ -146,9 +142,8 @@ class OperationCounter(TorchDispatchMode):
 
     def __enter__(self):
         self._weights = {_memory(weight) for weight in self.module.parameters()}
-        neurons = set(spiking_neurons(self.module).values())
+        neurons = set(spiking_neurons(self.module).values())  # whole: counted as such, however they compute
         for name, module in self.module.named_modules():
-            # Counted as such, however they compute it.
             whole = isinstance(module, nn.Linear | TokenConv | DecayAttention) or module in neurons
             self._handles += [
                 module.register_forward_pre_hook(partial(self._enter, name, whole)),
@@ -184,8 +179,7 @@ class OperationCounter(TorchDispatchMode):
             self._spikes.clear()
 
     def _add(self, kind, steps=1, bits=0, **amounts):
-        name = self._path[-1]
-        row = self.rows.setdefault((name, kind), Operations(name, kind))
+        row = self.rows.setdefault((self._path[-1], kind), Operations(self._path[-1], kind))
         row.steps = max(row.steps, steps)
         if bits:
             row.bits = bits if row.bits == 8 else max(row.bits, bits)
@@ -211,22 +205,17 @@ class OperationCounter(TorchDispatchMode):
 
     def _decay_attention(self, module, args, kwargs):
         """Count both forms, keep the one with fewer operations, a MAC being two."""
-        mode, rows, muted, counted = module.mode, self.rows, self._muted, {}
+        mode, rows, muted, counted = module.mode, self.rows, self._muted, []
         for module.mode in ("quadratic", "chunked"):
             self.rows, self._muted = {}, 0
             module.forward(*args, **kwargs)
-            counted[module.mode] = self.rows
+            found = self.rows.values()
+            total = sum(2 * r.macs + r.accumulates + r.additions + r.multiplications for r in found)
+            counted.append((total, module.mode, found))
         module.mode, self.rows, self._muted = mode, rows, muted
-
-        def operations(form):
-            amounts = [
-                (2 * r.macs, r.accumulates, r.additions, r.multiplications) for r in counted[form].values()
-            ]
-            return sum(map(sum, amounts))
-
-        form = min(counted, key=operations)
+        _, form, found = min(counted)
         self.forms[form] += 1
-        for row in counted[form].values():
+        for row in found:
             bits = row.bits if row.spiking_inputs else 0
             self._add(row.kind, row.steps, bits, **{amount: getattr(row, amount) for amount in AMOUNTS})
 
@@ -242,10 +231,8 @@ class OperationCounter(TorchDispatchMode):
     def _counts(self, x):
         """Spike counts in the shape of `x`, or None where it isn't spikes."""
         spikes = self._source(x)
-        if spikes is None:
-            return None
-        offset = x.storage_offset() - spikes.tensor.storage_offset()
-        return spikes.counts.as_strided(x.shape, x.stride(), offset)
+        offset = spikes and x.storage_offset() - spikes.tensor.storage_offset()
+        return spikes and spikes.counts.as_strided(x.shape, x.stride(), offset)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
@@ -262,7 +249,7 @@ class OperationCounter(TorchDispatchMode):
         result = output[0] if isinstance(output, tuple | list) and output else output
         if func.is_view or not isinstance(result, Tensor):
             return
-        if not (result.is_floating_point() or result.is_complex()):
+        if not (result.is_floating_point() or result.is_complex()):  # lengths, masks
             return
         if name in ("mm", "bmm"):
             self._matrix_product(args[0], args[1], result)
@@ -275,10 +262,9 @@ class OperationCounter(TorchDispatchMode):
             self._attention(*args[:3])
         elif name in _ELEMENTWISE:
             additions, multiplications = _ELEMENTWISE[name]
-            n = result.numel()
             multiplications += kwargs.get("alpha", 1) != 1
-            amounts = dict(additions=additions * n, multiplications=multiplications * n)
-            self._add("elementwise", self._steps(result), **amounts)
+            n, steps = result.numel(), self._steps(result)
+            self._add("elementwise", steps, additions=additions * n, multiplications=multiplications * n)
         elif name in ("_fft_c2r", "_fft_r2c"):
             self._fourier(args[0], result)
         elif name in _REDUCTIONS:
@@ -322,10 +308,7 @@ class OperationCounter(TorchDispatchMode):
             self._add("elementwise", self._steps(result), additions=result.numel())
 
     def _matrix_product(self, a, b, result):
-        """(..., M, K) @ (..., K, N): accumulates if one or both hold spikes.
-
-        Of two spiking sides the cheaper one drives the other, where that fires.
-        """
+        """(..., M, K) @ (..., K, N); of two spiking sides the cheaper drives the other, where that fires."""
         weights = [_memory(x) in self._weights for x in (a, b)]
         sides = []
         for x, axis, other, other_axis, is_weight in ((a, -2, b, -1, weights[0]), (b, -1, a, -2, weights[1])):
@@ -336,7 +319,7 @@ class OperationCounter(TorchDispatchMode):
                 return (numbers.sum(axis, dtype=torch.float64) * width).sum()
 
             spikes = self._counts(x)
-            order = (spikes is None, reach(spikes) if spikes is not None else is_weight)
+            order = (True, is_weight) if spikes is None else (False, reach(spikes))
             sides.append((order, reach, x, other))
         _, reach, x, other = min(sides, key=lambda side: side[0])
         kind = "weights" if any(weights) else "product"
@@ -346,21 +329,18 @@ class OperationCounter(TorchDispatchMode):
         """A softmax attention that runs as one operation; q, k, v (B, H, N, D)."""
         weights = q.numel() // q.shape[-1] * k.shape[-2]
         macs = weights * (q.shape[-1] + v.shape[-1])
-        inputs = q.numel() + k.numel() + v.numel()
-        self._add("product", macs=macs, active_macs=macs, dense_macs=macs, inputs=inputs)
+        read = q.numel() + k.numel() + v.numel()
+        self._add("product", macs=macs, active_macs=macs, dense_macs=macs, inputs=read)
         additions, multiplications = _ELEMENTWISE["_softmax"]  # and one multiplication by 1 / sqrt(D)
-        self._add("elementwise", additions=additions * weights)
-        self._add("elementwise", multiplications=(multiplications + 1) * weights)
+        multiplications = (multiplications + 1) * weights
+        self._add("elementwise", additions=additions * weights, multiplications=multiplications)
 
     def _fourier(self, x, result):
-        """Real Fourier transforms of N points over one axis, radix 2: N/4 log2 N complex butterflies each.
-
-        A butterfly multiplies (4 and 2 additions) and adds twice (4); a real one is half a complex one.
-        """
+        """Real transforms over one axis. A butterfly multiplies (4 and 2 additions) and adds twice (4)."""
         real = x if x.is_floating_point() else result
         points = max(n for n, m in zip(real.shape, (result if real is x else x).shape, strict=True) if n != m)
-        butterflies = real.numel() * log2(points) / 4
-        self._add("elementwise", additions=6 * butterflies, multiplications=4 * butterflies)
+        both = real.numel() / points * butterflies(points)
+        self._add("elementwise", additions=6 * both, multiplications=4 * both)
 
     def _convolution(self, args, result):
         x, weight, bias, stride, padding, dilation, transposed, _, groups = args
@@ -408,3 +388,12 @@ class OperationCounter(TorchDispatchMode):
 
 def _memory(x: Tensor) -> int:
     return x.untyped_storage().data_ptr()
+
+
+def butterflies(points: int) -> float:
+    """Complex butterflies of a real Fourier transform of N points, radix 2: N/4 log2 N, half a complex one's.
+
+    >>> butterflies(512)
+    1152.0
+    """
+    return points * log2(points) / 4

@@ -59,8 +59,8 @@ class Neuron(nn.Module):
         """Additions and multiplications of the neurons themselves on a chip, for what `encode` gave.
 
         A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike;
-        its potential is read and written ("state"). Otherwise integrate-and-fire over `levels` steps (see `unfold`): the first sum, a comparison for each
-        level, a subtraction for each spike.
+        its potential is read and written ("state"). Otherwise integrate-and-fire over `levels` steps (see
+        `unfold`): the first sum, a comparison for each level, a subtraction for each spike.
         """
         elements, spikes = counts.numel(), int(counts.sum(dtype=torch.float64))
         if self.stateful:

@@ -221,7 +221,7 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
     assert main([*where, "--raster", "d"]) == 1 and "--raster d" in capsys.readouterr().err
-    for cost, value in (("--mac", "-4"), ("--int8-mac", "nan"), ("--accumulate", "5")):
+    for cost, value in (("--mac", "-4"), ("--int8-multiply", "nan"), ("--accumulate", "5")):
         with pytest.raises(SystemExit):
             main([*where, cost, value])
         assert f"error: {cost if cost != '--accumulate' else '--mac'} must be" in capsys.readouterr().err
