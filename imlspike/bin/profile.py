@@ -11,7 +11,7 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-from imlspike.bin._command import command
+from imlspike.bin._command import add_weight_bits, command
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
@@ -40,6 +40,7 @@ def parse(argv) -> argparse.Namespace:
     add("--limit", type=int, default=0, help="run the first so many utterances (default: all)")
     add("--beam", type=int, default=10, help="hypotheses that the decoder carries (default: %(default)s)")
     add("--raster", default="", help="utterance to draw (default: one of median length)")
+    add_weight_bits(parser)
     for cost in fields(Costs):
         option = f"--{cost.name.replace('_', '-')}"
         unit = "results a weight is read for once" if cost.name == "reuse" else "pJ"
@@ -141,8 +142,10 @@ def main(argv=None) -> None:
     if drawn not in {utterance.id for utterance in utterances}:
         raise ValueError(f"--raster {drawn}: no such utterance among those of {args.data_dir} that are run")
     folder = args.exp or args.config.parent
-    bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
+    model_file = args.model and os.path.relpath(args.model, folder)
+    bundle = Bundle.load(folder, model_file=model_file, weight_bits=args.weight_bits)
     system, item = open_system(bundle)
+    system.about["weight_bits"] = args.weight_bits
     progress = Progress("utterances profiled")
     measured = profile(system, map(item, utterances), drawn, lambda done: progress(done, len(utterances)))
     costs = Costs(**{cost.name: getattr(args, cost.name) for cost in fields(Costs)})

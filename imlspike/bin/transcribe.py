@@ -80,8 +80,10 @@ def transcribe(
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
-    s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
+    model = args.model, args.decoding, args.device, args.model_file
+    s2t = Speech2Text.from_pretrained(*model, weight_bits=args.weight_bits, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
+    made_by |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
     shown = Progress("seconds of audio transcribed")
 
     def progress(seconds: float) -> None:
@@ -148,6 +150,7 @@ def main(argv=None) -> int:
     }
     if args.output_dir:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
+        options |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         kinds = ("txt", "json") if args.format == "both" else (args.format,)
         for file, base in name_outputs(found, args.output_dir).items():

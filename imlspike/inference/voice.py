@@ -11,6 +11,7 @@ from torch import Tensor
 from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.layers.rounding import round_weights
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.text.phonemes import to_numbers
 
@@ -55,6 +56,8 @@ class TrainedVoice:
         sizes = {"vocab_size": len(bundle.tokens), "n_mels": config["features"]["n_mels"]}
         model = construct(SpikeVoice, sizes | config["model"], bundle.where("model"))
         bundle.fill(model, bundle.part("model."))
+        if bundle.weight_bits is not None:
+            round_weights(model.reparameterize(), bundle.weight_bits)
         count, names = model.config["speakers"] or 0, tuple(map(str, config.get("speakers") or ()))
         if names and count - len(names) not in (0, 1):
             raise ConfigError(f"{bundle.where('speakers')}: {len(names)} names, but the model has {count}")

@@ -8,6 +8,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imlspike.evaluation.operations import OperationCounter
+from imlspike.layers.depthwise import DepthwiseConv
+from imlspike.layers.layout import Layout
+from imlspike.layers.time_conv import SpikingTimeConv
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.neurons import IMLS, LIF
@@ -119,6 +122,27 @@ def test_a_convolution_over_tokens_reaches_less_at_the_ends():
         assert found == [6 * n for n in windows]
         dense = network[1](torch.ones_like(x[0])).numel() * 4 * 3
         assert count(network, x[0])["1", "weights"].dense_macs == dense
+
+
+@pytest.mark.parametrize("kernel", [1, 5, 15])
+def test_convolutions_with_channels_last_see_their_spikes_through_transposes_and_paddings(kernel):
+    torch.manual_seed(0)
+    x, windows = torch.randn(1, 9, 4), [sum(abs(i - j) <= kernel // 2 for j in range(9)) for i in range(9)]
+    neuron, over_time = (
+        IMLS(threshold="fixed", value=0.4, amplitude="unit"),
+        SpikingTimeConv(4, kernel).eval(),
+    )
+    over_time.fold()
+    layout, spikes = Layout(None, 9, 1), over_time.neuron.encode(over_time.norm(x[0]))[0]
+    networks = (
+        (nn.Sequential(neuron, DepthwiseConv(4, kernel)), (x,), neuron.encode(x)[0][0], "1"),
+        (over_time, (x[0], layout), spikes, "conv"),
+    )
+    for network, inputs, counts, name in networks:
+        row = count(network, *inputs)[name, "weights"]
+        seen = torch.tensor(windows, dtype=torch.float)
+        assert (row.macs, row.accumulates) == (0, int(counts.sum(1) @ seen))
+        assert row.events == int((counts > 0).float().sum(1) @ seen) > 0
 
 
 def test_a_gated_linear_unit_is_known():
