@@ -80,8 +80,7 @@ def transcribe(
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
-    model = args.model, args.decoding, args.device, args.model_file
-    s2t = Speech2Text.from_pretrained(*model, weight_bits=args.weight_bits, **options)
+    s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
     made_by |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
     shown = Progress("seconds of audio transcribed")
@@ -125,8 +124,9 @@ def write(result: Transcript, paths: list[Path], made_by: dict) -> None:
 
 
 def decode_options(args) -> dict:
-    """The options of the search: those of an ESPnet decoding YAML, and over them the command line's."""
-    given = {name: getattr(args, name) for name in SEARCH if getattr(args, name) is not None}
+    """Bits, and the options of the search: those of an ESPnet decoding YAML, over them the command line's."""
+    names = (*SEARCH, "weight_bits")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.decode_config is None:
         return given
     from imlspike.inference.beam_search import read_options
@@ -150,7 +150,6 @@ def main(argv=None) -> int:
     }
     if args.output_dir:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
-        options |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         kinds = ("txt", "json") if args.format == "both" else (args.format,)
         for file, base in name_outputs(found, args.output_dir).items():

@@ -49,8 +49,7 @@ def test_joint_decoding_says_what_its_decoder_says(experiment, waves):
     assert s2t(waves[:2]) == decoder([torch.from_numpy(wave) for wave in waves[:2]])
 
 
-def test_weights_of_few_bits_are_those_of_the_folded_model_and_of_its_decoder(experiment, waves, expected):
-    assert Speech2Text.from_pretrained(experiment, weight_bits=16)(waves) == expected
+def test_weights_of_few_bits_are_those_of_the_folded_model_and_of_its_decoder(experiment):
     joint = Speech2Text.from_pretrained(experiment, "joint", beam_size=2, weight_bits=4).decoder.recognizer
     assert not joint.exact and joint.decoder is not None
     for module in (joint.ctc, *joint.encoder.modules(), *joint.decoder.modules()):
