@@ -5,7 +5,8 @@
 2. full    everything that runs, fp32: also attention products, neuron updates, threshold statistics,
            scalings, decay masks, norms that are not folded, softmax, residuals, biases, activation functions.
 3. int8    the same with weights of 8 bits and sums of 32: an accumulate is an addition of integers, a MAC one
-           of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`).
+           of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`; spikes of T
+           time steps come one by one in both).
 4. rival   the same network as a quantised ANN with T + 1 levels in place of spikes: dense, and with the MACs
            of zero inputs skipped. That is what graded spikes on a digital chip are.
 5. memory  reading weights, for spikes once for each input that fires and each connection, for MACs once for a

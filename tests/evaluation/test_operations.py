@@ -247,6 +247,16 @@ def test_the_encoder_agrees_with_torch_and_attention_is_counted_in_the_cheaper_f
             assert not any(row.macs for row in products)
 
 
+def test_an_encoder_has_the_dense_macs_of_the_one_with_relu():
+    torch.manual_seed(0)
+    sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=1, conv_kernel=5)
+    inputs, dense = (torch.randn(1, 90, 20), torch.tensor([90])), []
+    for options in ({}, {"neuron": "relu"}):
+        rows = count(IMLSpikeformerEncoder(20, **sizes, **options).eval().reparameterize(), *inputs)
+        dense.append({name: row.dense_macs for (name, kind), row in rows.items() if kind == "weights"})
+    assert dense[0] == dense[1] and total(rows, "macs", "weights") == sum(dense[1].values())
+
+
 def test_products_of_spikes_with_values_and_with_spikes():
     class Product(nn.Module):
         def __init__(self, both):

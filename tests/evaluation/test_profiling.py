@@ -194,6 +194,24 @@ def test_the_twin_takes_macs_only_and_no_operation_is_unknown(neuron):
         assert report["firing_rate"] is None and report["layer_rate"] is None
 
 
+@pytest.mark.parametrize("options", [{}, {"temporal_shift": "fixed"}, {"neuron": "imls"}])
+def test_the_same_network_with_relu_takes_the_macs_of_the_twin_in_one_pass(options):
+    ours, twin = (
+        {
+            row.name: row
+            for part in measured(small_vocos(**o))[0].parts.values()
+            for row in part
+            if row.kind == "weights"
+        }
+        for o in (options, {"neuron": "none"})
+    )
+    assert {name: row.dense_macs for name, row in ours.items()} == {n: row.macs for n, row in twin.items()}
+    for name, row in ours.items():
+        assert row.events <= row.dense_macs, name
+        if row.bits < 8:
+            assert row.bits == 3 and row.events <= row.accumulates <= STEPS * row.events
+
+
 def test_layers_that_hardly_fire_or_always_do_are_named():
     model = small_vocos()
     assert measured(model)[1]["rates_out_of_range"] == {}
