@@ -59,11 +59,7 @@ def recognizer(folder, hypotheses, seconds, memory, energies):
         (folder / name).write_text("".join(f"{utterance} {text}\n" for utterance, text in texts.items()))
     score_files(folder / "ref", folder / "hyp", folder / "decode_greedy/test", "greedy", resamples=50)
     figures = dict.fromkeys(FIGURES, 1) | dict(zip(("paper", "full", "int8"), energies, strict=True))
-    report = {
-        "encoder": figures,
-        "model": figures,
-        "costs_pj": asdict(Costs()),
-    }
+    report = {"encoder": figures, "model": figures, "costs_pj": asdict(Costs())}
     report |= {"beam": 10, "mean_count": 1.1, "firing_rate": 0.2, "utterances": 3, "seconds": 9.0}
     (folder / "profile").mkdir()
     (folder / "profile/energy.json").write_text(json.dumps(report | {"parameters": {"model": 2_100_000}}))
@@ -352,10 +348,8 @@ def test_the_training_is_that_of_the_log_and_energies_are_shares_of_the_twins(vo
     ann, lif = named(report_tables.training_table(experiments))
     assert (ann["neuron"], ann["T"], ann["attention"]) == ("none (ANN)", "", "ann")
     # 25 s an epoch, 52 s in all, 512 MB; of the first epoch, whose loss is lowest
-    shown = [
-        lif[head]
-        for head in ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", HEADS["best_epoch"])
-    ]
+    heads = ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", HEADS["best_epoch"])
+    shown = [lif[head] for head in heads]
     assert shown == ["2", "100", "25", "0.01", "512", "1"] and lif["mel post loss"] == "1.500"
     assert experiments[1]["training"]["hours"] == pytest.approx(52 / 3600)
     ann, lif = cells(report_tables.energy_table(experiments))
