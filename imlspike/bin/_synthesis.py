@@ -31,14 +31,16 @@ def target(args) -> float | None:
 
 
 @functools.cache
-def opened(model: str, vocoder: str, device: str, model_file: str | None) -> Text2Speech:
+def opened(
+    model: str, vocoder: str, device: str, model_file: str | None, weight_bits: int | None
+) -> Text2Speech:
     """The voice and vocoder, opened once in a process."""
-    return Text2Speech.from_pretrained(model, vocoder, device, model_file)
+    return Text2Speech.from_pretrained(model, vocoder, device, model_file, weight_bits=weight_bits)
 
 
 def open_voice(args) -> Text2Speech:
     """The voice of the options; for forced synthesis with its teacher, so that no utterance's time has it."""
-    voice = opened(args.model, args.vocoder, args.device, args.model_file)
+    voice = opened(args.model, args.vocoder, args.device, args.model_file, args.weight_bits)
     if args.mode == "forced":
         voice.teacher  # noqa: B018
     return voice

@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from imlspike.bin._command import add_device, command, number, results
+from imlspike.bin._command import add_device, add_weight_bits, command, number, results
 from imlspike.data.segment import MOST_SECONDS
 
 
@@ -38,6 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--convert", action="store_true", help="resample and mix down what doesn't match, don't refuse it")
     add_device(parser)
+    add_weight_bits(parser)
     args = parser.parse_args(argv)
     for option in ("decode_config", "lm_config", "lm_file"):
         if args.mode == "greedy" and getattr(args, option):
@@ -65,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     from imlspike.inference.decoding import decode_dir, open_decoder
 
     with results():  # what libraries print isn't ours
-        bundle = Bundle.load(args.config.parent, "recognizer", args.device, inside(args.config, args.model))
+        model = args.config.parent, "recognizer", args.device, inside(args.config, args.model)
+        bundle = Bundle.load(*model, weight_bits=args.weight_bits)
         options = {} if args.mode == "greedy" else asdict(read_options(args.decode_config))
         lm = args.lm_config and args.lm_config.parent
         decoder = open_decoder(bundle, args.mode, lm, inside(args.lm_config, args.lm_file), **options)
@@ -77,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     times |= {"audio_seconds": round(result.audio_seconds, 3), "seconds": round(result.seconds, 3)}
     times |= {"real_time_factor": round(factor, 5), "mode": args.mode}
     times |= {"batch_seconds": args.batch_seconds, "device": args.device, "threads": torch.get_num_threads()}
+    times["weight_bits"] = args.weight_bits
     with atomic_write(args.output.with_name(f"{args.output.name}.json")) as file:
         json.dump(times | options, file, indent=1, ensure_ascii=False)
     print(

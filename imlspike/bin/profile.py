@@ -11,11 +11,11 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-from imlspike.bin._command import command
+from imlspike.bin._command import add_weight_bits, command
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
-from imlspike.evaluation.energy import FIGURES, MEANING, Costs
+from imlspike.evaluation.energy import FIGURES, Costs
 from imlspike.inference.bundle import Bundle
 
 TIMED = 10  # utterances on which a voice's or a vocoder's speed is measured
@@ -40,15 +40,19 @@ def parse(argv) -> argparse.Namespace:
     add("--limit", type=int, default=0, help="run the first so many utterances (default: all)")
     add("--beam", type=int, default=10, help="hypotheses that the decoder carries (default: %(default)s)")
     add("--raster", default="", help="utterance to draw (default: one of median length)")
+    add_weight_bits(parser)
     for cost in fields(Costs):
         option = f"--{cost.name.replace('_', '-')}"
-        add(option, type=float, default=cost.default, help="pJ (default: %(default)s)")
+        unit = "results a weight is read for once" if cost.name == "reuse" else "pJ"
+        add(option, type=float, default=cost.default, help=f"{unit} (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.limit < 0 or args.beam < 1:
         parser.error("--limit must be at least 0, --beam at least 1")
     for cost in fields(Costs):
         if not 0 <= getattr(args, cost.name) < float("inf"):
             parser.error(f"--{cost.name.replace('_', '-')} must be pJ, 0 or more")
+    if not args.reuse:
+        parser.error("--reuse must be above 0")
     if args.mac < args.accumulate:
         parser.error("--mac must be at least --accumulate: it is a multiplication and an addition")
     return args
@@ -100,16 +104,22 @@ def format_report(report: dict) -> str:
     lines = [f"energy, {report['unit']} ({report['utterances']} utterances, {report['seconds']:.0f} s)"]
     scopes = [scope for scope in ("blocks", report["scope"], "model") if scope in report]
     lines.append(f"  {'':<50}{''.join(f'{scope:>10}' for scope in scopes)}")
-    for figure in FIGURES:
-        lines.append(f"  {MEANING[figure]:<50}{''.join(f'{report[s][figure]:>10.1f}' for s in scopes)}")
+    for figure, meaning in FIGURES.items():
+        lines.append(f"  {meaning:<50}{''.join(f'{report[s][figure]:>10.1f}' for s in scopes)}")
+    if report["front_end"]:
+        lines.append(f"  {'front end (log-mel, fp32, an estimate), alone':<50}{report['front_end']:>10.1f}")
     if report["firing_rate"] is not None:
         lines.append(f"mean count {report['mean_count']:.3f}, firing rate {report['firing_rate']:.1%}")
     for module, found in report["modules"].items():
         fires = "" if found["rate"] is None else f"firing rate {found['rate']:.1%}, "
-        energies = ", ".join(f"{figure} {report['parts'][module][figure]:.1f}" for figure in FIGURES)
+        shown = ("paper", "full", "int8", "int8_bitwise")
+        energies = ", ".join(f"{figure} {report['parts'][module][figure]:.1f}" for figure in shown)
         lines.append(f"  {module:<10}{fires}{energies}")
     if report["beam"]:
         lines.append(f"the model's figures are for a beam of {report['beam']}, keys and values kept")
+    if report["attention_forms"]:
+        forms = ", ".join(f"{count} times {form}" for form, count in report["attention_forms"].items())
+        lines.append(f"attention under a decay mask, counted in its cheaper form: {forms}")
     lines += [f"{what}: {' '.join(report[key])}" for key, what in ODD.items() if report[key]]
     if speed := report.get("speed"):
         took = f"{speed['seconds_per_second']:.3g} s for a second of audio"
@@ -120,7 +130,7 @@ def format_report(report: dict) -> str:
 
 @command
 def main(argv=None) -> None:
-    """Write the tables, pictures and energy.json; print the three energy figures. Returns the exit status."""
+    """Write the tables, pictures and energy.json; print the energy figures. Returns the exit status."""
     args = parse(argv)
     from imlspike.evaluation.profiling import energy_report, profile, real_time, write_profile
 
@@ -132,8 +142,10 @@ def main(argv=None) -> None:
     if drawn not in {utterance.id for utterance in utterances}:
         raise ValueError(f"--raster {drawn}: no such utterance among those of {args.data_dir} that are run")
     folder = args.exp or args.config.parent
-    bundle = Bundle.load(folder, model_file=args.model and os.path.relpath(args.model, folder))
+    model_file = args.model and os.path.relpath(args.model, folder)
+    bundle = Bundle.load(folder, model_file=model_file, weight_bits=args.weight_bits)
     system, item = open_system(bundle)
+    system.about["weight_bits"] = args.weight_bits
     progress = Progress("utterances profiled")
     measured = profile(system, map(item, utterances), drawn, lambda done: progress(done, len(utterances)))
     costs = Costs(**{cost.name: getattr(args, cost.name) for cost in fields(Costs)})

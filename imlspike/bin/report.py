@@ -11,7 +11,7 @@ from imlspike.bin._command import command
 from imlspike.evaluation.attachments import attach
 from imlspike.evaluation.experiments import gather, portable, read_json, surroundings
 from imlspike.evaluation.report import compare, markdown, sentences
-from imlspike.evaluation.report_tables import energy_table, rates_table
+from imlspike.evaluation.report_tables import accountings_table, energy_table, rates_table
 from imlspike.evaluation.score_tables import scores_table
 from imlspike.evaluation.tables import write_files
 
@@ -60,5 +60,5 @@ def main(argv=None) -> None:
     data_file = args.output.with_name(args.output.stem.lower() + ".json")
     write_files({args.output: text + "\n", data_file: about | data})
     table = scores_table(scores) if scores else rates_table(experiments, comparisons, args.primary)
-    print("", table, "", energy_table(experiments, twin), "", sep="\n")
+    print("", table, "", energy_table(experiments, twin), "", accountings_table(experiments), "", sep="\n")
     print(*sentences(experiments, comparisons, scores), f"\nresults: {args.output} {data_file}", sep="\n")

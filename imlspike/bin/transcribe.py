@@ -93,6 +93,7 @@ def transcribe(
     options = decode_options(args)
     s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
+    made_by |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
     shown = Progress("seconds of audio transcribed")
 
     def progress(seconds: float) -> None:
@@ -134,8 +135,9 @@ def write(result: Transcript, paths: list[Path], made_by: dict) -> None:
 
 
 def decode_options(args) -> dict:
-    """The options of the search: those of an ESPnet decoding YAML, and over them the command line's."""
-    given = {name: getattr(args, name) for name in SEARCH if getattr(args, name) is not None}
+    """Bits, and the options of the search: those of an ESPnet decoding YAML, over them the command line's."""
+    names = (*SEARCH, "weight_bits")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.decode_config is None:
         return given
     from imlspike.inference.beam_search import read_options

@@ -80,7 +80,9 @@ def vocode(
 ) -> None:
     """Compute, write and report; `outputs` and the channel of each."""
     use_threads(args)
-    vocoder = Vocoder.from_pretrained(args.model, args.device, args.chunk_seconds)
+    vocoder = Vocoder.from_pretrained(
+        args.model, args.device, args.chunk_seconds, weight_bits=args.weight_bits
+    )
     total = sum(length_of(file.path, vocoder) for file in todo)
     told = f"{total / 60:.1f} min of audio, with {args.model} at {vocoder.sampling_rate} Hz"
     report.say(f"{len(todo)} files, {told}")
@@ -153,7 +155,8 @@ def main(argv=None) -> int:
     found = find_files(
         args.inputs, AUDIO | set(SUFFIXES), report, "audio or mel", None if one else args.output
     )
-    manifest = None if one else Manifest(args.output, args.model, {"channel": args.channel})
+    options = {"channel": args.channel} | ({"weight_bits": args.weight_bits} if args.weight_bits else {})
+    manifest = None if one else Manifest(args.output, args.model, options)
     bases = {found[0]: args.output.with_suffix("")} if one else name_outputs(found, args.output)
     suffix = args.output.suffix if one else f".{args.format}"
     outputs: dict[Found, dict[Path, str | int]] = {}

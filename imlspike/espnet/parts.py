@@ -17,6 +17,7 @@ from imlspike.inference.beam_search import MakeScorer
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.experiment import SPIKING, effective
 from imlspike.inference.recognizer import Recognizer
+from imlspike.layers.rounding import round_weights
 
 FROM_ARGUMENTS = {
     "encoder": "iml_spikeformer transformer conformer branchformer e_branchformer multiconv_conformer "
@@ -70,6 +71,7 @@ def open_attention(bundle: Bundle, recognizer: Recognizer) -> None:
     recognizer.decoder = decoder = bundle.fill(make, bundle.part("decoder."))
     if not recognizer.exact and hasattr(decoder, "reparameterize"):
         decoder.reparameterize()
+    round_weights(decoder, bundle.weight_bits)
 
 
 def lm_scorer_of(

@@ -1,28 +1,65 @@
-"""Energy from operation counts: three figures that only mean something together.
+"""Energy from operation counts: five accountings that only mean something together.
 
-paper   what the papers count: linear maps and convolutions. MACs on real-valued input at the price of a MAC,
-        accumulates at that of an addition.
-full    everything that runs: also attention products, neuron updates, threshold statistics, scalings, decay
-        masks, norms that are not folded, softmax, residuals, biases and activation functions.
-int8    the same network as an ANN with 8-bit weights and activations: all matrix products and convolutions
-        dense, its other operations (not the neurons', not the scalings) at the full price. Taken from the ANN
-        twin it is the **bit-matched baseline**, which a spiking network has to beat in its full figure.
+1. paper   what the papers count, fp32: linear maps and convolutions. MACs on real-valued input at the price
+           of a MAC, accumulates at that of an addition.
+2. full    everything that runs, fp32: also attention products, neuron updates, threshold statistics,
+           scalings, decay masks, norms that are not folded, softmax, residuals, biases, activation functions.
+3. int8    the same with weights of 8 bits and sums of 32: an accumulate is an addition of integers, a MAC one
+           of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`; spikes of T
+           time steps come one by one in both).
+4. rival   the same network as a quantised ANN with T + 1 levels in place of spikes: dense, and with the MACs
+           of zero inputs skipped. That is what graded spikes on a digital chip are.
+5. memory  reading weights, for spikes once for each input that fires and each connection, for MACs once for a
+           tile of `reuse` results; writing and reading activations; potentials of neurons that carry one. No
+           arithmetic. Sums stay in registers, in all networks.
 
-Left out everywhere: memory traffic, which dominates on real hardware, and the front end (audio to features).
-So these figures compare networks; they don't predict a battery's life.
+"dense" figures are those of the same network with ReLU in place of neurons, in one pass instead of T, from
+the same counts; its ReLUs and the rival's roundings are left out, to their favor. The front end (audio to
+features) is the same for all networks and stands alone (`log_mel`). These figures compare networks; they
+don't predict a battery's life.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from imlspike.evaluation.operations import AMOUNTS, Operations
+from imlspike.evaluation.operations import AMOUNTS, Operations, butterflies
 
-FIGURES = ("paper", "full", "int8")
-MEANING = {
-    "paper": "paper accounting (linear maps and convolutions)",
-    "full": "full accounting (everything that runs)",
-    "int8": "dense int8 network of the same shape",
+FIGURES = {
+    "paper": "1 paper accounting, fp32",
+    "full": "2 everything that runs, fp32",
+    "int8": "3 int8 weights, unary spikes",
+    "int8_bitwise": "3 int8 weights, bitwise spikes",
+    "memory": "5 memory, a read for each event",
+    "dense_paper": "1 same network with ReLU: paper, fp32",
+    "dense_full": "2 same network with ReLU: all, fp32",
+    "dense_int8": "3 same network with ReLU: int8",
+    "rival": "4 same network, T + 1 levels: dense",
+    "rival_skipping": "4 same network, T + 1 levels: no zeros",
+    "dense_memory": "5 same network with ReLU: memory",
+    "rival_memory": "5 same network, T + 1 levels: memory",
+}
+# What a verdict compares: own figure, figure of the twin, figures of the same network.
+_ROWS = {
+    "1 paper": (("paper",), "paper", {"the same network with ReLU": ("dense_paper",)}),
+    "2 full, fp32": (("full",), "full", {"the same network with ReLU": ("dense_full",)}),
+    "3 int8, unary": (("int8",), "int8", {"the same network with ReLU": ("dense_int8",)}),
+    "3 int8, bitwise": (("int8_bitwise",), "int8", {"the same network with ReLU": ("dense_int8",)}),
+    "4 int8, bitwise": (
+        ("int8_bitwise",),
+        None,
+        {"the (T + 1)-level rival": ("rival",), "that rival without zeros": ("rival_skipping",)},
+    ),
+    "5 memory": (
+        ("memory",),
+        "memory",
+        {"the same network with ReLU": ("dense_memory",), "the rival": ("rival_memory",)},
+    ),
+    "4 and 5 together": (
+        ("int8_bitwise", "memory"),
+        None,
+        {"the rival without zeros": ("rival_skipping", "rival_memory")},
+    ),
 }
 # Projections of the encoder's output inside a decoder: computed once, whatever the beam. First the names of
 # ESPnet's decoder, then those of `IMLSpikeformerDecoder`.
@@ -36,43 +73,90 @@ _ONCE_PER_UTTERANCE = (
 class Costs:
     """Energy of one operation in pJ at 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014, 1.1.9).
 
-    >>> Costs().multiplication
-    3.7
+    >>> Costs().multiplication, Costs().product(8)
+    (3.7, 0.3)
     """
 
     mac: float = 4.6  # 32-bit floating-point multiplication (3.7) and addition (0.9)
     accumulate: float = 0.9  # also the price of an addition or comparison elsewhere
-    int8_mac: float = 0.23  # multiplication (0.2), addition (0.03); with a 32-bit accumulator it is 0.3
+    int8_multiply: float = 0.2
+    int32_add: float = 0.1
+    weight_read: float = 100.0  # 64 bits from an SRAM of 1 MB; 10: 8 KB, 20: 32 KB, 1300 to 2600: DRAM
+    activation_access: float = 20.0  # 64 bits of activations or potentials, from or to 32 KB
+    reuse: float = 16.0  # results for which a weight is read once where all inputs count
 
     @property
     def multiplication(self) -> float:
         """A MAC without its addition."""
         return round(self.mac - self.accumulate, 9)
 
+    def product(self, bits: float) -> float:
+        """A MAC of an 8-bit weight and an input of so many bits, to which a multiplier is proportional."""
+        return round(self.int8_multiply * bits / 8 + self.int32_add, 9)
+
 
 HOROWITZ = Costs()
 
 
 def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, float]:
-    """The three figures, in pJ, of the operations that `OperationCounter` counted.
+    """The `FIGURES`, in pJ, of the operations that `OperationCounter` counted.
 
-    >>> weights = Operations("w", "weights", accumulates=10, dense_macs=100)
-    >>> neuron = Operations("n", "neuron", additions=5)
-    >>> energy([weights, neuron])
-    {'paper': 9.0, 'full': 13.5, 'int8': 23.0}
+    >>> weights = Operations("w", "weights", accumulates=10, bitwise=8, dense_macs=100)
+    >>> found = energy([weights, Operations("n", "neuron", additions=5)])
+    >>> [round(found[figure], 6) for figure in ("paper", "full", "int8", "int8_bitwise", "dense_int8")]
+    [9.0, 13.5, 5.5, 5.3, 30.0]
     """
-    figures = dict.fromkeys(FIGURES, 0.0)
+    total = dict.fromkeys(FIGURES, 0.0)
     for row in rows:
-        products = costs.mac * row.macs + costs.accumulate * row.accumulates
-        others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
-        figures["full"] += products + others
-        if row.kind == "weights":
-            figures["paper"] += products
-        if row.kind in ("weights", "product"):
-            figures["int8"] += costs.int8_mac * row.dense_macs
-        elif row.kind == "elementwise":
-            figures["int8"] += others
+        for figure, pj in _of_row(row, costs).items():
+            total[figure] += pj
+    return total
+
+
+def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
+    others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
+    once = others / row.steps if row.kind == "elementwise" else 0.0  # without neurons, in one pass
+    products = costs.mac * row.macs + costs.accumulate * row.accumulates
+    int8, real, narrow = costs.product(8), row.macs / row.steps, costs.product(row.bits)
+    # What a product reads has been computed just before: it lies where activations lie.
+    read = (costs.weight_read if row.kind == "weights" else costs.activation_access) / 8
+    bit = 2 * costs.activation_access / 64  # written and read
+    tiles = read * row.dense_macs / costs.reuse
+    in_steps = row.steps > 1
+    read_by_spikes = row.accumulates if in_steps else row.events
+    spikes = bit * row.spiking_inputs
+    figures = {
+        "full": products + others,
+        "int8": int8 * row.macs + costs.int32_add * row.accumulates + others,
+        "int8_bitwise": int8 * row.macs + costs.int32_add * row.bitwise + others,
+        "memory": read * (read_by_spikes + row.macs / costs.reuse)
+        + 8 * bit * row.inputs
+        + spikes * (1 if in_steps else row.bits)
+        + costs.activation_access / 2 * row.state,
+        "dense_full": costs.mac * row.dense_macs + once,
+        "dense_int8": int8 * row.dense_macs + once,
+        "rival": int8 * real + narrow * (row.dense_macs - real) + once,
+        "rival_skipping": int8 * row.active_macs / row.steps + narrow * row.events + once,
+        "dense_memory": tiles + 8 * (bit * row.inputs + spikes) / row.steps,
+        "rival_memory": tiles + (8 * bit * row.inputs + row.bits * spikes) / row.steps,
+    }
+    if row.kind == "weights":
+        figures |= {"paper": products, "dense_paper": costs.mac * row.dense_macs}
     return figures
+
+
+def log_mel(frames: float, n_fft: int, n_mels: int) -> Operations:
+    """Estimate of what so many frames of a log-mel spectrogram take: window, Fourier transform, power, dense
+    product with the bands, logarithm; the same in fp32 for every network that reads them.
+
+    >>> round(1e-6 * energy([log_mel(100, 512, 80)])["full"], 1)  # microjoules for a second of audio
+    12.2
+    """
+    bins, both = n_fft // 2 + 1, butterflies(n_fft)
+    additions, multiplications = 6 * both + bins, n_fft + 4 * both + 2 * bins + n_mels
+    macs = frames * bins * n_mels
+    amounts = dict(additions=frames * additions, multiplications=frames * multiplications)
+    return Operations("log_mel", "elementwise", macs=macs, dense_macs=macs, **amounts)
 
 
 def for_beam(rows: Iterable[Operations], beam: int) -> list[Operations]:
@@ -101,7 +185,7 @@ def summarize(
     scopes = {name: scope_of(rows, seconds, costs) for name, rows in parts.items()}
     return {
         "unit": "microjoules per second of audio",
-        "figures": MEANING,
+        "figures": FIGURES,
         "costs_pj": asdict(costs) | {"multiplication": costs.multiplication},
         "seconds": seconds,
         "scope": scope,
@@ -112,10 +196,19 @@ def summarize(
 
 
 def scope_of(rows: Sequence[Operations], seconds: float, costs: Costs = HOROWITZ) -> dict:
-    """The three figures in microjoules per second of audio, and the operations per second."""
-    figures = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
+    """The figures in microjoules per second of audio, the operations per second, and NeuroBench's.
+
+    "neurobench": effective MACs and ACs per second as NeuroBench 2.3 has them: of linear maps and
+    convolutions (it doesn't see products of two activations), inputs of zero left out; input other than 0 and
+    1, as counts are, is booked as MACs.
+    """
+    figures: dict = {name: pj / seconds * 1e-6 for name, pj in energy(rows, costs).items()}
     amounts = {amount: sum(getattr(row, amount) for row in rows) / seconds for amount in AMOUNTS}
-    return figures | {"operations_per_second": amounts}
+    maps = [row for row in rows if row.kind == "weights"]
+    acs = sum(row.accumulates for row in maps if row.bits == 1 or row.steps > 1) / seconds
+    macs = sum(row.active_macs + (row.bits > 1 and row.steps == 1) * row.events for row in maps) / seconds
+    neurobench = {"effective_macs": macs, "effective_acs": acs}
+    return figures | {"operations_per_second": amounts, "neurobench": neurobench}
 
 
 def times(above: float, below: float) -> float:
@@ -123,19 +216,29 @@ def times(above: float, below: float) -> float:
     return above / below if below else float("inf")
 
 
-def verdict(spiking: dict, twin: dict) -> str:
-    """One sentence that compares a scope of a spiking model with the same scope of its ANN twin.
+def verdict(spiking: dict, twin: dict) -> list[str]:
+    """Sentences, one an accounting, that say whether a scope of a spiking model wins or loses against the
+    same scope of its ANN twin, and against its own network as an ANN.
 
-    >>> print(verdict({"paper": 1, "full": 2, "int8": 1}, {"paper": 5, "full": 5.5, "int8": 0.5}))
-    5.00 times less than the ANN (paper), 2.75 times less (full); LOSES to int8: 4.00 times its energy
+    >>> own = dict.fromkeys(FIGURES, 2.0)
+    >>> print(verdict(own, own | {"full": 5.0})[1])
+    2 full, fp32: WINS against the ANN twin (0.40 of its energy); ties with the same network with ReLU
     """
-    saved = [times(twin[figure], spiking[figure]) for figure in ("paper", "full")]
-    paper, full = (f"{one:.2f} times less" if one >= 1 else f"{1 / one:.2f} times MORE" for one in saved)
-    against = times(spiking["full"], twin["int8"])
-    loses = f"LOSES to int8: {against:.2f} times its energy"
-    return f"{paper} than the ANN (paper), {full} (full); " + (
-        loses if against > 1 else f"{times(1, against):.2f} times less than int8"
-    )
+    said = []
+    for row, (own, theirs, same) in _ROWS.items():
+        against = {"the ANN twin": twin[theirs]} if theirs else {}
+        against |= {name: sum(spiking[figure] for figure in figures) for name, figures in same.items()}
+        told = [_duel(sum(spiking[figure] for figure in own), *other) for other in against.items()]
+        said.append(f"{row}: {'; '.join(told)}")
+    return said
+
+
+def _duel(own: float, name: str, other: float) -> str:
+    share = 1.0 if own == other else times(own, other)
+    if share == 1:
+        return f"ties with {name}"
+    what = "WINS against" if share < 1 else "LOSES to"
+    return f"{what} {name} ({share:.2f} {'of' if share < 1 else 'times'} its energy)"
 
 
 class VocoderEnergy(NamedTuple):

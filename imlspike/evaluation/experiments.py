@@ -71,7 +71,7 @@ def gather(folder, model: str = "") -> dict:
         "training_set": size_of(_training_dirs(config), words),
         "scores": scores,
         "suffix": end,
-        "energy": read_json(profile / "energy.json"),
+        "energy": _energy(profile / "energy.json"),
         "layers": read_json(profile / "spikes.json") or [],
         "alignment": read_json(folder / f"alignment{end}" / "alignment.json"),
     }
@@ -83,6 +83,16 @@ def read_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); delete it and make it again") from None
+
+
+def _energy(path: Path) -> dict | None:
+    found = read_json(path)
+    if found and "int8_multiply" not in found.get("costs_pj", ()):
+        raise ValueError(
+            f"{path}: counted by an earlier version, with other figures; profile the model again"
+        )
+
+    return found
 
 
 def _model(kind: str, config: Mapping) -> dict:

@@ -15,7 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from imlspike.evaluation.energy import HOROWITZ, Costs, for_beam, scope_of, spiking_vocos_energy, summarize
+from imlspike.evaluation.energy import (
+    HOROWITZ,
+    Costs,
+    energy,
+    for_beam,
+    log_mel,
+    scope_of,
+    spiking_vocos_energy,
+    summarize,
+)
 from imlspike.evaluation.operations import OperationCounter, Operations
 from imlspike.evaluation.plots import plot_firing_rates, plot_raster
 from imlspike.evaluation.spikes import LayerSpikes, SpikeRecorder, rates_out_of_range
@@ -61,6 +70,7 @@ class Profile:
     raster_seconds: float = 0.0
     too_short: list[str] = field(default_factory=list)  # utterances that did not reach the network
     unknown: Counter = field(default_factory=Counter)  # operations that the counter did not know
+    forms: Counter = field(default_factory=Counter)  # in which attention under a decay mask was counted
     silent: list[str] = field(default_factory=list)  # neurons that never ran
 
 
@@ -73,6 +83,9 @@ class System:
     run: Callable[[Any], float]  # one utterance to the seconds of its audio; 0: too short for the network
     scope: str  # the part that is reported beside the whole model
     about: dict = field(default_factory=dict)  # what energy.json tells of the model
+    # The log-mel spectrogram that it reads, if it reads one: frames a second, n_fft, bands.
+    front_end: tuple[float, int, int] | None = None
+    time_steps: int = 1  # T of neurons that carry a state
     # The part that a module belongs to, from its name.
     part_of: Callable[[str], str] = lambda name: name.partition(".")[0]
     # From an utterance's name and a layer's name and counts: these in the frames of the audio.
@@ -104,11 +117,15 @@ def recognizer(model: nn.Module, transcribe: Callable[[Tensor], object]) -> Syst
             parts["decoder"](memory, lengths, heard.tokens[None], torch.tensor([len(heard.tokens)]))
         return heard.seconds if encoded else 0.0
 
-    return System(model, nn.ModuleDict(parts), run, "encoder")
+    front_end = None
+    if features := getattr(model, "features", None):
+        hop, n_fft = (features.stft[key] for key in ("hop_length", "n_fft"))
+        front_end = features.sampling_rate / hop, n_fft, features.n_mels
+    return System(model, nn.ModuleDict(parts), run, "encoder", front_end=front_end)
 
 
 def vocoder(model: SpikingVocos) -> System:
-    """A vocoder: mel spectrogram, which is the front end and not counted, to waveform.
+    """A vocoder: mel spectrogram, which is the front end and stands alone, to waveform.
 
     Further keys of energy.json: "blocks", the figures of the ConvNeXt blocks alone ("paper" is then what
     table 3 of Spiking Vocos counts); "table_3", equations 15 and 16 with r = "layer_rate": pJ at L = 1000.
@@ -132,7 +149,9 @@ def vocoder(model: SpikingVocos) -> System:
 
     config = model.config
     network = nn.ModuleDict({"backbone": model.backbone, "head": model.head})
-    return System(model, network, run, "backbone", _about(config), more=more)
+    front_end = config["sampling_rate"] / config["hop_length"], config["n_fft"], config["n_mels"]
+    told = dict(front_end=front_end, time_steps=_time_steps(config))
+    return System(model, network, run, "backbone", _about(config), more=more, **told)
 
 
 def voice(model: SpikeVoice, frame_rate: float) -> System:
@@ -165,11 +184,17 @@ def voice(model: SpikeVoice, frame_rate: float) -> System:
 
     attention = model.config["attention"] or default_attention(model.config["neuron"])
     about = _about(model.config) | {"attention": attention}
-    return System(model, model, run, "decoder", about, part_of, in_frames)
+    told = dict(part_of=part_of, in_frames=in_frames, time_steps=_time_steps(model.config))
+    return System(model, model, run, "decoder", about, **told)
 
 
 def _about(config: Mapping) -> dict:
     return {"neuron": config["neuron"], "steps": None if config["neuron"] == "none" else config["steps"]}
+
+
+def _time_steps(config: Mapping) -> int:
+    neuron = NEURONS.get(config["neuron"])
+    return config["steps"] if neuron is not None and neuron.stateful else 1
 
 
 def profile(
@@ -185,7 +210,8 @@ def profile(
     """
     result = Profile()
     # The recorder's hooks must come first: the counter looks away while a neuron and its hooks run.
-    with SpikeRecorder(system.network) as recorder, OperationCounter(system.network) as counter:
+    counting = OperationCounter(system.network, system.time_steps)
+    with SpikeRecorder(system.network) as recorder, counting as counter:
         for item in utterances:
             recorder.keep = item.utterance == raster_of or not result.utterances
             seconds = system.run(item)
@@ -206,6 +232,7 @@ def profile(
         if own := [row for row in rows if system.part_of(row.name) == part]:
             result.parts[part] = own
     result.layers, result.unknown, result.silent = recorder.layers, counter.unknown, recorder.silent()
+    result.forms = counter.forms
     for name, counts in recorder.rasters.items():
         result.rasters[name] = system.in_frames(result.raster_of, name, counts)
     return result
@@ -218,6 +245,7 @@ def energy_report(
 
     ``modules`` is part to ``{"layers", "rate", "layer_rate", "spikes_per_second", "parameters"}``;
     ``firing_rate`` spikes over those possible, ``layer_rate`` the mean over the layers, each layer alike.
+    ``front_end``: microjoules per second of audio of the log-mel spectrogram, an estimate, in no scope.
     ``beam``: hypotheses that a recognizer's decoder carries; None for what has no beam.
     """
     parts = dict(measured.parts)
@@ -229,11 +257,13 @@ def energy_report(
         own = [layer for name, layer in measured.layers.items() if system.part_of(name) == part]
         size = sum(n for name, n in children.items() if system.part_of(name) == part)
         modules[part] = _rates(own, measured.seconds) | {"parameters": size}
-    layers = list(measured.layers.values())
+    layers, front_end = list(measured.layers.values()), system.front_end
     whole, neurons = _rates(layers, measured.seconds), sum(layer.neurons for layer in layers)
     report = {
         **summarize(parts, measured.seconds, costs, system.scope),
         **system.about,
+        "front_end": front_end and 1e-6 * energy([log_mel(*front_end)], costs)["full"],
+        "attention_forms": dict(measured.forms),
         "utterances": measured.utterances,
         "tokens": measured.tokens,
         "beam": beam if "decoder" in parts else None,

@@ -15,6 +15,7 @@ from imlspike.evaluation.energy import times, verdict
 from imlspike.evaluation.experiments import made_on
 from imlspike.evaluation.report_tables import (
     Experiments,
+    accountings_table,
     alignment_table,
     energy_table,
     layers_table,
@@ -54,13 +55,17 @@ on validation data, of the epoch whose loss was lowest (of a vocoder: the last).
 the model in use is the average, and the criterion that chose them, which may be another than the loss."""
 ENERGY_NOTES = """\
 T: time steps, or levels of the IMLS neuron. Firing rate: spikes over those possible; "mean of layers" counts
-each neuron layer alike. Spikes: mean of a neuron for one token. µJ/s: microjoules per second of audio,
-{scope} / whole model, from operations counted on {utterances} utterances, at {mac} pJ a MAC, {accumulate} pJ
-an accumulate and {int8_mac} pJ an 8-bit MAC (45 nm){beam}. "paper": linear maps and convolutions; "full":
-everything that runs; "int8": the same shape as a dense 8-bit ANN. The twin's int8 figure is the bit-matched
-baseline for a spiking model's full one. Memory traffic isn't counted. s per s: seconds of computing for a
-second of audio, the smallest of several runs, with the machine's load (processes that wanted to run) in
-brackets."""
+each neuron layer alike. Spikes: mean of a neuron for one token. s per s: seconds of computing for a second of
+audio, the smallest of several runs, with the machine's load (processes that wanted to run) in brackets."""
+ACCOUNTING_NOTES = """\
+Microjoules per second of audio, {scope} / whole model, from operations counted on {utterances} utterances
+(45 nm, Horowitz 2014){beam}. 1, linear maps and convolutions, and 2, everything that runs: {mac} pJ a MAC,
+{accumulate} pJ an accumulate, fp32 on both sides. 3, both sides with weights of 8 bits and sums of 32, all
+else in fp32: {int32_add} pJ an accumulate, {int8_multiply} more for a MAC; bitwise: counts sent bit by bit.
+4: a quantised ANN of T + 1 levels. 5: traffic alone, {weight_read} pJ for 64 bits of weights,
+{activation_access} of activations or potentials; a weight is read for each event, or once for {reuse:g}
+results where all inputs count. "Same network": the model's own maps with ReLU in place of neurons, once
+instead of T times; of an ANN it is the ANN. Front end: the log-mel spectrogram in fp32, an estimate."""
 PAPER_NOTES = {
     "recognizer": "",
     "voice": "The paper's figure for its own model, by its own reckoning, is 10.5 % of the ANN's.",
@@ -156,7 +161,8 @@ def sentences(
             none = f"all {total} neuron layers fire between {bounds}"
             said.append(f"{e['name']}: {some if odd else none}.")
     for c in comparisons:
-        said += [f"{c['name']}: energy of the {s}: {told}." for s, told in (c["energy"] or {}).items()]
+        for scope, rows in (c["energy"] or {}).items():
+            said += [f"{c['name']}: energy of the {scope}, {row}." for row in rows]
     return said
 
 
@@ -193,8 +199,9 @@ def energy_section(experiments: Experiments, twin: str | None = None) -> list[st
     if first.get("beam"):
         beam = f"; the model's for a beam of {first['beam']}, without a language model"
     given = {"scope": first.get("scope", "encoder"), "utterances": first["utterances"], "beam": beam}
-    notes = ENERGY_NOTES.format(**first["costs_pj"], **given)
-    lines = ["## Firing rates and energy", "", energy_table(experiments, twin), "", notes]
+    lines = ["## Firing rates and energy", "", energy_table(experiments, twin), "", ENERGY_NOTES, ""]
+    notes = ACCOUNTING_NOTES.format(**first["costs_pj"], **given)
+    lines += [accountings_table(experiments), "", notes]
     lines += [PAPER_NOTES[experiments[0]["kind"]], ""]
     others = [f"{e['name']}: {e['suffix'][1:]}" for e in experiments if e["energy"] and e["suffix"]]
     lines += [f"Model file, where it isn't the average: {', '.join(others)}.", ""] if others else []

@@ -94,13 +94,12 @@ def training_table(experiments: Experiments) -> str:
 
 
 def energy_table(experiments: Experiments, twin: str | None = None) -> str:
-    """Firing rate, parameters, the three figures with their share of the ANN's, time; a line a model."""
+    """Firing rate, parameters and time, a line a model; of vocoders the paper's equations, too."""
     energies = {e["name"]: e["energy"] for e in experiments if e["energy"]}
     twins = twins_of(experiments, twin)
     equations = any(energy.get("table_3") for energy in energies.values())
     rows = []
     for name, energy in energies.items():
-        base, scope = energies.get(twins.get(name)), energy.get("scope", "encoder")
         row = {
             "model": name,
             "T": str(energy.get("steps") or ""),
@@ -110,21 +109,32 @@ def energy_table(experiments: Experiments, twin: str | None = None) -> str:
             "parameters": f"{energy['parameters']['model'] / 1e6:.2f} M",
         }
         if equations:
-            own, other = energy.get("table_3"), (base or {}).get("table_3")
+            own, other = energy.get("table_3"), energies.get(twins.get(name), {}).get("table_3")
             for head, part in (("eqs 15, 16: 1e9 pJ", "blocks"), ("with ends: 1e9 pJ", "model")):
                 share = f" ({percent(times(own[part], other[part]))})" if own and other else ""
                 row[head] = f"{own[part] / 1e9:.3g}{share}" if own else EMPTY
-        for figure in FIGURES:
-            row[f"µJ/s {figure}"] = f"{energy[scope][figure]:.4g} / {energy['model'][figure]:.4g}"
-            if figure != "int8":
-                share = times(energy["model"][figure], base["model"][figure]) if base else None
-                row[f"{figure}, of the ANN's"] = percent(share)
         speed = energy.get("speed") or {}
         row["s per s"] = number(speed.get("seconds_per_second"), ".3g", EMPTY)
         if speed.get("load") is not None:
             row["s per s"] += f" (load {speed['load']:.1f})"
         rows.append(row | {"audio, s": f"{energy['seconds']:.1f}"})
     return markdown_table(rows)
+
+
+def accountings_table(experiments: Experiments) -> str:
+    """Energy in µJ/s by every accounting, "scope / whole model": a line an accounting, a column a model."""
+    energies = {e["name"]: e["energy"] for e in experiments if e["energy"]}
+    rows = []
+    for figure, meaning in FIGURES.items():
+        row = {"accounting": meaning}
+        for name, energy in energies.items():
+            scopes = energy[energy.get("scope", "encoder")], energy["model"]
+            row[name] = " / ".join(f"{scope[figure]:.4g}" for scope in scopes)
+        rows.append(row)
+    if not energies:
+        return ""
+    front = {name: number(energy.get("front_end"), ".4g", EMPTY) for name, energy in energies.items()}
+    return markdown_table([*rows, {"accounting": "front end, in none of the others"} | front])
 
 
 def modules_table(experiments: Experiments) -> str:

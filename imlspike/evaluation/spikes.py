@@ -51,17 +51,37 @@ def firing(
     return counts, worth
 
 
+def popcount(counts: Tensor) -> Tensor:
+    """Ones of each count in binary: additions for a connection when counts are sent bit by bit.
+
+    >>> popcount(torch.tensor([0.0, 3.0, 4.0, 6.0]))
+    tensor([0., 2., 1., 2.])
+    """
+    left, ones = counts.long(), torch.zeros_like(counts)
+    while left.any():
+        ones += left % 2
+        left = left // 2
+    return ones
+
+
 @dataclass
 class LayerSpikes:
-    """Spikes of one neuron layer over everything that was run."""
+    """Spikes of one neuron layer over everything that was run, as a histogram from which all else follows."""
 
     name: str  # the layer's place in the network
     levels: int  # T, spikes that a neuron can fire for one token (of a stateful one: the time steps)
-    neurons: int = 0  # values that the layer produced (tokens times channels)
-    spikes: int = 0  # how many these fired,
-    firing: int = 0  # how many of them fired at all,
-    saturated: int = 0  # and how many T times
+    histogram: list[int]  # values that the layer produced (tokens times channels) with 0, 1, ... T spikes
     largest_input: float = float("-inf")
+
+    @property
+    def neurons(self) -> int:
+        """Values that the layer produced."""
+        return sum(self.histogram)
+
+    @property
+    def spikes(self) -> int:
+        """Spikes that these fired: additions for a connection in unary code."""
+        return sum(count * number for count, number in enumerate(self.histogram))
 
     @property
     def rate(self) -> float:
@@ -70,11 +90,16 @@ class LayerSpikes:
 
     def row(self) -> dict:
         """All figures, ready for a table."""
+        firing = self.neurons - self.histogram[0]
+        ones = sum(count.bit_count() * number for count, number in enumerate(self.histogram))
         return asdict(self) | {
+            "neurons": self.neurons,
+            "spikes": self.spikes,
+            "ones": ones,
             "mean_count": self.spikes / self.neurons,
             "rate": self.rate,
-            "firing_fraction": self.firing / self.neurons,
-            "saturated_fraction": self.saturated / self.neurons,
+            "firing_fraction": firing / self.neurons,
+            "saturated_fraction": self.histogram[-1] / self.neurons,
         }
 
 
@@ -120,11 +145,9 @@ class SpikeRecorder:
         levels = neuron.levels
         if neuron.stateful:  # (T, ...): the steps' spikes are one count
             counts, levels = counts.sum(0), levels * counts.shape[0]
-        layer = self.layers.setdefault(name, LayerSpikes(name, levels))
-        layer.neurons += counts.numel()
-        layer.spikes += int(counts.sum(dtype=torch.float64))
-        layer.firing += int((counts > 0).sum())
-        layer.saturated += int((counts >= levels).sum())
+        layer = self.layers.setdefault(name, LayerSpikes(name, levels, [0] * (levels + 1)))
+        found = torch.bincount(counts.flatten().long(), minlength=levels + 1).tolist()
+        layer.histogram = [sum(both) for both in zip(layer.histogram, found, strict=True)]
         largest = float((args or tuple(kwargs.values()))[0].detach().max())
         layer.largest_input = max(layer.largest_input, largest)
         if self.keep:

@@ -58,6 +58,8 @@ class Bundle:
         files: name to content, of `FILES`.
         origin: where it came from: command, git, versions, seed, corpus, as far as known.
         source: the path or name that it was opened by, for messages; folder: where it lies, unless in a zip.
+        weight_bits: to which models made of it are rounded (`imlspike.layers.rounding`), but for the language
+            model; None: not at all.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -78,6 +80,7 @@ class Bundle:
     origin: dict[str, Any] = field(default_factory=dict)
     source: str = "bundle"
     folder: Path | None = None
+    weight_bits: int | None = None
 
     @classmethod
     def load(
@@ -87,6 +90,7 @@ class Bundle:
         device: str | torch.device = "cpu",
         model_file: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        weight_bits: int | None = None,
     ) -> "Bundle":
         """Open what a recipe trained.
 
@@ -98,6 +102,7 @@ class Bundle:
             device: where the weights go, as torch names it.
             model_file: of an experiment, another model than the average of its best epochs.
             cache_dir: where models of the hub are kept; default: the hub's own cache.
+            weight_bits: see the class.
 
         Raises:
             ConfigError: if there is nothing of the kind, or its files are damaged or don't belong together.
@@ -119,7 +124,7 @@ class Bundle:
 
             bundle = read_experiment(place, model_file)
             bundle.source = named
-        bundle.folder = None if place.is_file() else place
+        bundle.folder, bundle.weight_bits = None if place.is_file() else place, weight_bits
         if kind not in (None, bundle.kind):
             own = bundle.kind
             raise ConfigError(f"{named} is a {own}, which `{KINDS[own]}` opens; a {kind} is needed here")

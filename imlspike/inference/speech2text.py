@@ -53,19 +53,20 @@ class Speech2Text:
         device: str = "cpu",
         model_file: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        weight_bits: int | None = None,
         **options,
     ) -> "Speech2Text":
         """Open what a recipe trained.
 
         Args:
-            path, device, model_file, cache_dir: see `imlspike.inference.bundle.Bundle.load`.
+            path, device, model_file, cache_dir, weight_bits: see `imlspike.inference.bundle.Bundle.load`.
             decoding: "greedy" (CTC's best path: fast), "beam" (beam search with CTC and a language model) or
                 "joint" (also with the attention decoder, for which ESPnet must be installed).
             **options: of beam and joint decoding, as `beam_size=5`; they and all errors are those of
                 `imlspike.inference.decoding.open_decoder`.
         """
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
-        bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir)
+        bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir, weight_bits)
         return cls(open_decoder(bundle, decoding, **options), os.fspath(path))
 
     def __call__(

@@ -101,22 +101,25 @@ class Text2Speech:
         device: str = "cpu",
         model_file: str | None = None,
         cache_dir: str | os.PathLike | None = None,
+        weight_bits: int | None = None,
     ) -> "Text2Speech":
         """Open what a recipe trained.
 
         Args:
-            path, device, model_file, cache_dir: of the voice, see `imlspike.inference.bundle.Bundle.load`.
+            path, device, model_file, cache_dir, weight_bits: of the voice, see
+                `imlspike.inference.bundle.Bundle.load`; a vocoder that is opened here is rounded, too.
             vocoder: one that is open, or what `Vocoder.from_pretrained` opens; "griffin_lim": the one that
                 needs no training.
 
         Raises:
             ValueError: if there is no such voice or vocoder, or they don't go together.
         """
-        voice = TrainedVoice.from_bundle(Bundle.load(path, "voice", device, model_file, cache_dir))
+        bundle = Bundle.load(path, "voice", device, model_file, cache_dir, weight_bits)
+        voice = TrainedVoice.from_bundle(bundle)
         if vocoder == GriffinLim.name:
             return cls(voice)
         if not isinstance(vocoder, Vocoder):
-            vocoder = Vocoder.from_pretrained(vocoder, device, cache_dir=cache_dir)
+            vocoder = Vocoder.from_pretrained(vocoder, device, cache_dir=cache_dir, weight_bits=weight_bits)
         return cls(voice, vocoder)
 
     def __call__(

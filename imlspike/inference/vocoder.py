@@ -16,6 +16,7 @@ from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
 from imlspike.layers.level import gain_to, stream_speech_power
+from imlspike.layers.rounding import round_weights
 from imlspike.models import SpikingVocos
 
 
@@ -74,13 +75,14 @@ class Vocoder:
         device: str = "cpu",
         chunk_seconds: float | None = 10.0,
         cache_dir: str | os.PathLike | None = None,
+        weight_bits: int | None = None,
     ) -> "Vocoder":
         """Open what `imlspike train-vocoder` trained; arguments as for `Bundle.load` and the class.
 
         Raises:
             ConfigError: if there is no such vocoder or its files are damaged or of another version.
         """
-        bundle = Bundle.load(path, "vocoder", device, cache_dir=cache_dir)
+        bundle = Bundle.load(path, "vocoder", device, cache_dir=cache_dir, weight_bits=weight_bits)
         return cls(spiking_vocos(bundle), chunk_seconds, os.fspath(path), bundle.config.get("level"))
 
     def decode(
@@ -246,7 +248,8 @@ class Vocoder:
 def spiking_vocos(bundle: Bundle) -> SpikingVocos:
     """The model of a vocoder's bundle, on its device; ConfigError for unknown arguments or other weights."""
     arguments = bundle.config["features"] | bundle.config["model"]
-    return bundle.fill(partial(construct, SpikingVocos, arguments, bundle.where("model")))
+    model = bundle.fill(partial(construct, SpikingVocos, arguments, bundle.where("model")))
+    return round_weights(model, bundle.weight_bits)
 
 
 def vocoder_bundle(

@@ -13,6 +13,7 @@ from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.layers.log_mel import LogMel
+from imlspike.layers.rounding import round_weights
 from imlspike.models.spikevoice import SpikeVoice
 from imlspike.text.phonemes import to_numbers
 
@@ -59,6 +60,8 @@ class TrainedVoice:
         arguments = sizes | config["model"]
         make = partial(construct, SpikeVoice, arguments, bundle.where("model"))
         model = bundle.fill(make, bundle.part("model."))
+        if bundle.weight_bits is not None:
+            round_weights(model.reparameterize(), bundle.weight_bits)
         count, names = model.config["speakers"] or 0, tuple(map(str, config.get("speakers") or ()))
         if names and count - len(names) not in (0, 1):
             raise ConfigError(f"{bundle.where('speakers')}: {len(names)} names, but the model has {count}")

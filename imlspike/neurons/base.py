@@ -58,13 +58,13 @@ class Neuron(nn.Module):
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
         """Additions and multiplications of the neurons themselves on a chip, for what `encode` gave.
 
-        A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike.
-        Otherwise integrate-and-fire over `levels` steps (see `unfold`): the first sum, a comparison for each
-        level, a subtraction for each spike.
+        A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike;
+        its potential is read and written ("state"). Otherwise integrate-and-fire over `levels` steps (see
+        `unfold`): the first sum, a comparison for each level, a subtraction for each spike.
         """
         elements, spikes = counts.numel(), int(counts.sum(dtype=torch.float64))
         if self.stateful:
-            return {"additions": 3 * elements + spikes, "multiplications": elements}
+            return {"additions": 3 * elements + spikes, "multiplications": elements, "state": 2 * elements}
         return {"additions": (1 + (self.levels or 0)) * elements + spikes, "multiplications": 0}
 
     @classmethod
@@ -111,7 +111,7 @@ class RateCoded(Neuron):
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
         """Cost of T steps of the neuron."""
         elements, spikes = self.levels * counts.numel(), int(counts.sum(dtype=torch.float64))
-        return {"additions": 3 * elements + spikes, "multiplications": elements}
+        return {"additions": 3 * elements + spikes, "multiplications": elements, "state": 2 * elements}
 
 
 @register("relu")

@@ -15,6 +15,7 @@ from imlspike.ops.reference import wide, widen
 THRESHOLDS = ("token", "channel", "layer", "fixed", "learned")
 AMPLITUDES = ("theta", "unit")
 WINDOWS = ("half", "levels")
+CODINGS = ("unary", "bitwise")
 
 
 @register("imls")
@@ -170,23 +171,36 @@ class IMLS(Neuron):
         return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
-def unfold(x: Tensor, theta: Tensor, levels: int) -> Tensor:
-    """The binary spikes that a neuromorphic chip fires in `levels` time steps for one multi-level spike.
+def unfold(x: Tensor, theta: Tensor, levels: int, coding: str = "unary") -> Tensor:
+    """The binary spikes that a neuromorphic chip fires for one multi-level spike, exactly, in every dtype.
 
-    An integrate-and-fire neuron with soft reset starts at v = x + theta/2 and at each step fires
-    b = 1[v >= theta], v -= theta b. Kept relative to the threshold (v - theta), each subtraction is exact,
-    and the spikes sum to the counts of `IMLS.encode`, in every dtype.
-    Input x (...) and thresholds theta as `IMLS.encode` has them -> zeros and ones (levels, ...) in x's dtype.
+    ``unary``: `levels` time steps. An integrate-and-fire neuron with soft reset starts at v = x + theta/2 and
+    at each step fires b = 1[v >= theta], v -= theta b. Kept relative to the threshold (v - theta), each
+    subtraction is exact, and the spikes sum to the counts of `IMLS.encode`.
+
+    ``bitwise``: the count in binary, lowest bit first: ceil(log2(levels + 1)) slots whose spikes are worth 1,
+    2, 4, ..., so that a sum of spikes is shifted once a slot. There are fewer of them: 2 for a count of 3.
+
+    Input x (...) and thresholds theta as `IMLS.encode` has them -> zeros and ones (levels or slots, ...) in
+    x's dtype. ValueError: an unknown `coding`.
 
     >>> unfold(torch.tensor([0.4, 0.5, 2.6]), torch.tensor(1.0), levels=3)
     tensor([[0., 1., 1.],
             [0., 0., 1.],
             [0., 0., 1.]])
+    >>> unfold(torch.tensor([0.4, 0.5, 2.6]), torch.tensor(1.0), levels=3, coding="bitwise")
+    tensor([[0., 1., 1.],
+            [0., 0., 1.]])
     """
+    if coding not in CODINGS:
+        raise ValueError(f"coding must be one of {', '.join(CODINGS)}, got {coding!r}")
     above = widen(x) - theta / 2
     spikes = []
     for _ in range(levels):
-        fired = above >= 0
-        spikes.append(fired.to(x.dtype))
-        above = above - theta * fired
-    return torch.stack(spikes)
+        spikes.append(above >= 0)
+        above = above - theta * spikes[-1]
+    fired = torch.stack(spikes)
+    if coding == "bitwise":
+        counts = fired.sum(0)
+        fired = torch.stack([counts >> bit & 1 for bit in range(levels.bit_length())])
+    return fired.to(x.dtype)

@@ -191,14 +191,17 @@ def test_interrupted_it_leaves_whole_files_and_says_how_to_go_on(folder, tmp_pat
 
 def test_options_of_joint_decoding_on_the_command_line_and_in_a_yaml(folder, tmp_path, opened, capsys):
     """Without a YAML nothing else is set."""
-    yaml, words = tmp_path / "decode.yaml", ["--beam-size", 3, "--lm-weight", 0.3, "--lm", "exp/lm"]
+    yaml, words = (
+        tmp_path / "decode.yaml",
+        ["--beam-size", 3, "--lm-weight", 0.3, "--lm", "exp/lm", "--weight-bits", 8],
+    )
     joint = ["--decoding", "joint", "--device", "cpu:0", "--model-file", "best.pth"]
     yaml.write_text("beam_size: 5\nctc_weight: 0.3\n")
     for more in ([*words], ["--decode-config", yaml], [*words, "--decode-config", yaml]):
         assert run(folder / "x/a.wav", *joint, *more) == 0
     (args, alone), (_, read), (_, over) = opened
     assert args == ("exp/some", "joint", "cpu:0", "best.pth")
-    assert alone == {"beam_size": 3, "lm_weight": 0.3, "lm": "exp/lm"}
+    assert alone == {"beam_size": 3, "lm_weight": 0.3, "lm": "exp/lm", "weight_bits": 8}
     assert (read["beam_size"], read["ctc_weight"]) == (5, 0.3)
     assert over == alone | {"ctc_weight": 0.3, "penalty": 0.0, "maxlenratio": 0.0, "minlenratio": 0.0}
     yaml.write_text("beamsize: 5\n")

@@ -148,7 +148,7 @@ def test_a_broken_file_is_named_and_the_rest_is_done(folder, tmp_path, run, caps
 def test_too_loud_is_told(folder, tmp_path, model, run, monkeypatch, capsys):
     opened = Vocoder.from_pretrained(model)
     opened.model.head.register_forward_hook(lambda _, inputs, outputs: (outputs[0] * 1e3, *outputs[1:]))
-    monkeypatch.setattr(Vocoder, "from_pretrained", lambda *_: opened)
+    monkeypatch.setattr(Vocoder, "from_pretrained", lambda *_, **options: opened)
     assert run(folder / "x/a.wav", tmp_path / "out.wav") == 0
     assert f"louder than full scale in places, clipped there: {tmp_path}/out.wav" in capsys.readouterr().err
 

@@ -137,7 +137,7 @@ def run_folder(exp, name, rates, seconds=(30, 50, 40), spikes=None, sets=("test"
         path.write_text(json.dumps(rates | {"characters_include_space": True, "missing": []}))
     if spikes is not None:
         (exp / name / "profile").mkdir()
-        energy = {"mean_count": spikes, "firing_rate": spikes / 6}
+        energy = {"mean_count": spikes, "firing_rate": spikes / 6, "costs_pj": {"int8_multiply": 0.2}}
         (exp / name / "profile" / "energy.json").write_text(json.dumps(energy))
 
 

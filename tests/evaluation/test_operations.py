@@ -8,6 +8,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imlspike.evaluation.operations import OperationCounter
+from imlspike.layers.depthwise import DepthwiseConv
+from imlspike.layers.layout import Layout
+from imlspike.layers.time_conv import SpikingTimeConv
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.neurons import IMLS, LIF
@@ -44,6 +47,9 @@ def test_a_toy_network_by_hand():
     first, second = rows["0", "weights"], rows["2", "weights"]
     assert (first.macs, first.dense_macs, first.accumulates) == (2 * 4 * 3, 2 * 4 * 3, 0)
     assert (second.macs, second.dense_macs, second.accumulates) == (0, 2 * 3 * 5, 6 * 5)
+    # four fire; 2 and 1 are one bit each, and two bits take a shift for each of 2 * 5 results
+    assert (second.events, second.bitwise, second.bits) == (4 * 5, 4 * 5 + 2 * 5, 2)
+    assert (first.active_macs, first.inputs, second.inputs, second.spiking_inputs) == (24, 8, 0, 6)
     assert rows["0", "elementwise"].additions == 2 * 3  # the bias
     assert rows["2", "scaling"].multiplications == 2 * 5  # theta, after the sum
     neuron = rows["1", "neuron"]  # x + theta/2, two comparisons, a subtraction a spike; sum of |x|; kappa
@@ -116,6 +122,27 @@ def test_a_convolution_over_tokens_reaches_less_at_the_ends():
         assert found == [6 * n for n in windows]
         dense = network[1](torch.ones_like(x[0])).numel() * 4 * 3
         assert count(network, x[0])["1", "weights"].dense_macs == dense
+
+
+@pytest.mark.parametrize("kernel", [1, 5, 15])
+def test_convolutions_with_channels_last_see_their_spikes_through_transposes_and_paddings(kernel):
+    torch.manual_seed(0)
+    x, windows = torch.randn(1, 9, 4), [sum(abs(i - j) <= kernel // 2 for j in range(9)) for i in range(9)]
+    neuron, over_time = (
+        IMLS(threshold="fixed", value=0.4, amplitude="unit"),
+        SpikingTimeConv(4, kernel).eval(),
+    )
+    over_time.fold()
+    layout, spikes = Layout(None, 9, 1), over_time.neuron.encode(over_time.norm(x[0]))[0]
+    networks = (
+        (nn.Sequential(neuron, DepthwiseConv(4, kernel)), (x,), neuron.encode(x)[0][0], "1"),
+        (over_time, (x[0], layout), spikes, "conv"),
+    )
+    for network, inputs, counts, name in networks:
+        row = count(network, *inputs)[name, "weights"]
+        seen = torch.tensor(windows, dtype=torch.float)
+        assert (row.macs, row.accumulates) == (0, int(counts.sum(1) @ seen))
+        assert row.events == int((counts > 0).float().sum(1) @ seen) > 0
 
 
 def test_a_gated_linear_unit_is_known():
@@ -196,20 +223,38 @@ def test_spikes_live_as_long_as_the_run_so_that_no_other_tensor_gets_their_memor
 
 
 @pytest.mark.parametrize("qk", ["none", "key", "both"])
-@pytest.mark.parametrize("mode", ["quadratic", "chunked"])
-def test_the_encoder_agrees_with_torch_and_its_attention_only_accumulates(qk, mode):
+def test_the_encoder_agrees_with_torch_and_attention_is_counted_in_the_cheaper_form(qk):
     torch.manual_seed(0)
-    sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
-    encoder = IMLSpikeformerEncoder(20, **sizes, qk=qk, attention_mode=mode).eval().reparameterize()
-    inputs = torch.randn(1, 700, 20), torch.tensor([700])
-    rows = count(encoder, *inputs)
-    assert total(rows, "dense_macs") * 2 == flops(encoder, *inputs)
-    weights = {row.name: row for row in rows.values() if row.kind == "weights"}
-    assert [name for name, row in weights.items() if row.macs] == ["embed.stages.0.conv"]
-    products = [row for row in rows.values() if row.kind == "product"]
-    assert len(products) == 2 and all(row.accumulates for row in products)
-    if qk == "both" or (qk == "key" and mode == "quadratic"):
-        assert not any(row.macs for row in products)
+    sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=2, qk=qk)
+    encoder = IMLSpikeformerEncoder(20, **sizes).eval().reparameterize()
+    for frames, cheaper in ((700, "chunked"), (60, "quadratic")):
+        inputs, forms = (torch.randn(1, frames, 20), torch.tensor([frames])), {}
+        for mode in ("quadratic", "chunked"):
+            for block in encoder.blocks:
+                block.attention.attention.mode = mode
+            with OperationCounter(encoder) as counter:
+                encoder(*inputs)
+            assert counter.forms == {cheaper: 2} and not counter.unknown
+            forms[mode] = counter.rows, flops(encoder, *inputs)
+        rows = forms["quadratic"][0]
+        assert rows == forms["chunked"][0], "whatever ran"
+        assert total(rows, "dense_macs") * 2 == forms[cheaper][1]
+        weights = {row.name: row for row in rows.values() if row.kind == "weights"}
+        assert [name for name, row in weights.items() if row.macs] == ["embed.stages.0.conv"]
+        products = [row for row in rows.values() if row.kind == "product"]
+        assert len(products) == 2 and all(row.accumulates for row in products)
+        if qk == "both" or (qk == "key" and cheaper == "quadratic"):
+            assert not any(row.macs for row in products)
+
+
+def test_an_encoder_has_the_dense_macs_of_the_one_with_relu():
+    torch.manual_seed(0)
+    sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=1, conv_kernel=5)
+    inputs, dense = (torch.randn(1, 90, 20), torch.tensor([90])), []
+    for options in ({}, {"neuron": "relu"}):
+        rows = count(IMLSpikeformerEncoder(20, **sizes, **options).eval().reparameterize(), *inputs)
+        dense.append({name: row.dense_macs for (name, kind), row in rows.items() if kind == "weights"})
+    assert dense[0] == dense[1] and total(rows, "macs", "weights") == sum(dense[1].values())
 
 
 def test_products_of_spikes_with_values_and_with_spikes():
@@ -225,6 +270,7 @@ def test_products_of_spikes_with_values_and_with_spikes():
     a, b = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 3.0]])
     [row] = [row for row in count(Product(False), a, b).values() if row.kind == "product"]
     assert (row.macs, row.accumulates, row.dense_macs) == (0, 9 * 2, 12)
+    assert (row.events, row.bitwise) == (4 * 2, (1 + 1 + 2 + 2) * 2 + 6)  # and a shift for each of 6 results
     [row] = [row for row in count(Product(True), a, b).values() if row.kind == "product"]
     # right drives: 3 spikes meet two non-zeros of the left, 6 meet one; left drives: 4 meet two, 1 meets two
     assert row.accumulates == min(3 * 2 + 6 * 1, 4 * 2 + 1 * 2)
@@ -238,6 +284,25 @@ def test_the_fourier_transform_counts_as_radix_two():
     row = count(Transform(), torch.randn(3, 16))["", "elementwise"]
     butterflies = 2 * 3 * (16 / 4) * 4  # two ways, three signals, N / 4 complex ones on each of log2 N levels
     assert (row.additions, row.multiplications) == (6 * butterflies, 4 * butterflies)
+
+
+def test_of_time_steps_the_counts_of_one_pass_are_kept_beside_the_spikes():
+    """A layer that runs T times: T times the accumulates, once the MACs and events of its ANN."""
+    neuron, x = LIF(), torch.tensor([[0.0, 1.5, 9.0]]).expand(4, 1, 3)[:, None]  # (T, B, N, C)
+    counts = neuron(x).sum(0).flatten()
+    assert counts[0] == 0 and 0 < counts[1] < 4 and counts[2] == 4
+    network = nn.Sequential(neuron, nn.Linear(3, 5, bias=False)).eval()
+    with OperationCounter(network, steps=4) as counter:
+        network(x)
+    row = counter.rows["1", "weights"]
+    assert (row.accumulates, row.bitwise) == (int(counts.sum()) * 5,) * 2
+    assert (row.events, row.dense_macs, row.steps, row.bits) == (2 * 5, 3 * 5, 4, 3)
+    assert counter.rows["0", "neuron"].state == 2 * 4 * 3
+
+
+def test_zeros_of_real_numbers_are_known():
+    row = count(nn.Sequential(nn.ReLU(), nn.Conv1d(1, 2, 3, padding=1)), torch.tensor([[[2.0, -1.0, 3.0]]]))
+    assert (row["1", "weights"].macs, row["1", "weights"].active_macs) == (3 * 3 * 2, (2 + 2) * 2)
 
 
 def test_lif_and_unknown_operations():

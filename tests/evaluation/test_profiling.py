@@ -194,6 +194,24 @@ def test_the_twin_takes_macs_only_and_no_operation_is_unknown(neuron):
         assert report["firing_rate"] is None and report["layer_rate"] is None
 
 
+@pytest.mark.parametrize("options", [{}, {"temporal_shift": "fixed"}, {"neuron": "imls"}])
+def test_the_same_network_with_relu_takes_the_macs_of_the_twin_in_one_pass(options):
+    ours, twin = (
+        {
+            row.name: row
+            for part in measured(small_vocos(**o))[0].parts.values()
+            for row in part
+            if row.kind == "weights"
+        }
+        for o in (options, {"neuron": "none"})
+    )
+    assert {name: row.dense_macs for name, row in ours.items()} == {n: row.macs for n, row in twin.items()}
+    for name, row in ours.items():
+        assert row.events <= row.dense_macs, name
+        if row.bits < 8:
+            assert row.bits == 3 and row.events <= row.accumulates <= STEPS * row.events
+
+
 def test_layers_that_hardly_fire_or_always_do_are_named():
     model = small_vocos()
     assert measured(model)[1]["rates_out_of_range"] == {}
@@ -221,7 +239,7 @@ def test_an_experiment_and_a_data_directory_are_enough(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "blocks  backbone     model" in printed and "too short for the network, left out: c" in printed
     assert main([*where, "--raster", "d"]) == 1 and "--raster d" in capsys.readouterr().err
-    for cost, value in (("--mac", "-4"), ("--int8-mac", "nan"), ("--accumulate", "5")):
+    for cost, value in (("--mac", "-4"), ("--int8-multiply", "nan"), ("--accumulate", "5")):
         with pytest.raises(SystemExit):
             main([*where, cost, value])
         assert f"error: {cost if cost != '--accumulate' else '--mac'} must be" in capsys.readouterr().err

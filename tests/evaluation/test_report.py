@@ -4,6 +4,7 @@ lead."""
 import json
 import re
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from imlspike.bin.score import main as score
 from imlspike.data.files import write_kaldi
 from imlspike.data.origin import git_state
 from imlspike.evaluation import report_tables
+from imlspike.evaluation.energy import FIGURES, Costs
 from imlspike.evaluation.error_rates import score_files
 from imlspike.evaluation.experiments import gather, portable
 from imlspike.evaluation.report import compare, error_ratio, sentences
@@ -56,12 +58,8 @@ def recognizer(folder, hypotheses, seconds, memory, energies):
     for name, texts in (("ref", references), ("hyp", dict(zip(references, hypotheses, strict=True)))):
         (folder / name).write_text("".join(f"{utterance} {text}\n" for utterance, text in texts.items()))
     score_files(folder / "ref", folder / "hyp", folder / "decode_greedy/test", "greedy", resamples=50)
-    figures = dict(zip(("paper", "full", "int8"), energies, strict=True))
-    report = {
-        "encoder": figures,
-        "model": figures,
-        "costs_pj": {"mac": 4.6, "accumulate": 0.9, "int8_mac": 0.23},
-    }
+    figures = dict.fromkeys(FIGURES, 1) | dict(zip(("paper", "full", "int8"), energies, strict=True))
+    report = {"encoder": figures, "model": figures, "costs_pj": asdict(Costs())}
     report |= {"beam": 10, "mean_count": 1.1, "firing_rate": 0.2, "utterances": 3, "seconds": 9.0}
     (folder / "profile").mkdir()
     (folder / "profile/energy.json").write_text(json.dumps(report | {"parameters": {"model": 2_100_000}}))
@@ -87,6 +85,9 @@ def test_energy_is_that_of_the_model_file_that_is_asked_for(pair, tmp_path):
     assert main([str(folder), "--model", "1epoch.pth", "--output", str(output)]) == 0
     text = output.read_text()
     assert "30.0 %" in text and "20.0 %" not in text and "quick: 1epoch" in text
+    (folder / "profile/energy.json").write_text(json.dumps(own | {"costs_pj": {"int8_mac": 0.23}}))
+    with pytest.raises(ValueError, match="quick/profile/energy.json"):
+        gather(folder)
 
 
 def test_twins_are_compared(pair):
@@ -99,7 +100,8 @@ def test_twins_are_compared(pair):
     assert (comparison["seconds_per_epoch"], comparison["peak_memory_mb"]) == (2.0, 1.5)
     said = "\n".join(sentences(experiments, [comparison]))
     assert "an epoch takes 2.00 times the twin's, its memory is 1.50 times" in said
-    assert "LOSES to int8: 2.00 times" in said
+    assert "quick: energy of the encoder, 1 paper: WINS against the ANN twin (0.20 of its energy)" in said
+    assert "quick: energy of the model, 3 int8, unary: ties with the ANN twin" in said
     own = experiments[0]["scores"][0]
     assert error_ratio(own, own) == {"ratio": 1.0, "ci95": [1.0, 1.0]}
     with pytest.raises(ValueError, match="ghost"):
@@ -326,7 +328,7 @@ def test_a_report_of_vocoders(vocoders):
     said = " ".join(sentences(experiments, compare(experiments), scores))
     assert "ann: character error rate +2.0 points over natural speech (+0.0 to +10.0), within 5" in said
     assert "+5.1 points over natural speech (+0.0 to +10.0), NOT within 5 points" in said
-    assert "plif: energy of the backbone:" in said and "plif: energy of the model:" in said
+    assert "plif: energy of the backbone, 1 paper:" in said and "plif: energy of the model, 5" in said
 
 
 def test_every_layer_stands_in_the_table_and_those_that_hardly_fire_are_named(vocoders):
@@ -346,19 +348,17 @@ def test_the_training_is_that_of_the_log_and_energies_are_shares_of_the_twins(vo
     ann, lif = named(report_tables.training_table(experiments))
     assert (ann["neuron"], ann["T"], ann["attention"]) == ("none (ANN)", "", "ann")
     # 25 s an epoch, 52 s in all, 512 MB; of the first epoch, whose loss is lowest
-    shown = [
-        lif[head]
-        for head in ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", HEADS["best_epoch"])
-    ]
+    heads = ("epochs", "steps", "seconds per epoch", "hours", "peak memory mb", HEADS["best_epoch"])
+    shown = [lif[head] for head in heads]
     assert shown == ["2", "100", "25", "0.01", "512", "1"] and lif["mel post loss"] == "1.500"
     assert experiments[1]["training"]["hours"] == pytest.approx(52 / 3600)
     ann, lif = cells(report_tables.energy_table(experiments))
     energies = [e["energy"]["model"] for e in experiments]
-    assert lif[2] == f"{100 * experiments[1]['energy']['firing_rate']:.1f} %" and ann[2] == ann[7] == "–"
+    assert lif[2] == f"{100 * experiments[1]['energy']['firing_rate']:.1f} %" and ann[2] == "–"
     speed = experiments[1]["energy"]["speed"]
     assert f"{speed['seconds_per_second']:.3g} (load {speed['load']:.1f})" in lif
-    assert lif[7] == f"{100 * energies[1]['paper'] / energies[0]['paper']:.1f} %"
-    assert lif[9] == f"{100 * energies[1]['full'] / energies[0]['full']:.1f} %"
+    shown = named(report_tables.accountings_table(experiments))
+    assert shown[1]["lif"].endswith(f" / {energies[1]['full']:.4g}") and len(shown) == len(FIGURES) + 1
     rows = cells(report_tables.modules_table(experiments))
     assert [row[0] for row in rows] == ["encoder", "adaptor", "decoder", "mel", "postnet"]
     decoder, part = (experiments[1]["energy"][key]["decoder"] for key in ("modules", "parts"))

@@ -13,7 +13,8 @@ def test_counts_by_hand():
     with SpikeRecorder(neuron) as recorder:
         neuron(torch.tensor([[-1.0, 0.4, 0.6, 2.2], [9.0, 3.0, 0.0, 1.0]]))  # 0 0 1 2 / 3 3 0 1
     row = recorder.layers[""].row()
-    assert (row["neurons"], row["spikes"], row["firing"], row["saturated"]) == (8, 10, 5, 2)
+    assert row["histogram"] == [3, 2, 1, 2]
+    assert (row["neurons"], row["spikes"], row["ones"]) == (8, 10, 7)
     assert row["mean_count"] == 10 / 8
     assert row["rate"] == pytest.approx(10 / 24)
     assert (row["firing_fraction"], row["saturated_fraction"]) == (5 / 8, 2 / 8)
@@ -33,7 +34,7 @@ def test_the_steps_of_a_plif_are_levels():
     with SpikeRecorder(neuron) as recorder:
         neuron(x)
     layer = recorder.layers[""]
-    assert (layer.levels, layer.neurons, layer.spikes, layer.saturated) == (4, 10, 40, 10)
+    assert (layer.levels, layer.spikes, layer.histogram) == (4, 40, [0, 0, 0, 0, 10])
     assert layer.rate == 1
 
 
@@ -46,7 +47,7 @@ def test_calls_add_up_so_that_length_weighs():
                 neuron(x)
         layers.append(recorder.layers[""])
     both, first, second = layers
-    assert (both.neurons, both.spikes) == (first.neurons + second.neurons, first.spikes + second.spikes)
+    assert both.histogram == [a + b for a, b in zip(first.histogram, second.histogram, strict=True)]
 
 
 def test_a_neuron_that_does_not_fire_whole_spikes_is_named():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from imlspike.evaluation.energy import FIGURES
 from imlspike.evaluation.profiling import (
     VOICE_MODULES,
     Sentence,
@@ -51,15 +52,15 @@ def windows(n, kernel):
     return sum(0 <= i + j < n for i in range(n) for j in range(-(kernel // 2), kernel // 2 + 1))
 
 
-def connections(n, frames, dense=False):
-    """Connections of all maps of SpikeVoice for one step, module by module, with n symbols; `dense`: as a
-    dense network has them, with the zeros beyond the ends, one mixer a block."""
+def connections(n, frames, dense=False, mixers=2):
+    """Connections of all maps of SpikeVoice for one step, module by module, with n symbols; `dense`: with
+    the zeros beyond the ends; an ANN twin has one mixer a block."""
     reach = (lambda length, kernel: length * kernel) if dense else windows
 
     def blocks(number, length):
         mixer = length * C * 3 * C + length * C * C
         feed_forward = reach(length, KERNEL) * C * HIDDEN + length * HIDDEN * C
-        return number * ((1 if dense else 2) * mixer + feed_forward)
+        return number * (mixers * mixer + feed_forward)
 
     widths = [MELS] + [P] * (POSTNET - 1) + [MELS]
     return {
@@ -83,6 +84,12 @@ def test_where_all_neurons_fire_all_the_time_a_voices_energy_is_counted_by_hand(
         )
         assert report["parts"][module]["paper"] == pytest.approx(0.9e-6 * accumulates / result.seconds)
         assert report["modules"][module]["rate"] == 1.0
+        # ReLU in the neurons' place: one pass, no zeros of which any is skipped
+        once = sum(connections(n, n * FRAMES_EACH, dense=True, mixers=2)[module] for n in lengths)
+        assert (sum(row.dense_macs for row in rows), sum(row.events for row in rows)) == (
+            once,
+            accumulates / T,
+        )
     assert report["firing_rate"] == report["layer_rate"] == 1.0
     # v - x, + leak, comparison and a reset for each element and step; the leak's factor
     neurons = T * sum(layer.neurons for layer in result.layers.values())
@@ -100,7 +107,7 @@ def test_where_no_neuron_fires_no_map_costs_anything():
 
 def test_a_voices_twin_takes_the_dense_macs_by_hand():
     result, report = spoken(tiny(neuron="none"), 6, 4)
-    by_hand = [connections(n, n * FRAMES_EACH, dense=True) for n in (6, 4)]
+    by_hand = [connections(n, n * FRAMES_EACH, dense=True, mixers=1) for n in (6, 4)]
     products = {
         "encoder": ENCODER * sum(2 * n * n * C for n in (6, 4)),
         "decoder": DECODER * sum(2 * (n * FRAMES_EACH) ** 2 * C for n in (6, 4)),
@@ -155,7 +162,7 @@ def test_all_that_runs_is_counted_and_a_voices_parameters_are_those_of_inference
     result, report = spoken(system, 6, 4, speakers=3)
     assert list(result.parts) == list(report["modules"]) == list(VOICE_MODULES)
     assert not any("aligner" in row.name for part in result.parts.values() for row in part)
-    for figure in ("paper", "full", "int8"):
+    for figure in FIGURES:
         parts = sum(part[figure] for part in report["parts"].values())
         assert report["model"][figure] == pytest.approx(parts)
     folded = sum(p.numel() for p in system.model.parameters())

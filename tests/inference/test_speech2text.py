@@ -49,6 +49,14 @@ def test_joint_decoding_says_what_its_decoder_says(experiment, waves):
     assert s2t(waves[:2]) == decoder([torch.from_numpy(wave) for wave in waves[:2]])
 
 
+def test_weights_of_few_bits_are_those_of_the_folded_model_and_of_its_decoder(experiment):
+    joint = Speech2Text.from_pretrained(experiment, "joint", beam_size=2, weight_bits=4).decoder.recognizer
+    assert not joint.exact and joint.decoder is not None
+    for module in (joint.ctc, *joint.encoder.modules(), *joint.decoder.modules()):
+        if isinstance(module, torch.nn.Linear):
+            assert all(len(row.unique()) <= 15 for row in module.weight)
+
+
 def test_whole_numbers_and_other_rates_are_taken(s2t, waves, expected):
     assert s2t((waves[0] * 32768).round().astype(np.int16)) == s2t((waves[0] * 32768).round() / 32768)
     twice = np.interp(np.arange(2 * len(waves[0])) / 2, np.arange(len(waves[0])), waves[0])

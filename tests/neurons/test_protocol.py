@@ -159,10 +159,14 @@ def test_relu_is_its_own_twin():
 
 def test_costs_of_a_chip():
     counts, worth = torch.tensor([[0.0, 2.0], [1.0, 3.0]]), torch.ones(2, 1)
-    assert LIF().cost(counts > 0, worth) == {"additions": 3 * 4 + 3, "multiplications": 4}
+    assert LIF().cost(counts > 0, worth) == {"additions": 3 * 4 + 3, "multiplications": 4, "state": 8}
     assert IMLS(threshold="fixed").cost(counts, worth) == {"additions": 7 * 4 + 6, "multiplications": 0}
     assert IMLS().cost(counts, worth) == {"additions": 7 * 4 + 6 + 4, "multiplications": 2}
-    assert RateCoded(LIF(), 4).cost(counts, worth) == {"additions": 3 * 16 + 6, "multiplications": 16}
+    assert RateCoded(LIF(), 4).cost(counts, worth) == {
+        "additions": 3 * 16 + 6,
+        "multiplications": 16,
+        "state": 32,
+    }
     assert ReLU().cost(torch.zeros(4), worth) == {"additions": 4, "multiplications": 0}
 
 

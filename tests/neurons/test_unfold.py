@@ -1,5 +1,6 @@
 """`unfold`: binary spikes that sum to the counts without exception, as an integrate-and-fire neuron fires."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -20,6 +21,10 @@ def check(x, neuron):
     assert ((spikes == 0) | (spikes == 1)).all()
     assert torch.equal(spikes.sum(0), counts)
     assert (spikes[1:] <= spikes[:-1]).all()  # a constant input that is exhausted: the ones come first
+    bits = unfold(x, theta, neuron.levels, coding="bitwise")
+    assert bits.shape == (math.ceil(math.log2(neuron.levels + 1)), *x.shape) and bits.dtype == x.dtype
+    assert ((bits == 0) | (bits == 1)).all()
+    assert torch.equal(sum(2**k * slot for k, slot in enumerate(bits)), counts)
     return counts, theta, spikes
 
 
@@ -91,3 +96,21 @@ def test_extremes_under_a_fixed_threshold(dtype):
     x = torch.tensor([big, -big, small, -small, least, 0.0, -0.0, float("inf"), float("-inf")], dtype=dtype)
     counts, _, _ = check(x, IMLS(threshold="fixed", value=0.3))
     assert counts.tolist() == [6, 0, 0, 0, 0, 0, 0, 6, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**31), levels=st.integers(1, 40), coding=st.sampled_from(["unary", "bitwise"]))
+def test_a_linear_map_over_the_slots_is_that_over_the_counts(seed, levels, coding):
+    """With weights of 8 bits, of which sums are exact."""
+    generator = torch.Generator().manual_seed(seed)
+    x, neuron = 4 * torch.randn(3, 17, generator=generator), IMLS(levels, kappa=0.2)
+    weight = torch.randint(-127, 128, (5, 17), generator=generator).float()
+    counts, theta = neuron.encode(x)
+    slots = unfold(x, theta, levels, coding) @ weight.T
+    worth = 2.0 ** torch.arange(len(slots)) if coding == "bitwise" else torch.ones(len(slots))
+    assert torch.equal((worth[:, None, None] * slots).sum(0), counts @ weight.T)
+
+
+def test_an_unknown_coding_is_named():
+    with pytest.raises(ValueError, match="ternary"):
+        unfold(torch.ones(2), torch.ones(()), 3, "ternary")
