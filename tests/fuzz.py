@@ -61,18 +61,26 @@ def main() -> None:
 
     def counted(*given, **named) -> None:
         nonlocal count
-        if time.monotonic() < end:
-            count += 1
-            faulthandler.dump_traceback_later(300)
-            inner(*given, **named)
+        if time.monotonic() >= end:
+            raise KeyboardInterrupt  # which hypothesis lets through
+        faulthandler.dump_traceback_later(300)
+        inner(*given, **named)
+        count += 1
 
     test.hypothesis.inner_test = counted
     with tempfile.TemporaryDirectory() as folder:
         fixtures = {"tmp_path_factory": Folders(folder)} if "tmp_path_factory" in needs else {}
-        while time.monotonic() < end:
-            seed(args.seed)(test)(**fixtures)
-            args.seed += 1
-    print(f"{args.target}: {count} inputs in {args.minutes:g} minutes, all as they should be")
+        try:
+            while True:
+                seed(args.seed)(test)(**fixtures)
+                args.seed += 1
+        except KeyboardInterrupt:
+            told = "all as they should be"
+        except BaseException:
+            told = "and one that failed"
+            raise
+        finally:
+            print(f"{args.target}: {count} inputs in {args.minutes:g} minutes, {told}")
 
 
 if __name__ == "__main__":
