@@ -94,7 +94,7 @@ class NGramLanguageModel(nn.Module):
         """What follows each history, by its length; ValueError for n-grams of other tokens or no count."""
         if not ((self.ngrams >= 0) & (self.ngrams < self.size)).all() or not (self.counts > 0).all():
             raise ValueError(
-                f"an n-gram model of tokens 0 to {self.size - 1} holds others, or counts below 1"
+                f"an n-gram model of {self.size} tokens holds others, or counts below 1"
             )
         found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))
         for _ in range(self.order):
