@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from imlspike.bin._command import add_device, add_weight_bits, command, number, results
-from imlspike.data.segment import MOST_SECONDS
+from imlspike.data.keys import MOST_SECONDS
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -23,8 +23,8 @@ from imlspike.bin._files import (
 )
 from imlspike.bin._manifest import Manifest
 from imlspike.data.files import atomic_write
+from imlspike.data.keys import MOST_SECONDS
 from imlspike.data.progress import Progress
-from imlspike.data.segment import MOST_SECONDS
 from imlspike.data.transcript import Transcript
 
 BREAKS = {9: "\\t", 10: "\\n", 13: "\\r"}  # in names, as they are shown

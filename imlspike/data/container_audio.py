@@ -29,7 +29,7 @@ STREAMS = "aac ac3 amr eac3 flac loas mp3 mpeg mpegts ogg wv mov matroska".split
 TS_PACKET = 188, 192, 204  # bytes
 INDEX_OF_NUT = b"NX\xdd\x67\x2f\x23\xe6\x4e"
 TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi rm rso".split()  # tell their true length
-FAILURES = (av.FFmpegError, OSError, ValueError)  # the latter from what PyAV does in Python
+FAILURES = (av.FFmpegError, OSError, ValueError, IndexError)  # the last two from what PyAV does in Python
 
 
 class AudioError(ValueError):

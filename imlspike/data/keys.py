@@ -9,6 +9,7 @@ from numbers import Real
 from imlspike.data.yaml_file import ConfigError
 
 MOST = 40  # keys that an error lists
+MOST_SECONDS = 1e6  # of sound that are worked on at once
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imlspike.data.keys import check_number
+from imlspike.data.keys import MOST_SECONDS, check_number
 
-MOST_SECONDS = 1e6  # that are worked on at once
 FRAME = 0.02  # seconds over which a level is measured: two periods of a low voice
 PAUSE = 0.3  # seconds that speech has to pause for
 QUIET = 0.25  # how far up from the recording's low level (0) to its high level (1), in dB, is still a pause

@@ -93,9 +93,7 @@ class NGramLanguageModel(nn.Module):
     def _count(self) -> None:
         """What follows each history, by its length; ValueError for n-grams of other tokens or no count."""
         if not ((self.ngrams >= 0) & (self.ngrams < self.size)).all() or not (self.counts > 0).all():
-            raise ValueError(
-                f"an n-gram model of {self.size} tokens holds others, or counts below 1"
-            )
+            raise ValueError(f"an n-gram model of {self.size} tokens holds others, or counts below 1")
         found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))
         for _ in range(self.order):
             after: dict[tuple[int, ...], dict[int, int]] = defaultdict(dict)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from imlspike.data.audio import audio_format, resample_blocks, stream_audio
-from imlspike.data.keys import check_choice, check_number
+from imlspike.data.keys import MOST_SECONDS, check_choice, check_number
 from imlspike.data.mixdown import Channel, check_channel
-from imlspike.data.segment import MOST_SECONDS, Piece, cut_at_pauses
+from imlspike.data.segment import Piece, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float

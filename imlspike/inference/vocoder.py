@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
-from imlspike.data.keys import check_number, construct
-from imlspike.data.segment import MOST_SECONDS
+from imlspike.data.keys import MOST_SECONDS, check_number, construct
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows

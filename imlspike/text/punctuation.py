@@ -59,6 +59,7 @@ class UnspeakableError(ValueError):
                 first, *marks = unicodedata.normalize("NFD", character)
                 starts = (i for i, c in enumerate(text) if first in _forms(c))
                 spans = [(start, end) for start in starts if (end := _end_of(text, start, marks)) > start + 1]
+            spans = spans or _changed(text)  # that only the normalization makes
             self.places[character] = [start + 1 for start, _ in spans]
             for start, end in spans:
                 rest[start:end] = "\0" * (end - start)
@@ -85,6 +86,13 @@ class UnspeakableError(ValueError):
 def _few(items: list[str], between: str, most: int = 20) -> str:
     """The first items, and how many there are beside."""
     return between.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def _changed(text: str) -> list[tuple[int, int]]:
+    """The spans of characters that NFKC changes; else of all but letters, digits and blanks; else of all."""
+    tests = (lambda c: unicodedata.normalize("NFKC", c) != c, lambda c: not (c.isalnum() or c.isspace()))
+    found = ([(i, i + 1) for i, c in enumerate(text) if test(c)] for test in (*tests, bool))
+    return next(filter(None, found), [])
 
 
 def _end_of(text: str, start: int, marks: list[str]) -> int:

@@ -58,6 +58,7 @@ def test_initials_and_abbreviations_end_no_sentence(text, sentences):
         ("espeak:nl", "a 日 ☃", {"日": [3], "☃": [5]}),
         ("english", "a ´ ¨ b ¯ ¸˘˙", {"´": [3], "¨": [5], "¯": [9], "¸": [11], "˘": [12], "˙": [13]}),
         ("espeak:cs", "a ´ 日", {"´": [3], "日": [5]}),
+        ("espeak:es", "sí 10⁻³", {"^": [6, 7]}),
         ("english", "x\u0336 \ud800", {"\ud800": [4]}),
     ],
 )
