@@ -20,10 +20,10 @@ def parse(argv) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(prog="imlspike report", description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("experiments", nargs="*", type=Path, help="experiment folders of one kind; the twin of X is X_ann")
+    add("experiments", nargs="*", type=Path, help="experiment folders of one kind; the peers of X are X_...")
     add("--model", default="", help="model file whose energy and alignment count (default: the average)")
     add("--scores", type=Path, help="voices, vocoders: folder that `imlspike score` wrote")
-    add("--twin", help="which experiment is the ANN (default: that of the scores, or the first ANN)")
+    add("--twin", help="the ANN of the others (default: that of the scores, X_... of X, or the first ANN)")
     add("--data-dir", type=Path, help="Kaldi directory of the natural speech (default: the scores')")
     add("--samples", type=int, default=3, help="utterances to hear and see (default: %(default)s)")
     add("--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)")

@@ -39,7 +39,7 @@ FIGURES = {
     "dense_memory": "5 same network with ReLU: memory",
     "rival_memory": "5 same network, T + 1 levels: memory",
 }
-# What a verdict compares: own figure, figure of the twin, figures of the same network.
+# What a verdict compares: own figure, figure of the peer, figures of the same network.
 _ROWS = {
     "1 paper": (("paper",), "paper", {"the same network with ReLU": ("dense_paper",)}),
     "2 full, fp32": (("full",), "full", {"the same network with ReLU": ("dense_full",)}),
@@ -216,18 +216,18 @@ def times(above: float, below: float) -> float:
     return above / below if below else float("inf")
 
 
-def verdict(spiking: dict, twin: dict) -> list[str]:
+def verdict(spiking: dict, peer: dict, name: str = "the ANN") -> list[str]:
     """Sentences, one an accounting, that say whether a scope of a spiking model wins or loses against the
-    same scope of its ANN twin, and against its own network as an ANN.
+    same scope of a peer, which `name` says, and against its own network as an ANN.
 
     >>> own = dict.fromkeys(FIGURES, 2.0)
     >>> print(verdict(own, own | {"full": 5.0})[1])
-    2 full, fp32: WINS against the ANN twin (0.40 of its energy); ties with the same network with ReLU
+    2 full, fp32: WINS against the ANN (0.40 of its energy); ties with the same network with ReLU
     """
     said = []
     for row, (own, theirs, same) in _ROWS.items():
-        against = {"the ANN twin": twin[theirs]} if theirs else {}
-        against |= {name: sum(spiking[figure] for figure in figures) for name, figures in same.items()}
+        against = {name: peer[theirs]} if theirs else {}
+        against |= {what: sum(spiking[figure] for figure in figures) for what, figures in same.items()}
         told = [_duel(sum(spiking[figure] for figure in own), *other) for other in against.items()]
         said.append(f"{row}: {'; '.join(told)}")
     return said

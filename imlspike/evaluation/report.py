@@ -20,11 +20,11 @@ from imlspike.evaluation.report_tables import (
     energy_table,
     layers_table,
     modules_table,
+    peers_of,
     rates_table,
     sets_table,
     synthesis_table,
     training_table,
-    twins_of,
     with_spaces,
 )
 from imlspike.evaluation.score_tables import score_notes, scores_table, twin_table
@@ -35,7 +35,7 @@ CER_LIMIT = {"voice": 0.15, "vocoder": 0.05}  # by how much an error rate may ex
 FEW = 20  # utterances; an interval of fewer means little
 BOUNDARY_LIMIT = 40  # ms, of the median boundary
 RATE_NOTES = """\
-{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to the ANN twin
+{characters} In brackets: 95 % intervals by bootstrap over the utterances of a set; the ratio to a peer
 is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
 without its start, timed once; (n jobs): n processes side by side. Other decodings may have run beside them,
 too, which slows all."""
@@ -96,17 +96,18 @@ def error_ratio(score: Mapping, twin: Mapping, rate: str = "cer") -> dict:
 
 
 def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None) -> list[dict]:
-    """Each spiking experiment beside its twin: ratios of error rates, of time and of memory; energy.
+    """Each spiking experiment beside each of its peers: ratios of error rates, of time and of memory; energy.
 
     ValueError: two experiments of one name, by which tables tell them apart, or scores of other utterances.
     """
     named, comparisons = {e["name"]: e for e in experiments}, []
     if len(named) < len(experiments):
         raise ValueError(f"two experiments of one name among {' '.join(named)}; rename a folder")
-    for name, other in twins_of(experiments, twin).items():
+    pairs = [(name, peer) for name, peers in peers_of(experiments, twin).items() for peer in peers]
+    for name, other in pairs:
         ours, theirs = named[name], named[other]
         scores = {(s["decoding"], s["set"]): s for s in theirs["scores"]}
-        found = {"name": name, "twin": other, "errors": [], "energy": None}
+        found = {"name": name, "peer": other, "errors": [], "energy": None}
         for score in ours["scores"]:
             where = {key: score[key] for key in ("decoding", "set")}
             if same := scores.get(tuple(where.values())):
@@ -116,7 +117,7 @@ def compare(experiments: Experiments, rate: str = "cer", twin: str | None = None
             found[key] = one / base if one and base else None
         if ours["energy"] and theirs["energy"]:
             scopes = dict.fromkeys((ours["energy"].get("scope", "encoder"), "model"))
-            found["energy"] = {s: verdict(ours["energy"][s], theirs["energy"][s]) for s in scopes}
+            found["energy"] = {s: verdict(ours["energy"][s], theirs["energy"][s], other) for s in scopes}
         comparisons.append(found)
     return comparisons
 
@@ -150,7 +151,7 @@ def sentences(
                 said.append(f"{where}: no hypothesis for {' '.join(s['missing'])}.")
     for c in comparisons:
         costs = (("seconds_per_epoch", "an epoch takes"), ("peak_memory_mb", "its memory is"))
-        if told := [f"{what} {c[key]:.2f} times the twin's" for key, what in costs if c[key]]:
+        if told := [f"{what} {c[key]:.2f} times that of {c['peer']}" for key, what in costs if c[key]]:
             said.append(f"{c['name']}: training: {', '.join(told)}.")
     bounds = f"{100 * LEAST_RATE:g} % and {100 * MOST_RATE:g} %"
     for e in experiments:

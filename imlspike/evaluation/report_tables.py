@@ -22,16 +22,17 @@ COSTS = {
 HEADS = {"best_epoch": "best epoch by valid loss"}  # the averaged epochs may have been chosen by another
 
 
-def twins_of(experiments: Experiments, named: str | None = None) -> dict[str, str]:
-    """Each spiking experiment's ANN twin among the experiments, by their names: the one `named`, the one of
-    its name with "_ann" behind, or else the first ANN."""
+def peers_of(experiments: Experiments, named: str | None = None) -> dict[str, list[str]]:
+    """What each spiking experiment is compared with, by their names: the one `named`, or those of its name
+    with "_" and more behind (quick: quick_relu, quick_conformer), or else the first ANN."""
     names = [e["name"] for e in experiments]
-    anns = [e["name"] for e in experiments if e["model"].get("neuron") == NONE]
+    anns = [e["name"] for e in experiments if e["model"].get("neuron") in (NONE, "relu")]
     found = {}
     for name in names:
-        known = [twin for twin in (named, f"{name}_ann", *anns[:1]) if twin in names and twin != name]
-        if known and name not in anns:
-            found[name] = known[0]
+        own = [other for other in names if other.startswith(f"{name}_")]
+        peers = [named] if named in names else own or anns[:1]
+        if name not in anns and peers != [name] and peers:
+            found[name] = peers
     return found
 
 
@@ -40,19 +41,30 @@ def with_spaces(experiments: Experiments) -> bool:
     return all(score["characters_include_space"] for e in experiments for score in e["scores"])
 
 
+def short(comparison: Mapping) -> str:
+    """The peer's name without the model's: relu of quick and quick_relu."""
+    return comparison["peer"].removeprefix(f"{comparison['name']}_")
+
+
 def rates_table(experiments: Experiments, comparisons: Sequence[Mapping] = (), primary: str = "cer") -> str:
     """Error rates of recognizers, `primary` first: a line for each decoding of each set."""
-    against = {(c["name"], r["decoding"], r["set"]): r for c in comparisons for r in c["errors"]}
+    against: dict[tuple, dict[str, Mapping]] = {}
+    for c in comparisons:
+        for r in c["errors"]:
+            against.setdefault((c["name"], r["decoding"], r["set"]), {})[short(c)] = r
+    peers = dict.fromkeys(map(short, comparisons))
     # Without spaces a "word" is a whole sentence.
     heads = {"cer": "CER", "wer": "WER" if with_spaces(experiments) else "sentences wrong"}
     rates = sorted(RATES, key=lambda rate: rate != primary)
     rows = []
     for e in experiments:
         for score in e["scores"]:
-            gap = against.get((e["name"], score["decoding"], score["set"]))
+            gaps = against.get((e["name"], score["decoding"], score["set"]), {})
             row = {"model": e["name"], "decoding": score["decoding"], "set": score["set"]}
             row |= {f"{heads[rate]} %": interval_cell(score[rate], ".1f", 100) for rate in rates}
-            row[f"{heads[primary]} / twin"] = interval_cell(gap, ".2f", key="ratio") if gap else ""
+            for peer in peers:
+                gap = gaps.get(peer)
+                row[f"{heads[primary]} / {peer}"] = interval_cell(gap, ".2f", key="ratio") if gap else ""
             speed = score["speed"]
             row["RTF"] = f"{speed['seconds'] / speed['audio_seconds']:.3g}" if speed else ""
             if speed and speed["processes"] > 1:
@@ -96,7 +108,7 @@ def training_table(experiments: Experiments) -> str:
 def energy_table(experiments: Experiments, twin: str | None = None) -> str:
     """Firing rate, parameters and time, a line a model; of vocoders the paper's equations, too."""
     energies = {e["name"]: e["energy"] for e in experiments if e["energy"]}
-    twins = twins_of(experiments, twin)
+    peers = peers_of(experiments, twin)
     equations = any(energy.get("table_3") for energy in energies.values())
     rows = []
     for name, energy in energies.items():
@@ -109,7 +121,7 @@ def energy_table(experiments: Experiments, twin: str | None = None) -> str:
             "parameters": f"{energy['parameters']['model'] / 1e6:.2f} M",
         }
         if equations:
-            own, other = energy.get("table_3"), energies.get(twins.get(name), {}).get("table_3")
+            own, other = energy.get("table_3"), energies.get(peers.get(name, [""])[0], {}).get("table_3")
             for head, part in (("eqs 15, 16: 1e9 pJ", "blocks"), ("with ends: 1e9 pJ", "model")):
                 share = f" ({percent(times(own[part], other[part]))})" if own and other else ""
                 row[head] = f"{own[part] / 1e9:.3g}{share}" if own else EMPTY

@@ -120,12 +120,12 @@ def test_a_verdict_says_of_every_row_who_wins():
     own, twin = dict.fromkeys(FIGURES, 2.0), dict.fromkeys(FIGURES, 4.0)
     said = verdict(own | {"rival_skipping": 1.0, "int8": 0.0, "dense_int8": 0.0, "memory": 6.0}, twin)
     assert [row.partition(":")[0][0] for row in said] == list("1233454")
-    assert "WINS against the ANN twin (0.50 of its energy); ties with the same network" in said[0]
-    assert "WINS against the ANN twin (0.00" in said[2] and "ties with the same network" in said[2]
+    assert "WINS against the ANN (0.50 of its energy); ties with the same network" in said[0]
+    assert "WINS against the ANN (0.00" in said[2] and "ties with the same network" in said[2]
     assert "LOSES to that rival without zeros (2.00 times its energy)" in said[4]
-    assert "LOSES to the ANN twin (1.50 times" in said[5]
+    assert "LOSES to the ANN (1.50 times" in said[5]
     assert said[6].endswith("LOSES to the rival without zeros (2.67 times its energy)")
-    assert "LOSES to the ANN twin (inf times" in verdict(own, twin | {"full": 0.0})[1]
+    assert "LOSES to the ANN (inf times" in verdict(own, twin | {"full": 0.0})[1]
 
 
 def test_espnets_transformer_is_counted_whole():

@@ -93,15 +93,15 @@ def test_energy_is_that_of_the_model_file_that_is_asked_for(pair, tmp_path):
 def test_twins_are_compared(pair):
     experiments = [gather(folder) for folder in pair]
     [comparison] = compare(experiments)
-    assert (comparison["name"], comparison["twin"]) == ("quick", "quick_ann")
+    assert (comparison["name"], comparison["peer"]) == ("quick", "quick_ann")
     [cer] = comparison["errors"]
     assert cer["ratio"] == 3 / 5
     assert cer["ci95"] == [0, 1]  # all drawn: the sentence without errors; the third
     assert (comparison["seconds_per_epoch"], comparison["peak_memory_mb"]) == (2.0, 1.5)
     said = "\n".join(sentences(experiments, [comparison]))
-    assert "an epoch takes 2.00 times the twin's, its memory is 1.50 times" in said
-    assert "quick: energy of the encoder, 1 paper: WINS against the ANN twin (0.20 of its energy)" in said
-    assert "quick: energy of the model, 3 int8, unary: ties with the ANN twin" in said
+    assert "an epoch takes 2.00 times that of quick_ann, its memory is 1.50 times" in said
+    assert "quick: energy of the encoder, 1 paper: WINS against quick_ann (0.20 of its energy)" in said
+    assert "quick: energy of the model, 3 int8, unary: ties with quick_ann" in said
     own = experiments[0]["scores"][0]
     assert error_ratio(own, own) == {"ratio": 1.0, "ci95": [1.0, 1.0]}
     with pytest.raises(ValueError, match="ghost"):
@@ -123,7 +123,7 @@ def test_the_error_rate_that_counts_comes_first_and_is_the_one_compared(pair, ca
     rows = named(text[text.index("| model") :].partition("\n\n")[0])
     assert list(rows[0]).index("WER %") < list(rows[0]).index("CER %")
     assert (rows[0]["decoding"], rows[0]["set"], rows[0]["RTF"]) == ("greedy", "test", "0.125 (2 jobs)")
-    assert rows[0]["WER / twin"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
+    assert rows[0]["WER / ann"].startswith("0.67 (")  # of 3 sentences 2 are wrong against 3
     for part in ("lm, perplexity 12.3", "- command: `./run.sh`\n- command: `./run.sh --model", "torch"):
         assert part in text
     assert "25.0 (" in rows[0]["CER %"] and "seed: 7" in text and "a beam of 10" in text
@@ -299,7 +299,7 @@ def test_a_report_of_voices_has_tables_pictures_and_sound_that_are_there(voices)
     for part in ("natural speech", f"--corpus_dir {voices}/corpus --models lif", "seed: 7", "recognizer cp"):
         assert part in text, part
     assert "lif: the median boundary is 12.5 ms off, at most 40 ms" in text
-    assert "lif: training: an epoch takes 2.50 times the twin's" in text
+    assert "lif: training: an epoch takes 2.50 times that of ann" in text
     assert re.search(r"lif: character error rate [-+]\d+\.\d points over natural_mel", text)
     for content in (text, data):
         content = re.sub("./run.sh --corpus_dir.*", "", content)
