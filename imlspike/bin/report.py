@@ -1,6 +1,6 @@
 """Gather experiments of recognizers, voices or vocoders into one report, RESULTS.md and results.json.
 
-imlspike report exp/quick exp/quick_ann --output exp/RESULTS.md
+imlspike report exp/quick exp/quick_relu --output exp/RESULTS.md
 imlspike report exp/ann exp/tsm_kd --scores exp/scores --output exp/RESULTS.md
 """
 

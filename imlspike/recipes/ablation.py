@@ -20,7 +20,7 @@ from imlspike.recipes.processes import RecipeError, call
 from imlspike.recipes.progress import Log, duration, log
 from imlspike.recipes.runner import Needs, Recipe
 
-OWN = "experiments asr_config asr_override asr_tag seed twin".split()
+OWN = "experiments asr_config asr_override asr_tag seed peers".split()
 LOGS = "exp/ablations/log"
 _table = threading.Lock()
 

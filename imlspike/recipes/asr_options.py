@@ -44,16 +44,14 @@ class Asr(EspnetOptions):
     )
     lm_dev_text: list = option("", "and to validate on; empty: that of the validation set")
     lm_test_text: list = option("", "and to measure perplexity on; empty: that of the first test set")
-    # Models: one and its twin, or several that are trained side by side
+    # Models: one and its peers, or several that are trained side by side
     model: str = option("", "what {model} stands for in the names of YAML files, where the recipe has such")
     asr_config: str = option("", "training YAML")
     asr_override: list = option("", "YAML files that say what differs from it, separated by blanks")
     asr_tag: str = option("", "name of the experiment; empty: that of the last YAML")
-    twin: str = option(
-        "false", "the ANN twin of the same size: true: beside the model; only; false", "true only false"
-    )
-    twin_override: list = option(
-        "", "YAML files that make the twin of the model; its name is the model's with _ann"
+    peers: list = option("", "what is trained beside the model, as 'relu conformer'; empty: nothing")
+    peer_override: list = option(
+        "", "YAML files that make {peer} of the model; its name is the model's with _{peer}"
     )
     experiments: list = option("", "instead of all these, several: 'NAME:CONFIG[:OVERRIDE...] ...'")
     feats_normalize: str = option("global_mvn", "of the features", "global_mvn utterance_mvn")
@@ -123,13 +121,15 @@ class Asr(EspnetOptions):
         if not self.asr_config:
             told = "give --asr_config YAML, or --experiments 'NAME:CONFIG[:OVERRIDE...]'"
             raise OptionError(f"no model: {told}")
-        if self.twin != "false" and not self.twin_override:
-            raise OptionError("--twin needs --twin_override, the YAML that makes the twin of the model")
+        if self.peers and not self.peer_override:
+            raise OptionError("--peers needs --peer_override, the YAML that makes a peer of the model")
         base, *override = (path.format(model=self.model) for path in [self.asr_config, *self.asr_override])
-        twin = [path.format(model=self.model) for path in self.twin_override]
         name = self.asr_tag or Path([base, *override][-1]).stem
-        found = [(name, base, override)] if self.twin != "only" else []
-        return found + ([(f"{name}_ann", base, override + twin)] if self.twin != "false" else [])
+        found = [(name, base, override)]
+        for peer in unique(*self.peers):
+            own = [path.format(model=self.model, peer=peer) for path in self.peer_override]
+            found.append((f"{name}_{peer}", base, override + own))
+        return found
 
     @property
     def hop(self) -> int:

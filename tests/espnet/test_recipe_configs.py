@@ -29,7 +29,7 @@ TRAINING = [path for path in YAMLS if path not in DECODING + LANGUAGE]
 # What an override is laid over, where it isn't the file of this folder (or above) that stands alone.
 ALONE = {"conf": "quick.yaml", "egs": "train_asr_iml_spikeformer.yaml"}
 OVER = {
-    "conf/full_ann.yaml": ["conf/quick.yaml", "conf/full.yaml", "conf/quick_ann.yaml"],
+    "conf/ablations/warmup_200.yaml": ["conf/quick.yaml", "conf/ablations/budget.yaml"],
     "conf/time_conv.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "conf/ablations/threshold_fixed.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "egs/aishell/asr1/conf/words.yaml": ["conf/quick.yaml"],

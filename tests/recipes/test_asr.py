@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import time
 import zipfile
@@ -46,7 +47,7 @@ def msu(work: Path, words: str = "") -> int:
 
 def test_espnet_s_options_are_there_under_their_names():
     listed = {line.split()[0][2:] for line in usage(Asr, {}).splitlines()[1:]}
-    assert listed >= {*ESPNET_OPTIONS.split(), "corpus_dir", "twin", "experiments", "cmd_backend", "host"}
+    assert listed >= {*ESPNET_OPTIONS.split(), "corpus_dir", "peers", "experiments", "cmd_backend", "host"}
 
 
 def test_all_stages_and_what_cannot_be_used_is_left_out_and_listed(programs, tmp_path, capfd):
@@ -219,30 +220,30 @@ def test_librispeech_has_pieces_of_words_of_three_speeds_as_flac(programs, tmp_p
 
 def models_of(recipe: str, words: str = "") -> list[tuple[str, list[str]]]:
     """The models of a recipe: their names and the names of their YAML files."""
-    given = parse(Asr, words_of(f"{recipe}/asr1")[2:-1])[0] | parse(Asr, words.split())[0]
+    given = parse(Asr, words_of(f"{recipe}/asr1")[2:-1])[0] | parse(Asr, shlex.split(words))[0]
     models = Asr(**given).models()
     return [(name, [Path(file).name for file in (base, *others)]) for name, base, others in models]
 
 
-def test_the_models_are_the_spiking_one_and_its_twin():
+def test_the_models_are_the_spiking_one_and_its_peers():
     spiking, ann = "train_asr_iml_spikeformer", "train_asr_transformer.yaml"
     for recipe in ("aishell", "librispeech"):
-        plain, twin = (spiking, [f"{spiking}.yaml"]), (f"{spiking}_ann", [f"{spiking}.yaml", ann])
+        plain, peer = (spiking, [f"{spiking}.yaml"]), (f"{spiking}_transformer", [f"{spiking}.yaml", ann])
         assert models_of(recipe) == [plain]
-        assert models_of(recipe, "--twin only") == [twin]
-        assert models_of(recipe, "--twin true") == [plain, twin]
+        assert models_of(recipe, "--peers transformer") == [plain, peer]
         override = models_of(recipe, "--asr_override conf/time_conv.yaml")
         assert override == [("time_conv", [f"{spiking}.yaml", "time_conv.yaml"])]
         assert models_of(recipe, "--experiments q:a.yaml:b.yaml") == [("q", ["a.yaml", "b.yaml"])]
-    full, twin = ["quick.yaml", "full.yaml"], ["quick_ann.yaml", "full_ann.yaml"]
-    assert models_of("msu_ru_nsh", "--model full") == [("full", full), ("full_ann", full + twin)]
-    assert [name for name, _ in models_of("msu_ru_nsh")] == ["quick", "quick_ann"]
+    full, peers = ["quick.yaml", "full.yaml"], ("relu", "conformer", "transformer")
+    found = models_of("msu_ru_nsh", f"--model full --peers '{' '.join(peers)}'")
+    assert found == [("full", full), *((f"full_{peer}", [*full, f"full_{peer}.yaml"]) for peer in peers)]
+    assert [name for name, _ in models_of("msu_ru_nsh")] == ["quick", "quick_relu", "quick_conformer"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--twn false", "did you mean --twin?"),
+        ("--pers relu", "did you mean --peers?"),
         ("--decode_modes greedy_beam", "expected one of: greedy joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),
         (f"--experiments a/b:{HERE}/tiny.yaml", "'a/b' names a model's folder"),

@@ -8,6 +8,6 @@ exec python3 -m imlspike.recipes asr "$0" --ngpu all --corpus aishell --train_se
     --test_sets "dev test" --profile_set test --speed_perturb_factors "0.9 1.0 1.1" --audio_format flac \
     --token_type char --score_primary cer --score_spaces false \
     --asr_config "${recipe}/conf/train_asr_iml_spikeformer.yaml" \
-    --twin_override "${recipe}/conf/train_asr_transformer.yaml" \
+    --peer_override "${recipe}/conf/train_asr_{peer}.yaml" \
     --lm_config "${recipe}/conf/train_lm_transformer.yaml" --inference_config "${recipe}/conf/decode_asr.yaml" \
     --corpus_note "AiShell-1 (Bu et al. 2017, openslr.org/33): 178 hours of read Mandarin, Apache-2.0" -- "$@"

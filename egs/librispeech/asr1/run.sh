@@ -9,6 +9,6 @@ exec python3 -m imlspike.recipes asr "$0" --ngpu all --corpus librispeech --trai
     --speed_perturb_factors "0.9 1.0 1.1" --audio_format flac --max_wav_duration 30 \
     --token_type bpe --nbpe 5000 --score_primary wer \
     --asr_config "${recipe}/conf/train_asr_iml_spikeformer.yaml" \
-    --twin_override "${recipe}/conf/train_asr_transformer.yaml" \
+    --peer_override "${recipe}/conf/train_asr_{peer}.yaml" \
     --lm_config "${recipe}/conf/train_lm_transformer.yaml" --inference_config "${recipe}/conf/decode_asr.yaml" \
     --corpus_note "LibriSpeech (Panayotov et al. 2015, openslr.org/12): 960 hours of read English, CC BY 4.0" -- "$@"
