@@ -9,27 +9,16 @@ from pathlib import Path
 from imlspike.text.espeak import espeak_backend
 from imlspike.text.normalization_english import english_words, letters
 from imlspike.text.punctuation import JOINT, PUNCTUATION, plain_text, speak
+from imlspike.text.tables import one_of, tables
 
 VOWELS = tuple("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())
 CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split())
 SYMBOLS = PUNCTUATION + CONSONANTS + tuple(vowel + stress for vowel in VOWELS for stress in "012")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
-_FOREIGN = {"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "th", "þ": "th"}
-_FOREIGN = str.maketrans(
-    _FOREIGN | {c.upper(): plain.capitalize() for c, plain in _FOREIGN.items() if c != "ß"}
-)
 _ENDINGS = (("'s", "S"), ("s'", "S"), ("s", "S"), ("es", "S"), ("'", ""), ("ed", "D"), ("ing", "IH0 NG"))
-# espeak-ng's American English as the dictionary's phones; a flap is a t more often than a d.
-_ARPABET = dict(
-    pair.split("=")
-    for pair in (
-        "ɪ=IH ᵻ=AH i=IY iː=IY ɛ=EH e=EH eɪ=EY æ=AE a=AA ɑ=AA ɑː=AA ɔ=AO ɔː=AO o=OW oː=AO oʊ=OW ʊ=UH u=UW "
-        "uː=UW ʌ=AH ə=AH ɐ=AH ɜː=ER ɜːɹ=ER ɚ=ER ɚɹ=ER aɪ=AY aʊ=AW ɔɪ=OY n̩=AH_N l̩=AH_L b=B d=D f=F h=HH "
-        "j=Y k=K l=L m=M n=N p=P s=S t=T v=V w=W z=Z ɡ=G ŋ=NG ɹ=R r=R ɾ=T ʃ=SH ʒ=ZH tʃ=CH dʒ=JH θ=TH ð=DH "
-        "ʔ=T x=K ɬ=L"
-    ).split()
-)
-_IPA = re.compile("([ˈˌ]?)(" + "|".join(sorted(map(re.escape, _ARPABET), key=len, reverse=True)) + ")")
+_TABLES = tables("english")
+_FOREIGN, _ARPABET = str.maketrans(_TABLES["foreign"]), _TABLES["arpabet"]
+_IPA = re.compile(f"([ˈˌ]?)({one_of(_ARPABET)})")
 
 
 class English:
@@ -88,7 +77,7 @@ def espeak_arpabet(word: str) -> list[str]:
     """Return what espeak-ng makes of a word, in the dictionary's phones."""
     phones = []
     for stress, sound in _IPA.findall(espeak_backend("en-us").phonemize([word], strip=True)[0]):
-        for place, phone in enumerate(_ARPABET[sound].split("_")):
+        for place, phone in enumerate(_ARPABET[sound].split()):
             level = {"ˈ": "1", "ˌ": "2"}.get(stress, "0") if place == 0 else "0"
             phones.append(phone + level if phone in VOWELS else phone)
     return phones

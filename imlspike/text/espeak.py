@@ -45,21 +45,12 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
     code = language.split("-")[0]
     words = {
         "en": lambda text: re.sub(r"\bay\b", "eigh", english_words(text)),
-        "ru": _unmarked,
+        "ru": lambda text: re.sub("[+\u0301]", "", russian_words(text)),  # without marks of stress
         "cmn": mandarin_words,
-        "nl": lambda text: dutch_words(_THOUSANDS.sub(_joined, text)),
-        "cs": lambda text: czech_words(_THOUSANDS.sub(_joined, text)),
-    }.get(code, lambda text: _THOUSANDS.sub(_joined, text))
+    }
+    joined = {"nl": dutch_words, "cs": czech_words}.get(code, str)
+    words = words.get(code, lambda text: joined(_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)))
     return partial(_speak, espeak_backend(language), words, code in ("cmn", "yue", "ja", "hak"))
-
-
-def _joined(m: re.Match) -> str:
-    return m[0].replace(" ", "")
-
-
-def _unmarked(text: str) -> str:
-    """Russian in words without marks of stress."""
-    return russian_words(text).replace("+", "").replace("\u0301", "")
 
 
 @cache

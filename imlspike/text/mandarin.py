@@ -5,9 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from functools import partial
 
-from imlspike.text.normalization import tables
 from imlspike.text.normalization_mandarin import mandarin_words
 from imlspike.text.punctuation import PUNCTUATION, UnspeakableError, plain_text, speak
+from imlspike.text.tables import tables
 
 # Longest first, as they are looked for.
 INITIALS = tuple("zh ch sh b p m f d t n l g k h j q x r z c s y w".split())
@@ -23,15 +23,11 @@ _GIVEN = re.compile("[a-zêü:]+[0-6]?")  # a syllable as corpora write it
 _SYLLABLE = re.compile("([a-zêü:]+)([0-5]?)")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzêü12345")
 _AFTER_JQXY = {"u": "v", "ue": "ve", "uan": "van", "un": "vn"}
-
-
 # 儿 is a syllable of its own in these; elsewhere it is the r at the end of the one before.
 _OWN_ER = re.compile(
     "(?<![\u3400-\u9fff])儿|(?<=[女婴幼孤男健胎少育托患生血宠弃形产侄妻小])儿|(?<![男女小]孩)(?<=孩)儿"
     "|儿(?=[子童女媳孙歌科戏时化茶])"
 )
-
-
 _READINGS = tables("mandarin")["readings"]  # what pypinyin reads otherwise
 
 

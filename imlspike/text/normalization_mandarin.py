@@ -2,20 +2,22 @@
 
 import re
 
-from imlspike.text.normalization import normalize, one_of, roman, rules, tables
+from imlspike.text.normalization import dates, grammar, normalize, roman
+from imlspike.text.tables import one_of, tables
 
 _DIGITS = "零一二三四五六七八九"
 _TABLES = tables("mandarin")
-_LETTERS, _SIGNS, _UNITS = _TABLES["letters"], _TABLES["signs"], _TABLES["units"]
-_MEASURES = "小个只本张条位名次天年周点分秒块件套层间台辆种家岁人斤公米千万亿百双倍页杯瓶口"
+_LETTERS, _SIGNS, _UNITS = (_TABLES[name] for name in ("letters", "signs", "units"))
+_TABLES["letters"] |= {letter.upper(): said for letter, said in _LETTERS.items()}
 
 
 def cardinal(text: str) -> str:
-    """A whole number up to 10^16; longer ones, and with zeros in front, digit by digit.
+    """A whole number, a Roman numeral too, up to 10^16; longer ones, and with zeros in front, digit by digit.
 
     >>> cardinal("10"), cardinal("1005"), cardinal("20300"), cardinal("100000000")
     ('十', '一千零五', '两万零三百', '一亿')
     """
+    text = str(roman(text) or text)
     if len(text) > 16 or (len(text) > 1 and text[0] == "0"):
         return digits(text)
     said, zero = "", False
@@ -51,8 +53,20 @@ def number(text: str) -> str:
     )
 
 
-def _counted(m: re.Match) -> str:
-    power = {"²": "平方", "³": "立方", None: ""}[m[4]]
+def _dashed(text: str) -> str:
+    return "杠".join(map(digits, text.split("-")))
+
+
+def _range(m: re.Match) -> str:
+    return m[1] + ("到" if int(m[1]) < int(m[2]) else "比")
+
+
+def _fraction(m: re.Match) -> str:
+    return f"{number(m['d'])}分之{number(m['n'])}" if int(m["n"]) < int(m["d"]) else m[0]
+
+
+def _quantity(m: re.Match) -> str:
+    power = _TABLES["words"][m[4]] if m[4] else ""
     return ("两" if m[1] == "2" else number(m[1])) + (m[2] or "") + power + _UNITS[m[3]]
 
 
@@ -65,71 +79,12 @@ def _time(m: re.Match) -> str:
     return said + (f"{cardinal(str(second))}秒" if second else "")
 
 
-def _date(m: re.Match) -> str:
-    return f"{digits(m[1])}年{cardinal(m[2].lstrip('0'))}月{cardinal(m[3].lstrip('0'))}日"
+@dates
+def _date(m: re.Match, day: int, month: int, year: str) -> str:
+    return f"{digits(year)}年{cardinal(str(month))}月{cardinal(str(day))}日"
 
 
-def _roman(m: re.Match) -> str:
-    value = roman(m[0])
-    return m[0] if value is None else cardinal(str(value))
-
-
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)*"
-_WHOLE_UNIT = one_of(unit for unit in _UNITS if len(unit) > 1)  # known without a number, too
-_GRAMMAR = rules(
-    (r"(?<=[^\W\dA-Za-z])-(?=[^\W\dA-Za-z])", " - "),
-    (r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)", _date),
-    (r"(?<!\d)(\d{4})[-~](?=\d{4}年)", lambda m: digits(m[1]) + "到"),
-    (r"\b[Nn][Oo]\. ?(?=\d)", "第"),
-    (
-        r"(?<!\d)(\d{4}(?= ?年)|\d0(?=后)|(?:0\d|[89]\d|\d\d(?=年\d+月))"
-        r"(?=年(?!级|纪|龄|以|来|前|后|间|代)))",
-        lambda m: digits(m[1]),
-    ),
-    (r"(?<=\d:\d\d) ?[-~]+>? ?(?=\d{1,2}:\d\d)|-+>", "到"),
-    (r"(?<!\d)(\d{1,2}):(\d\d)(?::(\d\d))?(?!\d)", _time),
-    (r"(\d+):(\d+)", lambda m: f"{number(m[1])}比{number(m[2])}"),
-    (
-        r"(?<![\d.])(?:\+?86[ -]?)?1\d\d[ -]?\d{4}[ -]?\d{4}(?!\d)|\d{3,4}-\d{7,8}|\d{3}-\d{3,4}-\d{4}",
-        lambda m: digits(m[0], "幺"),
-    ),
-    (
-        r"(?P<b>(?:邮编|邮政编码|编号|验证码|密码|尾号|车牌|号码|电话|热线|拨打?|学号|工号|账号|卡号|QQ|微信|航班|房间|转|分机)号?[是为:]?\s?)?"
-        r"(?P<n>(?<![\d./])1(?:10|19|20|22)(?:/1(?:10|19|20|22))+(?!\d)|(?(b)\d{3,}(?!\d|\.\d)|(?!)))",
-        lambda m: (m["b"] or "") + digits(m["n"], "幺"),
-    ),
-    (rf"({_NUMBER}) ?[-~] ?({_NUMBER})%", r"\1%到\2%"),
-    (r"(?<=\d) ?- ?(?=[\d.]+ ?=)", "减"),
-    (r"(\d+)\^(-?)(\d+)", lambda m: f"{number(m[1])}的{'负' * bool(m[2])}{number(m[3])}次方"),
-    (r"\d+(?:-\d+){2,}", lambda m: "杠".join(digits(part) for part in m[0].split("-"))),
-    (r"(?<=\d米)\d\d(?!\d)|(?<![\d,.])(\d)\1{2,}(?!\d|[.,]\d)", lambda m: digits(m[0])),
-    (
-        r"(?<=[A-Za-z])\d{3,}(?!\d|\.\d)|\d{3,4}(?=[室路])|(?<!\d)(?:211|985|315|618|911)(?=[大高工晚事])",
-        lambda m: digits(m[0], "幺"),
-    ),
-    (r"(\d+) ?- ?(?=(\d+))", lambda m: m[1] + ("到" if int(m[1]) < int(m[2]) else "比")),
-    (r"(?<=[\d%]) ?[-~] ?(?=\d)", "到"),
-    (r"(?<![A-Za-z\d.)])-(?=\d+(?:\.\d+)? ?°)", "零下"),
-    (r"(?<![A-Za-z\d)])-(?=\d)", "负"),
-    (rf"({_NUMBER})%", lambda m: f"百分之{number(m[1])}"),
-    (rf" ?/ ?({_WHOLE_UNIT})(?![A-Za-z])", lambda m: "每" + _UNITS[m[1]]),
-    (
-        r"(\d+)/(\d+)",
-        lambda m: (
-            f"{number(m[2])}分之{number(m[1])}"
-            if int(m[1]) < int(m[2])
-            else f"{number(m[1])}比{number(m[2])}"
-        ),
-    ),
-    (r"(?<=\d)\.00(?!\d)", ""),
-    (rf"([$€£¥]) ?({_NUMBER})(百|千|万|亿)?", r"\2\3\1"),
-    (rf"({_NUMBER}) ?(百|千|万|亿)? ?({one_of(_UNITS)})([²³])?(?![A-Za-z])", _counted),
-    (rf"(?<![A-Za-z])({_WHOLE_UNIT})(?![A-Za-z])", lambda m: _UNITS[m[1]]),
-    (rf"(?<![\d.第])2(?=[{_MEASURES}](?!月|号|级))", "两"),
-    (_NUMBER, lambda m: number(m[0])),
-    (r"(?<![A-Za-z])[IVX]{2,}(?![A-Za-z])|(?<=第)[IVX]+", _roman),
-    ("[A-Za-z]", lambda m: f" {_LETTERS[m[0].lower()]} "),
-)
+_GRAMMAR = grammar("mandarin", _TABLES, globals(), whole_unit=one_of(u for u in _UNITS if len(u) > 1))
 
 
 def mandarin_words(text: str) -> str:

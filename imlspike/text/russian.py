@@ -6,6 +6,7 @@ from functools import cache
 from imlspike.text.espeak import espeak_backend
 from imlspike.text.normalization_russian import russian_words
 from imlspike.text.punctuation import JOINT, PUNCTUATION, UnspeakableError, plain_text, speak
+from imlspike.text.tables import tables
 
 # The names of msu_ru_nsh's labels: a doubled consonant is soft, a doubled vowel stressed; ay and ae are the
 # reduced vowels behind hard and soft consonants, ur a reduced u.
@@ -28,33 +29,7 @@ _SILENT = re.compile("[+'\u0301\u0300]")
 _MARKS = re.compile('[,.!?;:()"-]')
 _STRESSED_OTHERWISE = {"душа": 3, "потом": 3, "перед": 1}  # espeak-ng errs
 _IPA_VOWEL = re.compile("([ˈˌ]?)[^ˈˌaeiouɛɪʊʌyəɨæɑɔɵøʉ]*[aeiouɛɪʊʌyəɨæɑɔɵøʉ](?!\\^)")
-# Spellings that are spoken as others of the same number of vowels, in their order.
-_AS_SPOKEN = [
-    (re.compile(pattern), by)
-    for pattern, by in (
-        (r"^(?!(?:не|на|нена)?много$|(?:не)?(?:стр|дор|уб|отл|пол)ого$|[оэ]го$|лего$)(.*[ое])го$", r"\1во"),
-        ("^(сегодн|итого$)", lambda m: m[0].replace("г", "в")),
-        ("^(ни)?что", r"\1што"),
-        ("(коне|ску|наро|яи|скворе|горчи|праче)чн", r"\1шн"),
-        ("([её])гк|(мя)гк", lambda m: m[0].replace("г", "х")),
-        ("(чу|здра)вств", r"\1ств"),
-        ("(?<!бе)здн", "зн"),
-        ("стн", "сн"),
-        ("стлив", "слив"),
-        ("рдц", "рц"),
-        ("лнц", "нц"),
-        ("[сзж]ч", "щ"),
-        ("[тд]ск", "цк"),
-        ("[дт]ц", "ц"),
-        ("[сз]ш", "ш"),
-        ("[сз]ж", "ж"),
-        ("помощн", "помошн"),
-        ("^бог$", "бох"),
-        ("тся$", "тца"),
-        ("ться$", "ццьа"),
-        ("интернет|компьютер|^отел|модел|теннис|кафе|шоссе|бизнес|свитер", lambda m: _hard_e(m[0])),
-    )
-]
+_AS_SPOKEN = [(re.compile(pattern), by) for pattern, by in tables("russian")["as_spoken"].items()]
 
 
 def normalize_russian(text: str, name: str = "text") -> str:
@@ -80,7 +55,7 @@ def russian(text: str, name: str = "text", marked: bool = False) -> list[str]:
     is where a `+` before the vowel or a U+0301 after it marks it, on ё, on the only vowel of a word, and else
     where espeak-ng has it. With a stress, o and a become a or ay, and e and я ae. Consonants are softened,
     voiced and unvoiced by their neighbors, within words and between a preposition and its word. The spellings
-    that are spoken otherwise (того with v, что, конечно) are in `_AS_SPOKEN`.
+    that are spoken otherwise (того with v, что, конечно) are in normalization.yaml.
 
     Args:
         marked: don't ask espeak-ng; vowels of words without a stress stay as they are written (the front end
@@ -135,11 +110,6 @@ def _word(written: str, marked: bool) -> list[str]:
     for pattern, by in _AS_SPOKEN:
         word = pattern.sub(by, word)
     return _phones(word, None if nth is None else [i for i, c in enumerate(word) if c in _VOWELS][nth])
-
-
-def _hard_e(stem: str) -> str:
-    """A loan with its consonants hard before е, but for those that aren't (л, м, к, в)."""
-    return re.sub("(?<=[тднсфз])е", "э", stem)
 
 
 def _phones(word: str, stress: int | None) -> list[str]:

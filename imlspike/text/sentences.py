@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from imlspike.text.tables import LANGUAGES, abbreviated, tables
+
 LONGEST = 300  # characters: some 20 s in an alphabet, about as long as the longest recordings of most corpora
 
 # A sentence's marks with what closes behind them, or a line left blank.
@@ -10,21 +12,20 @@ _END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|[。！？…]+[”’」�
 # A point behind an initial ends no sentence, unless a word follows that often begins one; nor does one behind
 # what stands before a name, or before a number. Others (etc., p.m., 1984 г.) end one where a capital follows.
 _INITIAL = re.compile(r"(?<![^\W_])(?<!°)[A-ZА-ЯЁ]\.$")
+
+
+def _listed(*names: str) -> str:
+    """A pattern of what stands in these tables of any language."""
+    found = [tables(language) for language in LANGUAGES]
+    return abbreviated([word for table in found for name in names for word in table.get(name, ())])
+
+
 _BEFORE_NAME = re.compile(
-    r"(?<![^\W_])(?:M(?:rs?|s|t)|[Dd]r|Prof|St|Gen|Col|Capt|Lt|Sgt|incl|Rev|Hon|Gov|Sen|Rep|vs|al|cf|approx|[Ee]\.g|"
-    r"[Ii]\.e|Mon|Tues?|Wed|Thu|Thurs|Fri|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec|ул|им|[Пп]роф|акад|доц|[Сс]м|[Сс]р|[Нн]апр|"
-    r"тов|пос|пер|пл|"
-    r"просп|(?<!и )[Пп]р|наб|св|ок|[Тт]\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|"
-    r"(?<!\d)(?<!\d )р|"
-    r"оз|Hr|Fr|bzw|z\. ?B|[Dd]hr|[Mm]evr|drs|ir|[Bb]ijv|např|tzv|"
-    r"(?:MU|JU|Ph|RN)Dr|[Ii]ng|Mgr|Bc|doc|nám|tř|vč|tis|mil|mld|mln|ul)\.$"
+    rf"(?<![^\W_])(?:{_listed('before_names')}|(?<!и )[Пп]р|[Тт]\. ?[екн]"
+    r"|(?<!\d)(?<!\d )(?:(?<!год )(?<!года )(?<!году )г|р))\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    r"(?<![^\W_])(?:[Nn]os?|[ap]\. ?m|Est|incl|excl|v\. ?a|ma|di|wo|do|vr|za|zo|c|b|d|fl|ext|[Ff]igs?|[Vv]ol|"
-    r"[Cc]h|Apt|Hwy|Rte|pp?|[Nn]r|č|[Тт]ел|[Tt]el|[Bb]lz|hfst|art|afb|r|str|obr|kap|odst|"
-    r"корп|"
-    r"[Сс]т|[Пп]|с|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|гг|оф|ч|"
-    r"(?<!т\.)(?<!т\. )д)\.$"
+    rf"(?<![^\W_])(?:[ap]\. ?m|{_listed('before_numbers', 'numbered')}|(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
     r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
