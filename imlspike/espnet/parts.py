@@ -88,7 +88,8 @@ def complete(bundle: Bundle) -> None:
     """Write out the defaults of ESPnet's parts in a recognizer's bundle, so that none of them can change."""
     model, where = bundle.config["model"], bundle.where("model")
     parts = [(model, part) for part in ("encoder", "decoder") if model.get(part) not in (None, SPIKING)]
-    for config, part in [*parts, *([(bundle.config["lm"], "lm")] if bundle.config.get("lm") else [])]:
+    lm = bundle.config.get("lm")
+    for config, part in [*parts, *([(lm, "lm")] if lm and lm["lm"] != "ngram" else [])]:
         defaults = effective(_class(part, config[part], where), {})
         defaults = {key: value for key, value in defaults.items() if isinstance(value, _YAML)}
         config[f"{part}_conf"] = defaults | (config[f"{part}_conf"] or {})

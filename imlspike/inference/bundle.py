@@ -37,6 +37,7 @@ FILES = ("bpe.model", "README.md")  # others that a bundle may hold, taken as th
 MOST_MEMBERS, MOST_BYTES = 1000, 8 * 2**30  # of a zip: files, and bytes when unpacked
 MOST_TEXT = 64 * 2**20  # bytes of a file that holds no weights
 MOST_TABLES = 256 * 2**20  # bytes of what models compute and no file holds
+LEAST_TABLE = 2**14  # bytes that any counts for
 MOST_SWELLING = 100  # bytes of a member of a zip for one in it, and for each of a first MB
 EXPECTED = (
     "expected a bundle (a folder or .zip with bundle.yaml, as training and `imlspike pack` write it), an "
@@ -197,7 +198,7 @@ class _Ration(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         if isinstance(made, Tensor) and not any(isinstance(each, Tensor) for each in args):
-            self.left -= made.nbytes  # an empty tensor isn't memory yet
+            self.left -= max(made.nbytes, LEAST_TABLE)  # endless layers of nothing take for ever
             if self.left < 0:
                 raise ConfigError(f"{self.source} asks for more memory than its weights can be of")
         return made

@@ -199,6 +199,7 @@ def keys(section=None, **changed):
         # More memory than weights justify.
         ("recognizer", keys("features", n_mels=2**16), "n_mels"),
         ("vocoder", keys("model", dim=2**13, intermediate_dim=2**13), "memory"),
+        ("vocoder", keys("model", num_layers=10**7), "memory"),
     ],
 )
 def test_a_damaged_configuration_says_what_is_wrong(places, tmp_path, kind, change, says):

@@ -109,7 +109,7 @@ def test_a_wild_command_line_is_read_or_refused(tmp_path_factory, random):
     assert (told == "") == (status == 0) and not any(folder.iterdir())
     if is_recipe and status:  # a status of 1 tells what an earlier stage should have made
         assert told.count("\n") == 1 and len(told) < 2000
-        assert status == 2 and any(one and one in told for one in named) or " needs " in told
+        assert status == 2 and any(one and one in told for one in named) or " needs " in told, told
     elif status:
         assert status == 2 and "error: " in told or told.count("\n") == 1 and "(at " not in told
 
