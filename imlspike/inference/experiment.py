@@ -5,6 +5,7 @@ ESPnet isn't needed for it.
 
 import inspect
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -273,4 +274,4 @@ def _tokens(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
 def _is_lm(folder: Path) -> bool:
     """Tell an experiment of ESPnet's LM task."""
     config = folder / "config.yaml"
-    return config.is_file() and any(line.startswith("lm:") for line in config.open(encoding="utf-8"))
+    return config.is_file() and re.search("^lm:", config.read_text(encoding="utf-8"), re.M) is not None
