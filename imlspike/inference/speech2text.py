@@ -139,6 +139,8 @@ class Speech2Text:
         _check_seconds(max_seconds, batch_seconds)
         if channel != "all":
             check_channel(channel)
+        if isinstance(files, bytes) or hasattr(files, "read"):
+            raise TypeError(f"files is of type {type(files).__name__}; expected a path, or several")
         files = [files] if isinstance(files, str | os.PathLike) else files
         begun: deque[_Running] = deque()
         done_seconds = 0.0
@@ -185,9 +187,15 @@ class Speech2Text:
         yield from (running.transcript() for running in begun)
 
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
+        """Pieces, each without the constant offset that cheap sound cards add: it is no sound."""
         if max_seconds is None:
-            return iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
-        return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+            whole = np.concatenate([np.zeros(0, np.float32), *blocks])
+            pieces = iter([Piece(0, whole)])
+        else:
+            pieces = cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+        return (
+            Piece(one.start, one.samples - one.samples.mean()) if len(one.samples) else one for one in pieces
+        )
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""

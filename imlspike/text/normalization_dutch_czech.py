@@ -71,7 +71,7 @@ def _forms(noun: str) -> list[str]:
     forms = {
         "a": [first, stem + "y", stem, stem + "y"],
         "o": [first, stem + "a", stem, stem + "a"],
-        "ň": [first, stem + "ně", stem + "ňů", stem + "ně"],
+        "ň": [first, first[:-2] + "ně", first[:-2] + "ňů", first[:-2] + "ně"],  # stupeň
         "c": [first, first + "e", first, first + "e"],
     }.get(first[-1], [first, first + "y", first + "ů", first + "u"])
     return [" ".join([form, *more]) for form in forms]
@@ -211,6 +211,9 @@ _CZECH_GRAMMAR = _grammar(
         (r"\b(\d{1,2})\. ?(\d{1,2})\.(?! ?\d)", lambda m: f"{m[1]}. {_CZECH['months'].get(m[2], m[2])}"),
         (r"\bmin\. ?(?=\d)", "minimálně "),
         (r"(?<=\d\. )min\.", "minuta"),
+        (r"\bp\. ?(?=[A-ZÁČŘŠŽ])", "pan "),
+        (r"\b((?i:v|ve|od|do|po|před|kolem) \d{1,2})\.(\d\d)(?![\d.]| ?h)", r"\1:\2"),
+        (r"\b(\d{1,2})\.(\d\d až \d{1,2})\.(?=\d\d\b)", r"\1:\2:"),
         (r"(?<![\d.,])(?P<n>[12]) (?=(?P<a>[a-zčďěňřšťůž][a-záčďéěíňóřšťúůýž]{2,}))", _czech_gender),
         (r"\b(\d{1,2})[.:]00(?: ?h(?:od(?:in)?)?\b\.?)?(?![\d:])", r"\1 hodin "),
         (r"\b(\d{1,2})[.:](\d\d) ?h(?:od(?:in)?)?\b\.?", r"\1:\2"),

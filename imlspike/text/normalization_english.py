@@ -83,6 +83,14 @@ def _date(m: re.Match) -> str:
     return f"{_MONTHS[month - 1]} {say(day, 'ordinal')}, {number(year)} "
 
 
+def _network(m: re.Match) -> str:
+    """An address of a computer, and its port."""
+    address, _, port = m[0].partition(":")
+    return " dot ".join(map(number, address.split("."))) + (
+        f" colon {number(port, 'cardinal')}" if port else ""
+    )
+
+
 def _years(m: re.Match) -> str:
     first, last = m[1] + m[2], m[3]
     if last <= first[2:]:
@@ -135,6 +143,10 @@ _GRAMMAR = rules(
     (r"(?<![A-Za-z])([ap])\.\s?m\.(\s*$)?", lambda m: m[1] + ("m" if m[2] is None else "m.")),
     (rf"(?<![\w.])({one_of(_TABLES['numbered'])})\. ?(?=\d)", lambda m: _TABLES["numbered"][m[1]] + " "),
     (r"-+>", " to "),
+    (r"\b(\d{1,3}(?:\.\d{3})+),(\d\d)\b", lambda m: f"{m[1].replace('.', '')}.{m[2]}"),  # of the continent
+    (r"(?<![\d,.])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])", lambda m: m[0].replace(",", "")),  # 1 lakh
+    (r"\b(\d+(?:\.\d+)?)[eE](?:(-)|\+)(\d+)\b", r"\1 times 10^\2\3"),
+    (r"\b\d{1,3}(?:\.\d{1,3}){3}\b(?::\d+)?(?!\d|\.\d)", _network),
     (r"#(?=[A-Za-z])", "hashtag "),
     (r"(?<!\S)\.(?=[A-Za-z])", "dot "),
     (r"(?<=\b[A-Z]{2} )\d{5}(?:-\d{4})?\b|\b\d+(?:-\d+){3,}\b", lambda m: digits(m[0])),
@@ -157,17 +169,21 @@ _GRAMMAR = rules(
         " dot ",
     ),
     (r"\b(\d+)' ?(\d+)\"", r"\1 ft \2 in."),
-    (r"\b(?P<y>\d{4})([-/])(?P<m>\d\d)\2(?P<d>\d\d)\b", _date),
-    (r"\b(?P<m>\d{1,2})[/.](?P<d>\d{1,2})[/.](?P<y>\d{4})\b", _date),
+    (r"\b(?P<y>\d{4})([-/])(?P<m>\d\d?)\2(?P<d>\d\d?)\b", _date),
+    (r"\b(?P<m>\d{1,2})([-/.])(?P<d>\d{1,2})\2(?P<y>\d{4})\b", _date),
     (r"\b(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d\d)\b(?!/)", _date),
     (rf"\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", lambda m: f"{m[1]} {say(int(m[2]), 'ordinal')}"),
     (rf"\b(\d{{1,2}}) (?=(?:{_MONTH})\b)", lambda m: say(int(m[1]), "ordinal") + " "),
     (rf"\b({_YEAR_IS_NEAR} )(10\d[1-9]|10[1-9]0)\b(?! [a-z]+s\b)", lambda m: m[1] + say(int(m[2]), "year")),
     (r"\b(1[1-9]\d|20\d)(\d) ?- ?(\d\d)(?![\d/.-])", _years),
-    (r"\+\d[\d ()-]{8,}\d|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b", lambda m: digits(m[0])),
+    (
+        r"\+\d[\d ()-]{8,}\d|\(?\b0\d{2,4}\)? \d{3,4} \d{3,4}\b"
+        r"|\(?\b\d{3}\)?[ -]\d{3}-\d{4}\b|\b\d{3}-\d{4}\b",
+        lambda m: digits(m[0]),
+    ),
     (r"(?<=\d) ?- ?(?=[\d.]+ ?=)", " minus "),
     (rf"({_COIN}) ?({_NUMBER}) ?- ?(?=\d)(?! ?{_COIN})", r"\2 to \1"),
-    (r"(\d(?: ?[ap]m|%)?) ?- ?(?=[$€£]?\d)", r"\1 to "),
+    (r"(\d(?: ?[ap]m|%)?)(?:- ?| - | -(?=\d{4}\b))(?=[$€£]?\d)", r"\1 to "),
     (r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", " "),
     (r"(?<=\d) ?[x×] ?(?=\d)(?! ?[\d.]+ ?=)", " by "),
     (r"(?<=\d)x\b", " times"),

@@ -130,7 +130,13 @@ def _number(m: re.Match) -> str:
     case = case if case == "g" or not (big or unit) and case == "i" or before.lower() in _ABOUT else "n"
     if not (big or unit):
         case = next((c for end, c in _TABLES["noun_endings"].items() if after.endswith(end)), case)
-    if after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p" and text.isdecimal():
+    if (
+        not (big or unit)
+        and after.endswith("е")
+        and case == "n"
+        and _CASES.get(before.lower()) == "p"
+        and text.isdecimal()
+    ):
         case, gender = _agreement(after, "p")
         if text[-1] != "1":  # в 8 классе
             return f"{before} {ordinal(int(text), case, gender)} "
@@ -270,11 +276,21 @@ _NTH = (
 _MONTH = rf"(?i:{'|'.join(_MONTHS)})\b"
 _UNIT = one_of(set(_UNITS) - {"с", "В"}) + "|[сВ](?= ?[.,;!?)]| ?$)"  # which are prepositions, too
 _CONSONANTS, _VOWELS = "БВГДЖЗЙКЛМНПРСТФХЦЧШЩ", "АЕЁИОУЫЭЮЯ"
+_CLOCK = r"(?:[01]?\d|2[0-3])\.(?:00|1[3-9]|[2-5]\d)"  # with a point, where it's no day and month
 _GRAMMAR = rules(
     (r"(?<!\w)(?=\w*[а-яё])(?=\w*[A-Za-zÀ-ÿ])[А-яёЁÀ-ÿA-Za-z]+", lambda m: m[0].translate(_ALIKE)),
     abbreviations(_PHRASES),
     (rf"(?<!\w)({one_of(_TABLES['hyphenated'])})(?!\w)", lambda m: _TABLES["hyphenated"][m[1]]),
     (r"° (?=[CС]\b)", "°"),
+    (r"\b[Оо]к\. ?(?=\d)", "около "),
+    (r"\b[Гг]л\. ?(?=[IVX\d])", "глава "),
+    (rf"(?<=\d )({one_of(_TABLES['months'])})\.?(?= \d{{4}})", lambda m: _TABLES["months"][m[1]]),
+    (rf"(?<![\d.])({_CLOCK})( ?- ?)({_CLOCK})(?![\d%]|[.,]\d)", lambda m: m[0].replace(".", ":")),
+    (
+        rf"(?i:\b(в|с|до|к|после|около) )({_CLOCK})(?![\d%]|[.,]\d)"
+        rf"(?! ?(?:раза?|{one_of(_UNITS)}|{one_of(_BIG)})\b)",
+        lambda m: m[0].replace(".", ":"),
+    ),
     (r"(?<![\d,])(\d{1,4})(,5)?-(?=[а-яё]{4,})", _adjective),
     (r"(?<=\d) ?- ?(?=[\d.,]+ ?=)", " минус "),
     (r"(?<=\b[CСF])#", " шарп"),

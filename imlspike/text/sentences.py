@@ -17,12 +17,12 @@ _BEFORE_NAME = re.compile(
     r"просп|(?<!и )[Пп]р|наб|св|ок|[Тт]\. ?[екн]|(?<!\d)(?<!\d )(?<!год )(?<!года )(?<!году )г|"
     r"(?<!\d)(?<!\d )р|"
     r"оз|Hr|Fr|bzw|z\. ?B|[Dd]hr|[Mm]evr|drs|ir|[Bb]ijv|např|tzv|"
-    r"(?:MU|JU|Ph|RN)Dr|[Ii]ng|Mgr|Bc|doc|nám|tř|vč|tis|mil|mld|mln|ul)\.$"
+    r"(?:MU|JU|Ph|RN)Dr|[Ii]ng|Mgr|Bc|doc|nám|tř|vč|tis|mil|mld|mln|ul|p)\.$"
 )
 _BEFORE_NUMBER = re.compile(
     r"(?<![^\W_])(?:[Nn]os?|[ap]\. ?m|Est|incl|excl|v\. ?a|ma|di|wo|do|vr|za|zo|c|b|d|fl|ext|[Ff]igs?|[Vv]ol|"
     r"[Cc]h|Apt|Hwy|Rte|pp?|[Nn]r|č|[Тт]ел|[Tt]el|[Bb]lz|hfst|art|afb|r|str|obr|kap|odst|"
-    r"корп|"
+    r"корп|янв|февр?|сент?|окт|нояб?|дек|"
     r"[Сс]т|[Пп]|с|ft|in|lbs?|oz|min|hrs?|рис|табл|гл|стр|кв|гг|оф|ч|"
     r"(?<!т\.)(?<!т\. )д)\.$"
 )
