@@ -20,6 +20,7 @@ from imlspike.inference.decoding import batches, open_decoder
 from imlspike.layers.level import speech_power
 
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
+OFFSET = 0.1  # times the standard deviation: a smaller one is not heard
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
 
 
@@ -187,15 +188,11 @@ class Speech2Text:
         yield from (running.transcript() for running in begun)
 
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
-        """Pieces, each without the constant offset that cheap sound cards add: it is no sound."""
         if max_seconds is None:
-            whole = np.concatenate([np.zeros(0, np.float32), *blocks])
-            pieces = iter([Piece(0, whole)])
+            pieces = iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
         else:
             pieces = cut_at_pauses(blocks, self.sampling_rate, max_seconds)
-        return (
-            Piece(one.start, one.samples - one.samples.mean()) if len(one.samples) else one for one in pieces
-        )
+        return (Piece(one.start, _without_offset(one.samples)) for one in pieces)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
@@ -235,6 +232,12 @@ class Speech2Text:
             if len(waveforms) == 1:
                 return [error]
             return [text for waveform in waveforms for text in self._texts([waveform])]
+
+
+def _without_offset(samples: np.ndarray) -> np.ndarray:
+    """Samples (s,) without a constant offset, as cheap sound cards add one; others as they are."""
+    mean = samples.mean() if len(samples) else 0.0
+    return samples - mean if abs(mean) > OFFSET * samples.std() else samples
 
 
 def _check_seconds(max_seconds: float | None, batch_seconds: float) -> None:
