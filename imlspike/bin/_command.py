@@ -18,6 +18,8 @@ from imlspike.data.keys import check_number
 from imlspike.data.progress import Progress
 
 EXPLAINED = (OSError, ValueError, ImportError, FloatingPointError)  # errors whose message tells enough
+# Control characters of names, as they are shown: they would break lines, or color the terminal.
+BREAKS = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | {9: "\\t", 10: "\\n", 13: "\\r"}
 EPILOG = "Of every verb: --quiet tells of errors only; --verbose shows tracebacks and what libraries warn of."
 
 
@@ -242,7 +244,7 @@ class Report:
         if not isinstance(error, (str, *EXPLAINED)):
             error = f"{type(error).__name__}: {error}"
         self.failed[name] = str(error) if name in str(error) else f"{name}: {error}"
-        self.tell(self.failed[name])
+        self.tell(self.failed[name].translate(BREAKS))
 
     def add(self, name: str, seconds: float) -> None:
         """Count a file that was done, once for all its channels, and its seconds."""
@@ -260,7 +262,7 @@ class Report:
         """Tell what was found in a file; keep that it was mixed down or resampled."""
         for text in notes:
             if not text.endswith("mixed down to one"):  # as a whole run may be: told at the end
-                self.say(f"{file}: {text}")
+                self.say(f"{file}: {text}".translate(BREAKS))
         self.note("several channels, mixed down to one", file, any("mixed down" in text for text in notes))
         self.note(f"resampled to {wanted_rate} Hz", file, sampling_rate != wanted_rate)
 
@@ -271,9 +273,9 @@ class Report:
             lines = [f"{len(self.done)} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
             for what, files in self.noted.items():
                 more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-                lines.append(f"  {what}: {', '.join(files[:3])}{more}")
+                lines.append(f"  {what}: {', '.join(files[:3])}{more}".translate(BREAKS))
             self.say("\n".join(lines))
         if self.failed:
             told = f"{len(self.failed)} of {total} {self.kind} were not {done}"
-            self.tell(f"{told}: {', '.join(self.failed)}")
+            self.tell(f"{told}: {', '.join(self.failed)}".translate(BREAKS))
         return 1 if self.failed or self.problems else 0

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from imlspike.bin._command import Report
 from imlspike.bin._manifest import Manifest
 
-# What a folder is searched for. Those of the second line are read by ffmpeg.
+# What a folder is searched for. Those from the second line on are read by ffmpeg.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
-AUDIO |= set(".m4a .m4b .aac .webm .mp4 .mkv .mov .wma .amr .g722 .mka .ac3".split())
+AUDIO |= set(".m4a .m4b .m4v .aac .webm .weba .mp4 .mkv .mov .wma .wmv .amr .g722 .mka .ac3".split())
+AUDIO |= set(".3gp .3g2 .avi .flv .mpg .mpeg .mts .m2ts .mxf .mp2 .ogv .spx .tta .wv".split())
 
 
 class Found(NamedTuple):
@@ -115,6 +116,13 @@ def left_to_do(
     if done := len(outputs) - len(todo) - len(report.failed):
         report.say(f"{done} of {len(outputs)} files were done before (again with --overwrite)")
     return todo
+
+
+def named(text: str) -> Path:
+    """A path, for argparse; an empty one, as of a variable of a script that isn't set, is no folder here."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no name of a file or folder; is a variable not set?")
+    return Path(text)
 
 
 def channel(text: str) -> str | int:

@@ -23,19 +23,24 @@ class Manifest:
     def __init__(self, folder: Path, model: str, options: Mapping[str, Any]):
         self.folder, self.path = folder, folder / NAME
         there = next(one for one in (self.path, folder, *folder.absolute().parents) if one.exists())
-        if not os.access(there, os.W_OK):  # known before all is computed
+        if there != self.path and not there.is_dir():  # known before all is computed
+            raise NotADirectoryError(
+                errno.ENOTDIR, "outputs can't be written below a file; name another folder", str(there)
+            )
+        if not os.access(there, os.W_OK):
             raise PermissionError(
                 errno.EACCES, "outputs can't be written there; name another folder", str(there)
             )
         about = {"model": model, "model_sha256": _sha256_of_model(Path(model)), "options": dict(options)}
         self.made_by = json.loads(json.dumps(about))
         self.entries: dict[str, dict] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else ()
+        written = self.path.read_bytes() if self.path.is_file() else b""
+        lines = written.decode("utf-8", "replace").split("\n")  # of damaged ones, the others count
         for line in lines:
             try:
                 entry = json.loads(line)
-                self.entries[entry["output"]] = entry
-            except (ValueError, KeyError, TypeError):  # the end of a line that a full disk cut off
+                self.entries[entry["output"]] = entry if entry["source"] else {}
+            except (ValueError, KeyError, TypeError):  # the end of a line that a full disk cut off, or damage
                 continue
 
     def is_done(self, source: Path, outputs: Iterable[Path]) -> bool:

@@ -16,6 +16,7 @@ import torch
 
 import imlspike
 from imlspike.bin._command import Report, add_model_options, command, number, teller, use_threads
+from imlspike.bin._files import named
 from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
@@ -44,7 +45,7 @@ def parse(argv) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("text", nargs="?", help="what to say; - reads the standard input")
-    add("output", nargs="?", type=Path, metavar="OUT", help="the .wav or .flac file to write")
+    add("output", nargs="?", type=named, metavar="OUT", help="the .wav or .flac file to write")
     add_model_options(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")

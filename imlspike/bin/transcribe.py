@@ -10,7 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import imlspike
-from imlspike.bin._command import Report, add_model_options, command, number, results, teller, use_threads
+from imlspike.bin._command import (
+    BREAKS,
+    Report,
+    add_model_options,
+    command,
+    number,
+    results,
+    teller,
+    use_threads,
+)
 from imlspike.bin._files import (
     AUDIO,
     Found,
@@ -19,6 +28,7 @@ from imlspike.bin._files import (
     find_files,
     left_to_do,
     name_outputs,
+    named,
     seconds_of,
 )
 from imlspike.bin._manifest import Manifest
@@ -27,7 +37,6 @@ from imlspike.data.keys import MOST_SECONDS
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
-BREAKS = {9: "\\t", 10: "\\n", 13: "\\r"}  # in names, as they are shown
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of the search, as Speech2Text has them
 
 
@@ -39,11 +48,11 @@ def parse(argv) -> argparse.Namespace:
         "mixed down; long recordings are cut at pauses. Without --output-dir, prints 'FILE<tab>TEXT' each.",
     )
     add, told = parser.add_argument, "folders are searched with their folders"
-    add("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help=told)
+    add("paths", nargs="+", type=named, metavar="FILE_OR_FOLDER", help=told)
     add_model_options(parser)
     add_channel(parser)
     told = "write NAME.txt and NAME.json here, folders as they were found, and what they were made of in "
-    add("--output-dir", type=Path, help=f"{told} manifest.jsonl")
+    add("--output-dir", type=named, help=f"{told} manifest.jsonl")
     formats = ("txt", "json", "both")
     add("--format", choices=formats, default="txt", help="json has times (default %(default)s)")
     add("--overwrite", action="store_true", help="transcribe again what has its output already")

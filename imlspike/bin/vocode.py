@@ -20,6 +20,7 @@ from imlspike.bin._files import (
     find_files,
     left_to_do,
     name_outputs,
+    named,
     seconds_of,
 )
 from imlspike.bin._manifest import Manifest
@@ -40,8 +41,8 @@ def parse(argv) -> argparse.Namespace:
         "sampling rate is resampled, channels are mixed down. Writes mono 16 bit at the model's rate.",
     )
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, metavar="IN", help="files, or folders (searched with their folders)")
-    add("output", type=Path, metavar="OUT", help=".wav or .flac for one IN file; otherwise a folder")
+    add("inputs", nargs="+", type=named, metavar="IN", help="files, or folders (searched with their folders)")
+    add("output", type=named, metavar="OUT", help=".wav or .flac for one IN file; otherwise a folder")
     add_model_options(parser)
     add_channel(parser)
     add("--format", choices=("wav", "flac"), default="wav", help="of files in a folder (default %(default)s)")

@@ -27,6 +27,9 @@ OnMismatch = Literal["error", "convert"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's number of frames for "unknown"
 LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz of what may be sound
 MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever a header says
+# Of samples that are no sound: at least so many; power of their differences, of white noise twice their own;
+# power against full scale, of a sine 0.5.
+LEAST_JUDGED, WHITE, FULL = 4000, 1.6, 0.75
 MOST_TAPS = 10**7  # of a resampling filter
 NO_MP3 = (*FORMS, b"fLaC", b"OggS", b".snd")  # whatever the file is called
 AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
@@ -111,7 +114,10 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     if not path.is_file():
         missing = "a link to a file that isn't there" if path.is_symlink() else "no such file"
         found = f"not a file but {_kind(path)}" if path.exists() else missing
-        raise AudioError(f"{who}: {found}; check its name, or the line of wav.scp")
+        way_out = "check its name, or the line of wav.scp"
+        if path.exists() and not path.is_dir():
+            way_out = "files are read twice and from any place: write what comes from it to one first"
+        raise AudioError(f"{who}: {found}; {way_out}")
     if path.stat().st_size == 0:
         raise AudioError(f"{who}: the file is empty (0 bytes); copy or record it again, or leave it out")
     sound = _open(path, who)
@@ -256,7 +262,8 @@ def _blocks(path: Path, who: str, block: int, strict: bool, note: Note) -> Itera
         if strict or sound:  # libsndfile would read them
             raise AudioError(f"{who}: {told}; write it again, or cut them off")
         note(told)
-    read = _read(sound, who, block) if sound else container_audio.decode(path, who, strict, note)
+    told = (lambda text: None) if strict else note  # of a corpus, which may hold noise
+    read = _read(sound, who, block, told) if sound else container_audio.decode(path, who, strict, note)
     for samples in read:
         finite = np.isfinite(samples).all(axis=1)
         if not finite.all():
@@ -268,15 +275,25 @@ def _blocks(path: Path, who: str, block: int, strict: bool, note: Note) -> Itera
         raise AudioError(f"{who}: holds no samples; record it again, or leave it out")
 
 
-def _read(sound: soundfile.SoundFile, who: str, block: int) -> Iterator[np.ndarray]:
-    """Float32 `(block, channels)` by libsndfile, all that the header promises."""
-    done = 0
+def _read(sound: soundfile.SoundFile, who: str, block: int, note: Note) -> Iterator[np.ndarray]:
+    """Float32 `(block, channels)` by libsndfile, all that the header promises.
+
+    Tells of integers that are noise at all frequencies, as those of another byte order are, or nearly all at
+    full scale, as unsigned ones taken for signed ones are.
+    """
+    done, power, rough, integers = 0, 0.0, 0.0, sound.subtype.startswith("PCM")
     with sound:
         try:
             while len(samples := sound.read(block, dtype="float32", always_2d=True)):
                 done += len(samples)
+                if integers:
+                    power += float(np.square(samples - samples.mean(axis=0), dtype=np.float64).sum())
+                    rough += float(np.square(np.diff(samples, axis=0), dtype=np.float64).sum())
                 yield samples
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise AudioError(f"{who}: damaged ({error}); copy or write it again") from None
         if done < sound.frames < UNKNOWN_LENGTH:  # a FLAC that was streamed into a file has none
             raise AudioError(f"{who}: truncated, {done} of {sound.frames} samples can be read; copy it again")
+        if done > LEAST_JUDGED and (rough > WHITE * power or power > FULL * done * sound.channels):
+            told = "its samples look like noise; are byte order, width and sign as its header tells? If it"
+            note(f"{told} is speech, write it again from its source")

@@ -22,13 +22,15 @@ from imlspike.data.ogg import opus_seconds, survey_ogg
 Note = Callable[[str], None]
 CUT_SHORT = 0.1  # seconds that may lack of the length a container tells: encoders round it to packets
 LONGEST_PACKET = 0.13  # seconds of Vorbis at 8 kHz
+LATE = 0.25  # seconds that the sound of a video may begin after the picture, without a word
 JITTER = 0.03  # seconds that timestamps may be off
 RAW = "aac ac3 eac3 amr flac loas mp3 tta wv".split()  # nothing but packets and tags
 # Read on, whatever begins there; or followed box by box (`imlspike.data.boxes`).
 STREAMS = "aac ac3 amr eac3 flac loas mp3 mpeg mpegts ogg wv mov matroska".split()
 TS_PACKET = 188, 192, 204  # bytes
+MXF = b"\x06\x0e\x2b\x34"  # that its parts begin with, too; which one tell the following bytes
 INDEX_OF_NUT = b"NX\xdd\x67\x2f\x23\xe6\x4e"
-TOLD = "matroska mp4 flac flv tta wv asf aiff caf w64 avi rm rso".split()  # tell their true length
+TOLD = "matroska mp4 mxf flac flv tta wv asf aiff caf w64 avi rm rso".split()  # tell their true length
 FAILURES = (av.FFmpegError, OSError, ValueError, IndexError)  # the last two from what PyAV does in Python
 
 
@@ -133,6 +135,7 @@ class _Reading:
     Attributes:
         samples: that were decoded; `lost`: bytes of packets that were not, `lost_behind`: of these, the last;
         `gaps`: seconds that timestamps jump; `latest`: the end of the last packet of any stream, in seconds;
+        `late`: seconds that sound begins after the picture;
         `promised`: the length that the container tells, where it's the true one; `end`: the last byte read;
         `packets_end`: where that would be if nothing lay between the packets;
         `mute`, `mute_bytes`: of the last packets, of which no sound came.
@@ -149,10 +152,10 @@ class _Reading:
         self.frames = b""  # of an MP3: how each of its frames begins
         self.tail: deque[bytes] = deque(maxlen=8)  # likewise, its last frames
         self.time: float | None = None  # where the next frame should begin
-        self.start = (container.start_time or 0) / av.time_base
+        self.start, self.late = (container.start_time or 0) / av.time_base, 0.0
         self.resampler, self.input = None, None
         if any(name in self.form for name in TOLD):
-            self.promised = seconds_told(container)
+            self.promised = seconds_told(container) - max(0.0, self.start) * ("matroska" in self.form)
         self.most = None  # samples, where decoders leave out more than they should at the end
         if self.form == "caf" and self.codec.name == "alac" and self.promised:
             self.codec.flags2 |= Flags2.skip_manual
@@ -204,7 +207,9 @@ class _Reading:
         for frame in frames:
             if frame.pts is not None and frame.time_base:
                 begins = float(frame.pts * frame.time_base)
-                if self.time is not None and begins > self.time + JITTER:
+                if self.time is None:
+                    self.late = begins - self.start
+                elif begins > self.time + JITTER:
                     self.gaps += begins - self.time
                 self.time = begins + frame.samples / frame.sample_rate
             yield from self.resample(frame)
@@ -260,6 +265,8 @@ class _Reading:
             self.note(told)
         elif self.gaps > CUT_SHORT:
             self.note(f"{self.gaps:.2f} s of its time have no sound in the file and are left out")
+        if self.late > LATE:
+            self.note(f"its sound begins {self.late:.2f} s after its picture; times count from there")
         if self.streams > 1:
             self.note(f"the first of {self.streams} audio tracks is taken")
 
@@ -360,7 +367,7 @@ def _odd_bytes(content: mmap.mmap) -> int:
             break
     lost = 0
     while at < len(content):
-        if content[at] == ord("G") and at + size <= len(content):
+        if content[at] == ord("G") and at + TS_PACKET[0] <= len(content):  # of 192, 4 lie before it
             at += size
             continue
         following = content.find(b"G", at + 1)
@@ -372,5 +379,5 @@ def _odd_bytes(content: mmap.mmap) -> int:
 def begins_again(path: Path, behind: int = 0) -> bool:
     """Tell that a file's first bytes stand in it again, `behind` what was read: recordings were joined."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        magic = content[: 4 if behind else 8]
+        magic = content[: 14 if content[:4] == MXF else 4 if behind else 8]
         return any(magic) and content.find(magic, max(behind, 8)) >= 0

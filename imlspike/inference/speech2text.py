@@ -20,6 +20,7 @@ from imlspike.inference.decoding import batches, open_decoder
 from imlspike.layers.level import speech_power
 
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
+OFFSET = 0.1  # times the standard deviation: a smaller one is not heard
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
 
 
@@ -140,6 +141,8 @@ class Speech2Text:
         _check_seconds(max_seconds, batch_seconds)
         if channel != "all":
             check_channel(channel)
+        if isinstance(files, bytes) or hasattr(files, "read"):
+            raise TypeError(f"files is of type {type(files).__name__}; expected a path, or several")
         files = [files] if isinstance(files, str | os.PathLike) else files
         begun: deque[_Running] = deque()
         done_seconds = 0.0
@@ -187,8 +190,10 @@ class Speech2Text:
 
     def _cut(self, blocks: Iterable[np.ndarray], max_seconds: float | None) -> Iterator[Piece]:
         if max_seconds is None:
-            return iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
-        return cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+            pieces = iter([Piece(0, np.concatenate([np.zeros(0, np.float32), *blocks]))])
+        else:
+            pieces = cut_at_pauses(blocks, self.sampling_rate, max_seconds)
+        return (Piece(one.start, _without_offset(one.samples)) for one in pieces)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
         """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
@@ -228,6 +233,12 @@ class Speech2Text:
             if len(waveforms) == 1:
                 return [error]
             return [text for waveform in waveforms for text in self._texts([waveform])]
+
+
+def _without_offset(samples: np.ndarray) -> np.ndarray:
+    """Samples (s,) without a constant offset, as cheap sound cards add one; others as they are."""
+    mean = samples.mean() if len(samples) else 0.0
+    return samples - mean if abs(mean) > OFFSET * samples.std() else samples
 
 
 def _check_seconds(max_seconds: float | None, batch_seconds: float) -> None:

@@ -18,14 +18,15 @@ def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
     """Mean power (...) of the frames of a waveform (..., S) that are no pauses; 0 of silence.
 
     Frames of 25 ms whose power is over a tenth of the mean count; the mean is that of all frames at first,
-    then of those that counted, four times. So silence or faint noise around speech doesn't matter.
+    then of those that counted, four times. So silence or faint noise around speech doesn't matter; nor does a
+    constant offset, as frames are taken without their mean.
 
     >>> tone = torch.sin(torch.arange(16000.0))
     >>> round(speech_power(torch.cat([tone, torch.zeros(160000)]), 16000).item(), 3)
     0.5
     """
     frame = min(round(FRAME * sampling_rate), waveform.shape[-1])
-    return _gated_mean(waveform.unfold(-1, frame, frame).square().mean(-1))
+    return _gated_mean(_power(waveform.unfold(-1, frame, frame)))
 
 
 def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
@@ -35,10 +36,15 @@ def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
     for block in blocks:
         held = torch.cat([held, block])
         whole = len(held) // frame * frame
-        powers.append(held[:whole].view(-1, frame).square().mean(-1))
+        powers.append(_power(held[:whole].view(-1, frame)))
         held = held[whole:]
     power = torch.cat(powers)
     return _gated_mean(power) if len(power) else torch.zeros(())
+
+
+def _power(frames: Tensor) -> Tensor:
+    """(..., samples) -> (...), without what is constant."""
+    return (frames - frames.mean(-1, keepdim=True)).square().mean(-1)
 
 
 def _gated_mean(power: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Small recordings of many kinds, and what recorders, pipes and bad disks make of them."""
 
 import struct
+from fractions import Fraction
 from functools import cache
 from io import BytesIO
 
@@ -77,6 +78,36 @@ def ffmpeg(form: str, codec: str, seconds: float = 1.0, rate: int = RATE, tracks
             fit = av.AudioResampler(context.format, "mono", rate, frame_size=context.frame_size or 1024)
             for part in (*fit.resample(frame), *fit.resample(None), None):
                 container.mux(stream.encode(part))
+    return out.getvalue()
+
+
+def video(
+    form: str, picture: str | None, codec: str, late: float = 0.0, options: dict | None = None
+) -> bytes:
+    """A second of `speech` at 48 kHz that begins `late`, and a gray picture."""
+    out, packets, at = BytesIO(), [], round(late * 48000)
+    with av.open(out, "w", format=form, options=options or {}) as container:
+        if picture:
+            film = container.add_stream(picture, rate=25)
+            film.width = film.height = 64
+            film.pix_fmt = "yuv420p"
+        stream = container.add_stream(codec, rate=48000, layout="mono")
+        context = stream.codec_context
+        context.open()
+        frame = av.AudioFrame.from_ndarray(speech(1.0, 48000)[None], format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        fit = av.AudioResampler(context.format, "mono", 48000, frame_size=context.frame_size or 1920)
+        for part in (*fit.resample(frame), *fit.resample(None), None):
+            if part:
+                part.pts, part.time_base, at = at, Fraction(1, 48000), at + part.samples
+            packets += stream.encode(part)
+        for number in range(round((1 + late) * 25) if picture else 0):
+            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+            image.pts = number
+            packets += film.encode(image)
+        packets += film.encode(None) if picture else []
+        for packet in sorted((one for one in packets if one.size), key=lambda one: one.dts * one.time_base):
+            container.mux(packet)
     return out.getvalue()
 
 

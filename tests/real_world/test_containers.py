@@ -6,11 +6,12 @@ A stream without any length that was cut exactly between its frames can't be kno
 import struct
 from functools import cache
 
+import numpy as np
 import pytest
 
 from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.ogg import _checksum
-from tests.real_world.sounds import ffmpeg, sndfile
+from tests.real_world.sounds import ffmpeg, sndfile, speech, video, wav
 
 HTML = b"<html><body>502 Bad Gateway</body></html>\n" * 200
 M4A, MP3 = lambda: ffmpeg("mp4", "aac", 4.0), lambda: sndfile("MP3", 4.0)
@@ -142,6 +143,48 @@ def test_an_mp3_without_a_header_cut_within_a_frame(tmp_path):
     """Of 72 bytes each here, so that the last 47 are none."""
     seconds, notes = read(tmp_path, "a.mp3", MP3()[288 : 288 + 4007])
     assert seconds > 1 and "47 bytes" in notes[0]
+
+
+def test_parts_of_an_mxf_are_no_recordings(tmp_path):
+    """Which begin with the same bytes; two that are joined are read."""
+    content = video("mxf", "mpeg2video", "pcm_s16le")
+    assert read(tmp_path, "a.mxf", content) == (pytest.approx(1, abs=0.05), [])
+    assert read(tmp_path, "b.mxf", content * 2)[0] == pytest.approx(2, abs=0.05)
+    with pytest.raises(AudioError, match="c.mxf.*truncated"):
+        read(tmp_path, "c.mxf", content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("form", ["matroska", "mp4"])
+def test_sound_that_begins_late(tmp_path, form):
+    """Alone it begins where it begins; behind a picture its times are others than the video's."""
+    for picture in ("mpeg4", None):
+        (tmp_path / "a.mkv").write_bytes(video(form, picture, "aac", late=1.5))
+        notes = []
+        samples = read_audio(tmp_path / "a.mkv", 48000, on_mismatch="convert", note=notes.append)
+        assert len(samples) / 48000 == pytest.approx(1, abs=0.07)
+        assert [note[:19] for note in notes] == (["its sound begins 1."] if picture else [])
+
+
+def test_a_transport_stream_of_a_camera(tmp_path):
+    """Whose packets have 192 bytes."""
+    content = video("mpegts", None, "ac3", options={"mpegts_m2ts_mode": "1"})
+    assert read(tmp_path, "a.m2ts", content) == (pytest.approx(1, abs=0.07), [])
+    assert "bytes" in read(tmp_path, "b.m2ts", content + HTML)[1][0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda pcm: pcm.astype(">i2").tobytes(),
+        lambda pcm: b"\0" + pcm.tobytes()[:-1],
+        lambda pcm: (pcm.astype(np.int32) + 2**15).astype("<u2").tobytes(),
+    ],
+)
+def test_samples_of_another_kind_than_the_header_says(tmp_path, data):
+    pcm, notes = np.round(speech(1.0) * 32767).astype("<i2"), []
+    (tmp_path / "a.wav").write_bytes(wav(data(pcm)))
+    read_audio(tmp_path / "a.wav", on_mismatch="convert", note=notes.append)
+    assert "byte order" in notes[0]
 
 
 def test_ffmpeg_tells_in_words(tmp_path):

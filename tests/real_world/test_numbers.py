@@ -5,6 +5,7 @@ import pytest
 
 from imlspike import Speech2Text, Vocoder
 from imlspike.bin import synthesize, transcribe, vocode
+from imlspike.bin._command import Report
 from imlspike.data.audio import read_audio, stream_audio
 from imlspike.inference.loudness import peaks_lowered, scale_loudness
 from imlspike.models import SpikingVocos
@@ -70,6 +71,52 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_before(tmp_path, monke
     (tmp_path / "a.wav").write_bytes(wav())
     assert verb.main([str(tmp_path / "a.wav"), *words, "--model", "m"]) == 1
     assert capsys.readouterr().err.count(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("words", [["", "o"], ["a.wav", ""]])
+def test_an_empty_name_is_no_folder(capsys, words):
+    """As of a variable that isn't set: not all that lies in this folder."""
+    for verb, one in ((vocode, words), (transcribe, [words[0], "--output-dir", words[1]])):
+        with pytest.raises(SystemExit):
+            verb.main([*one, "--model", "m"])
+        assert "'' is no name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\0", b'5\n[]\n{"output": "a.txt"}\n', b'{"output": "a.'])
+def test_a_damaged_manifest_stops_nothing(tmp_path, monkeypatch, capsys, damage):
+    """Its whole lines count; an output of a line that is lost is named with the ways out."""
+    monkeypatch.setattr(Speech2Text, "from_pretrained", lambda *args, **options: Speech2Text(decoder))
+    (tmp_path / "in").mkdir()
+    out, manifest = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
+    words = [str(tmp_path / "in"), "--output-dir", str(out), "--model", __file__]
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "in" / name).write_bytes(wav())
+    assert transcribe.main(words) == 0
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(line for line in lines if b'"a.txt"' not in line) + damage)
+    (tmp_path / "in" / "c.wav").write_bytes(wav())
+    capsys.readouterr()
+    assert transcribe.main(words) == 1
+    told = capsys.readouterr().err
+    assert f"{out / 'a.txt'} is there, but not in {manifest}" in told and "1 of 3 files were done" in told
+    assert (out / "c.txt").is_file()
+
+
+def test_a_folder_below_a_file_is_told_before(tmp_path, capsys):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav())
+    assert transcribe.main([str(path), "--output-dir", str(path), "--model", "m"]) == 1
+    told = capsys.readouterr().err
+    assert str(path) in told and "another folder" in told
+
+
+def test_a_name_colors_no_terminal(capsys):
+    report = Report(print)
+    report.fail("a\x1b[31m\n.wav", "empty")
+    report.note("mixed down", "b\x1b.wav")
+    assert report.end(1, "done") == 1
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "a\\x1b[31m\\n.wav: empty" in shown
 
 
 def test_channels_are_no_files(tmp_path, monkeypatch, capsys):

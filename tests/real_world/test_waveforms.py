@@ -17,6 +17,19 @@ def loudness(waveforms):
 
 
 loudness.sampling_rate = RATE
+
+
+def kept(heard):
+    """A decoder that keeps what it's given."""
+
+    def decoder(waveforms):
+        heard.extend(waveforms)
+        return [""] * len(waveforms)
+
+    decoder.sampling_rate = RATE
+    return decoder
+
+
 HEARD = loudness([torch.from_numpy(VOICE)])[0]
 RIGHT = {
     "float64": VOICE.astype(np.float64),
@@ -62,6 +75,20 @@ def s2t():
 @pytest.mark.parametrize("name", RIGHT)
 def test_it_is_heard_as_it_is(s2t, name):
     assert s2t(RIGHT[name]) == HEARD
+
+
+@pytest.mark.parametrize("max_seconds", [25, 1, None])
+def test_an_offset_is_not_heard(max_seconds):
+    """As cheap sound cards add it; what is recorded in 0 to 1 has it, too."""
+    heard = []
+    Speech2Text(kept(heard))(speech(3.0) * 0.1 + 0.9, max_seconds=max_seconds)
+    assert max(abs(wave.mean().item()) for wave in heard) < 1e-3
+    assert torch.cat(heard).std().item() == pytest.approx(0.1 * speech(3.0).std(), rel=0.02)
+
+
+def test_an_open_file_is_no_list_of_names(s2t):
+    with open(__file__, "rb") as file, pytest.raises(TypeError, match="files"):
+        next(s2t.transcribe(file))
 
 
 @pytest.mark.parametrize("name", WRONG)
