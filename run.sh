@@ -14,8 +14,8 @@ usage() {
     cat <<'EOF'
 usage: ./run.sh [--active] [command] [options]
 
-  ./run.sh [options]                     the main job: the recipe egs/msu_ru_nsh/asr1 (trains a quick spiking recognizer,
-                                         its twin with ReLU and a Conformer on real speech, scores, counts spikes)
+  ./run.sh [options]                     the main job: the recipe egs/msu_ru_nsh/asr1 (trains a quick spiking recognizer
+                                         and its twin with ReLU on real speech, scores, counts spikes)
   ./run.sh egs/<corpus>/<task> [options] any other recipe; options go to it, e.g. --stage 3 --stop_stage 5,
                                          and --help shows what it takes
                                          (another script is named in full: egs/msu_ru_nsh/asr1/ablate.sh)

@@ -25,7 +25,7 @@ class LogMel(FullPrecisionBuffers):
     Half-precision audio is raised to fp32, and a module cast to half precision computes in fp32 still.
 
     Raises:
-        ValueError: audio that is no (B, S), or too short.
+        ValueError: sizes that are no whole numbers, bands without width; audio that is no (B, S) or too short.
 
     >>> LogMel(16000, 512, 128, 40)(torch.zeros(1, 1280)).shape
     torch.Size([1, 40, 11])
@@ -43,6 +43,11 @@ class LogMel(FullPrecisionBuffers):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
         f_max = sampling_rate / 2 if f_max is None else f_max
+        whole = dict(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
+        if wrong := [name for name, value in whole.items() if type(value) is not int or value < 1]:
+            raise ValueError(f"{wrong[0]} is {whole[wrong[0]]!r}; expected a whole number of at least 1")
+        if not 0 <= f_min < f_max <= sampling_rate:
+            raise ValueError(f"f_min and f_max are {f_min} and {f_max}; expected 0 <= f_min < f_max (Hz)")
         bands = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sampling_rate)
         # Both follow from the configuration, so checkpoints do without them.
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)

@@ -198,6 +198,8 @@ def keys(section=None, **changed):
         ("vocoder", lambda old: old.partition(b"model:")[0] + laughs("model"), "values"),
         # More memory than weights justify.
         ("recognizer", keys("features", n_mels=2**16), "n_mels"),
+        ("vocoder", keys("features", hop_length="1"), "hop_length"),
+        ("vocoder", keys("features", f_min=float("nan")), "f_min"),
         ("vocoder", keys("model", dim=2**13, intermediate_dim=2**13), "memory"),
     ],
 )
