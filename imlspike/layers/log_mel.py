@@ -25,7 +25,7 @@ class LogMel(FullPrecisionBuffers):
     Half-precision audio is raised to fp32, and a module cast to half precision computes in fp32 still.
 
     Raises:
-        ValueError: sizes that are no whole numbers, bands without width; audio that is no (B, S) or too short.
+        ValueError: sizes that are no whole numbers, bands without width; audio that is no (B, S), too short.
 
     >>> LogMel(16000, 512, 128, 40)(torch.zeros(1, 1280)).shape
     torch.Size([1, 40, 11])
