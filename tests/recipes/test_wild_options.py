@@ -106,9 +106,9 @@ def test_a_wild_command_line_is_read_or_refused(tmp_path_factory, random):
     with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
         status, words = read_recipe(random, folder) if is_recipe else read_verb(random)
     told, named = err.getvalue(), ["--", "no model", "override of", *(w.rpartition("=")[2] for w in words)]
-    assert (told == "") == (status == 0) and not any(folder.iterdir())
+    assert (told == "") == (status == 0) and not any(folder.iterdir()), told
     if is_recipe and status:  # a status of 1 tells what an earlier stage should have made
-        assert told.count("\n") == 1 and len(told) < 2000
+        assert told.count("\n") == 1 and len(told) < 2000, told
         assert status == 2 and any(one and one in told for one in named) or " needs " in told, told
     elif status:
         assert status == 2 and "error: " in told or told.count("\n") == 1 and "(at " not in told
