@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import imlspike
 
+LONGEST = 200  # characters of a word, which may become part of a file's name
 ROOT = Path(imlspike.__file__).resolve().parents[1]
 
 
@@ -126,6 +128,9 @@ def _convert(one: Field, text: str) -> Any:
     choices = ["true", "false"] if one.type is bool else choices
     if not text.strip() and not one.metadata["empty"]:
         raise OptionError(f"--{one.name} is empty; expected {one.metadata['help']}")
+    if longest := next((part for part in re.split(r"[\s/]+", text) if len(part) > LONGEST), ""):
+        told = f"holds {longest[:40]}..., {len(longest)} characters; the name of a file has at most {LONGEST}"
+        raise OptionError(f"--{one.name} {told}")
     words = text.split() if one.type is list else [text]
     if wrong := [word for word in words if choices and word not in choices]:
         raise OptionError(f"--{one.name} is {wrong[0]!r}; expected one of: {' '.join(choices)}")
