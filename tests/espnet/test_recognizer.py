@@ -57,12 +57,12 @@ def assert_same(model: torch.nn.Module, bundle: Bundle) -> None:
 @pytest.mark.skipif(not PRETRAINED.is_file(), reason="only beside the sources")
 def test_the_pretrained_recognizer_is_espnets(tmp_path):
     bundle = Bundle.load(PRETRAINED)
-    features = {
-        key: bundle.config["features"][key] for key in ("n_fft", "win_length", "hop_length", "n_mels")
-    }
+    keys = ("n_fft", "win_length", "hop_length", "n_mels", "level", "floor")
+    features = {key: bundle.config["features"][key] for key in keys}
     stats = {"count": 1.0, "sum": [0.0] * 80, "sum_square": [1.0] * 80}
     np.savez(tmp_path / "stats.npz", **stats)
-    config = bundle.config["model"] | {"token_list": list(bundle.tokens), "frontend_conf": features}
+    config = bundle.config["model"] | {"token_list": list(bundle.tokens)}
+    config |= {"frontend": "level_log_mel", "frontend_conf": features}
     config |= {"normalize": "global_mvn", "normalize_conf": {"stats_file": str(tmp_path / "stats.npz")}}
     model = espnets(config)
     names = {"features.bands": "frontend.logmel.melmat", "features.": "normalize.", "ctc.": "ctc.ctc_lo."}

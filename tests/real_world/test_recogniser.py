@@ -11,15 +11,17 @@ from imlspike import Speech2Text
 from imlspike.data.audio import read_audio
 
 ROOT = Path(__file__).parents[2]
-SENTENCES = [
-    ROOT / f"egs/msu_ru_nsh/{folder}/natural.wav"
-    for folder in ("voc1/results/RESULTS_files/ru_0216", "tts1/results/RESULTS_files/ru_0420")
-]
-# Character differences to what is heard in the plain recording: levels that nothing is lost by, silence, and
-# what loses some. Over the whole test set: pretrained/robustness.md.
-ALLOWED = {"level": 0.02, "zeros": 0.04, "hiss": 0.04, "rate": 0.04, "codec": 0.12}
+SENTENCES = {
+    "voc1/results/RESULTS_files/ru_0216": "лицо её казалось счастливым отец дал мне яд но я видела он не верит мне",
+    "tts1/results/RESULTS_files/ru_0420": "утром лёжа с эммой в постели он смотрел как солнечный луч золотит пушок на "
+    "её бледно розовых щеках полуприкрытых оборками чепца",
+}
+PATHS = [ROOT / f"egs/msu_ru_nsh/{folder}/natural.wav" for folder in SENTENCES]
+# By how much the character error rate of these two may rise; in rounding alone spikes turn over, and with them
+# characters. Over the whole test set: pretrained/robustness.md.
+ALLOWED = {"level": 0.04, "zeros": 0.04, "hiss": 0.04, "rate": 0.04, "codec": 0.06}
 
-pytestmark = pytest.mark.skipif(not SENTENCES[0].is_file(), reason="only beside the sources")
+pytestmark = pytest.mark.skipif(not PATHS[0].is_file(), reason="only beside the sources")
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +31,25 @@ def recogniser():
 
 @pytest.fixture(scope="module")
 def waves(recogniser):
-    return [read_audio(path, recogniser.sampling_rate, path.parent.name) for path in SENTENCES]
+    return [read_audio(path, recogniser.sampling_rate, path.parent.name) for path in PATHS]
 
 
 @pytest.fixture(scope="module")
 def plain(recogniser, waves):
-    return recogniser(waves, sampling_rate=recogniser.sampling_rate)
+    return errors(recogniser(waves, sampling_rate=recogniser.sampling_rate))
+
+
+def errors(heard: list[str]) -> float:
+    """Their character error rate."""
+    return jiwer.cer(list(SENTENCES.values()), heard)
 
 
 CONDITIONS = {key: change for key, change in conditions().items() if key[0] in ALLOWED}
 
 
 @pytest.mark.parametrize(("group", "value"), CONDITIONS)
-def test_what_is_heard_does_not_depend_on_it(recogniser, waves, plain, group, value):
+def test_it_is_heard_as_well(recogniser, waves, plain, group, value):
     change, random = CONDITIONS[group, value], np.random.default_rng(0)
     changed = [change(wave, recogniser.sampling_rate, random) for wave in waves]
     heard = [recogniser(np.float32(wave), sampling_rate=rate) for wave, rate in changed]
-    assert jiwer.cer(plain, heard) <= ALLOWED[group]
+    assert errors(heard) <= plain + ALLOWED[group]
