@@ -12,12 +12,13 @@ from imlspike.data.audio import read_audio
 
 ROOT = Path(__file__).parents[2]
 SENTENCES = {
-    "voc1/results/RESULTS_files/ru_0216": "лицо её казалось счастливым отец дал мне яд но я видела он не верит мне",
-    "tts1/results/RESULTS_files/ru_0420": "утром лёжа с эммой в постели он смотрел как солнечный луч золотит пушок на "
-    "её бледно розовых щеках полуприкрытых оборками чепца",
+    "voc1/results/RESULTS_files/ru_0216": "лицо её казалось счастливым отец дал мне яд но я видела "
+    "он не верит мне",
+    "tts1/results/RESULTS_files/ru_0420": "утром лёжа с эммой в постели он смотрел как солнечный луч "
+    "золотит пушок на её бледно розовых щеках полуприкрытых оборками чепца",
 }
 PATHS = [ROOT / f"egs/msu_ru_nsh/{folder}/natural.wav" for folder in SENTENCES]
-# By how much the character error rate of these two may rise; in rounding alone spikes turn over, and with them
+# By how much the character error rate of these two may rise: by rounding alone spikes turn over, and with them
 # characters. Over the whole test set: pretrained/robustness.md.
 ALLOWED = {"level": 0.04, "zeros": 0.04, "hiss": 0.04, "rate": 0.04, "codec": 0.06}
 
