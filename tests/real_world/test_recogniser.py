@@ -18,7 +18,7 @@ SENTENCES = {
     "золотит пушок на её бледно розовых щеках полуприкрытых оборками чепца",
 }
 PATHS = [ROOT / f"egs/msu_ru_nsh/{folder}/natural.wav" for folder in SENTENCES]
-# By how much the character error rate of these two may rise: by rounding alone spikes turn over, and with them
+# By how much the character error rate of these two may rise: by rounding alone spikes turn over and with them
 # characters. Over the whole test set: pretrained/robustness.md.
 ALLOWED = {"level": 0.04, "zeros": 0.04, "hiss": 0.04, "rate": 0.04, "codec": 0.06}
 
