@@ -142,7 +142,9 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
         states = {key: state.to(device) for key, state in states.items()}
     if tokens != bundle.tokens:
         raise ConfigError(f"{where}: a language model of other tokens than the recognizer's")
-    arguments = {"vocab_size": len(tokens)} | about["lm_conf"]
+    if not isinstance(about.get("lm"), str):
+        raise ConfigError(f"{where}: lm is {about.get('lm')!r}; expected the name of a language model's class")
+    arguments = {"vocab_size": len(tokens)} | (about.get("lm_conf") or {})
     own = {"seq_rnn": RNNLanguageModel, "ngram": NGramLanguageModel}
     if about["lm"] not in own:
         from imlspike.espnet.parts import lm_scorer_of

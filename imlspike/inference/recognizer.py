@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from imlspike.data.keys import construct
+from imlspike.data.keys import check_number, construct
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.layers.level import normalize_level
+from imlspike.layers.log_mel import check_whole
 from imlspike.layers.rounding import round_weights
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
@@ -41,6 +42,7 @@ class SpeechFeatures(nn.Module):
 
     Raises:
         TooShort: not more than n_fft / 2 samples, which can't be mirrored at the ends.
+        ValueError: sizes that are no whole numbers, levels that are no numbers.
 
     >>> SpeechFeatures(16000, 512, 400, 160, n_mels=80, normalize="none")(torch.zeros(1600)).shape
     torch.Size([11, 80])
@@ -62,6 +64,11 @@ class SpeechFeatures(nn.Module):
         floor: float = LEAST_MEL,
     ):
         super().__init__()
+        check_whole(sampling_rate=sampling_rate, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+        check_whole(n_mels=n_mels)
+        for name, value in {"peak": peak, "level": level, "floor": floor}.items():
+            if value is not None or name == "floor":
+                check_number(name, value, -1000, 1000)
         self.level, self.least = level, 10 ** (floor / 10)
         if normalize not in ("global", "utterance", "none"):
             raise ValueError(f"normalize must be global, utterance or none, not {normalize!r}")

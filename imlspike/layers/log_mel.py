@@ -9,6 +9,18 @@ from imlspike.layers.full_precision import FullPrecisionBuffers
 LEAST_MEL = 1e-7
 
 
+def check_whole(**sizes: object) -> None:
+    """Raise ValueError for a size that isn't a whole number of at least 1; the first is named.
+
+    >>> check_whole(n_fft=512, hop_length="128")
+    Traceback (most recent call last):
+    ValueError: hop_length is '128'; expected a whole number of at least 1
+    """
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
+
+
 class LogMel(FullPrecisionBuffers):
     """The natural logarithm of a mel spectrogram of magnitudes, as Vocos takes it.
 
@@ -43,9 +55,7 @@ class LogMel(FullPrecisionBuffers):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
         f_max = sampling_rate / 2 if f_max is None else f_max
-        whole = dict(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
-        if wrong := [name for name, value in whole.items() if type(value) is not int or value < 1]:
-            raise ValueError(f"{wrong[0]} is {whole[wrong[0]]!r}; expected a whole number of at least 1")
+        check_whole(sampling_rate=sampling_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
         if not 0 <= f_min < f_max <= sampling_rate:
             raise ValueError(f"f_min and f_max are {f_min} and {f_max}; expected 0 <= f_min < f_max (Hz)")
         bands = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, sampling_rate)

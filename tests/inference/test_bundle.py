@@ -199,6 +199,8 @@ def keys(section=None, **changed):
         # More memory than weights justify.
         ("recognizer", keys("features", n_mels=2**16), "n_mels"),
         ("vocoder", keys("features", hop_length="1"), "hop_length"),
+        ("recognizer", keys("features", win_length="1"), "win_length"),
+        ("recognizer", keys("features", level=[1]), "level"),
         ("vocoder", keys("features", f_min=float("nan")), "f_min"),
         ("vocoder", keys("model", dim=2**13, intermediate_dim=2**13), "memory"),
     ],
