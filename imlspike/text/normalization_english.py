@@ -1,6 +1,7 @@
 """English as it is read aloud: numbers, dates, times, money, units, abbreviations and letters in words."""
 
 import re
+from functools import partial
 
 from imlspike.text.normalization import dates, grammar, in_words, normalize, roman
 from imlspike.text.tables import one_of, tables
@@ -105,6 +106,7 @@ def _spelled(m: re.Match) -> str:
     return letters(m[0].rstrip("s")) + ("'s" if m[0][-1] == "s" else " " * (m[0][-1] == "."))
 
 
+_joined = partial(re.sub, "[.,]", "")  # the digits of 1.449 and of 1,00,000
 _date = dates(lambda m, day, month, year: f"{_MONTHS[str(month)]} {say(day, 'ordinal')}, {number(year)} ")
 _GRAMMAR = grammar(
     "english",

@@ -100,10 +100,10 @@ def _number(m: re.Match) -> str:
     case = case if case == "g" or not (big or unit) and case == "i" or before.lower() in _ABOUT else "n"
     if not (big or unit):
         case = next((c for end, c in _TABLES["noun_endings"].items() if after.endswith(end)), case)
-    if after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p" and text.isdecimal():
-        case, gender = _agreement(after, "p")
-        if text[-1] != "1":  # в 8 классе
-            return f"{before} {ordinal(text, case, gender)} "
+        if after.endswith("е") and case == "n" and _CASES.get(before.lower()) == "p" and text.isdecimal():
+            case, gender = _agreement(after, "p")
+            if text[-1] != "1":  # в 8 классе
+                return f"{before} {ordinal(text, case, gender)} "
     if unit in _COINS and not big and re.fullmatch(r"[\d ]+[.,]\d\d", text):
         whole, part = text[:-3].replace(" ", ""), text[-2:].lstrip("0") or "0"
         gender = "f" if _COINS[unit] == "копейка" else "m"

@@ -25,7 +25,7 @@ _BEFORE_NAME = re.compile(
     r"|(?<!\d)(?<!\d )(?:(?<!год )(?<!года )(?<!году )г|р))\.$"
 )
 _BEFORE_NUMBER = re.compile(
-    rf"(?<![^\W_])(?:[ap]\. ?m|{_listed('before_numbers', 'numbered')}|(?<!т\.)(?<!т\. )д)\.$"
+    rf"(?<![^\W_])(?:[ap]\. ?m|{_listed('before_numbers', 'numbered', 'short_months')}|(?<!т\.)(?<!т\. )д)\.$"
 )
 _BEGINS = re.compile(
     r"\s+(?:The|It|He|She|They|We|You|I|This|That|There|Then|But|And|In|On|At|If|When|My|His|Her|Our|Their|What|Who|"
