@@ -143,7 +143,7 @@ def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | Non
     if tokens != bundle.tokens:
         raise ConfigError(f"{where}: a language model of other tokens than the recognizer's")
     if not isinstance(about.get("lm"), str):
-        raise ConfigError(f"{where}: lm is {about.get('lm')!r}; expected the name of a language model's class")
+        raise ConfigError(f"{where}: lm is {about.get('lm')!r}; expected a language model's name")
     arguments = {"vocab_size": len(tokens)} | (about.get("lm_conf") or {})
     own = {"seq_rnn": RNNLanguageModel, "ngram": NGramLanguageModel}
     if about["lm"] not in own:
