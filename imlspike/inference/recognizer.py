@@ -84,8 +84,9 @@ class SpeechFeatures(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Features of a waveform, see the class."""
-        if len(waveform) < self.least_samples:
-            raise TooShort(f"{len(waveform)} samples; features need at least {self.least_samples}")
+        samples = waveform.shape[0]  # not len(), which an exporter takes for a constant
+        if samples < self.least_samples:
+            raise TooShort(f"{samples} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
             waveform = waveform * (self.peak / waveform.abs().max())
         if self.level is not None:
@@ -94,7 +95,7 @@ class SpeechFeatures(nn.Module):
         mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=self.least).log()
         if self.normalize == "global":
             return (mel - self.mean) / self.std
-        return mel - mel.sum(0) / len(mel) if self.normalize == "utterance" else mel
+        return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
 
 
 class Recognizer(nn.Module):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.export import Dim, export
 
+from imlspike.inference.recognizer import SpeechFeatures
 from tests.models.small import FEATURES, VARIANTS, small_encoder
 from tests.models.small_spikevoice import SYMBOLS, small_voice
 from tests.models.small_spikevoice import VARIANTS as VOICES
@@ -66,3 +67,11 @@ def test_a_vocoder(variant):
     model = small_vocos(variant, dtype=torch.float32)
     inputs = [small_mel(frames, 1, torch.float32) for frames in (2, 21, 300)]
     check(model, small_mel(20, 1, torch.float32), 2, inputs, atol=1e-4)
+
+
+def test_waveforms_of_any_length_and_level_to_features():
+    """The level of speech is found inside the program."""
+    features = SpeechFeatures(16000, 512, 400, 160, n_mels=20, normalize="none", level=-20.0, floor=-60.0)
+    features.bands.copy_(torch.rand(257, 20))
+    waves = [gain * torch.randn(samples) for gain, samples in ((1e-3, 9000), (0.1, 16000), (2.0, 40000))]
+    check(features, 0.1 * torch.randn(16000), 0, waves)
