@@ -39,7 +39,7 @@ class NGramLanguageModel(nn.Module):
 
     >>> lm = NGramLanguageModel.fit([[0, 1], [0, 1, 1]], vocab_size=3, order=2)
     >>> round(lm.log_probs((0,)).exp()[1].item(), 4), round(lm.log_probs((0,)).exp().sum().item(), 4)
-    (0.8229, 1.0)
+    (0.8125, 1.0)
     """
 
     def __init__(self, vocab_size: int, order: int = 5, ngrams: int = 0, discount: float = DISCOUNT):

@@ -35,6 +35,7 @@ class SpikingTimeConv(TimeConv):
     Raises:
         ValueError: if `kernel` is even or below 1, or the neuron's spikes are worth a threshold.
 
+    >>> import torch
     >>> SpikingTimeConv(8, kernel=3)(torch.randn(8, 8), Layout(torch.tensor([5, 3]), 5)).shape
     torch.Size([8, 8])
     """

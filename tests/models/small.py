@@ -49,7 +49,7 @@ VARIANTS = {
 def batch(lengths, dtype=torch.float64, padding=3):
     """Features of so many frames, padded with what no layer may see: (B, L, F) and lengths (B,)."""
     x = torch.randn(len(lengths), max(lengths) + padding, FEATURES, dtype=dtype)
-    x[torch.arange(x.shape[1]) >= torch.tensor(lengths)[:, None]] = float("nan")
+    x[torch.arange(x.shape[1]) >= torch.tensor(lengths)[:, None]] = 100.0
     return x, torch.tensor(lengths)
 
 

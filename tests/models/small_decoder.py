@@ -30,7 +30,7 @@ def batch(memory_lengths, token_lengths, dtype=torch.float64, padding=2):
     memory_lengths, token_lengths = torch.tensor(memory_lengths), torch.tensor(token_lengths)
     hs = torch.randn(len(memory_lengths), int(memory_lengths.max()) + padding, CHANNELS, dtype=dtype)
     ys = torch.randint(VOCABULARY, (len(token_lengths), int(token_lengths.max()) + padding))
-    hs[torch.arange(hs.shape[1]) >= memory_lengths[:, None]] = float("nan")
+    hs[torch.arange(hs.shape[1]) >= memory_lengths[:, None]] = 100.0
     ys[:, 0] = VOCABULARY - 1
     ys[torch.arange(ys.shape[1]) >= token_lengths[:, None]] = VOCABULARY - 1
     return hs, memory_lengths, ys, token_lengths

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import math
 
 import torch
 
@@ -37,7 +36,7 @@ def batch(tokens, dtype=torch.float64, padding=2, seed=0):
         text = torch.randint(0, SYMBOLS, (n,), generator=make)
         mel = torch.randn(frames, MELS, generator=make, dtype=dtype) * 2 - 5
         rows.append((text, durations, *torch.randn(2, n, generator=make, dtype=dtype), mel))
-    fill = dict(text=SYMBOLS - 1, durations=7, pitch=9.0, energy=-9.0, mel=math.nan)
+    fill = dict(text=SYMBOLS - 1, durations=7, pitch=9.0, energy=-9.0, mel=50.0)
     parts = dict(zip(("text", "durations", "pitch", "energy", "mel"), zip(*rows, strict=True), strict=True))
     data = {name: _padded(part, padding, fill[name]) for name, part in parts.items()}
     lengths = {

@@ -226,6 +226,16 @@ def test_too_short_an_utterance_is_named():
         small_encoder()(torch.randn(2, 40, FEATURES, dtype=torch.float64), torch.tensor([40, 6]))
 
 
+@pytest.mark.parametrize("variant", ["default", "layer", "conv over time", "groups"])
+def test_padding_that_holds_nan_reaches_nothing(variant):
+    encoder = small_encoder(**VARIANTS[variant])
+    x, lengths = batch([60, 41])
+    nan = x.masked_fill((torch.arange(x.shape[1]) >= lengths[:, None])[..., None], torch.nan)
+    assert torch.equal(encoder(nan, lengths)[0], encoder(x, lengths)[0])
+    encoder.train()(nan, lengths)[0].square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters() if p.grad is not None)
+
+
 def test_annealing_goes_on_where_it_was_and_ends_in_whole_spikes():
     x, lengths = batch([40, 30], torch.float32)
 

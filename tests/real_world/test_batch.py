@@ -292,7 +292,9 @@ def test_a_signal_leaves_nothing_behind(tmp_path, number):
             (tmp_path / "ready").touch()
             time.sleep(60)
 
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has the tests ignore SIGHUP
     child = in_a_fork(lambda: main([]))
+    signal.signal(number, before)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     assert any(path.name.endswith(".tmp") for path in tmp_path.iterdir())
