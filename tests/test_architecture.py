@@ -3,6 +3,7 @@
 Imports go one way by the contracts of import-linter in setup.cfg; docstrings are ruff's matter.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -87,3 +88,8 @@ def test_no_tracked_file_names_a_path_of_one_machine(repository):
 @pytest.mark.parametrize(("text", "named"), [("cd /home" + "/ann", 1), ("a/home/b", 0), ("~/work/x", 0)])
 def test_a_path_of_one_machine_is_seen(text, named):
     assert bool(MACHINE_PATH.search(text)) == named
+
+
+def test_committed_results_are_json(repository):
+    files = sorted(repository.glob("egs/*/*/results/**/*.json"))
+    assert len(files) > 4 and all(json.loads(file.read_text(encoding="utf-8")) for file in files)
