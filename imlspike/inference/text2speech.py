@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from imlspike.data.keys import check_choice, check_number
+from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float
@@ -289,7 +290,10 @@ class Text2Speech:
 
     @cached_property
     def _front_end(self):
-        return front_end(self.voice.front_end)
+        try:
+            return front_end(self.voice.front_end)
+        except ValueError as error:
+            raise ConfigError(f"{self.voice.name}: {error}") from None
 
     @cached_property
     def _log_mel(self):

@@ -206,8 +206,10 @@ def test_a_damaged_bundle_works_or_is_refused(tmp_path_factory, random):
     before = sorted(folder.rglob("*"))
     try:
         use(kind, place)
-    except (ConfigError, FloatingPointError, UnspeakableError) as error:
+    except (ConfigError, FloatingPointError, ValueError) as error:
         told = str(error)
+        own = isinstance(error, ConfigError | FloatingPointError | UnspeakableError)
+        assert own or "that the model knows" in told  # of another front end's symbols
         assert "\n" not in told and len(told) < 1000 and "allocate" not in told
         assert str(place) in told or not isinstance(error, ConfigError)
     assert sorted(folder.rglob("*")) == before
