@@ -185,17 +185,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
 
 
-def weight_bits(text: str) -> int:
-    """A number of bits that weights can be rounded to, for argparse."""
-    if int(text) not in range(2, 17):
-        raise ValueError
-    return int(text)
-
-
 def add_weight_bits(parser: argparse.ArgumentParser) -> None:
     """Add the option to round a model's weights."""
     told = "round weights to 2 to 16 bits, symmetric for each output channel (default: not)"
-    parser.add_argument("--weight-bits", type=weight_bits, help=told)
+    parser.add_argument("--weight-bits", type=number(2, 16, int), help=told)
 
 
 def use_threads(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ HEADS = {"best_epoch": "best epoch by valid loss"}  # the averaged epochs may ha
 
 
 def peers_of(experiments: Experiments, named: str | None = None) -> dict[str, list[str]]:
-    """What each spiking experiment is compared with, by their names: the one `named`, or those of its name
+    """Peers of each spiking experiment, by their names: the one `named`, or those of its name
     with "_" and more behind (quick: quick_relu, quick_conformer), or else the first ANN."""
     names = [e["name"] for e in experiments]
     anns = [e["name"] for e in experiments if e["model"].get("neuron") in (NONE, "relu")]

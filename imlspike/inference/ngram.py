@@ -91,7 +91,7 @@ class NGramLanguageModel(nn.Module):
         return p
 
     def _count(self) -> None:
-        """What follows each history, by its length; ValueError for n-grams of other tokens or no count."""
+        """Count the followers of each history, by length; ValueError for other tokens or no count."""
         if not ((self.ngrams >= 0) & (self.ngrams < self.size)).all() or not (self.counts > 0).all():
             raise ValueError(f"an n-gram model of {self.size} tokens holds others, or counts below 1")
         found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))

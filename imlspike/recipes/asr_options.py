@@ -152,7 +152,7 @@ class Asr(EspnetOptions):
 
     @property
     def ngram(self) -> bool:
-        """Whether the language model is an n-gram, and not one that ESPnet trains."""
+        """True if the language model is an n-gram, and not one that ESPnet trains."""
         return bool(self.use_lm) and self.lm_settings.get("lm") == "ngram"
 
     @property

@@ -102,7 +102,7 @@ def _functions(
     part: Callable[[int, int], str],
     accusative: Callable[[str], str] = str,
 ) -> dict[str, Callable]:
-    """What the rules that both languages share say."""
+    """Functions by which the rules of both languages speak."""
     say, units = words["words"], words["units"]
 
     def fraction(m: re.Match) -> str:
