@@ -6,17 +6,18 @@
            scalings, decay masks, norms that are not folded, softmax, residuals, biases, activation functions.
 3. int8    the same with weights of 8 bits and sums of 32: an accumulate is an addition of integers, a MAC one
            of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`; spikes of T
-           time steps come one by one in both).
+           time steps come one by one in both); bit by bit, MACs of zero inputs are skipped, too.
 4. rival   the same network as a quantised ANN with T + 1 levels in place of spikes: dense, and with the MACs
            of zero inputs skipped. That is what graded spikes on a digital chip are.
-5. memory  reading weights, for spikes once for each input that fires and each connection, for MACs once for a
-           tile of `reuse` results; writing and reading activations; potentials of neurons that carry one. No
-           arithmetic. Sums stay in registers, in all networks.
+5. memory  reading weights, writing and reading activations, potentials of neurons that carry one; no
+           arithmetic. Weights for spikes, and for the rival's inputs that aren't zero, once for each input and
+           connection ("events"), or in all networks once for a tile of `reuse` results that are computed side
+           by side ("tiles"). Real numbers always come in tiles. Sums stay in registers.
 
 "dense" figures are those of the same network with ReLU in place of neurons, in one pass instead of T, from
-the same counts; its ReLUs and the rival's roundings are left out, to their favor. The front end (audio to
-features) is the same for all networks and stands alone (`log_mel`). These figures compare networks; they
-don't predict a battery's life.
+the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). The front end
+(audio to features) is the same for all networks and stands alone (`log_mel`). These figures compare networks;
+they don't predict a battery's life.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,38 +30,50 @@ FIGURES = {
     "paper": "1 paper accounting, fp32",
     "full": "2 everything that runs, fp32",
     "int8": "3 int8 weights, unary spikes",
-    "int8_bitwise": "3 int8 weights, bitwise spikes",
+    "int8_bitwise": "3 int8 weights, bitwise spikes, no zeros",
     "memory": "5 memory, a read for each event",
+    "memory_tiles": "5 memory, a read for each tile",
     "dense_paper": "1 same network with ReLU: paper, fp32",
     "dense_full": "2 same network with ReLU: all, fp32",
     "dense_int8": "3 same network with ReLU: int8",
     "rival": "4 same network, T + 1 levels: dense",
     "rival_skipping": "4 same network, T + 1 levels: no zeros",
     "dense_memory": "5 same network with ReLU: memory",
-    "rival_memory": "5 same network, T + 1 levels: memory",
+    "rival_memory": "5 same network, T + 1 levels: tiles",
+    "rival_event_memory": "5 same network, T + 1 levels: events",
 }
 # What a verdict compares: own figure, figure of the peer, figures of the same network.
 _ROWS = {
     "1 paper": (("paper",), "paper", {"the same network with ReLU": ("dense_paper",)}),
     "2 full, fp32": (("full",), "full", {"the same network with ReLU": ("dense_full",)}),
     "3 int8, unary": (("int8",), "int8", {"the same network with ReLU": ("dense_int8",)}),
-    "3 int8, bitwise": (("int8_bitwise",), "int8", {"the same network with ReLU": ("dense_int8",)}),
+    "3 int8, bitwise, no zeros": (
+        ("int8_bitwise",),
+        "int8_bitwise",
+        {"the same network with ReLU and zeros": ("dense_int8",)},
+    ),
     "4 int8, bitwise": (
         ("int8_bitwise",),
         None,
         {"the (T + 1)-level rival": ("rival",), "that rival without zeros": ("rival_skipping",)},
     ),
-    "5 memory": (
+    "5 memory, events against tiles": (
         ("memory",),
-        "memory",
+        "memory_tiles",
         {"the same network with ReLU": ("dense_memory",), "the rival": ("rival_memory",)},
     ),
-    "4 and 5 together": (
+    "4 and 5 together, events on both sides": (
         ("int8_bitwise", "memory"),
+        None,
+        {"the rival without zeros": ("rival_skipping", "rival_event_memory")},
+    ),
+    "4 and 5 together, tiles on both sides": (
+        ("int8_bitwise", "memory_tiles"),
         None,
         {"the rival without zeros": ("rival_skipping", "rival_memory")},
     ),
 }
+ROUNDING = 3  # additions to round to T + 1 levels: of a half, and a comparison with 0 and with T
 # Projections of the encoder's output inside a decoder: computed once, whatever the beam. First the names of
 # ESPnet's decoder, then those of `IMLSpikeformerDecoder`.
 _ONCE_PER_UTTERANCE = (
@@ -115,30 +128,34 @@ def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, flo
 
 def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
     others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
+    saved = costs.accumulate * (row.additions - row.bitwise_additions) if row.kind == "neuron" else 0.0
     once = others / row.steps if row.kind == "elementwise" else 0.0  # without neurons, in one pass
+    relu = costs.accumulate * row.neurons
     products = costs.mac * row.macs + costs.accumulate * row.accumulates
     int8, real, narrow = costs.product(8), row.macs / row.steps, costs.product(row.bits)
     # What a product reads has been computed just before: it lies where activations lie.
     read = (costs.weight_read if row.kind == "weights" else costs.activation_access) / 8
     bit = 2 * costs.activation_access / 64  # written and read
-    tiles = read * row.dense_macs / costs.reuse
+    tiles, real_tiles = (read * macs / costs.reuse for macs in (row.dense_macs, row.macs))
     in_steps = row.steps > 1
     read_by_spikes = row.accumulates if in_steps else row.events
     spikes = bit * row.spiking_inputs
+    numbers = 8 * bit * row.inputs
+    state = costs.activation_access / 2 * row.state
+    sent = numbers + spikes * (1 if in_steps else row.bits) + state
     figures = {
         "full": products + others,
         "int8": int8 * row.macs + costs.int32_add * row.accumulates + others,
-        "int8_bitwise": int8 * row.macs + costs.int32_add * row.bitwise + others,
-        "memory": read * (read_by_spikes + row.macs / costs.reuse)
-        + 8 * bit * row.inputs
-        + spikes * (1 if in_steps else row.bits)
-        + costs.activation_access / 2 * row.state,
-        "dense_full": costs.mac * row.dense_macs + once,
-        "dense_int8": int8 * row.dense_macs + once,
-        "rival": int8 * real + narrow * (row.dense_macs - real) + once,
-        "rival_skipping": int8 * row.active_macs / row.steps + narrow * row.events + once,
-        "dense_memory": tiles + 8 * (bit * row.inputs + spikes) / row.steps,
-        "rival_memory": tiles + (8 * bit * row.inputs + row.bits * spikes) / row.steps,
+        "int8_bitwise": int8 * row.active_macs + costs.int32_add * row.bitwise + others - saved,
+        "memory": read * read_by_spikes + real_tiles + sent,
+        "memory_tiles": tiles * row.steps + sent,
+        "dense_full": costs.mac * row.dense_macs + once + relu,
+        "dense_int8": int8 * row.dense_macs + once + relu,
+        "rival": int8 * real + narrow * (row.dense_macs - real) + once + ROUNDING * relu,
+        "rival_skipping": int8 * row.active_macs / row.steps + narrow * row.events + once + ROUNDING * relu,
+        "dense_memory": tiles + (numbers + 8 * spikes) / row.steps,
+        "rival_memory": tiles + (numbers + row.bits * spikes) / row.steps,
+        "rival_event_memory": read * row.events + (real_tiles + numbers + row.bits * spikes) / row.steps,
     }
     if row.kind == "weights":
         figures |= {"paper": products, "dense_paper": costs.mac * row.dense_macs}

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from imlspike.evaluation.spikes import firing, popcount, spiking_neurons
+from imlspike.evaluation.spikes import firing, spiking_neurons
 from imlspike.layers.decay import DecayAttention
 from imlspike.layers.token_conv import TokenConv, windows
 from imlspike.neurons import Neuron
+from imlspike.neurons.base import popcount
 
 AMOUNTS = (
     *("macs", "active_macs", "accumulates", "bitwise", "events", "additions", "multiplications"),
-    *("dense_macs", "inputs", "spiking_inputs", "state"),
+    *("dense_macs", "inputs", "spiking_inputs", "state", "bitwise_additions", "neurons"),
 )
 
 aten = torch.ops.aten
@@ -88,6 +89,8 @@ class Operations:
     inputs: int = 0  # real numbers that maps and products read
     spiking_inputs: int = 0  # spikes or counts that they read
     state: int = 0  # reads and writes of the potentials of neurons that carry one
+    bitwise_additions: int = 0  # in place of `additions`, of neurons that find their counts bit by bit
+    neurons: int = 0  # results of neurons, one for all T steps
     bits: int = 8  # of a count, of all T steps: 3 for up to 6; 8 where none is read
     steps: int = 1  # T, if it runs once for each time step
 

@@ -51,19 +51,6 @@ def firing(
     return counts, worth
 
 
-def popcount(counts: Tensor) -> Tensor:
-    """Ones of each count in binary: additions for a connection when counts are sent bit by bit.
-
-    >>> popcount(torch.tensor([0.0, 3.0, 4.0, 6.0]))
-    tensor([0., 2., 1., 2.])
-    """
-    left, ones = counts.long(), torch.zeros_like(counts)
-    while left.any():
-        ones += left % 2
-        left = left // 2
-    return ones
-
-
 @dataclass
 class LayerSpikes:
     """Spikes of one neuron layer over everything that was run, as a histogram from which all else follows."""

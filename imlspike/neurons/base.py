@@ -56,16 +56,22 @@ class Neuron(nn.Module):
             return self.forward(x, mask), x.new_ones(())  # without hooks, which may be what asks
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
-        """Additions and multiplications of the neurons themselves on a chip, for what `encode` gave.
+        """Operations of the neurons themselves on a chip, for what `encode` gave.
 
         A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike;
         its potential is read and written ("state"). Otherwise integrate-and-fire over `levels` steps (see
-        `unfold`): the first sum, a comparison for each level, a subtraction for each spike.
+        `unfold`): the first sum, a comparison for each level, a subtraction for each spike; or bit by bit
+        from the highest ("bitwise_additions"): a comparison for each bit, a subtraction for each one.
+        "neurons": results, one for all T steps.
         """
         elements, spikes = counts.numel(), int(counts.sum(dtype=torch.float64))
         if self.stateful:
-            return {"additions": 3 * elements + spikes, "multiplications": elements, "state": 2 * elements}
-        return {"additions": (1 + (self.levels or 0)) * elements + spikes, "multiplications": 0}
+            return _integration(elements, spikes, elements // len(counts))
+        levels = self.levels or 0
+        additions, ones = elements + spikes + levels * elements, int(popcount(counts).sum())
+        by_bit = (1 + levels.bit_length()) * elements + ones
+        cost = {"additions": additions, "bitwise_additions": by_bit, "multiplications": 0}
+        return cost | {"neurons": elements}
 
     @classmethod
     def for_steps(cls, steps: int, **conf) -> "Neuron":
@@ -76,6 +82,26 @@ class Neuron(nn.Module):
     def for_maps(cls, steps: int, **conf) -> "Neuron":
         """A neuron for feature maps (B, L, F, C) whose frames a convolution sums."""
         return cls.for_steps(steps, **conf)
+
+
+def _integration(updates: int, spikes: int, neurons: int) -> dict[str, int]:
+    """Cost of so many updates of a potential."""
+    additions = 3 * updates + spikes
+    cost = {"additions": additions, "bitwise_additions": additions, "multiplications": updates}
+    return cost | {"state": 2 * updates, "neurons": neurons}
+
+
+def popcount(counts: Tensor) -> Tensor:
+    """Ones of each count in binary: additions for a connection when counts are sent bit by bit.
+
+    >>> popcount(torch.tensor([0.0, 3.0, 4.0, 6.0]))
+    tensor([0., 2., 1., 2.])
+    """
+    left, ones = counts.long(), torch.zeros_like(counts)
+    while left.any():
+        ones += left & 1
+        left >>= 1
+    return ones
 
 
 def register(name: str) -> Callable[[type[Neuron]], type[Neuron]]:
@@ -110,8 +136,8 @@ class RateCoded(Neuron):
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
         """Cost of T steps of the neuron."""
-        elements, spikes = self.levels * counts.numel(), int(counts.sum(dtype=torch.float64))
-        return {"additions": 3 * elements + spikes, "multiplications": elements, "state": 2 * elements}
+        spikes = int(counts.sum(dtype=torch.float64))
+        return _integration(self.levels * counts.numel(), spikes, counts.numel())
 
 
 @register("relu")

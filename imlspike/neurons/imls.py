@@ -151,6 +151,7 @@ class IMLS(Neuron):
         cost = super().cost(counts, worth)
         if self.threshold not in ("fixed", "learned"):  # kappa * mean |x|
             cost["additions"] += counts.numel()
+            cost["bitwise_additions"] += counts.numel()
             cost["multiplications"] += worth.numel()
         return cost
 

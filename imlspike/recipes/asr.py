@@ -207,7 +207,8 @@ def decode(o: Asr, name: str, mode: str, test: str, n: int, total: int):
     yield _decoding_needs(o, name, mode, test, f"{out}/text", (n, total), progress)
     wavs = read_kaldi(f"{o.sound}/{test}/wav.scp")
     write_kaldi(f"{out}/wav.scp", {key: wavs[key] for key in list(wavs)[n - 1 :: total]})
-    how = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name), "mode": mode}
+    how = {"config": f"exp/{name}/config.yaml", "model": o.asr_model(name)}
+    how |= {"mode": "greedy", "weight_bits": 8} if mode == "greedy_8bit" else {"mode": mode}
     if mode == "joint":
         write_yaml(f"{out}/decode.yaml", o.search(mode))
         lm = dict(zip(("lm_config", "lm_file"), o.lm_files(mode), strict=False))

@@ -57,7 +57,9 @@ class Asr(EspnetOptions):
     feats_normalize: str = option("global_mvn", "of the features", "global_mvn utterance_mvn")
     # Decoding
     decode_modes: list = option(
-        "greedy joint", "greedy: CTC; joint: CTC/attention beam search", "greedy joint"
+        "greedy greedy_8bit joint",
+        "greedy: CTC; greedy_8bit: the same with weights of 8 bits; joint: CTC/attention beam search",
+        "greedy greedy_8bit joint",
     )
     inference_config: str = option("conf/decode_joint.yaml", "YAML of the beam search")
     inference_args: list = option("", "further options of 'imlspike decode', as '--batch-seconds 60'")

@@ -159,15 +159,18 @@ def test_relu_is_its_own_twin():
 
 def test_costs_of_a_chip():
     counts, worth = torch.tensor([[0.0, 2.0], [1.0, 3.0]]), torch.ones(2, 1)
-    assert LIF().cost(counts > 0, worth) == {"additions": 3 * 4 + 3, "multiplications": 4, "state": 8}
-    assert IMLS(threshold="fixed").cost(counts, worth) == {"additions": 7 * 4 + 6, "multiplications": 0}
-    assert IMLS().cost(counts, worth) == {"additions": 7 * 4 + 6 + 4, "multiplications": 2}
-    assert RateCoded(LIF(), 4).cost(counts, worth) == {
-        "additions": 3 * 16 + 6,
-        "multiplications": 16,
-        "state": 32,
-    }
-    assert ReLU().cost(torch.zeros(4), worth) == {"additions": 4, "multiplications": 0}
+    fired = 3 * 4 + 3
+    lif = {"additions": fired, "bitwise_additions": fired, "multiplications": 4, "state": 8, "neurons": 2}
+    assert LIF().cost(counts > 0, worth) == lif
+    imls = {"additions": 7 * 4 + 6, "bitwise_additions": 4 * 4 + 4, "multiplications": 0, "neurons": 4}
+    assert IMLS(threshold="fixed").cost(counts, worth) == imls
+    input_aware = {"additions": 7 * 4 + 6 + 4, "bitwise_additions": 4 * 4 + 4 + 4, "multiplications": 2}
+    assert IMLS().cost(counts, worth) == imls | input_aware
+    in_steps = {"multiplications": 16, "state": 32, "neurons": 4}
+    added = dict.fromkeys(("additions", "bitwise_additions"), 3 * 16 + 6)
+    assert RateCoded(LIF(), 4).cost(counts, worth) == in_steps | added
+    relu = {"additions": 4, "bitwise_additions": 4, "multiplications": 0, "neurons": 4}
+    assert ReLU().cost(torch.zeros(4), worth) == relu
 
 
 def test_neurons_for_steps_and_for_maps():
