@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from imlspike.evaluation.bootstrap import CONFIDENCE
+from imlspike.evaluation.bootstrap import CONFIDENCE, crossed_interval
 from imlspike.evaluation.experiments import gather, made_on, surroundings
-from imlspike.evaluation.tables import markdown_table, number, write_files
+from imlspike.evaluation.plots import plot_front
+from imlspike.evaluation.tables import EMPTY, markdown_table, number, write_files
 
 BASE = "base"
 LEAST_SEEDS = 4  # of a paired t; with fewer, seeds that agree by chance look like a difference
@@ -21,10 +22,18 @@ NOTES = """\
 {measure} by {decoding} decoding: mean ± standard deviation over seeds (lowest to highest). "Less the base's":
 in points, each seed less the base's of the same seed, so positive is worse, with the 95 % interval and the p
 of a paired t over the seeds; with at least {least} seeds and p below 0.05 it is called a difference (bold).
-s / epoch: median time of a training epoch.
-Parameters: while training, branches not folded. Spikes: mean of a neuron for one token, where they were
-counted.
+"Times the base's": ratio of the errors of the seeds in common, with a 95 % interval by bootstrap over seeds
+and utterances (paired), which few seeds make too narrow, so that it calls nothing.
+s / epoch: median time of a training epoch. Parameters: while training, branches not folded. Where spikes and
+energy were counted, spikes: mean of a neuron for one token; µJ/s of the encoder: in fp32; with 8-bit weights,
+inputs of zero skipped and spikes bit by bit; and with the memory's traffic, a weight read once a tile.
 """
+# Energies of a row: its head, and the figures of the encoder that it sums.
+ENERGIES = {
+    "fp32": ("µJ/s, fp32", ("full",)),
+    "8 bits": ("µJ/s, 8 bits", ("int8_bitwise",)),
+    "8 bits, memory": ("µJ/s, 8 bits and memory", ("int8_bitwise", "memory_tiles")),
+}
 _PARAMETERS = re.compile(r"Total Number of model parameters: (.+)")
 
 
@@ -134,8 +143,10 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
         for name in sets:
             rates, others = ({seed: one["rates"][name] for seed, one in side.items()} for side in (own, base))
             gap = difference(rates, others) if rates.keys() & others.keys() else None
-            row["sets"][name] = spread(rates) | {"difference": gap}
-        for key in ("seconds_per_epoch", "mean_count", "firing_rate"):
+            times = times_base(own, base, name) if gap else None
+            row["sets"][name] = spread(rates) | {"difference": gap, "times": times}
+        row["kind"] = next(iter(own.values()))["kind"]
+        for key in ("seconds_per_epoch", "mean_count", "firing_rate", *ENERGIES):
             values = [one[key] for one in own.values() if one[key] is not None]
             row[key] = statistics.median(values) if values else None
         first = next(iter(own.values()))
@@ -159,18 +170,33 @@ def _gather(folder: Path, measure: str, decoding: str) -> dict:
     except ValueError as error:
         hint = "delete what is broken in it and run the list again"
         raise ValueError(f"{folder} can't be read, {hint}: {error}") from error
-    scores = {score["set"]: score[measure] for score in experiment["scores"] if score["decoding"] == decoding}
+    decoded = {score["set"]: score for score in experiment["scores"] if score["decoding"] == decoding}
+    scores = {name: score[measure] for name, score in decoded.items()}
+    errors = {
+        name: {utterance: one[measure] for utterance, one in score["per_utterance"].items()}
+        for name, score in decoded.items()
+    }
     log, source = (folder / name for name in ("train.log", "source.txt"))
     told = _PARAMETERS.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
     training, energy = experiment["training"] or {}, experiment["energy"] or {}
+    scope = energy.get(energy.get("scope"))
+    counted = {name: scope and sum(scope[figure] for figure in ENERGIES[name][1]) for name in ENERGIES}
     return {
         "rates": {name: 100 * row["rate"] for name, row in scores.items()},
-        "errors": {name: [row["errors"], row["reference_length"]] for name, row in scores.items()},
+        "kind": _kind(experiment["config"]),
+        "errors": errors,
+        **counted,
         **{key: training.get(key) for key in ("epochs", "seconds_per_epoch")},
         **{key: energy.get(key) for key in ("mean_count", "firing_rate")},
         "parameters": told[-1].strip() if told else None,
         "source": source.read_text(encoding="utf-8").strip() if source.is_file() else None,
     }
+
+
+def _kind(config: Mapping) -> str:
+    """The encoder, or the activation in place of its neurons: what makes a line of the front."""
+    neuron = (config.get("encoder_conf") or {}).get("neuron", "imls")
+    return config["encoder"] if neuron == "imls" else neuron
 
 
 def spread(rates: Mapping[int, float]) -> dict:
@@ -212,6 +238,18 @@ def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
     return found | {"p": p, "ci95": ends, "called": called, "worse": sum(value > 0 for value in values)}
 
 
+def times_base(own: Mapping[int, Mapping], base: Mapping[int, Mapping], name: str) -> dict:
+    """Errors of an ablation's runs on a set over those of the base's runs with the same seeds: "ratio" and,
+    over seeds and utterances, "ci95"."""
+    pairs = [(own[seed]["errors"][name], base[seed]["errors"][name]) for seed in own if seed in base]
+    utterances = sorted(pairs[0][0])
+    sides = [
+        [[one[utterance][0] for utterance in utterances] for one in side] for side in zip(*pairs, strict=True)
+    ]
+    above, below = (sum(map(sum, side)) for side in sides)
+    return {"ratio": above / below if below else float("inf"), "ci95": crossed_interval(*sides)}
+
+
 def table(results: Mapping) -> str:
     """The Markdown table of what `collect` returns."""
     rows = []
@@ -221,8 +259,13 @@ def table(results: Mapping) -> str:
             range_, gap = f" ({found['min']:.1f} to {found['max']:.1f})", found["difference"]
             cells[f"{results['measure'].upper()} % {name}"] = _cell(found, ".1f", range_)
             cells[f"less the base's, {name}"] = _gap_cell(gap) if gap else ""
+            times = found["times"]
+            shown = "{ratio:.2f} ({ci95[0]:.2f} to {ci95[1]:.2f})".format(**times) if times else ""
+            cells[f"times the base's, {name}"] = shown
         cells |= {"epochs": number(row["epochs"], "d"), "s / epoch": number(row["seconds_per_epoch"], ".3g")}
         cells |= {"parameters": row["parameters"] or "", "spikes": number(row["mean_count"], ".2f")}
+        if any(row["fp32"] is not None for row in results["rows"]):
+            cells |= {ENERGIES[key][0]: number(row[key], ".3g", EMPTY) for key in ENERGIES}
         rows.append(cells)
     return markdown_table(rows)
 
@@ -274,5 +317,28 @@ def write_report(
     lines = ["# Ablations", "", shown, "", notes, *(f"- {sentence}" for sentence in said), "", "## How", ""]
     lines += [f"- command: `{command}`", f"- seeds: {seeds}"]
     lines += [f"- git: {sources} (of the trainings), {about['git']} (of this table)", *made_on(about), ""]
+    folder, counted = Path(output_dir), [row for row in results["rows"] if row["fp32"] is not None]
+    if len(counted) > 1:
+        folder.mkdir(parents=True, exist_ok=True)
+        shown_set, heads = (
+            results["sets"][-1],
+            {key: ENERGIES[key][0] for key in ("8 bits", "8 bits, memory")},
+        )
+        plot_front(
+            front(counted, shown_set, heads), f"{measure.upper()} %, {shown_set}", folder / "front.png"
+        )
+        lines += ["![error rate against energy](front.png)", ""]
     contents = {"RESULTS.md": "\n".join(lines), "results.json": about | results}
-    return shown, said, write_files({Path(output_dir) / name: text for name, text in contents.items()})
+    return shown, said, write_files({folder / name: text for name, text in contents.items()})
+
+
+def front(rows: Iterable[Mapping], name: str, heads: Mapping[str, str]) -> dict[str, dict[str, list[tuple]]]:
+    """Points (energy, mean error rate on the set `name`, standard deviation, the row's name) of each kind of
+    encoder, by the names of energies (key of a row to head)."""
+    found: dict[str, dict[str, list[tuple]]] = {head: {} for head in heads.values()}
+    for row in rows:
+        rate = row["sets"][name]
+        for key, head in heads.items():
+            point = row[key], rate["mean"], rate["sd"] or 0.0, row["name"]
+            found[head].setdefault(row["kind"], []).append(point)
+    return found

@@ -10,9 +10,9 @@
 4. rival   the same network as a quantised ANN with T + 1 levels in place of spikes: dense, and with the MACs
            of zero inputs skipped. That is what graded spikes on a digital chip are.
 5. memory  reading weights, writing and reading activations, potentials of neurons that carry one; no
-           arithmetic. Weights for spikes, and for the rival's inputs that aren't zero, once for each input and
-           connection ("events"), or in all networks once for a tile of `reuse` results that are computed side
-           by side ("tiles"). Real numbers always come in tiles. Sums stay in registers.
+           arithmetic. Weights for spikes, and for the rival's inputs that aren't zero, once for each input
+           and connection ("events"), or in all networks once for a tile of `reuse` results that are computed
+           side by side ("tiles"). Real numbers always come in tiles. Sums stay in registers.
 
 "dense" figures are those of the same network with ReLU in place of neurons, in one pass instead of T, from
 the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). The front end

@@ -19,6 +19,7 @@ from imlspike.data.files import read_kaldi
 from imlspike.data.model_files import criterion, suffix
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import read_yaml
+from imlspike.evaluation.energy import FIGURES
 from imlspike.evaluation.error_rates import RATES
 from imlspike.evaluation.training_log import training_costs, vocoder_costs
 from imlspike.models.spikevoice_blocks import default_attention
@@ -87,7 +88,7 @@ def read_json(path: Path):
 
 def _energy(path: Path) -> dict | None:
     found = read_json(path)
-    if found and "int8_multiply" not in found.get("costs_pj", ()):
+    if found and found.get("figures", {}).keys() != FIGURES.keys():
         raise ValueError(
             f"{path}: counted by an earlier version, with other figures; profile the model again"
         )

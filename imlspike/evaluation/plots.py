@@ -152,6 +152,25 @@ def plot_boundary_errors(errors: Sequence[float], path) -> None:
         axis.set_title(f"{len(far)} boundaries: {within}")
 
 
+def plot_front(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float, float, str]]]], measure: str, path
+) -> None:
+    """Error rate against energy, down and left is better: a panel an energy, a line a kind of network, whose
+    points are (energy, rate, standard deviation, name)."""
+    with drawing(path, len(panels), 2.6 * len(panels) + 0.3, "µJ a second of audio, encoder") as (_, axes):
+        for axis, (title, kinds) in zip(axes, panels.items(), strict=True):
+            for number, (kind, points) in enumerate(kinds.items()):
+                energies, rates, deviations, names = zip(*sorted(points), strict=True)
+                style = dict(color=f"C{number % 10}", marker="osD^v"[number % 5], capsize=2)
+                axis.errorbar(energies, rates, deviations, label=kind, **style)
+                for energy, rate, name in zip(energies, rates, names, strict=True):
+                    axis.annotate(name, (energy, rate), xytext=(4, 4), textcoords="offset points", fontsize=6)
+            axis.set_title(title)
+            axis.set_ylabel(measure)
+            axis.grid()
+            axis.legend()
+
+
 def _evenly(total: int, wanted: int) -> list[int]:
     """Up to `wanted` whole numbers below `total`, evenly spread."""
     wanted = min(wanted, total)

@@ -41,7 +41,8 @@ class Ablation(Options):
     config: str = option("conf/quick.yaml", "training YAML, the base")
     budget: str = option("", "YAML laid over --config in every run, as conf/ablations/budget.yaml")
     measure: str = option("cer", "the error rate that counts", "cer wer")
-    spikes: bool = option(False, "count spikes of every run (minutes each)")
+    decoding: str = option("greedy", "CTC with weights of 32 or of 8 bits", "greedy greedy_8bit")
+    spikes: bool = option(False, "count spikes and energy of every run (minutes each)")
     results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
 
     def check(self) -> None:
@@ -61,7 +62,7 @@ class Ablation(Options):
         except ValueError as error:
             raise OptionError(f"--list: {error}") from None
         self.runs = {r.name: r._replace(overrides=tuple(p.resolve() for p in r.overrides)) for r in runs}
-        self.decoding = f"greedy_asr_model_{Path(average(read_yaml(self.config))).stem}"
+        self.decoded = f"{self.decoding}_asr_model_{Path(average(read_yaml(self.config))).stem}"
         self.failed, self.ended = [], []
 
     def experiment(self, name: str) -> str:
@@ -76,7 +77,7 @@ stage = recipe.stage
 
 def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
     """Some stages of the recipe."""
-    given = ["--decode_modes", "greedy", "--use_lm", "false", *o.passed_on, "--workdir", o.workdir]
+    given = ["--decode_modes", o.decoding, "--use_lm", "false", *o.passed_on, "--workdir", o.workdir]
     command = ["bash", f"{o.recipe}/run.sh", *given, "--python", o.python, "--threads", o.threads, *words]
     call(command, log_file, o.environment)
 
@@ -129,4 +130,4 @@ def table(o: Ablation):
 def make_table(o: Ablation) -> tuple:
     """The table, its sentences and its files, of the runs that are complete."""
     with _table:
-        return write_report(list(o.runs.values()), "exp", o.results, o.measure, o.decoding, o.command)
+        return write_report(list(o.runs.values()), "exp", o.results, o.measure, o.decoded, o.command)

@@ -22,6 +22,8 @@ from imlspike.evaluation.ablations import (
     turns,
     write_report,
 )
+from imlspike.evaluation.bootstrap import crossed_interval, interval, ratio
+from imlspike.evaluation.energy import FIGURES
 from imlspike.models import IMLSpikeformerEncoder
 
 LISTS = [  # with the folder of a recipe and the base
@@ -134,10 +136,13 @@ def run_folder(exp, name, rates, seconds=(30, 50, 40), spikes=None, sets=("test"
         (exp / name / "decode_greedy" / where).mkdir(parents=True)
         path = exp / name / "decode_greedy" / where / "score.json"
         rates = {"cer": score, "wer": score | {"rate": 1.0}}
-        path.write_text(json.dumps(rates | {"characters_include_space": True, "missing": []}))
+        each = {"a": round(4 * rate), "b": round(6 * rate)}
+        told = {"per_utterance": {key: {"cer": [n, 500], "wer": [500, 500]} for key, n in each.items()}}
+        path.write_text(json.dumps(rates | told | {"characters_include_space": True, "missing": []}))
     if spikes is not None:
         (exp / name / "profile").mkdir()
-        energy = {"mean_count": spikes, "firing_rate": spikes / 6, "costs_pj": {"int8_multiply": 0.2}}
+        energy = {"mean_count": spikes, "firing_rate": spikes / 6, "figures": FIGURES, "scope": "encoder"}
+        energy["encoder"] = dict.fromkeys(FIGURES, spikes)
         (exp / name / "profile" / "energy.json").write_text(json.dumps(energy))
 
 
@@ -172,7 +177,10 @@ def test_means_spreads_and_paired_differences(exp, repository):
     assert base["sets"]["test"]["difference"] is None
     assert results["incomplete"] == ["levels_2_s0"] and len(results["runs"]) == 7
     errors = {run["name"]: run["errors"]["test"] for run in results["runs"]}
-    assert errors["qk_both_s0"] == [495, 1000]
+    assert errors["qk_both_s0"] == {"a": [198, 500], "b": [297, 500]}
+    times = found["times"]
+    assert times["ratio"] == pytest.approx(165 / 153) and times["ci95"] == pytest.approx([55 / 52, 56 / 51])
+    assert base["sets"]["test"]["times"] is None and base["8 bits, memory"] == 4.0 and none["fp32"] is None
 
 
 def test_the_table_says_what_one_seed_cannot(exp, repository):
@@ -232,6 +240,34 @@ def test_chance_calls_a_difference_once_in_twenty_and_never_with_three_seeds():
     assert 5 < sum(one["called"] for one in found) < 36  # of 400; 20 +- 3.5 standard deviations
     fewer = [difference(dict(enumerate(a[:3])), dict(enumerate(b))) for a, b in draw]
     assert not any(one["called"] for one in fewer)
+
+
+def test_an_interval_over_seeds_and_utterances_is_as_wide_as_both_make_it():
+    """Of one seed it is the bootstrap over utterances; of utterances all alike that over seeds."""
+    random = np.random.default_rng(0)
+    errors, lengths = random.integers(0, 20, (1, 60)), random.integers(20, 60, (1, 60))
+    assert crossed_interval(errors, lengths) == pytest.approx(
+        interval(ratio, errors[0], lengths[0]), abs=0.006
+    )
+    seeds = random.normal(0.3, 0.05, (8, 1)).repeat(60, 1)
+    over_seeds = interval(ratio, seeds[:, 0], np.ones(8))
+    assert crossed_interval(seeds, np.ones((8, 60))) == pytest.approx(over_seeds, abs=0.003)
+    both = crossed_interval(errors / lengths.mean() + seeds, np.ones((8, 60)))
+    one = crossed_interval(errors.repeat(8, 0) / lengths.mean(), np.ones((8, 60)))
+    assert np.ptp(both) > max(np.ptp(one), np.ptp(over_seeds))
+
+
+def test_the_front_stands_beside_the_table_where_energy_was_counted(exp, repository):
+    run_folder(exp, "relu_s0", (49, 50), spikes=3.0)
+    (exp / "relu_s0/config.yaml").write_text("encoder: iml_spikeformer\nencoder_conf: {neuron: relu}\n")
+    runs = read_list("base relu : 0", places=[repository])
+    shown, *_ = write_report(runs, exp, exp / "front", "cer", "greedy", "ablate.sh")
+    assert (exp / "front/front.png").stat().st_size > 5000 and "front.png" in (
+        exp / "front/RESULTS.md"
+    ).read_text()
+    assert "µJ/s, 8 bits and memory" in shown
+    kinds = {row["name"]: row["kind"] for row in json.loads((exp / "front/results.json").read_text())["rows"]}
+    assert kinds == {"base": "iml_spikeformer", "relu": "relu"}
 
 
 def test_the_report_has_the_table_and_what_made_it_and_a_broken_score_leaves_it(exp, repository):

@@ -47,7 +47,10 @@ def test_all_figures_of_a_toy_network_by_hand():
         "paper": 4.6 * real + 0.9 * 3 * 5,
         "full": 4.6 * real + 0.9 * 3 * 5 + neuron + others,
         "int8": 0.3 * real + 0.1 * 3 * 5 + neuron + others,
-        "int8_bitwise": 0.3 * (real - 3) + 0.1 * (2 * 5 + 5) + by_bit + others,  # one bit each; a shift a result
+        "int8_bitwise": 0.3 * (real - 3)
+        + 0.1 * (2 * 5 + 5)
+        + by_bit
+        + others,  # one bit each; a shift a result
         "memory": weight * (real / 16 + fired) + 2 * bit * (8 * 4 + 2 * 3),
         "memory_tiles": weight * (real + spiking) / 16 + 2 * bit * (8 * 4 + 2 * 3),
         "dense_paper": 4.6 * (real + spiking),

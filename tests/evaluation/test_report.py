@@ -59,7 +59,7 @@ def recognizer(folder, hypotheses, seconds, memory, energies):
         (folder / name).write_text("".join(f"{utterance} {text}\n" for utterance, text in texts.items()))
     score_files(folder / "ref", folder / "hyp", folder / "decode_greedy/test", "greedy", resamples=50)
     figures = dict.fromkeys(FIGURES, 1) | dict(zip(("paper", "full", "int8"), energies, strict=True))
-    report = {"encoder": figures, "model": figures, "costs_pj": asdict(Costs())}
+    report = {"encoder": figures, "model": figures, "figures": FIGURES, "costs_pj": asdict(Costs())}
     report |= {"beam": 10, "mean_count": 1.1, "firing_rate": 0.2, "utterances": 3, "seconds": 9.0}
     (folder / "profile").mkdir()
     (folder / "profile/energy.json").write_text(json.dumps(report | {"parameters": {"model": 2_100_000}}))
@@ -85,7 +85,7 @@ def test_energy_is_that_of_the_model_file_that_is_asked_for(pair, tmp_path):
     assert main([str(folder), "--model", "1epoch.pth", "--output", str(output)]) == 0
     text = output.read_text()
     assert "30.0 %" in text and "20.0 %" not in text and "quick: 1epoch" in text
-    (folder / "profile/energy.json").write_text(json.dumps(own | {"costs_pj": {"int8_mac": 0.23}}))
+    (folder / "profile/energy.json").write_text(json.dumps(own | {"figures": {"int8_mac": "an earlier one"}}))
     with pytest.raises(ValueError, match="quick/profile/energy.json"):
         gather(folder)
 

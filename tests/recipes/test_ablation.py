@@ -28,7 +28,7 @@ name=${experiments%%:*}
 mkdir -p "exp/$name/.done" "exp/$name/DECODING/test"
 touch "running.$name"; ls running.* | wc -l >> most; sleep 0.3; rm "running.$name"
 echo "encoder: iml_spikeformer" > "exp/$name/config.yaml"
-echo '{"cer": {"rate": 0.5, "errors": 5, "reference_length": 10}}' \\
+echo '{"cer": {"rate": 0.5, "errors": 5}, "per_utterance": {"u": {"cer": [5, 10]}}}' \\
     > "exp/$name/DECODING/test/score.json"
 echo "trained" >> "exp/$name/.done/train.json"
 """
