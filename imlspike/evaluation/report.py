@@ -63,10 +63,10 @@ Microjoules per second of audio, {scope} / whole model, from operations counted 
 {accumulate} pJ an accumulate, fp32 on both sides. 3, both sides with weights of 8 bits and sums of 32, all
 else in fp32: {int32_add} pJ an accumulate, {int8_multiply} more for a MAC; bitwise: counts sent bit by bit,
 and no MACs of zeros, of an ANN neither. 4: a quantised ANN of T + 1 levels. 5: traffic alone,
-{weight_read} pJ for 64 bits of weights, {activation_access} of activations or potentials; a weight is read for
-each input that isn't zero ("event"), or once for {reuse:g} results ("tile"). "Same network": the model's own
-maps with ReLU or rounding in place of neurons, once instead of T times; of an ANN it is the ANN. Front end: the
-log-mel spectrogram in fp32, an estimate."""
+{weight_read} pJ for 64 bits of weights, {activation_access} of activations or potentials; a weight is read
+for each input that isn't zero ("event"), or once for {reuse:g} results ("tile"). "Same network": the model's
+own maps with ReLU or rounding in place of neurons, once instead of T times; of an ANN it is the ANN. Front
+end: the log-mel spectrogram in fp32, an estimate."""
 PAPER_NOTES = {
     "recognizer": "",
     "voice": "The paper's figure for its own model, by its own reckoning, is 10.5 % of the ANN's.",
