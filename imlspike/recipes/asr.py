@@ -146,7 +146,7 @@ def train_ngram(o: Asr):
     inputs = [*o.lm_texts["train"], *o.lm_texts["test"], *o.token_files]
     makes = [f"{o.lm}/config.yaml", o.lm_model, f"{o.lm}/perplexity/ppl"]
     yield Needs(inputs, makes, o.lm_settings)
-    from imlspike.inference import ngram  # here only: it loads torch
+    from imlspike.training import ngram  # here only: it loads torch
 
     texts = [join_texts(o.lm_texts[split], f"{o.lm}/{split}.txt") for split in ("train", "test")]
     ngram.train(o.lm, o.lm_model, o.lm_settings | o.token_config, *texts)

@@ -1,1 +1,1 @@
-"""Training of vocoders with Lightning. The only part that imports lightning; see `imlspike.training.run`."""
+"""Training of vocoders with Lightning (see `imlspike.training.run`), and of n-grams."""

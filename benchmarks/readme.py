@@ -1,0 +1,84 @@
+"""Tables of the READMEs, made of committed results.
+
+A table stands between the comments `<!-- NAME, by python -m benchmarks readme -->` and `<!-- end -->`.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from imlspike.data.files import atomic_write
+from imlspike.evaluation.report import compare
+from imlspike.evaluation.report_tables import accountings_table, interval_cell, rates_table
+from imlspike.evaluation.tables import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = Path("egs/msu_ru_nsh/asr1")
+FILES = (Path("README.md"), RECIPE / "README.md")
+MODELS = ("quick", "full")  # folders of results: a model and its peers
+BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def experiments() -> list[dict]:
+    """What was committed of each model and peer, decodings by short names."""
+    found = [read(RECIPE / "results" / model / "results.json")["experiments"] for model in MODELS]
+    return [short_names(each) for group in found for each in group]
+
+
+def read(path: Path) -> dict:
+    """The content of a committed JSON file."""
+    return json.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+def short_names(experiment: Mapping) -> dict:
+    """The experiment with decodings as greedy_asr_model_... -> greedy."""
+    names = [re.split("_asr|_lm_lm", score["decoding"])[0] for score in experiment["scores"]]
+    scores = [score | {"decoding": n} for score, n in zip(experiment["scores"], names, strict=True)]
+    return {**experiment, "scores": scores}
+
+
+def summary() -> str:
+    """One line a model: error rates, and energy of the encoder."""
+    rows = []
+    for each in experiments():
+        scores = {score["decoding"]: score for score in each["scores"]}
+        row = {"model, one seed": f"`{each['name']}`"}
+        for head, decoding in (("greedy", "greedy"), ("8-bit weights", "greedy_8bit"), ("n-gram", "joint")):
+            row[f"CER %, {head}"] = interval_cell(scores[decoding]["cer"], ".1f", 100)
+        row["WER %, n-gram"] = f"{100 * scores['joint']['wer']['rate']:.0f}"
+        encoder = each["energy"]["encoder"]
+        row["encoder, µJ/s: fp32"] = f"{encoder['full']:.3g}"
+        row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
+        row["8 bits and memory"] = f"{encoder['int8_bitwise'] + encoder['memory_tiles']:.3g}"
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def scores() -> str:
+    """Error rates of every decoding, and their ratios to the peers'."""
+    found = experiments()
+    return rates_table(found, compare(found))
+
+
+def energy() -> str:
+    """All accountings, encoder / whole model."""
+    return accountings_table(experiments())
+
+
+TABLES = {"summary": summary, "scores": scores, "energy": energy}
+
+
+def filled(text: str) -> str:
+    """A README with its tables made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def main(argv=None) -> None:
+    """Write the tables into the READMEs."""
+    argparse.ArgumentParser(prog="python -m benchmarks readme", description=__doc__).parse_args(argv)
+    for file in FILES:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        with atomic_write(ROOT / file) as out:
+            out.write(filled(text))
