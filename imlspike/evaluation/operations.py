@@ -27,10 +27,8 @@ from imlspike.layers.token_conv import TokenConv, windows
 from imlspike.neurons import Neuron
 from imlspike.neurons.base import popcount
 
-AMOUNTS = (
-    *("macs", "active_macs", "accumulates", "bitwise", "events", "additions", "multiplications"),
-    *("dense_macs", "inputs", "spiking_inputs", "state", "bitwise_additions", "neurons"),
-)
+AMOUNTS = "macs active_macs accumulates bitwise events additions multiplications dense_macs inputs ".split()
+AMOUNTS += "spiking_inputs state bitwise_additions neurons".split()
 
 aten = torch.ops.aten
 # Additions and multiplications for each element of the result. A comparison costs as much as an addition;
