@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -29,7 +29,8 @@ class Speech2Text:
 
     Args:
         decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
-            `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`.
+            `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`, whose `with_words`, where there
+            is such a method, gives transcripts their words.
         name: of the model, for results and messages.
 
     >>> def decoder(waveforms):
@@ -107,7 +108,7 @@ class Speech2Text:
         for number, piece, text in self._decode(pieces(), batch_seconds):
             if isinstance(text, Exception):
                 raise text
-            texts[number][piece.start] = text
+            texts[number][piece.start] = text[0]
         joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
         return joined if many else joined[0]
 
@@ -120,7 +121,7 @@ class Speech2Text:
         progress: Callable[[float], None] | None = None,
         channel: Channel | Literal["all"] = "mix",
     ) -> Iterator[Transcript]:
-        """Yield a `Transcript` of each file, of any length, rate and number of channels.
+        """Yield a `Transcript` of each file, of any length, rate and number of channels, with its words.
 
         Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
         with their length or number.
@@ -180,7 +181,8 @@ class Speech2Text:
                     numeric = isinstance(text, FloatingPointError)
                     raise (FloatingPointError if numeric else RuntimeError)(running.error) from text
             else:
-                running.segments.append(Segment(start, end, text))
+                words = (replace(one, start=one.start + start, end=one.end + start) for one in text[1])
+                running.segments.append(Segment(start, end, text[0], tuple(words)))
             done_seconds += end - start
             if progress:
                 progress(done_seconds)
@@ -196,7 +198,7 @@ class Speech2Text:
         return (Piece(one.start, _without_offset(one.samples)) for one in pieces)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
-        """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
+        """(owner, piece) to (owner, piece, (text, words) or exception), batches of about equal lengths."""
         window, samples, loudest = [], 0, {}
         for owner, piece in pieces:
             window.append((owner, piece))
@@ -215,7 +217,7 @@ class Speech2Text:
         speech = []
         for (owner, piece), power in zip(window, powers, strict=True):
             if power < SILENT * loudest[owner]:
-                yield owner, piece, ""
+                yield owner, piece, ("", ())
             else:
                 speech.append((owner, piece))
         for owner in [*loudest][:-1]:
@@ -226,9 +228,11 @@ class Speech2Text:
             yield from ((*speech[i], text) for i, text in zip(batch, texts, strict=True))
 
     def _texts(self, waveforms: list[torch.Tensor]) -> list:
-        """The text of each waveform, or the exception that it alone gives, as for want of memory."""
+        """(text, words) of each waveform, or the exception that it alone gives, as for want of memory."""
         try:
-            return [text or "" for text in self.decoder(waveforms)]
+            if hasattr(self.decoder, "with_words"):
+                return [found or ("", ()) for found in self.decoder.with_words(waveforms)]
+            return [(text or "", ()) for text in self.decoder(waveforms)]
         except Exception as error:
             if len(waveforms) == 1:
                 return [error]
