@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from textwrap import indent
 
 from imlspike.data.transcript import Transcript, Word, join_texts
 
@@ -14,7 +15,7 @@ SHORTEST = 1.0  # seconds that a caption is shown for, where the next one leaves
 
 
 def captions(words: Sequence[Word]) -> list[tuple[float, float, list[str]]]:
-    """Captions (start, end, lines) of words, in seconds: two lines of 42 characters, at most 7 s, if need be less.
+    """Captions (start, end, lines) of words, in seconds: at most two lines of 42 characters, and 7 s.
 
     They end at pauses and, of what is too long, near its middle, the rather where a word is followed by some
     silence. A word is never split: a longer one than a line has a line of its own. None begins before the one
@@ -31,9 +32,10 @@ def captions(words: Sequence[Word]) -> list[tuple[float, float, list[str]]]:
         groups[-1].append(word)
     shown = [part for group in groups for part in _parts(group)]
     starts = [part[0].start for part in shown[1:]] + [float("inf")]
+    ends = (max(part[-1].end, part[0].start + SHORTEST) for part in shown)
     return [
-        (part[0].start, min(max(part[-1].end, part[0].start + SHORTEST), start), _lines(part) or [_text(part)])
-        for part, start in zip(shown, starts, strict=True)
+        (part[0].start, min(end, start), _lines(part) or [_text(part)])
+        for part, end, start in zip(shown, ends, starts, strict=True)
     ]
 
 
@@ -69,6 +71,7 @@ def _text(words: Sequence[Word]) -> str:
 def srt(heard: Transcript) -> str:
     """SubRip.
 
+    >>> from imlspike.data.transcript import Segment
     >>> print(srt(Transcript("a.wav", (Segment(0, 2, "yes", (Word("yes", 0.5, 1.75, 0.9),)),), 2.0)), end="")
     1
     00:00:00,500 --> 00:00:01,750
@@ -90,13 +93,16 @@ def vtt(heard: Transcript) -> str:
 
 
 def ctm(heard: Transcript) -> str:
-    """NIST's CTM, as sclite reads it: recording (the file's name, without blanks), channel, start, duration, word,
-    confidence."""
-    name = re.sub(r"\s", "_", Path(heard.file).stem)
-    return "".join(
-        f"{name} {heard.channel or 1} {word.start:.3f} {word.end - word.start:.3f} {word.text} {word.confidence:.3f}\n"
+    """NIST's CTM, as sclite reads it: recording (a file's name), channel, start, duration, word, confidence.
+
+    Blanks in a name, which would be another column, are written _.
+    """
+    columns = (
+        (Path(heard.file).stem, heard.channel or 1, f"{word.start:.3f}", f"{word.end - word.start:.3f}")
+        + (word.text, f"{word.confidence:.3f}")
         for word in heard.words
     )
+    return "".join(" ".join(re.sub(r"\s", "_", str(x)) for x in row) + "\n" for row in columns)
 
 
 def textgrid(heard: Transcript) -> str:
@@ -108,19 +114,13 @@ def textgrid(heard: Transcript) -> str:
         intervals.append((start, stop, word.text.replace('"', '""')))
         at = stop
     intervals += [(at, end, "")] if end > at else []
-    rows = [
-        f"        intervals [{number}]:\n            xmin = {start / 1000}\n            xmax = {stop / 1000}\n"
-        f'            text = "{text}"\n'
-        for number, (start, stop, text) in enumerate(intervals, 1)
-    ]
-    head = f"xmin = 0\nxmax = {max(at, end) / 1000}\n"
-    return (
-        f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n{head}tiers? <exists>\nsize = 1\nitem []:\n'
-        f'    item [1]:\n        class = "IntervalTier"\n        name = "words"\n        '
-        + head.strip().replace("\n", "\n        ")
-        + f"\n        intervals: size = {len(rows)}\n"
-        + "".join(rows)
-    )
+    length = f"xmin = 0\nxmax = {max(at, end) / 1000}\n"
+    rows = [f'class = "IntervalTier"\nname = "words"\n{length}intervals: size = {len(intervals)}\n']
+    for number, (start, stop, text) in enumerate(intervals, 1):
+        times = f"    xmin = {start / 1000}\n    xmax = {stop / 1000}\n"
+        rows.append(f'intervals [{number}]:\n{times}    text = "{text}"\n')
+    head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n{length}tiers? <exists>\nsize = 1\n'
+    return f"{head}item []:\n    item [1]:\n" + indent("".join(rows), " " * 8)
 
 
 def _clock(seconds: float, point: str) -> str:

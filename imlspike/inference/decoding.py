@@ -23,7 +23,7 @@ from imlspike.inference.experiment import language_model, language_model_beside
 from imlspike.inference.language_model import RNNLanguageModel
 from imlspike.inference.ngram import NGramLanguageModel
 from imlspike.inference.recognizer import Recognizer, TooShort
-from imlspike.inference.word_times import WordTimes, find_words
+from imlspike.inference.word_times import UNSHIFTED, WordTimes, find_words
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Decoder:
         self,
         recognizer: Recognizer,
         search: BeamSearch | None = None,
-        word_times: WordTimes = WordTimes(),
+        word_times: WordTimes = UNSHIFTED,
     ):
         self.recognizer, self.search, self.word_times = recognizer, search, word_times
         self.sampling_rate = recognizer.sampling_rate

@@ -41,12 +41,15 @@ class WordTimes:
         check_number("confidence", self.confidence, 0.01, 100)
 
 
+UNSHIFTED = WordTimes()
+
+
 def find_words(
     log_probs: Tensor,
     numbers: Sequence[int],
     tokens: "Tokens",
     seconds: float,
-    word_times: WordTimes = WordTimes(),
+    word_times: WordTimes = UNSHIFTED,
 ) -> tuple[Word, ...]:
     """The words of an utterance, by CTC forced alignment (Viterbi).
 
@@ -67,7 +70,7 @@ def find_words(
     if len(spoken) + sum(one == other for one, other in pairwise(spoken)) > frames:
         ends = list(accumulate(len(places) for places in words))
         spans = [(end - len(places), end, 0.0) for end, places in zip(ends, words, strict=True)]
-        frames, shift = ends[-1], WordTimes()
+        frames, shift = ends[-1], UNSHIFTED
     else:
         path, scores = forced_align(log_probs[None].cpu(), tensor([spoken]), blank=tokens.blank)
         found, shift = merge_tokens(path[0], scores[0], tokens.blank), word_times
