@@ -27,8 +27,8 @@ class WordTimes:
     Args:
         start, end: seconds from the beginning of a word's first spike, and from the end of its last one, to
             those of the word; -1 to 1, `start` not above `end`.
-        confidence: exponent that makes of the product of the tokens' probabilities how often such words are
-            right; 0.01 to 100.
+        confidence: exponent that makes of the product of probabilities, of a word's tokens and of the blanks
+            beside it, how often such words are right; 0.01 to 100.
     """
 
     start: float = 0.0
@@ -75,8 +75,10 @@ def find_words(
         path, scores = forced_align(log_probs[None].cpu(), tensor([spoken]), blank=tokens.blank)
         found, shift = merge_tokens(path[0], scores[0], tokens.blank), word_times
         spans = []
+        blanks = set(range(len(spoken))).difference(*words)  # between words: where a word ends may be wrong
         for places in words:
-            likely = exp(sum(found[place].score for place in places) * shift.confidence)
+            around = blanks & {places[0] - 1, places[-1] + 1}
+            likely = exp(sum(found[place].score for place in (*places, *around)) * shift.confidence)
             spans.append((found[places[0]].start, found[places[-1]].end, likely))
     frame = seconds / frames
     starts = [max(0.0, start * frame + shift.start) for start, _, _ in spans]
