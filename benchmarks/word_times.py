@@ -162,7 +162,7 @@ def main(argv=None) -> None:
     before = listen(s2t, args.data_dir, *sets)
     s2t.decoder.word_times = found = fit(measured_on)
     after = listen(s2t, args.data_dir, *sets)
-    rows = [*time_rows("validation, as CTC's spikes are", measured_on), *time_rows("test, so", before)]
+    rows = time_rows("validation, CTC's spikes", measured_on) + time_rows("test, CTC's spikes", before)
     rows += time_rows("test, shifted", after)
     (_, raw), (bins, ece) = reliability(before), reliability(after)
     command = " ".join(["python -m benchmarks word_times", *argv])
@@ -175,8 +175,8 @@ def main(argv=None) -> None:
         f"# Word times and confidences of {args.model}\n\n`{command}`\n\n{setting()}\n\n"
         f"Measured on the validation set: beginnings {1000 * found.start:+.0f} ms, ends "
         f"{1000 * found.end:+.0f} ms, confidences to the power {found.confidence:g}.\n\n"
-        f"{markdown_table(shown)}\n\nConfidences on the test set ({len(after)} words, {share:.1%} right): expected calibration error "
-        f"{ece:.3f} ({raw:.3f} without the exponent).\n\n{markdown_table(binned)}\n"
+        f"{markdown_table(shown)}\n\nConfidences on the test set ({len(after)} words, {share:.1%} right): "
+        f"expected calibration error {ece:.3f} ({raw:.3f} without the exponent).\n\n{markdown_table(binned)}\n"
     )
     print(report)
     if args.output:
