@@ -176,7 +176,8 @@ def main(argv=None) -> None:
         f"Measured on the validation set: beginnings {1000 * found.start:+.0f} ms, ends "
         f"{1000 * found.end:+.0f} ms, confidences to the power {found.confidence:g}.\n\n"
         f"{markdown_table(shown)}\n\nConfidences on the test set ({len(after)} words, {share:.1%} right): "
-        f"expected calibration error {ece:.3f} ({raw:.3f} without the exponent).\n\n{markdown_table(binned)}\n"
+        f"expected calibration error {ece:.3f} ({raw:.3f} without the exponent).\n\n"
+        f"{markdown_table(binned)}\n"
     )
     print(report)
     if args.output:
