@@ -5,6 +5,7 @@ imlspike transcribe interview.mp3 recordings/ --model exp/full --output-dir text
 
 import argparse
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -84,6 +85,8 @@ def parse(argv) -> argparse.Namespace:
         default=120.0,
         help="audio decoded at once (default %(default)g)",
     )
+    told = "batches decoded at once, with --threads each (default: the cores shared among them); results "
+    add("--nj", type=number(1, 64, int), default=1, help=told + "are the same (default %(default)s)")
     args = parser.parse_args(argv)
     if len(args.format) > 1 and not args.output_dir:
         parser.error(f"--format {','.join(args.format)} needs --output-dir")
@@ -107,6 +110,7 @@ def transcribe(
     """Transcribe, write (or print what has no outputs) and report; `outputs` of each channel."""
     from imlspike.inference import Speech2Text
 
+    args.threads = args.threads or (args.nj > 1 and max(1, (os.cpu_count() or 1) // args.nj))
     use_threads(args)
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
@@ -123,7 +127,7 @@ def transcribe(
     progress(0)
     report.restart()
     sources, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
-    heard = s2t.transcribe(sources, *searching, "return", progress, args.channel)
+    heard = s2t.transcribe(sources, *searching, "return", progress, args.channel, args.nj)
     with results() as show:
         for file in todo:
             for paths in outputs[file]:

@@ -35,7 +35,7 @@ def captions(words: Sequence[Word]) -> list[tuple[float, float, list[str]]]:
     ends = (max(part[-1].end, part[0].start + SHORTEST) for part in shown)
     return [
         (part[0].start, min(end, start), _lines(part) or [_text(part)])
-        for part, end, start in zip(shown, ends, starts, strict=True)
+        for part, end, start in zip(shown, ends, starts, strict=False)
     ]
 
 
