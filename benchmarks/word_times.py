@@ -140,7 +140,7 @@ def fit(words: Sequence[Heard]) -> WordTimes:
         return np.where(is_right, exponent * said, np.log(-np.expm1(exponent * said))).sum()
 
     best = max(np.geomspace(0.05, 20, 600), key=likelihood)
-    return WordTimes(round(start, 3), round(max(start, end), 3), round(float(best), 3))
+    return WordTimes(round(min(start, 0.0), 3), round(max(end, 0.0), 3), round(float(best), 3))
 
 
 def main(argv=None) -> None:

@@ -25,8 +25,8 @@ class WordTimes:
     """How CTC's spikes are read as words; `word_times` of a bundle, measured by `benchmarks word_times`.
 
     Args:
-        start, end: seconds from the beginning of a word's first spike, and from the end of its last one, to
-            those of the word; -1 to 1, `start` not above `end`.
+        start, end: seconds from the beginning of a word's first spike (-1 to 0), and from the end of its last
+            one (0 to 1), to those of the word; between words that are nearer, the middle.
         confidence: exponent that makes of the product of probabilities, of a word's tokens and of the blanks
             beside it, how often such words are right; 0.01 to 100.
     """
@@ -36,8 +36,8 @@ class WordTimes:
     confidence: float = 1.0
 
     def __post_init__(self):
-        check_number("start", self.start, -1, 1)
-        check_number("end", self.end, self.start, 1)
+        check_number("start", self.start, -1, 0)
+        check_number("end", self.end, 0, 1)
         check_number("confidence", self.confidence, 0.01, 100)
 
 
@@ -72,7 +72,9 @@ def find_words(
         spans = [(end - len(places), end, 0.0) for end, places in zip(ends, words, strict=True)]
         frames, shift = ends[-1], UNSHIFTED
     else:
-        path, scores = forced_align(log_probs[None].cpu(), tensor([spoken]), blank=tokens.blank)
+        path, scores = forced_align(
+            log_probs[None].float().cpu().contiguous(), tensor([spoken]), blank=tokens.blank
+        )
         found, shift = merge_tokens(path[0], scores[0], tokens.blank), word_times
         spans = []
         blanks = set(range(len(spoken))).difference(*words)  # between words: where a word ends may be wrong
@@ -80,12 +82,13 @@ def find_words(
             around = blanks & {places[0] - 1, places[-1] + 1}
             likely = exp(sum(found[place].score for place in (*places, *around)) * shift.confidence)
             spans.append((found[places[0]].start, found[places[-1]].end, likely))
-    frame = seconds / frames
-    starts = [max(0.0, start * frame + shift.start) for start, _, _ in spans]
-    ends = [min(seconds, end * frame + shift.end) for _, end, _ in spans]
-    for place in range(len(spans) - 1):
+    spikes = [(start * seconds / frames, end * seconds / frames) for start, end, _ in spans]
+    starts = [max(0.0, start + shift.start) for start, _ in spikes]
+    ends = [min(seconds, end + shift.end) for _, end in spikes]
+    for place, ((_, before), (after, _)) in enumerate(pairwise(spikes)):
         if ends[place] > starts[place + 1]:
-            ends[place] = starts[place + 1] = (ends[place] + starts[place + 1]) / 2
+            middle = (ends[place] + starts[place + 1]) / 2
+            ends[place] = starts[place + 1] = min(max(middle, before), after)
     texts = [tokens.text([spoken[place] for place in places]) for places in words]
     times = zip(texts, starts, ends, spans, strict=True)
     return tuple(Word(text, start, end, min(1.0, span[2])) for text, start, end, span in times)
