@@ -11,6 +11,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchaudio.functional import forced_align
 
 from imlspike import Speech2Text
 from imlspike.data.yaml_file import ConfigError
@@ -76,6 +77,16 @@ def test_words_are_the_text_in_order_of_time(numbers, frames, seed, shifts):
     assert edges == sorted(edges) and all(0 <= edge <= seconds for edge in edges)
     assert all(word.start < word.end for word in words)
     assert all(0 <= word.confidence <= 1 for word in words)
+
+
+def test_the_best_path_is_the_alignment_of_its_text(monkeypatch):
+    """Where CTC alone decoded, nothing is searched for: no table of frames times tokens."""
+    log_probs = random_log_probs(200, 6, 0)
+    numbers = log_probs.argmax(-1).unique_consecutive().tolist()
+    path, _ = forced_align(log_probs[None], torch.tensor([[number for number in numbers if number]]))
+    assert path[0].tolist() == log_probs.argmax(-1).tolist()
+    monkeypatch.setattr("imlspike.inference.word_times.forced_align", None)
+    assert len(find_words(log_probs, numbers, CHARS, 8.0)) > 20
 
 
 def test_what_a_word_is():
