@@ -45,7 +45,7 @@ def labelled_times(words: Sequence[Sequence[str]], phones: Sequence[Phone]) -> l
     >>> phones = [Phone("pau", 0, 0.3), Phone("a", 0.3, 0.5), Phone("b", 0.5, 0.6), Phone("zh", 0.6, 0.7)]
     >>> labelled_times([["a"], ["b", "zh"]], phones)
     [(0.3, 0.5), (0.5, 0.7)]
-    >>> labelled_times([["a", "k"], ["zh"]], phones)
+    >>> labelled_times([["a", "o"], ["zh"]], phones)  # no vowel is there for o
     [(0.3, None), (None, 0.7)]
     """
     symbols = [symbol for word in words for symbol in word]
