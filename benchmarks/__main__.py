@@ -1,8 +1,9 @@
 """Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`.
 
 `python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recognizer is decoded,
-`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's, and
-`python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec;
+`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's,
+`python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec,
+`python -m benchmarks word_times --model M --valid-dir V --data-dir D --labels L` times of words, confidences,
 `python -m benchmarks readme` writes the READMEs' tables from committed results.
 """
 
@@ -13,16 +14,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding, readme, robustness, versions
+from benchmarks import decoding, readme, robustness, versions, word_times
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
+
+MODULES = (decoding, readme, robustness, versions, word_times)
 
 
 def main(argv=None) -> None:
     """Answers the questions one by one and prints each table when it is there."""
     argv = sys.argv[1:] if argv is None else argv
-    for module in (decoding, readme, robustness, versions):
+    for module in MODULES:
         if argv[:1] == [module.__name__.rpartition(".")[2]]:
             return module.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

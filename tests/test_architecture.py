@@ -93,3 +93,15 @@ def test_a_path_of_one_machine_is_seen(text, named):
 def test_committed_results_are_json(repository):
     files = sorted(repository.glob("egs/*/*/results/**/*.json"))
     assert len(files) > 4 and all(json.loads(file.read_text(encoding="utf-8")) for file in files)
+
+
+def test_every_bad_input_of_the_table_is_tried_in_a_test(repository):
+    """`docs/reliability.md`: the test is there, and the kind of it, where one is named."""
+    lines = (repository / "docs/reliability.md").read_text(encoding="utf-8").splitlines()
+    named = re.findall(r"`(tests/\S+?)::(\w+)(?:\[(.+?)\])?` +\|$", "\n".join(lines), re.MULTILINE)
+    assert len(named) >= 40 and len(named) == sum(line.startswith("|") for line in lines) - 2 * sum(
+        line.startswith("## ") for line in lines
+    )
+    for file, test, kind in named:
+        text = (repository / file).read_text(encoding="utf-8")
+        assert f"def {test}(" in text and (not kind or f'"{kind}"' in text), (file, test, kind)

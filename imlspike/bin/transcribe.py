@@ -5,6 +5,7 @@ imlspike transcribe interview.mp3 recordings/ --model exp/full --output-dir text
 
 import argparse
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -32,11 +33,13 @@ from imlspike.bin._files import (
     seconds_of,
 )
 from imlspike.bin._manifest import Manifest
+from imlspike.data.captions import FORMATS, write_format
 from imlspike.data.files import atomic_write
 from imlspike.data.keys import MOST_SECONDS
 from imlspike.data.progress import Progress
 from imlspike.data.transcript import Transcript
 
+KINDS = ("txt", "json", *FORMATS)
 SEARCH = ("beam_size", "ctc_weight", "lm_weight", "lm")  # options of the search, as Speech2Text has them
 
 
@@ -51,10 +54,11 @@ def parse(argv) -> argparse.Namespace:
     add("paths", nargs="+", type=named, metavar="FILE_OR_FOLDER", help=told)
     add_model_options(parser)
     add_channel(parser)
-    told = "write NAME.txt and NAME.json here, folders as they were found, and what they were made of in "
+    told = "write NAME.txt, NAME.json ... here, folders as they were found, and what they were made of in "
     add("--output-dir", type=named, help=f"{told} manifest.jsonl")
-    formats = ("txt", "json", "both")
-    add("--format", choices=formats, default="txt", help="json has times (default %(default)s)")
+    told = f"one of {', '.join(KINDS)}, or several with commas, which needs --output-dir; both is txt,json; "
+    told += "all but txt have the times of words (default txt)"
+    add("--format", type=kinds, default=("txt",), help=told)
     add("--overwrite", action="store_true", help="transcribe again what has its output already")
     add(
         "--decoding",
@@ -81,13 +85,23 @@ def parse(argv) -> argparse.Namespace:
         default=120.0,
         help="audio decoded at once (default %(default)g)",
     )
+    told = "batches decoded at once, with --threads each (default: the cores shared among them); results "
+    add("--nj", type=number(1, 64, int), default=1, help=told + "are the same (default %(default)s)")
     args = parser.parse_args(argv)
-    if args.format == "both" and not args.output_dir:
-        parser.error("--format both needs --output-dir")
+    if len(args.format) > 1 and not args.output_dir:
+        parser.error(f"--format {','.join(args.format)} needs --output-dir")
     for name in ("decode_config", *SEARCH):
         if getattr(args, name) is not None and args.decoding == "greedy":
             parser.error(f"--{name.replace('_', '-')} is for --decoding beam and joint")
     return args
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    """Formats with commas between them, for argparse."""
+    found = tuple(dict.fromkeys(text.replace("both", "txt,json").split(",")))
+    if unknown := [part for part in found if part not in KINDS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KINDS)}, both")
+    return found
 
 
 def transcribe(
@@ -96,6 +110,7 @@ def transcribe(
     """Transcribe, write (or print what has no outputs) and report; `outputs` of each channel."""
     from imlspike.inference import Speech2Text
 
+    args.threads = args.threads or (args.nj > 1 and max(1, (os.cpu_count() or 1) // args.nj))
     use_threads(args)
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
@@ -111,25 +126,23 @@ def transcribe(
 
     progress(0)
     report.restart()
-    paths, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
-    heard = s2t.transcribe(paths, *searching, "return", progress, args.channel)
+    sources, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
+    heard = s2t.transcribe(sources, *searching, "return", progress, args.channel, args.nj)
     with results() as show:
         for file in todo:
-            for kinds in outputs[file]:
+            for paths in outputs[file]:
                 result = next(heard)
                 if result.error:
                     report.fail(result.file, result.error)
                     break
                 try:
-                    with manifest.making(file.path, kinds) if manifest else nullcontext():
-                        write(result, kinds, made_by)
-                except OSError as error:
+                    with manifest.making(file.path, paths) if manifest else nullcontext():
+                        write(result, paths, made_by)
+                    if not paths and (told := printed(result, args.format[0], made_by)):
+                        show(told)
+                except (OSError, ValueError) as error:  # ValueError: words without times
                     report.fail(result.file, error)
                     continue
-                if not kinds:
-                    name = f"{result.file} channel {result.channel}" if result.channel else result.file
-                    name = name.translate(BREAKS)
-                    show(dump(result, made_by) if args.format == "json" else f"{name}\t{result.text}")
                 report.add(result.file, result.seconds)
                 rates = result.sampling_rate, result.channels, s2t.sampling_rate
                 report.note_audio(result.file, *rates, result.notes)
@@ -137,10 +150,23 @@ def transcribe(
 
 
 def write(result: Transcript, paths: list[Path], made_by: dict) -> None:
-    """Write a transcript as .txt, .json or both."""
+    """Write a transcript, in the formats of the paths' suffixes."""
     for path in paths:
         with atomic_write(path) as out:
-            out.write(result.lines() if path.suffix == ".txt" else dump(result, made_by, 1) + "\n")
+            if path.suffix == ".txt":
+                out.write(result.lines())
+            elif path.suffix == ".json":
+                out.write(dump(result, made_by, 1) + "\n")
+            else:
+                out.write(escaped(write_format(result, path.suffix[1:].lower())))
+
+
+def printed(result: Transcript, kind: str, made_by: dict) -> str:
+    """What is printed of a transcript: its name and text, its JSON in one line, or what a file would hold."""
+    if kind == "txt":
+        name = f"{result.file} channel {result.channel}" if result.channel else result.file
+        return f"{name.translate(BREAKS)}\t{result.text}"
+    return dump(result, made_by) if kind == "json" else write_format(result, kind).removesuffix("\n")
 
 
 def decode_options(args) -> dict:
@@ -155,8 +181,12 @@ def decode_options(args) -> dict:
 
 
 def dump(result: Transcript, made_by: dict, indent: int | None = None) -> str:
-    """A transcript as JSON, with the model that made it; bytes of names that aren't UTF-8 as escapes."""
-    content = json.dumps(result.as_dict() | made_by, ensure_ascii=False, indent=indent)
+    """A transcript as JSON, with the model that made it."""
+    return escaped(json.dumps(result.as_dict() | made_by, ensure_ascii=False, indent=indent))
+
+
+def escaped(content: str) -> str:
+    """A text in which bytes of names that aren't UTF-8 are escapes."""
     return content.encode(errors="backslashreplace").decode()
 
 
@@ -171,11 +201,13 @@ def main(argv=None) -> int:
     if args.output_dir:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
-        kinds = ("txt", "json") if args.format == "both" else (args.format,)
+        suffixes = ["TextGrid" if kind == "textgrid" else kind for kind in args.format]
         for file, base in name_outputs(found, args.output_dir).items():
             for number, paths in enumerate(outputs[file], 1):
                 part = f".channel{number}" if args.channel == "all" else ""
-                paths += [Path(f"{base}{part}.{kind}") for kind in kinds]
+                paths += [Path(f"{base}{part}.{suffix}") for suffix in suffixes]
+    elif args.format[0] in ("srt", "vtt", "textgrid") and sum(map(len, outputs.values())) > 1:
+        raise ValueError(f"--format {args.format[0]} of several recordings needs --output-dir")
     flat = {file: sum(channels, []) for file, channels in outputs.items()}
     todo = left_to_do(flat, manifest, args.overwrite, report)
     if todo:

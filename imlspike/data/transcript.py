@@ -1,4 +1,4 @@
-"""A transcript of a file, as text and as JSON."""
+"""A transcript of a file, as text and as JSON; as captions: `captions`."""
 
 import re
 from collections.abc import Iterable
@@ -10,12 +10,29 @@ NO_BLANKS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word from `start` to `end`, in seconds, and how likely it is right, 0 to 1."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Segment:
-    """The text between `start` and `end`, in seconds."""
+    """The text between `start` and `end`, in seconds, and its words, where the decoder tells them."""
 
     start: float
     end: float
     text: str
+    words: tuple[Word, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content for JSON, times in seconds."""
+        about = {"start": round(self.start, 3), "end": round(self.end, 3), "text": self.text}
+        words = [{key: round(x, 3) if key != "text" else x for key, x in vars(w).items()} for w in self.words]
+        return about | ({"words": words} if words else {})
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,11 @@ class Transcript:
         """The text of all segments."""
         return join_texts(segment.text for segment in self.segments)
 
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments, in order, none of which begins before the one before it ends."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
     def lines(self) -> str:
         """The text, one line a segment; segments in which nothing is said have none."""
         return "".join(f"{segment.text}\n" for segment in self.segments if segment.text)
@@ -58,10 +80,7 @@ class Transcript:
             "sampling_rate": self.sampling_rate,
             "channels": self.channels,
             "text": self.text,
-            "segments": [
-                {"start": round(part.start, 3), "end": round(part.end, 3), "text": part.text}
-                for part in self.segments
-            ],
+            "segments": [part.as_dict() for part in self.segments],
         } | {key: value for key, value in more.items() if value}
 
 

@@ -15,7 +15,7 @@ MOST_SAMPLES, MOST_MELS = 2**16, 2**10  # of a frame
 LEAST_WIDTH = 4096  # tables of positions, of which no weights tell, have up to some thousands
 KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "vocoder": "imlspike vocode"}
 KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
-    "recognizer": (("features", "model", "token_type"), ("lm", "search")),
+    "recognizer": (("features", "model", "token_type"), ("lm", "search", "word_times")),
     "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
     "vocoder": (("features", "model"), ("level",)),
 }
@@ -29,7 +29,8 @@ KEYS_OF = {  # of the sections whose keys are no arguments of one constructor
     "voice": {"features": MEL_KEYS, "recording": (*EXTRACTORS, "prior_scale")},
     "vocoder": {"features": MEL_KEYS},
 }
-SECTIONS = ("features", "model", "lm", "search", "recording", "origin")  # keys that hold further keys
+# Keys that hold further keys
+SECTIONS = ("features", "model", "lm", "search", "word_times", "recording", "origin")
 
 
 def read_config(content: bytes, source: str) -> dict[str, Any]:

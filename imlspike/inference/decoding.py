@@ -15,6 +15,7 @@ from imlspike.data.audio import OnMismatch, audio_format, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_segments
 from imlspike.data.keys import construct, unknown_key
+from imlspike.data.transcript import Word
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.beam_search import BeamSearch, MakeScorer, SearchOptions
 from imlspike.inference.bundle import Bundle
@@ -22,6 +23,7 @@ from imlspike.inference.experiment import language_model, language_model_beside
 from imlspike.inference.language_model import RNNLanguageModel
 from imlspike.inference.ngram import NGramLanguageModel
 from imlspike.inference.recognizer import Recognizer, TooShort
+from imlspike.inference.word_times import UNSHIFTED, WordTimes, find_words
 
 
 @dataclass
@@ -41,35 +43,64 @@ class Decoder:
         recognizer: that is decoded.
         search: from the encoder's output and its lengths to hypotheses, best first; None: the best CTC token
             of every frame, repeated ones merged, blanks left out (Graves et al. 2006, best path decoding).
+        word_times: how words' times and confidences are made of CTC's.
 
     Attributes:
         sampling_rate: that waveforms must have, in Hz.
     """
 
-    def __init__(self, recognizer: Recognizer, search: BeamSearch | None = None):
-        self.recognizer, self.search = recognizer, search
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        search: BeamSearch | None = None,
+        word_times: WordTimes = UNSHIFTED,
+    ):
+        self.recognizer, self.search, self.word_times = recognizer, search, word_times
         self.sampling_rate = recognizer.sampling_rate
 
-    @torch.no_grad()
     def __call__(self, waveforms: list[torch.Tensor]) -> list[str | None]:
         """Transcribe waveforms of shape (samples,), full scale 1; None for one too short for the recognizer.
 
         Raises:
             FloatingPointError: if the encoder's output isn't finite.
         """
+        text = self.recognizer.tokens.text
+        return [None if found is None else text(found[0]) for found in self._decode(waveforms)]
+
+    def with_words(self, waveforms: list[torch.Tensor]) -> list[tuple[str, tuple[Word, ...]] | None]:
+        """Transcribe them as a call does, with their words' times in seconds; none without CTC."""
+        results: list = []
+        for wave, found in zip(waveforms, self._decode(waveforms), strict=True):
+            if found is None:
+                results.append(None)
+                continue
+            (numbers, encoded), words, tokens = found, (), self.recognizer.tokens
+            if self.recognizer.ctc is not None:
+                with torch.no_grad():
+                    log_probs = self.recognizer.log_probs(encoded)
+                seconds = len(wave) / self.sampling_rate
+                words = find_words(log_probs, numbers, tokens, seconds, self.word_times)
+            results.append((tokens.text(numbers), words))
+        return results
+
+    @torch.no_grad()
+    def _decode(self, waveforms: list[torch.Tensor]) -> list[tuple[list[int], torch.Tensor] | None]:
+        """Token numbers and the encoder's output (N, C) of each waveform."""
         try:
             encoded, lengths = self.recognizer.encode(waveforms)
         except TooShort:
             if len(waveforms) == 1:
                 return [None]
             half = len(waveforms) // 2
-            return self(waveforms[:half]) + self(waveforms[half:])
+            return self._decode(waveforms[:half]) + self._decode(waveforms[half:])
+        rows = [row[:length] for row, length in zip(encoded, lengths.tolist(), strict=True)]
         if self.search is None:
-            rows = zip(self.recognizer.ctc(encoded).argmax(-1), lengths.tolist(), strict=True)
-            numbers = [torch.unique_consecutive(row[:length]).tolist() for row, length in rows]
+            best = self.recognizer.ctc(encoded).argmax(-1)
+            both = zip(best, rows, strict=True)
+            numbers = [torch.unique_consecutive(frames[: len(row)]).tolist() for frames, row in both]
         else:  # no tokens if no hypothesis is long enough for `minlenratio`
             numbers = [found[0].tokens if found else [] for found in self.search(encoded, lengths)]
-        return list(map(self.recognizer.tokens.text, numbers))
+        return list(zip(numbers, rows, strict=True))
 
 
 def open_decoder(
@@ -105,10 +136,11 @@ def open_decoder(
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
     if recognizer.ctc is None and (decoding != "joint" or options.get("ctc_weight", 0.5) > 0):
         raise ConfigError(f"{bundle.source}: trained without CTC; decode it joint with ctc_weight: 0")
+    word_times = construct(WordTimes, bundle.config.get("word_times") or {}, bundle.where("word_times"))
     suited = dict(bundle.config.get("search") or {})
     construct(SearchOptions, suited, bundle.where("search"))  # a wrong one is told however it is decoded
     if decoding == "greedy":
-        return Decoder(recognizer)
+        return Decoder(recognizer, None, word_times)
     if not (lm or "lm" in bundle.config):
         suited.pop("lm_weight", None)
     given = suited | ({"ctc_weight": 1.0} if decoding == "beam" else {}) | options
@@ -126,7 +158,7 @@ def open_decoder(
     elif named:
         raise ConfigError(f"{next(iter(named))} is given, but lm_weight is 0; it takes both or neither")
     search = BeamSearch(recognizer.log_probs, recognizer.tokens.eos, settings, attention, make_lm)
-    return Decoder(recognizer, search)
+    return Decoder(recognizer, search, word_times)
 
 
 def _lm_scorer(bundle: Bundle, folder: str | os.PathLike | None, file: str | None) -> MakeScorer:

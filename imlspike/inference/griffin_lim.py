@@ -1,11 +1,15 @@
 """Griffin-Lim: a waveform from a log-mel spectrogram by an algorithm that learns nothing, the baseline."""
 
+from threading import Lock
+
 import numpy as np
 import torch
 import torchaudio
 from torch import Tensor
 
 from imlspike.layers.log_mel import LogMel
+
+SEEDED = Lock()  # torch's generator is one for all threads
 
 
 @torch.no_grad()
@@ -20,7 +24,7 @@ def griffin_lim(features: LogMel, log_mel: Tensor, iterations: int = 32) -> Tens
     torch.Size([1, 1920])
     """
     magnitude = (torch.linalg.pinv(features.bands) @ log_mel.exp()).clamp(min=0)
-    with torch.random.fork_rng(devices=[]):
+    with SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return torchaudio.functional.griffinlim(
             magnitude,

@@ -88,12 +88,14 @@ class NGramLanguageModel(nn.Module):
         if not ((self.ngrams >= 0) & (self.ngrams < self.size)).all() or not (self.counts > 0).all():
             raise ValueError(f"an n-gram model of {self.size} tokens holds others, or counts below 1")
         found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))
+        followers: list[dict] = []
         for _ in range(self.order):
             after: dict[tuple[int, ...], dict[int, int]] = defaultdict(dict)
             for (*history, token), count in found.items():
                 after[tuple(history)][token] = count
-            self._followers.insert(0, dict(after))
+            followers.insert(0, dict(after))
             found = Counter(ngram[1:] for ngram in found)
+        self._followers = followers  # all at once: another thread may be waiting for them
 
     def perplexity(self, texts: Iterable[Sequence[int]]) -> float:
         """Perplexity of a token, the ends of texts counted."""

@@ -3,7 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,8 @@ class Speech2Text:
 
     Args:
         decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
-            `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`.
+            `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`, whose `with_words`, where there
+            is such a method, gives transcripts their words.
         name: of the model, for results and messages.
 
     >>> def decoder(waveforms):
@@ -107,7 +109,7 @@ class Speech2Text:
         for number, piece, text in self._decode(pieces(), batch_seconds):
             if isinstance(text, Exception):
                 raise text
-            texts[number][piece.start] = text
+            texts[number][piece.start] = text[0]
         joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
         return joined if many else joined[0]
 
@@ -119,8 +121,9 @@ class Speech2Text:
         on_error: Literal["raise", "return"] = "raise",
         progress: Callable[[float], None] | None = None,
         channel: Channel | Literal["all"] = "mix",
+        jobs: int = 1,
     ) -> Iterator[Transcript]:
-        """Yield a `Transcript` of each file, of any length, rate and number of channels.
+        """Yield a `Transcript` of each file, of any length, rate and number of channels, with its words.
 
         Files are read block by block, cut at pauses, and decoded in batches across files; memory doesn't grow
         with their length or number.
@@ -133,11 +136,14 @@ class Speech2Text:
             progress: called with the seconds of audio decoded so far.
             channel: as for `imlspike.data.audio.read_audio`, or "all": a transcript for each channel, up to
                 the first that can't be read.
+            jobs: batches that are decoded at once, each in a thread; of files of some minutes in all, not
+                more than four come to be. Results don't depend on it.
 
         Raises:
             AudioError, FloatingPointError, ...: naming the file, unless `on_error` is "return".
         """
         check_choice("on_error", on_error, ("raise", "return"))
+        check_number("jobs", jobs, 1, 1000)
         _check_seconds(max_seconds, batch_seconds)
         if channel != "all":
             check_channel(channel)
@@ -170,7 +176,7 @@ class Speech2Text:
                     more = channel == "all" and not running.error and which < running.channels
                     which = which + 1 if more else None
 
-        for running, piece, text in self._decode(pieces(), batch_seconds):
+        for running, piece, text in self._decode(pieces(), batch_seconds, jobs):
             start = piece.start / self.sampling_rate
             end = (piece.start + len(piece.samples)) / self.sampling_rate
             running.waiting -= 1
@@ -180,7 +186,8 @@ class Speech2Text:
                     numeric = isinstance(text, FloatingPointError)
                     raise (FloatingPointError if numeric else RuntimeError)(running.error) from text
             else:
-                running.segments.append(Segment(start, end, text))
+                words = (replace(one, start=one.start + start, end=one.end + start) for one in text[1])
+                running.segments.append(Segment(start, end, text[0], tuple(words)))
             done_seconds += end - start
             if progress:
                 progress(done_seconds)
@@ -195,18 +202,26 @@ class Speech2Text:
             pieces = cut_at_pauses(blocks, self.sampling_rate, max_seconds)
         return (Piece(one.start, _without_offset(one.samples)) for one in pieces)
 
-    def _decode(self, pieces: Iterable[tuple], batch_seconds: float) -> Iterator[tuple]:
-        """(owner, piece) to (owner, piece, text or exception), batches of about equal lengths."""
+    def _decode(self, pieces: Iterable[tuple], batch_seconds: float, jobs: int = 1) -> Iterator[tuple]:
+        """(owner, piece) to (owner, piece, (text, words) or exception), batches of about equal lengths."""
         window, samples, loudest = [], 0, {}
-        for owner, piece in pieces:
-            window.append((owner, piece))
-            samples += len(piece.samples)
-            if samples >= WINDOW * batch_seconds * self.sampling_rate:
-                yield from self._decode_window(window, batch_seconds, loudest)
-                window, samples = [], 0
-        yield from self._decode_window(window, batch_seconds, loudest)
+        pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
+        run = pool.map if pool else map
+        try:
+            for owner, piece in pieces:
+                window.append((owner, piece))
+                samples += len(piece.samples)
+                if samples >= WINDOW * batch_seconds * self.sampling_rate:
+                    yield from self._decode_window(window, batch_seconds, loudest, run)
+                    window, samples = [], 0
+            yield from self._decode_window(window, batch_seconds, loudest, run)
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
 
-    def _decode_window(self, window: list[tuple], batch_seconds: float, loudest: dict) -> Iterator[tuple]:
+    def _decode_window(
+        self, window: list[tuple], batch_seconds: float, loudest: dict, run: Callable
+    ) -> Iterator[tuple]:
         """`loudest`: greatest power of speech of the owner that the last window ended in. What is far below
         it is noise, and its text is "": brought to the level of speech, it would be taken for some."""
         powers = [speech_power(torch.from_numpy(one.samples), self.sampling_rate).item() for _, one in window]
@@ -215,20 +230,23 @@ class Speech2Text:
         speech = []
         for (owner, piece), power in zip(window, powers, strict=True):
             if power < SILENT * loudest[owner]:
-                yield owner, piece, ""
+                yield owner, piece, ("", ())
             else:
                 speech.append((owner, piece))
         for owner in [*loudest][:-1]:
             del loudest[owner]
         lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(speech)}
-        for batch in batches(lengths, batch_seconds):
-            texts = self._texts([torch.from_numpy(speech[i][1].samples) for i in batch])
+        together = list(batches(lengths, batch_seconds))
+        waves = ([torch.from_numpy(speech[i][1].samples) for i in batch] for batch in together)
+        for batch, texts in zip(together, run(self._texts, waves), strict=True):
             yield from ((*speech[i], text) for i, text in zip(batch, texts, strict=True))
 
     def _texts(self, waveforms: list[torch.Tensor]) -> list:
-        """The text of each waveform, or the exception that it alone gives, as for want of memory."""
+        """(text, words) of each waveform, or the exception that it alone gives, as for want of memory."""
         try:
-            return [text or "" for text in self.decoder(waveforms)]
+            if hasattr(self.decoder, "with_words"):
+                return [found or ("", ()) for found in self.decoder.with_words(waveforms)]
+            return [(text or "", ()) for text in self.decoder(waveforms)]
         except Exception as error:
             if len(waveforms) == 1:
                 return [error]

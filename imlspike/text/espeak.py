@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
+from threading import Lock
 
 from imlspike.text.normalization_dutch_czech import czech_words, dutch_words
 from imlspike.text.normalization_english import english_words
@@ -30,7 +31,15 @@ def espeak_backend(language: str):
     if language not in EspeakBackend.supported_languages():
         known = ", ".join(sorted(EspeakBackend.supported_languages()))
         raise ValueError(f"espeak-ng has no language {language!r}; expected one of {known}")
-    return EspeakBackend(language, with_stress=True, language_switch="remove-flags")
+    backend = EspeakBackend(language, with_stress=True, language_switch="remove-flags")
+    phonemize, one_at_a_time = backend.phonemize, Lock()
+
+    def locked(*args, **options):
+        with one_at_a_time:  # the engine has one state, whoever calls
+            return phonemize(*args, **options)
+
+    backend.phonemize = locked
+    return backend
 
 
 def espeak(language: str) -> Callable[[str, str], list[str]]:

@@ -8,6 +8,7 @@ import soundfile
 
 import imlspike
 from imlspike.bin import transcribe
+from imlspike.data.transcript import Word
 from imlspike.inference import Speech2Text
 
 
@@ -105,6 +106,42 @@ def test_a_folder_is_mirrored_and_no_name_overwrites_another(folder, tmp_path, c
     }
     shown = capsys.readouterr()
     assert shown.out == "" and "4 audio files; 1 files of other kinds left out" in shown.err
+
+
+class WithWords:
+    """The decoder above, which tells when each word was said, a second for each."""
+
+    sampling_rate = 16000
+
+    def with_words(self, waveforms):
+        return [
+            text and (text, tuple(Word(word, n, n + 1, 0.5) for n, word in enumerate(text.split())))
+            for text in decoder(waveforms)
+        ]
+
+
+def test_captions_and_tables_of_words_are_written_and_printed(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Speech2Text, "from_pretrained", lambda *args, **options: Speech2Text(WithWords()))
+    out, words = tmp_path / "out", [folder / "x/a.wav", folder / "x/deep"]
+    assert run(*words, "--output-dir", out, "--format", "srt,both,vtt,ctm,textgrid,json") == 0
+    suffixes = {"txt", "json", "srt", "vtt", "ctm", "TextGrid"}
+    assert {path.name for path in out.rglob("a.*")} == {f"a.{suffix}" for suffix in suffixes}
+    assert (out / "a.ctm").read_text() == "a 1 0.000 1.000 tenths 0.500\na 1 1.000 1.000 2 0.500\n"
+    (segment,) = json.loads((out / "b.json").read_text())["segments"]
+    assert segment["words"][1] == {"text": "5", "start": 1, "end": 2, "confidence": 0.5}
+    capsys.readouterr()
+    for kind in ("srt", "ctm"):
+        assert run(words[0], "--format", kind) == 0
+        assert capsys.readouterr().out == (out / f"a.{kind}").read_text()
+    assert run(*words, "--format", "ctm", "--nj", 2) == 0
+    assert capsys.readouterr().out == (out / "a.ctm").read_text() + (out / "b.ctm").read_text()
+    assert run(*words, "--format", "srt") == 1
+    assert "--output-dir" in capsys.readouterr().err
+
+
+def test_a_decoder_without_times_of_words_fails_at_captions_alone(folder, tmp_path, capsys):
+    assert run(folder / "y", "--output-dir", tmp_path / "out", "--format", "vtt") == 1
+    assert "vtt" in capsys.readouterr().err and not list((tmp_path / "out").rglob("*.vtt"))
 
 
 def test_files_of_one_name_from_different_folders_keep_their_folders(folder, tmp_path):
@@ -213,6 +250,8 @@ def test_options_of_joint_decoding_on_the_command_line_and_in_a_yaml(folder, tmp
     ("words", "message"),
     [
         (["--format", "both"], "needs --output-dir"),
+        (["--format", "txt,srtt"], "'srtt' is none of"),
+        (["--nj", "0"], "'0' is no whole number from 1 to"),
         (["--lm-weight", "0.3"], "--lm-weight is for --decoding beam"),
         (["--beam-size", "x"], "'x' is no whole number from 1 to"),
         (["--decode-config", "a.yaml"], "for --decoding beam"),
