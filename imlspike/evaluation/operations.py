@@ -196,7 +196,8 @@ class OperationCounter(TorchDispatchMode):
         self._add("neuron", **neuron.cost(counts, worth))
         one_for_all = not worth.dim()
         kind = _CONSTANT if one_for_all else _BY_TOKEN if worth.shape[-1] == 1 else _BY_CHANNEL
-        self._note(output, counts, None if neuron.unit else kind, neuron.levels)
+        # The sign is a bit.
+        self._note(output, counts, None if neuron.unit else kind, neuron.levels * (1 + neuron.signed))
 
     def _note(self, tensor, counts, worth, levels):
         same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)
