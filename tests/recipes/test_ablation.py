@@ -152,9 +152,7 @@ def test_every_ablation_of_quick_builds_trains_and_is_another_model():
     seen = {}
     runs = read_list("conf/ablations/main.txt", seeds=[0], places=[ROOT])
     others = ("window_levels", "distill")  # of which only the gradient differs, or that needs its teacher
-    runs += [
-        run for run in read_list("conf/ablations/gap.txt", places=[ROOT]) if run.ablation not in others
-    ]
+    runs += [run for run in read_list("conf/ablations/gap.txt", places=[ROOT]) if run.ablation not in others]
     for run in runs:
         if run.ablation in seen:
             continue
