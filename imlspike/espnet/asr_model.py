@@ -43,8 +43,8 @@ class SpikingASRModel(ESPnetASRModel):
     weights, as they are in `loss`.
 
     Raises:
-        ValueError: a number out of its range, `rate_weight` without spiking neurons in the encoder,
-            `distill_from` without CTC or a front end; in training also a teacher that doesn't fit.
+        ValueError: a number out of its range, `rate_weight` without spiking neurons in the encoder or with
+            `compile`, `distill_from` without CTC or a front end; in training also a teacher that doesn't fit.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class SpikingASRModel(ESPnetASRModel):
         neurons = list(firing_neurons(self.encoder)) if rate_weight else []
         if rate_weight and not neurons:
             raise ValueError("rate_weight: no neuron of the encoder fires spikes")
+        if neurons and any(each._compiled_call_impl for each in self.encoder.modules()):
+            raise ValueError("rate_weight: compiled blocks lose its gradient; say compile: false")
         if distill_from and (self.ctc is None or self.frontend is None):
             raise ValueError("distill_from needs ctc_weight above 0 and a frontend")
         for _, neuron in neurons:

@@ -143,6 +143,7 @@ def test_divergence_by_its_formula(build, batch, tiny_experiment):
         ({"encoder": {"input_layer": "conv2d6"}}, "input_layer"),
         ({"distill_from": "nowhere"}, "nowhere"),
         ({"distill_from": None, "rate_weight": 1.0, "encoder": {"neuron": "relu"}}, "rate_weight"),
+        ({"distill_from": None, "rate_weight": 1.0, "encoder": {"compile": True}}, "compile"),
         ({"distill_from": None, "rate_target": -1}, "rate_target"),
         ({"ctc_weight": 0.0}, "ctc_weight"),
     ],
