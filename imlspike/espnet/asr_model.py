@@ -63,7 +63,7 @@ class SpikingASRModel(ESPnetASRModel):
         if rate_weight and not neurons:
             raise ValueError("rate_weight: no neuron of the encoder fires spikes")
         if neurons and any(each._compiled_call_impl for each in self.encoder.modules()):
-            raise ValueError("rate_weight: compiled blocks lose its gradient; say compile: false")
+            raise ValueError("rate_weight: its gradient is another in compiled blocks; say compile: false")
         if distill_from and (self.ctc is None or self.frontend is None):
             raise ValueError("distill_from needs ctc_weight above 0 and a frontend")
         for _, neuron in neurons:
