@@ -22,7 +22,8 @@ def register() -> None:
     - A `ClassChoices` maps a YAML's names to classes. Each one that lists ESPnet's Transformer encoder gets
       the encoder `iml_spikeformer` (arguments of `imlspike.models.IMLSpikeformerEncoder` under
       `encoder_conf`), each one with its decoder the decoder `iml_spikeformer` (`IMLSpikeformerDecoder`,
-      `decoder_conf`): those that exist, and those of tasks that are imported later. The tasks of
+      `decoder_conf`): those that exist, and those of tasks that are imported later. Each one with ESPnet's
+      ASR model gets the model `iml_spikeformer` (`imlspike.espnet.asr_model`, `model_conf`). The tasks of
       espnet2/tasks/tts.py get the voice `spikevoice` (`SpikeVoice`, `tts_conf`) and the features `log_mel`
       (`LogMelExtract`, `feats_extract_conf`).
     - `TTSTask.build_model` makes the class that its module names `ESPnetTTSModel`: now
@@ -52,6 +53,7 @@ def register() -> None:
             from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
             from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
             from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
+            from espnet2.asr.espnet_model import ESPnetASRModel
             from espnet2.asr.frontend.default import DefaultFrontend
             from espnet2.layers import create_adapter
             from espnet2.s2st import espnet_model as s2st
@@ -66,6 +68,7 @@ def register() -> None:
         raise ImportError("ESPnet isn't installed; install it by: pip install 'imlspike[asr]'") from error
     from imlspike.espnet.adapters import create_lora_adapter
     from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
+    from imlspike.espnet.asr_model import SpikingASRModel
     from imlspike.espnet.frontend import LevelLogMel
     from imlspike.espnet.log_mel import LogMelExtract
     from imlspike.espnet.monitor import calculate_all_attentions
@@ -76,6 +79,7 @@ def register() -> None:
         (TransformerEncoder, "iml_spikeformer", SpikeformerEncoder),
         (TransformerDecoder, "iml_spikeformer", SpikeformerDecoder),
         (DefaultFrontend, "level_log_mel", LevelLogMel),
+        (ESPnetASRModel, "iml_spikeformer", SpikingASRModel),
     )
 
     def add_ours(choices: ClassChoices) -> None:

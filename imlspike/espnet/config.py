@@ -4,7 +4,8 @@ The rule, for each layer in turn (base, override files, `key=value` settings):
 
 - a key replaces what was there; a mapping such as `model_conf` is merged key by key;
 - except that a layer which names a class (`encoder: transformer`) starts its `encoder_conf` afresh: what
-  earlier layers said about another class can't leak into it. So too for decoder, specaug, optim, scheduler.
+  earlier layers said about another class can't leak into it. So too for decoder, specaug, optim, scheduler,
+  but not for `model`, whose classes are ESPnet's with further losses: `model_conf` is merged.
 
 So the ANN twin of a spiking recipe is a file of a few lines: `encoder: transformer` and its `encoder_conf`.
 """
@@ -55,7 +56,7 @@ def resolve(
     known, config = _known(task), {}
     for source, layer in layers:
         for key in layer:
-            if key in known["classes"]:
+            if key in known["classes"] and key != "model":
                 config.pop(f"{key}_conf", None)
         merge(config, layer)
         for key, value in layer.items():

@@ -2,6 +2,7 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ def report_spikes(model: nn.Module) -> nn.Module:
             counts, theta = neuron.encode(*args, **kwargs)
             sums = vars(of_thread).setdefault("sums", {})
             spikes, neurons, thetas = sums.get(layer, (0.0, 0, []))
-            sums[layer] = [spikes + counts.sum(), neurons + counts.numel(), [*thetas, theta.mean()]]
+            sums[layer] = [spikes + counts.abs().sum(), neurons + counts.numel(), [*thetas, theta.mean()]]
 
     def start(model, args):
         if not model.training:
@@ -70,13 +71,19 @@ def report_spikes(model: nn.Module) -> nn.Module:
                 output[1][f"theta_{layer}"] = torch.stack(thetas).mean(0, True)
         sums.clear()
 
-    inner = {module.neuron for module in model.modules() if isinstance(module, RateCoded)}
-    for name, neuron in model.named_modules():
-        if isinstance(neuron, Neuron) and neuron.levels and neuron not in inner:
-            neuron.register_forward_hook(partial(count, _layer(name)), with_kwargs=True)
+    for name, neuron in firing_neurons(model):
+        neuron.register_forward_hook(partial(count, _layer(name)), with_kwargs=True)
     model.register_forward_pre_hook(start)
     model.register_forward_hook(tell, always_call=True)
     return model
+
+
+def firing_neurons(model: nn.Module) -> Iterator[tuple[str, Neuron]]:
+    """Names and neurons of a model that fire spikes, without those inside others."""
+    inner = {module.neuron for module in model.modules() if isinstance(module, RateCoded)}
+    for name, neuron in model.named_modules():
+        if isinstance(neuron, Neuron) and neuron.levels and neuron not in inner:
+            yield name, neuron
 
 
 def _layer(name: str) -> str:

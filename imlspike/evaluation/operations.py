@@ -195,9 +195,9 @@ class OperationCounter(TorchDispatchMode):
     def _fired(self, neuron: Neuron, counts: Tensor, worth: Tensor, output: Tensor):
         """A neuron's own cost, and a note that its output is spikes."""
         self._add("neuron", **neuron.cost(counts, worth))
-        one_for_all = not worth.dim()
-        kind = _CONSTANT if one_for_all else _BY_TOKEN if worth.shape[-1] == 1 else _BY_CHANNEL
-        self._note(output, counts, None if neuron.unit else kind, neuron.levels)
+        kind = _CONSTANT if not worth.dim() else _BY_TOKEN if worth.shape[-1] == 1 else _BY_CHANNEL
+        # The sign is a bit.
+        self._note(output, counts, None if neuron.unit else kind, neuron.levels * (1 + neuron.signed))
 
     def _note(self, tensor, counts, worth, levels):
         same = torch.empty_strided(tensor.shape, tensor.stride(), dtype=counts.dtype, device=counts.device)

@@ -36,19 +36,21 @@ def firing(
 ) -> tuple[Tensor, Tensor]:
     """Spikes (0, 1, ... levels) of each element of the `output` of a call of `neuron`, and what one is worth.
 
-    The worth broadcasts to the counts; of a neuron that sends the counts themselves it is the thresholds.
+    Of a signed neuron the number of spikes, whatever their sign: a negative one is an event, too. The worth
+    broadcasts to the counts; of a neuron that sends the counts themselves it is the thresholds.
 
     Raises:
         ValueError: the output is not counts, times their worth if the neuron sends that; `name` is named.
     """
     counts, worth = neuron.encode(*args, **kwargs)
     agrees = torch.equal(counts if neuron.unit else (counts * worth).to(output.dtype), output)
-    whole = torch.equal(counts, counts.round()) and bool(((counts >= 0) & (counts <= neuron.levels)).all())
+    least, most = -neuron.levels * neuron.signed, neuron.levels
+    whole = torch.equal(counts, counts.round()) and bool(((counts >= least) & (counts <= most)).all())
     if not (agrees and whole):
         raise ValueError(
-            f"{name}: its output isn't made of 0 to {neuron.levels} whole spikes; this is no spiking layer"
+            f"{name}: its output isn't made of {least} to {most} whole spikes; this is no spiking layer"
         )
-    return counts, worth
+    return counts.abs(), worth
 
 
 @dataclass

@@ -190,15 +190,18 @@ class Recognizer(nn.Module):
         rows = []
         for batch in [[feature] for feature in features] if alone else [features]:
             lengths = torch.tensor([len(feature) for feature in batch], device=device)
-            told = {"ctc": self} if getattr(self.encoder, "interctc_use_conditioning", False) else {}
-            encoded, lengths, *_ = self.encoder(pad_sequence(batch, batch_first=True), lengths, **told)
-            if isinstance(encoded, tuple):  # with intermediate CTC
-                encoded = encoded[0]
+            encoded, lengths = self.encode_features(pad_sequence(batch, batch_first=True), lengths)
             rows += [row[:length] for row, length in zip(encoded, lengths.tolist(), strict=True)]
         if not torch.isfinite(torch.cat(rows)).all():
             raise FloatingPointError("the encoder's output isn't finite; train with a lower learning rate")
         lengths = torch.tensor([len(row) for row in rows], device=device)
         return pad_sequence(rows, batch_first=True), lengths
+
+    def encode_features(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's output (B, N, C) and lengths (B,) for features (B, L, F), padded, lengths (B,)."""
+        told = {"ctc": self} if getattr(self.encoder, "interctc_use_conditioning", False) else {}
+        encoded, lengths, *_ = self.encoder(features, lengths, **told)
+        return encoded[0] if isinstance(encoded, tuple) else encoded, lengths  # with intermediate CTC
 
     def softmax(self, encoded: Tensor) -> Tensor:
         """Probabilities (B, N, V), by the name that encoders with self-conditioning on CTC ask for."""

@@ -60,6 +60,8 @@ class RepSSA(nn.Module):
         neuron: makes a neuron that takes tokens (..., C); called for each.
         kernel: the maps of q, k, v and o are `RepConv` of so many tokens, causal for the direction ``past``;
             0: `RepLinear`.
+        o_affine: the norm ahead of the last IMLS has a trained scale and shift. All others have one, which is
+            a threshold for each channel: s(a x + b) at theta = s(x + b / a) at theta / a.
 
     Forward: x (K, C) packed tokens and their `Layout` -> (K, C).
 
@@ -85,6 +87,7 @@ class RepSSA(nn.Module):
         gain: float = 1.0,
         neuron: Callable[[], nn.Module] = IMLS,
         kernel: int = 0,
+        o_affine: bool = False,
     ):
         super().__init__()
         self.heads = len(gamma)
@@ -109,7 +112,7 @@ class RepSSA(nn.Module):
         # Heads that look far average much and come out small, and with keys and values of one sign the
         # channels of a head go up and down together; without this norm some heads drown out the others under
         # their common threshold.
-        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=False), neuron()
+        self.o_norm, self.o_neuron = MaskedBatchNorm(channels, affine=o_affine), neuron()
         self.o = mapped(gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:

@@ -122,6 +122,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
             nearly unchanged.
         conv_kernel: tokens under a `SpikingTimeConv` at the head of each block; 0: none.
         rep_kernel: tokens under a convolution among the branches of q, k, v and o (`RepConv`); 0: none.
+        o_affine: of `RepSSA`: a scale and shift, and so a threshold, for each channel of what the heads put
+            out, where other neurons have them from the norm before.
         macaron: a second feed-forward, of `linear_units` too, at the head of each block.
         sync_norms: whether processes that train together share the statistics of their batch norms, see
             `MaskedBatchNorm`.
@@ -186,6 +188,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         residual_gain: float = 0.25,
         conv_kernel: int = 0,
         rep_kernel: int = 0,
+        o_affine: bool = False,
         macaron: bool = False,
         sync_norms: bool = True,
         compile: bool = False,
@@ -223,7 +226,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         for layer in range(num_blocks):
             gamma = hierarchical_decay(layer, num_blocks, attention_heads, decay_a, decay_b, decay_c, decay)
             told = (qk, direction, attention_mode, attention_dropout_rate)
-            attention = RepSSA(output_size, gamma, *told, **rep, kernel=rep_kernel)
+            attention = RepSSA(output_size, gamma, *told, **rep, kernel=rep_kernel, o_affine=o_affine)
             forwards = [
                 SpikingFeedForward(output_size, linear_units, dropout_rate, **rep) for _ in range(1 + macaron)
             ]

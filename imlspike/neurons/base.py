@@ -18,6 +18,8 @@ class Neuron(nn.Module):
         levels: most spikes that an element fires at once; 1: binary; None: no spikes (an ANN's activation).
         stateful: it carries a potential over T time steps: its input is (T, ...), and each call starts at
             rest. Otherwise it takes any shape in one pass.
+        signed: counts may be negative, down to -`levels`; a spike of -1 is one event, as a subtraction is one
+            addition.
         unit: what flows on is the counts; otherwise, counts times what `encode` says that a spike is worth.
         over_utterance: its threshold is a statistic of the whole utterance: it must be given (B, N, C) with
             the mask, not packed tokens.
@@ -34,6 +36,7 @@ class Neuron(nn.Module):
 
     levels: int | None = 1
     stateful: bool = False
+    signed: bool = False
     unit: bool = True
     over_utterance: bool = False
     from_means: bool = False
@@ -41,7 +44,7 @@ class Neuron(nn.Module):
     @property
     def binary(self) -> bool:
         """True if what flows on is zeros and ones."""
-        return self.levels == 1
+        return self.levels == 1 and not self.signed
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The output, in the shape and dtype of the current x; that is (T, ...) for a stateful neuron.
@@ -56,7 +59,8 @@ class Neuron(nn.Module):
             return self.forward(x, mask), x.new_ones(())  # without hooks, which may be what asks
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
-        """Operations of the neurons themselves on a chip, for what `encode` gave.
+        """Operations of the neurons themselves on a chip, for what `encode` gave (of a signed neuron the
+        magnitudes).
 
         A stateful neuron: the leak (v - x, its product with 1 / tau, the sum), a subtraction for each spike;
         its potential is read and written ("state"). Otherwise integrate-and-fire over `levels` steps (see

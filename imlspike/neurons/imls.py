@@ -55,6 +55,8 @@ class IMLS(Neuron):
         detach: no gradient flows through the statistic (``token``, ``channel``, ``layer``). Otherwise
             dy/dtheta = s - x/theta inside the gate, T above, 0 below.
         amplitude: what a spike is worth: ``theta`` or ``unit``.
+        signed: counts are -T to T, those of |x| with the sign of x, and the gradient passes where it would
+            for |x|: ternary spikes, of which a negative one subtracts a weight. Ties go away from 0.
         window: up to where the gradient passes: ``half``, (T + 1/2) theta, as above; ``levels``, T theta.
         token_dim, channel_dims: the axes of tokens and of channels; all other axes are batch.
 
@@ -74,7 +76,7 @@ class IMLS(Neuron):
     def __init__(
         self, levels: int = 6, threshold: str = "token", kappa: float = 0.45, value: float = 1.0,
         eps: float = 1e-5, detach: bool = True, amplitude: str = "theta", window: str = "half",
-        token_dim: int = -2, channel_dims: tuple[int, ...] = (-1,),
+        signed: bool = False, token_dim: int = -2, channel_dims: tuple[int, ...] = (-1,),
     ):  # fmt: skip
         super().__init__()
         choices = (("threshold", threshold, THRESHOLDS), ("amplitude", amplitude, AMPLITUDES))
@@ -88,6 +90,7 @@ class IMLS(Neuron):
         self.levels, self.threshold, self.kappa = int(levels), threshold, kappa
         self.value, self.eps, self.detach, self.amplitude = value, eps, detach, amplitude
         self.window, self.token_dim, self.channel_dims = window, token_dim, tuple(channel_dims)
+        self.signed = bool(signed)
         self.unit, self.over_utterance = amplitude == "unit", threshold in ("channel", "layer")
         self.from_means = threshold == "layer"
         if threshold == "learned":
@@ -97,6 +100,12 @@ class IMLS(Neuron):
         """theta s, or s for the amplitude ``unit``, in x's shape and dtype; `mask` as in `theta`. Known
         thresholds `theta` are taken in place of those of `x`, as in `encode`."""
         theta = self.theta(x, mask) if theta is None else theta
+        if self.signed:
+            sign = _sign(x)
+            return sign * self._fire(sign * x, theta)
+        return self._fire(x, theta)
+
+    def _fire(self, x: Tensor, theta: Tensor) -> Tensor:
         if self.window == "levels" and torch.is_grad_enabled():
             x = torch.where(x > self.levels * theta, x.detach(), x)
         if self.training and self.finer > 1:
@@ -137,18 +146,25 @@ class IMLS(Neuron):
         return (x.sum(self.token_dim, keepdim=True, dtype=exact) / tokens).to(x.dtype)
 
     def encode(self, x: Tensor, mask: Tensor | None = None, *, theta: Tensor | None = None) -> tuple:
-        """The counts s, whole numbers 0..T in x's shape and dtype, and the thresholds theta; no gradient.
+        """The counts s, whole numbers 0..T (``signed``: -T..T) in x's shape and dtype, and theta; no grad.
 
         >>> IMLS(kappa=0.5).encode(torch.tensor([[2.0, -2.0, 6.0, 0.0]]))
         (tensor([[2., 0., 5., 0.]]), tensor([[1.2500]]))
         """
         with torch.no_grad():
             theta = self.theta(x, mask) if theta is None else theta
-            return ops.imls(x, theta, self.levels, False)[0], theta
+            sign = _sign(x) if self.signed else 1
+            return sign * ops.imls(sign * x, theta, self.levels, False)[0], theta
 
     def cost(self, counts: Tensor, worth: Tensor) -> dict[str, int]:
-        """Integrate-and-fire as in `unfold`, and, where the threshold follows the input, its statistic."""
+        """Integrate-and-fire as in `unfold`, and, where the threshold follows the input, its statistic.
+
+        ``signed``: with a comparison more for each level; `counts` are then magnitudes.
+        """
         cost = super().cost(counts, worth)
+        if self.signed:
+            cost["additions"] += self.levels * counts.numel()
+            cost["bitwise_additions"] += self.levels.bit_length() * counts.numel()
         if self.threshold not in ("fixed", "learned"):  # kappa * mean |x|
             cost["additions"] += counts.numel()
             cost["bitwise_additions"] += counts.numel()
@@ -172,7 +188,12 @@ class IMLS(Neuron):
         return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
-def unfold(x: Tensor, theta: Tensor, levels: int, coding: str = "unary") -> Tensor:
+def _sign(x: Tensor) -> Tensor:
+    """1 or -1 in x's dtype, 1 for 0, which has a gradient so."""
+    return torch.where(x < 0, -1, 1).to(x.dtype)
+
+
+def unfold(x: Tensor, theta: Tensor, levels: int, coding: str = "unary", signed: bool = False) -> Tensor:
     """The binary spikes that a neuromorphic chip fires for one multi-level spike, exactly, in every dtype.
 
     ``unary``: `levels` time steps. An integrate-and-fire neuron with soft reset starts at v = x + theta/2 and
@@ -181,6 +202,8 @@ def unfold(x: Tensor, theta: Tensor, levels: int, coding: str = "unary") -> Tens
 
     ``bitwise``: the count in binary, lowest bit first: ceil(log2(levels + 1)) slots whose spikes are worth 1,
     2, 4, ..., so that a sum of spikes is shifted once a slot. There are fewer of them: 2 for a count of 3.
+
+    `signed`: of a neuron that is, spikes of -1, 0 and 1: those of -x taken from those of x.
 
     Input x (...) and thresholds theta as `IMLS.encode` has them -> zeros and ones (levels or slots, ...) in
     x's dtype. ValueError: an unknown `coding`.
@@ -193,6 +216,8 @@ def unfold(x: Tensor, theta: Tensor, levels: int, coding: str = "unary") -> Tens
     tensor([[0., 1., 1.],
             [0., 0., 1.]])
     """
+    if signed:
+        return unfold(x, theta, levels, coding) - unfold(-x, theta, levels, coding)
     if coding not in CODINGS:
         raise ValueError(f"coding must be one of {', '.join(CODINGS)}, got {coding!r}")
     above = widen(x) - theta / 2

@@ -46,7 +46,7 @@ class FiringRates(ExitStack):
         @torch.no_grad()
         def count(neuron, args, kwargs, output):
             fired = output if neuron.unit else neuron.encode(*args, **kwargs)[0]
-            self._counts[name][0] += fired.sum(dtype=torch.float64)
+            self._counts[name][0] += fired.abs().sum(dtype=torch.float64)
             self._counts[name][1] += fired.numel() * neuron.levels
 
         return count

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imlspike.evaluation.operations import OperationCounter
+from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers.depthwise import DepthwiseConv
 from imlspike.layers.layout import Layout
 from imlspike.layers.time_conv import SpikingTimeConv
@@ -331,3 +332,17 @@ def test_a_linear_map_counts_as_such_however_it_computes():
     expected = count(nn.Sequential(neuron, nn.Linear(4, 3)), x)
     assert count(nn.Sequential(neuron, Roundabout(4, 3)), x) == expected
     assert expected["1", "weights"].accumulates == 3 * int(neuron.encode(x)[0].sum())
+
+
+def test_a_negative_spike_is_an_addition_and_its_sign_a_bit():
+    network = nn.Sequential(
+        IMLS(threshold="fixed", value=1.0, amplitude="unit", signed=True), nn.Linear(4, 2)
+    )
+    x = torch.tensor([[-3.0, 0.2, 1.0, -9.0]])
+    rows = count(network, x)
+    read = rows["1", "weights"]
+    assert (read.accumulates, read.events, read.bits) == (2 * (3 + 1 + 6), 2 * 3, 4)
+    assert rows["0", "neuron"].additions == (1 + 2 * 6) * 4 + 10  # both comparisons for each level
+    with SpikeRecorder(network) as recorder:
+        network(x)
+    assert recorder.layers["0"].histogram == [1, 1, 0, 1, 0, 0, 1]

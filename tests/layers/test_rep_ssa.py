@@ -5,7 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from imlspike.layers import DecayAttention, Layout, RepSSA, SpikingFeedForward, hierarchical_decay
+from imlspike.layers import (
+    DecayAttention,
+    Layout,
+    MaskedBatchNorm,
+    RepSSA,
+    SpikingFeedForward,
+    hierarchical_decay,
+)
 from imlspike.layers.rep_ssa import QK, fire
 from imlspike.neurons import IMLS
 from imlspike.neurons.imls import THRESHOLDS
@@ -88,3 +95,31 @@ def test_bad_arguments_are_named():
         RepSSA(8, torch.tensor([0.5, 0.9]), qk="keys")
     with pytest.raises(ValueError, match="3 and 8"):
         RepSSA(8, torch.ones(3))
+
+
+def test_a_threshold_for_each_channel_is_in_the_norm_before_every_neuron():
+    """Scales and shifts divided by thresholds give the spikes of those thresholds, at every neuron."""
+    layout, counts = (
+        Layout(torch.tensor([9, 5]), 9),
+        partial(IMLS, threshold="fixed", value=0.25, amplitude="unit"),
+    )
+    ssa = RepSSA(8, hierarchical_decay(0, 2, 2), "both", neuron=counts, o_affine=True).double()
+    forward = SpikingFeedForward(8, 16, neuron=counts).double()
+    x = 2 * torch.randn(14, 8, dtype=torch.float64) + 1
+    ssa(x, layout), forward(x, layout)
+    places = [(ssa, name, f"{name}_neuron") for name in "qkv"] + [(ssa, "o_norm", "o_neuron")]
+    places += [(each, "norm", "neuron") for each in (ssa, forward)] + [(forward, "expand", "hidden_neuron")]
+    plain, given = [each.eval()(x, layout) for each in (ssa, forward)], []
+    for module, before, name in places:
+        neuron, norms = getattr(module, name), list(getattr(module, before).modules())
+        norms = [each for each in norms if isinstance(each, MaskedBatchNorm)]
+        theta = 2.0 ** torch.randint(-3, 0, (norms[0].num_features,), dtype=torch.float64)
+        hook = partial(lambda theta, neuron, args, kwargs: (args, {"theta": theta}), theta)
+        given.append((neuron.register_forward_pre_hook(hook, with_kwargs=True), norms, theta))
+    wanted = [each(x, layout) for each in (ssa, forward)]
+    assert not any(map(torch.equal, wanted, plain))
+    for hook, norms, theta in given:
+        hook.remove()
+        for norm in norms:
+            norm.weight.data.mul_(0.25 / theta), norm.bias.data.mul_(0.25 / theta)
+    assert all(torch.equal(each(x, layout), want) for each, want in zip((ssa, forward), wanted, strict=True))
