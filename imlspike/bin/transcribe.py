@@ -13,9 +13,11 @@ import imlspike
 from imlspike.bin._command import (
     BREAKS,
     Report,
+    add_engine,
     add_model_options,
     command,
     number,
+    refuse_for_onnx,
     results,
     teller,
     use_threads,
@@ -68,6 +70,7 @@ def parse(argv) -> argparse.Namespace:
     add("--ctc-weight", type=number(0, 1), help="of joint: 0 attention only, 1 CTC only (default 0.5)")
     add("--lm-weight", type=number(0, 100), help="of beam and joint: the language model's weight (default 0)")
     add("--lm", metavar="EXP", help="the language model (default: the one in the bundle or beside it)")
+    add_engine(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add(
         "--max-seconds",
@@ -87,6 +90,8 @@ def parse(argv) -> argparse.Namespace:
     for name in ("decode_config", *SEARCH):
         if getattr(args, name) is not None and args.decoding == "greedy":
             parser.error(f"--{name.replace('_', '-')} is for --decoding beam and joint")
+    if args.engine == "onnx":
+        refuse_for_onnx(parser, args, decoding="greedy", device="cpu", model_file=None, weight_bits=None)
     return args
 
 
@@ -96,11 +101,16 @@ def transcribe(
     """Transcribe, write (or print what has no outputs) and report; `outputs` of each channel."""
     from imlspike.inference import Speech2Text
 
-    use_threads(args)
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
-    s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
+    if args.engine == "onnx":
+        from imlspike.export.engine import OnnxDecoder
+
+        s2t = Speech2Text(OnnxDecoder(args.model, args.threads), args.model)
+    else:
+        use_threads(args)
+        s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
     made_by |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
     shown = Progress("seconds of audio transcribed")
@@ -169,7 +179,7 @@ def main(argv=None) -> int:
         file: [[] for _ in channels_of(file.path, args.channel)] for file in found
     }
     if args.output_dir:
-        options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
+        options = {name: getattr(args, name) for name in ("decoding", "engine", "max_seconds", "channel", "model_file")}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         kinds = ("txt", "json") if args.format == "both" else (args.format,)
         for file, base in name_outputs(found, args.output_dir).items():
