@@ -193,7 +193,7 @@ def add_weight_bits(parser: argparse.ArgumentParser) -> None:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the option of what computes."""
-    told = "torch, or onnx: --model names what `imlspike export` wrote, and torch isn't needed (default %(default)s)"
+    told = "onnx: --model names what `imlspike export` wrote, and torch isn't needed (default %(default)s)"
     parser.add_argument("--engine", choices=("torch", "onnx"), default="torch", help=told)
 
 

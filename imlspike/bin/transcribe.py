@@ -179,7 +179,8 @@ def main(argv=None) -> int:
         file: [[] for _ in channels_of(file.path, args.channel)] for file in found
     }
     if args.output_dir:
-        options = {name: getattr(args, name) for name in ("decoding", "engine", "max_seconds", "channel", "model_file")}
+        options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
+        options |= {"engine": "onnx"} if args.engine == "onnx" else {}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         kinds = ("txt", "json") if args.format == "both" else (args.format,)
         for file, base in name_outputs(found, args.output_dir).items():

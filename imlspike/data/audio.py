@@ -150,9 +150,10 @@ def check_rate(rate: float) -> int:
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Resample a waveform that comes in blocks; how it was cut into blocks leaves no trace (up to rounding).
 
-    The filter is that of `torchaudio.transforms.Resample`, a sinc under a Hann window (here without torch,
-    which a thin client doesn't have): as many input samples as it is wide are kept from block to block. Rates whose ratio has a denominator over 1000 (44101 to 16000 Hz) would
-    need a filter of gigabytes, and are taken for the nearest ratio that hasn't, at most 0.05 % off.
+    The filter is that of `torchaudio.transforms.Resample`, a sinc under a Hann window; it is computed without
+    torch, which a program that only runs exported models does without. As many input samples as it is wide
+    are kept from block to block. Rates whose ratio has a denominator over 1000 (44101 to 16000 Hz) would need
+    a filter of gigabytes, and are taken for the nearest ratio that hasn't, at most 0.05 % off.
 
     Args:
         blocks: float32 arrays `(samples,)`.

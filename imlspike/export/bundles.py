@@ -4,6 +4,8 @@ from pathlib import Path
 
 from imlspike.data.yaml_file import ConfigError
 from imlspike.export.recognizer import export_recognizer
+from imlspike.export.vocoder import export_vocoder
+from imlspike.export.voice import export_voice
 from imlspike.inference.bundle import Bundle
 
 
@@ -18,6 +20,6 @@ def export_bundle(bundle: Bundle, folder: Path, int8: bool = False, spikes: bool
             return export_recognizer(bundle, folder, int8, spikes)
         if int8 or spikes:
             raise ValueError(f"{'int8' if int8 else 'spikes'}: of a recognizer only, this is a {bundle.kind}")
-        raise ValueError(f"a {bundle.kind} can't be exported")
+        return export_vocoder(bundle, folder) if bundle.kind == "vocoder" else export_voice(bundle, folder)
     except ValueError as error:
         raise ConfigError(f"{bundle.source}: {error}") from None

@@ -103,7 +103,10 @@ class IntegerConv(nn.Module):
         self.stride, self.groups, self.in_channels = list(conv.stride), conv.groups, conv.in_channels
 
     def forward(self, counts: Tensor) -> Tensor:
-        return integer_convolution(counts, self.weight, self.stride, self.groups).float() * self.scale + self.bias
+        return (
+            integer_convolution(counts, self.weight, self.stride, self.groups).float() * self.scale
+            + self.bias
+        )
 
 
 class OfFloats(nn.Module):

@@ -57,16 +57,6 @@ def integer_convolution(counts, weight, stride: list[int], groups: int):
     return op.ConvInteger(counts, weight, strides=list(stride), group=groups)
 
 
-def unfold_backward(frames, size, dim: int, width: int, step: int):
-    """Overlap-add: of (B, L, width) frames every `step` samples the sum, (B, width + (L - 1) step).
-
-    A transposed convolution by the identity.
-    """
-    identity = op.Unsqueeze(op.EyeLike(op.ConstantOfShape(op.Constant(value_ints=[width, width]))), [1])
-    audio = op.ConvTranspose(op.Transpose(frames, perm=[0, 2, 1]), identity, strides=[step])
-    return op.Squeeze(audio, [1])
-
-
 def _zero(value: int = 0):
     return op.Cast(op.Constant(value_int=value), to=2)  # uint8
 
@@ -81,5 +71,4 @@ def translations() -> dict[Callable, Callable]:
         integer.spikes.default: spikes,
         integer.integer_product.default: integer_product,
         integer.integer_convolution.default: integer_convolution,
-        torch.ops.aten.unfold_backward.default: unfold_backward,
     }

@@ -1,13 +1,13 @@
 """A recognizer as ONNX: a waveform in, CTC's log-probabilities out."""
 
 import copy
-import math
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write
+from imlspike.export.fourier import RealSTFT
 from imlspike.export.integers import to_integers
 from imlspike.export.program import plain_norms, write_onnx
 from imlspike.inference.bundle import Bundle
@@ -20,7 +20,7 @@ BLANK_MARK = "▁"  # what sherpa-onnx and sentencepiece write for a blank
 
 
 class GraphFeatures(SpeechFeatures):
-    """`SpeechFeatures` whose Fourier transform is a convolution by cosines and sines: real numbers alone.
+    """`SpeechFeatures` whose Fourier transform has real numbers alone.
 
     Args:
         features: whose settings and weights it has.
@@ -29,24 +29,12 @@ class GraphFeatures(SpeechFeatures):
     def __init__(self, features: SpeechFeatures):
         nn.Module.__init__(self)
         self.__dict__.update(copy.deepcopy(features).__dict__)
-        n_fft, width = self.stft["n_fft"], self.stft["win_length"]
-        self.before = (n_fft - width) // 2  # zeros that lie on either side of the window
-        turns = torch.arange(width, dtype=torch.float64) + self.before
-        angles = torch.arange(n_fft // 2 + 1)[:, None] * turns * (2 * math.pi / n_fft)
-        waves = torch.cat([angles.cos(), angles.sin()]) * self.window.double()
-        waves = waves / math.sqrt(n_fft) if self.stft["normalized"] else waves
-        self.register_buffer("waves", waves.float()[:, None])
+        settings = {key: self.stft[key] for key in ("n_fft", "hop_length", "center", "normalized")}
+        self.real_stft = RealSTFT(self.window, **settings)
 
     def power_spectra(self, waveform: Tensor) -> Tensor:
-        padding, width = self.stft["n_fft"] // 2, self.stft["n_fft"]
-        waveform = waveform[None, None]
-        if self.stft["center"]:
-            waveform = nn.functional.pad(waveform, (padding, padding), mode="reflect")
-        frames = 1 + (waveform.shape[-1] - width) // self.stft["hop_length"]
-        waveform = waveform[..., self.before :]
-        parts = nn.functional.conv1d(waveform, self.waves, stride=self.stft["hop_length"])[0, :, :frames]
-        real, imaginary = parts.square().chunk(2)
-        return (real + imaginary).T
+        real, imaginary = self.real_stft(waveform)
+        return (real.square() + imaginary.square()).T
 
 
 class WaveformToLogProbs(nn.Module):

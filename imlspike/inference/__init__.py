@@ -6,7 +6,12 @@ Each is loaded when it is first named: `Speech2Text` with a decoder of `imlspike
 
 from importlib import import_module
 
-_DEFINED_IN = {"Bundle": "bundle", "Speech2Text": "speech2text", "Text2Speech": "text2speech", "Vocoder": "vocoder"}
+_DEFINED_IN = {
+    "Bundle": "bundle",
+    "Speech2Text": "speech2text",
+    "Text2Speech": "text2speech",
+    "Vocoder": "vocoder",
+}
 __all__ = ["Bundle", "Speech2Text", "Text2Speech", "Vocoder"]
 
 

@@ -58,7 +58,7 @@ class Speech2Text:
         cache_dir: str | os.PathLike | None = None,
         weight_bits: int | None = None,
         **options,
-    ) -> "Speech2Text":
+    ) -> Speech2Text:
         """Open what a recipe trained.
 
         Args:
@@ -214,7 +214,7 @@ class Speech2Text:
     def _decode_window(self, window: list[tuple], batch_seconds: float, loudest: dict) -> Iterator[tuple]:
         """`loudest`: greatest power of speech of the owner that the last window ended in. What is far below
         it is noise, and its text is "": brought to the level of speech, it would be taken for some."""
-        powers = [speech_power(one.samples, self.sampling_rate) for _, one in window]
+        powers = [speech_power([one.samples], self.sampling_rate) for _, one in window]
         for (owner, _), power in zip(window, powers, strict=True):
             loudest[owner] = max(power, loudest.get(owner, 0.0))
         speech = []

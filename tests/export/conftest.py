@@ -36,5 +36,6 @@ def noises(*seconds: float) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     lengths = [int(8000 * each) for each in seconds]
     return [
-        (0.1 * rng.standard_normal(n) * (1.1 + np.sin(np.arange(n) / 700))).astype(np.float32) for n in lengths
+        (0.1 * rng.standard_normal(n) * (1.1 + np.sin(np.arange(n) / 700))).astype(np.float32)
+        for n in lengths
     ]
