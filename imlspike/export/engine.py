@@ -19,7 +19,7 @@ class Session:
 
     Args:
         path: the file, or a folder with one such file in it.
-        kind: of model, as its metadata say: "imlspike_ctc", "imlspike_vocoder", "imlspike_mel" or "imlspike_voice".
+        kind: `model_type` of its metadata: imlspike_ctc, imlspike_vocoder, imlspike_mel or imlspike_voice.
         threads: that it computes with; 0: as many as there are cores.
 
     Raises:

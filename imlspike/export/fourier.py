@@ -1,4 +1,4 @@
-"""Fourier transforms of frames in real numbers: convolutions by cosines and sines, as ONNX has them everywhere."""
+"""Fourier transforms of frames in real numbers, which every ONNX runtime has: convolutions by waves."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Waveforms of any type as floats, and sequences cut into windows for local computation; no torch of its own."""
+"""Waveforms of any type as floats, and sequences cut into windows for local computation, without torch."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens  # 
 from tests.models.small import small_encoder  # noqa: E402
 
 TOKENS = ("<blank>", "<unk>", "<space>", *"abcdef", "<sos/eos>")
-FEATURES = dict(sampling_rate=8000, n_fft=256, win_length=200, hop_length=80, n_mels=20, level=-20, floor=-60)
+FEATURES = dict(
+    sampling_rate=16000, n_fft=256, win_length=200, hop_length=80, n_mels=20, level=-20, floor=-60
+)
 SIZES = dict(output_size=8, attention_heads=2, linear_units=12, num_blocks=1)
 
 
@@ -32,9 +34,9 @@ def recognizer_bundle(**options) -> Bundle:
 
 
 def noises(*seconds: float) -> list[np.ndarray]:
-    """Noise whose level goes up and down, at 8 kHz."""
+    """Noise whose level goes up and down, at 16 kHz."""
     rng = np.random.default_rng(0)
-    lengths = [int(8000 * each) for each in seconds]
+    lengths = [int(16000 * each) for each in seconds]
     return [
         (0.1 * rng.standard_normal(n) * (1.1 + np.sin(np.arange(n) / 700))).astype(np.float32)
         for n in lengths
