@@ -11,7 +11,7 @@ from onnxscript import opset18 as op
 from imlspike.export import integers  # noqa: F401  (defines the operators)
 from imlspike.ops.reference import BELOW_HALF
 
-BOOL, FLOAT = 9, 1  # ONNX's numbers of types
+BOOL, FLOAT, INT64, UINT8 = 9, 1, 7, 2  # ONNX's numbers of types
 SPLITTER = 2.0**16 + 1  # Veltkamp's: leaves 8 of fp32's 24 bits
 
 
@@ -57,8 +57,14 @@ def integer_convolution(counts, weight, stride: list[int], groups: int):
     return op.ConvInteger(counts, weight, strides=list(stride), group=groups)
 
 
+def searchsorted(ends, numbers, right: bool = False, **_):
+    """(B, N) sorted and (B, L) -> (B, L): how many of the former are less, or with `right` no more."""
+    reached = (op.LessOrEqual if right else op.Less)(op.Unsqueeze(ends, [1]), op.Unsqueeze(numbers, [2]))
+    return op.ReduceSum(op.Cast(reached, to=INT64), [2], keepdims=0)
+
+
 def _zero(value: int = 0):
-    return op.Cast(op.Constant(value_int=value), to=2)  # uint8
+    return op.Cast(op.Constant(value_int=value), to=UINT8)
 
 
 def translations() -> dict[Callable, Callable]:
@@ -68,6 +74,7 @@ def translations() -> dict[Callable, Callable]:
         own.eight_bits.default: eight_bits,
         own.imls.default: imls,
         own.lif.default: lif,
+        torch.ops.aten.searchsorted.Tensor: searchsorted,
         integer.spikes.default: spikes,
         integer.integer_product.default: integer_product,
         integer.integer_convolution.default: integer_convolution,
