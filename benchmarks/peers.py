@@ -27,10 +27,11 @@ def speech(batch: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(batch, frames, FEATURES), torch.full((batch,), frames)
 
 
-def spiking(size: str, inference: bool = True) -> nn.Module:
-    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch."""
+def spiking(size: str, inference: bool = True, **options) -> nn.Module:
+    """The spiking encoder of a size of `SIZES`; for inference reparameterised, having seen a batch. `options`
+    come before those of the size."""
     shared, own = SIZES[size]
-    encoder = IMLSpikeformerEncoder(FEATURES, **shared, **own)
+    encoder = IMLSpikeformerEncoder(FEATURES, **shared, **(own | options))
     if inference:
         with torch.no_grad():
             encoder(*speech(4, 400))

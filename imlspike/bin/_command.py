@@ -191,6 +191,19 @@ def add_weight_bits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight-bits", type=number(2, 16, int), help=told)
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the option of what computes."""
+    told = "onnx: --model names what `imlspike export` wrote, and torch isn't needed (default %(default)s)"
+    parser.add_argument("--engine", choices=("torch", "onnx"), default="torch", help=told)
+
+
+def refuse_for_onnx(parser: argparse.ArgumentParser, args: argparse.Namespace, **defaults) -> None:
+    """An error for options that --engine onnx doesn't take, where they aren't at their default."""
+    for name, default in defaults.items():
+        if getattr(args, name) != default:
+            parser.error(f"--{name.replace('_', '-')} is for --engine torch")
+
+
 def use_threads(args: argparse.Namespace) -> None:
     """Do as --threads says."""
     if args.threads:

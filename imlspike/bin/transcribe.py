@@ -14,9 +14,11 @@ import imlspike
 from imlspike.bin._command import (
     BREAKS,
     Report,
+    add_engine,
     add_model_options,
     command,
     number,
+    refuse_for_onnx,
     results,
     teller,
     use_threads,
@@ -72,6 +74,7 @@ def parse(argv) -> argparse.Namespace:
     add("--ctc-weight", type=number(0, 1), help="of joint: 0 attention only, 1 CTC only (default 0.5)")
     add("--lm-weight", type=number(0, 100), help="of beam and joint: the language model's weight (default 0)")
     add("--lm", metavar="EXP", help="the language model (default: the one in the bundle or beside it)")
+    add_engine(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add(
         "--max-seconds",
@@ -93,6 +96,8 @@ def parse(argv) -> argparse.Namespace:
     for name in ("decode_config", *SEARCH):
         if getattr(args, name) is not None and args.decoding == "greedy":
             parser.error(f"--{name.replace('_', '-')} is for --decoding beam and joint")
+    if args.engine == "onnx":
+        refuse_for_onnx(parser, args, decoding="greedy", device="cpu", model_file=None, weight_bits=None)
     return args
 
 
@@ -111,11 +116,16 @@ def transcribe(
     from imlspike.inference import Speech2Text
 
     args.threads = args.threads or (args.nj > 1 and max(1, (os.cpu_count() or 1) // args.nj))
-    use_threads(args)
     total = int(sum(seconds_of(file.path) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
-    s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
+    if args.engine == "onnx":
+        from imlspike.export.engine import OnnxDecoder
+
+        s2t = Speech2Text(OnnxDecoder(args.model, args.threads), args.model)
+    else:
+        use_threads(args)
+        s2t = Speech2Text.from_pretrained(args.model, args.decoding, args.device, args.model_file, **options)
     made_by = {"model": args.model, "decoding": args.decoding, "version": imlspike.__version__}
     made_by |= {"weight_bits": args.weight_bits} if args.weight_bits else {}
     shown = Progress("seconds of audio transcribed")
@@ -200,6 +210,7 @@ def main(argv=None) -> int:
     }
     if args.output_dir:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
+        options |= {"engine": "onnx"} if args.engine == "onnx" else {}
         manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
         suffixes = ["TextGrid" if kind == "textgrid" else kind for kind in args.format]
         for file, base in name_outputs(found, args.output_dir).items():

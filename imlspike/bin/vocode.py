@@ -4,14 +4,29 @@ imlspike vocode in.wav out.wav --model exp/tsm_kd
 imlspike vocode recordings/ mels/*.npy out/ --model exp/tsm_kd --format flac
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imlspike.bin._command import Report, add_model_options, command, number, results, teller, use_threads
+import numpy as np
+
+from imlspike.bin._command import (
+    Report,
+    add_engine,
+    add_model_options,
+    command,
+    number,
+    refuse_for_onnx,
+    results,
+    teller,
+    use_threads,
+)
 from imlspike.bin._files import (
     AUDIO,
     Found,
@@ -29,7 +44,10 @@ from imlspike.data.mel import SUFFIXES, mel_blocks, open_mel
 from imlspike.data.progress import Progress
 from imlspike.data.segment import MOST_SECONDS
 from imlspike.data.write_audio import FORMATS, write_audio
-from imlspike.inference import Vocoder
+
+if TYPE_CHECKING:
+    from imlspike.export.engine import OnnxVocoder
+    from imlspike.inference import Vocoder
 
 
 def parse(argv) -> argparse.Namespace:
@@ -53,7 +71,23 @@ def parse(argv) -> argparse.Namespace:
         default=10.0,
         help="audio computed at once (default %(default)g)",
     )
-    return parser.parse_args(argv)
+    add_engine(parser)
+    args = parser.parse_args(argv)
+    if args.engine == "onnx":
+        refuse_for_onnx(parser, args, device="cpu", weight_bits=None)
+    return args
+
+
+def open_vocoder(args) -> Vocoder | OnnxVocoder:
+    """The vocoder of the options."""
+    if args.engine == "onnx":
+        from imlspike.export.engine import OnnxVocoder
+
+        return OnnxVocoder(args.model, args.threads, args.chunk_seconds)
+    from imlspike.inference import Vocoder
+
+    use_threads(args)
+    return Vocoder.from_pretrained(args.model, args.device, args.chunk_seconds, weight_bits=args.weight_bits)
 
 
 def is_file_name(args) -> bool:
@@ -80,10 +114,7 @@ def vocode(
     report: Report,
 ) -> None:
     """Compute, write and report; `outputs` and the channel of each."""
-    use_threads(args)
-    vocoder = Vocoder.from_pretrained(
-        args.model, args.device, args.chunk_seconds, weight_bits=args.weight_bits
-    )
+    vocoder = open_vocoder(args)
     total = sum(length_of(file.path, vocoder) for file in todo)
     told = f"{total / 60:.1f} min of audio, with {args.model} at {vocoder.sampling_rate} Hz"
     report.say(f"{len(todo)} files, {told}")
@@ -105,7 +136,7 @@ def vocode(
                 break
 
 
-def length_of(path: Path, vocoder: Vocoder) -> float:
+def length_of(path: Path, vocoder: Vocoder | OnnxVocoder) -> float:
     """Seconds of audio that come out of a file; 0 where only reading it would tell."""
     if path.suffix.lower() not in SUFFIXES:
         return seconds_of(path)
@@ -117,7 +148,7 @@ def length_of(path: Path, vocoder: Vocoder) -> float:
 
 
 def vocode_one(
-    vocoder: Vocoder,
+    vocoder: Vocoder | OnnxVocoder,
     path: Path,
     output: Path,
     channel: str | int,
@@ -137,7 +168,7 @@ def vocode_one(
         done = 0
         for block in vocoder.stream(blocks, gain=gain):
             done += len(block)
-            yield block.numpy()
+            yield np.asarray(block)
             progress(done / rate)
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +188,7 @@ def main(argv=None) -> int:
         args.inputs, AUDIO | set(SUFFIXES), report, "audio or mel", None if one else args.output
     )
     options = {"channel": args.channel} | ({"weight_bits": args.weight_bits} if args.weight_bits else {})
+    options |= {"engine": "onnx"} if args.engine == "onnx" else {}
     manifest = None if one else Manifest(args.output, args.model, options)
     bases = {found[0]: args.output.with_suffix("")} if one else name_outputs(found, args.output)
     suffix = args.output.suffix if one else f".{args.format}"

@@ -5,14 +5,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from math import ceil
 from numbers import Real
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import soundfile
-import torch
-import torchaudio
 
 from imlspike.data import container_audio
 from imlspike.data.boxes import JOINED, check_boxes
@@ -32,7 +31,8 @@ MOST_AT_ONCE = 2**22  # samples of all channels that are read at once, whatever 
 LEAST_JUDGED, WHITE, FULL = 4000, 1.6, 0.75
 MOST_TAPS = 10**7  # of a resampling filter
 NO_MP3 = (*FORMS, b"fLaC", b"OggS", b".snd")  # whatever the file is called
-AT_ONCE = 2**20  # samples resampled in one go; torchaudio counts in float32, which is exact up to 2**24
+AT_ONCE = 2**20  # samples resampled in one go
+ROLLOFF, ZERO_CROSSINGS = 0.99, 6  # of the resampling filter, as torchaudio has them
 # What libsndfile, which reads a truncated file without a word, notes of its chunks.
 _CUT = re.compile(r"^ *\w[\w ]*: (\d+) \(should be (\d+)\)$", re.MULTILINE)
 _SPHERE_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
@@ -150,9 +150,10 @@ def check_rate(rate: float) -> int:
 def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
     """Resample a waveform that comes in blocks; how it was cut into blocks leaves no trace (up to rounding).
 
-    The filter is that of `torchaudio.transforms.Resample`, a windowed sinc: as many input samples as it is
-    wide are kept from block to block. Rates whose ratio has a denominator over 1000 (44101 to 16000 Hz) would
-    need a filter of gigabytes, and are taken for the nearest ratio that hasn't, at most 0.05 % off.
+    The filter is that of `torchaudio.transforms.Resample`, a sinc under a Hann window; it is computed without
+    torch, which a program that only runs exported models does without. As many input samples as it is wide
+    are kept from block to block. Rates whose ratio has a denominator over 1000 (44101 to 16000 Hz) would need
+    a filter of gigabytes, and are taken for the nearest ratio that hasn't, at most 0.05 % off.
 
     Args:
         blocks: float32 arrays `(samples,)`.
@@ -170,18 +171,36 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
     if step_in == step_out:
         yield from blocks
         return
-    resample = torchaudio.transforms.Resample(step_in, step_out)
-    steps_around = -(-resample.width // step_in)
+    filters, width = _sinc_filters(step_in, step_out)
+    steps_around = -(-width // step_in)
     around, skip = steps_around * step_in, steps_around * step_out
     held = np.zeros(around, dtype=np.float32)  # what lies before the beginning is silence
     for part in (part for block in blocks for part in np.split(block, range(AT_ONCE, len(block), AT_ONCE))):
         held = np.concatenate([held, part])
         ready = (len(held) - 2 * around) // step_in * step_in  # with all their surroundings
         if ready > 0:
-            out = resample(torch.from_numpy(held[: ready + 2 * around])).numpy()
+            out = _filtered(held[: ready + 2 * around], filters, width, step_in)
             yield out[skip : skip + ready // step_in * step_out]
             held = held[ready:]
-    yield resample(torch.from_numpy(held)).numpy()[skip:]
+    yield _filtered(held, filters, width, step_in)[skip:]
+
+
+def _sinc_filters(step_in: int, step_out: int) -> tuple[np.ndarray, int]:
+    """Filters (step_out, 2 width + step_in) that make step_out samples of step_in, and their width."""
+    bandwidth = ROLLOFF * min(step_in, step_out)
+    width = ceil(ZERO_CROSSINGS * step_in / bandwidth)
+    starts = np.arange(step_out, dtype=np.float32) / np.float32(step_out)  # in fp32, as torchaudio does
+    times = np.arange(-width, width + step_in) / step_in - starts[:, None]
+    times = (bandwidth * times).clip(-ZERO_CROSSINGS, ZERO_CROSSINGS)
+    filters = np.sinc(times) * np.cos(np.pi / 2 * times / ZERO_CROSSINGS) ** 2 * (bandwidth / step_in)
+    return filters.astype(np.float32), width
+
+
+def _filtered(samples: np.ndarray, filters: np.ndarray, width: int, step_in: int) -> np.ndarray:
+    """Samples (s,) at the other rate, (ceil(s step_out / step_in),), with silence around them."""
+    padded = np.pad(samples, (width, width + step_in))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, filters.shape[1])[::step_in]
+    return (seen @ filters.T).reshape(-1)[: -(-len(samples) * len(filters) // step_in)]
 
 
 class _Forwards(soundfile.SoundFile):

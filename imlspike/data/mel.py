@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 SUFFIXES = (".npy", ".pt")
 
@@ -23,11 +22,13 @@ def open_mel(path: str | os.PathLike) -> np.ndarray:
         if Path(path).suffix.lower() == ".npy":
             mel = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
+            import torch
+
             mel = torch.load(path, map_location="cpu", weights_only=True)
     except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         hint = "expected what numpy.save or torch.save writes for one mel spectrogram"
         raise ValueError(f"{path}: not readable as an array ({error}); {hint}") from None
-    if isinstance(mel, torch.Tensor):
+    if hasattr(mel, "detach"):
         mel = mel.detach().float().numpy() if mel.is_floating_point() else mel.numpy()
     if not isinstance(mel, np.ndarray):
         raise ValueError(f"{path}: holds a {type(mel).__name__}; expected one mel spectrogram")

@@ -88,3 +88,19 @@ def _best_cut(samples: np.ndarray, first: int, last: int, sampling_rate: int) ->
         around = np.convolve(level, np.ones(dip), mode="valid")
         middle = np.flatnonzero(around == around.min())[-1] + dip / 2
     return int((begin + middle) * frame)
+
+
+def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:
+    """Group utterances, longest first, so that count x longest stays within `limit` (one may exceed it).
+
+    >>> list(batches({"a": 1, "b": 5, "c": 4, "d": 2}, 10))
+    [['b', 'c'], ['d', 'a']]
+    """
+    batch: list[str] = []
+    for utterance in sorted(seconds, key=lambda u: (-seconds[u], u)):
+        if batch and (len(batch) + 1) * seconds[batch[0]] > limit:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch

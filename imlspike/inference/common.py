@@ -1,11 +1,16 @@
-"""Waveforms of any type as floats, and sequences cut into windows for local computation."""
+"""Waveforms of any type as floats, and sequences cut into windows for local computation, without torch."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from imlspike.data.mixdown import LOUDEST
+
+if TYPE_CHECKING:
+    import torch
 
 INTEGERS = ("int8", "int16", "int32")  # that audio is stored in: their full scale is known
 
@@ -24,9 +29,9 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     >>> as_float(np.array([-16384, 0], dtype=np.int16), "it")
     array([-0.5,  0. ], dtype=float32)
     """
-    if isinstance(waveform, torch.Tensor):
+    if hasattr(waveform, "detach"):  # a tensor
         waveform = waveform.detach().cpu()
-        waveform = waveform.float() if waveform.dtype == torch.bfloat16 else waveform  # numpy has none
+        waveform = waveform.float() if "bfloat16" in str(waveform.dtype) else waveform  # numpy has none
     samples = np.asarray(waveform)
     if samples.dtype.kind != "f" and samples.dtype.name not in INTEGERS:
         raise ValueError(
@@ -48,8 +53,8 @@ def as_float(waveform: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
 
 
 def windows(
-    blocks: Iterable[torch.Tensor], chunk: int | None, context: int
-) -> Iterator[tuple[torch.Tensor, int, int | None]]:
+    blocks: Iterable[torch.Tensor | np.ndarray], chunk: int | None, context: int
+) -> Iterator[tuple[torch.Tensor | np.ndarray, int, int | None]]:
     """Cut a sequence that comes in blocks into chunks, each with its `context` neighbors on both sides.
 
     Yields (window, first, last): window[..., first:last] is the next chunk, around it are `context` elements,
@@ -58,11 +63,11 @@ def windows(
     neighbors is computed in bounded memory, and is in [first:last] what it would be on the whole.
 
     Args:
-        blocks: tensors (..., n), parts of one sequence along their last axis; of any lengths.
+        blocks: tensors or arrays (..., n), parts of one sequence along their last axis; of any lengths.
         chunk: elements in a chunk, at least 1; None: the whole sequence is one.
         context: at least 1.
 
-    >>> blocks = torch.arange(10).split(3)
+    >>> blocks = np.split(np.arange(10), [3, 6, 9])
     >>> for window, first, last in windows(blocks, chunk=4, context=2):
     ...     window.tolist(), window[first:last].tolist()
     ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3])
@@ -75,7 +80,7 @@ def windows(
         length += block.shape[-1]
         if chunk is None or length < first + chunk + context:
             continue
-        joined = torch.cat(held, dim=-1)
+        joined = _joined(held)
         while joined.shape[-1] >= first + chunk + context:
             last = first + chunk
             yield joined[..., : last + context], first, last
@@ -83,4 +88,12 @@ def windows(
             joined, first = joined[..., gone:], last - gone
         held, length = [joined], joined.shape[-1]
     if length:
-        yield torch.cat(held, dim=-1), first, None
+        yield _joined(held), first, None
+
+
+def _joined(parts: list) -> torch.Tensor | np.ndarray:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts, -1)
+    import torch
+
+    return torch.cat(parts, -1)

@@ -2,19 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import fsum  # the same in any order
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from imlspike.data.audio import OnMismatch, audio_format, read_audio
 from imlspike.data.files import read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_segments
 from imlspike.data.keys import construct, unknown_key
+from imlspike.data.segment import batches
 from imlspike.data.transcript import Word
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.beam_search import BeamSearch, MakeScorer, SearchOptions
@@ -24,6 +26,8 @@ from imlspike.inference.language_model import RNNLanguageModel
 from imlspike.inference.ngram import NGramLanguageModel
 from imlspike.inference.recognizer import Recognizer, TooShort
 from imlspike.inference.word_times import UNSHIFTED, WordTimes, find_words
+
+Waveforms = list[torch.Tensor | np.ndarray]
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Decoder:
         self.recognizer, self.search, self.word_times = recognizer, search, word_times
         self.sampling_rate = recognizer.sampling_rate
 
-    def __call__(self, waveforms: list[torch.Tensor]) -> list[str | None]:
+    def __call__(self, waveforms: Waveforms) -> list[str | None]:
         """Transcribe waveforms of shape (samples,), full scale 1; None for one too short for the recognizer.
 
         Raises:
@@ -67,7 +71,9 @@ class Decoder:
         text = self.recognizer.tokens.text
         return [None if found is None else text(found[0]) for found in self._decode(waveforms)]
 
-    def with_words(self, waveforms: list[torch.Tensor]) -> list[tuple[str, tuple[Word, ...]] | None]:
+    def with_words(
+        self, waveforms: list[torch.Tensor | np.ndarray]
+    ) -> list[tuple[str, tuple[Word, ...]] | None]:
         """Transcribe them as a call does, with their words' times in seconds; none without CTC."""
         results: list = []
         for wave, found in zip(waveforms, self._decode(waveforms), strict=True):
@@ -84,10 +90,12 @@ class Decoder:
         return results
 
     @torch.no_grad()
-    def _decode(self, waveforms: list[torch.Tensor]) -> list[tuple[list[int], torch.Tensor] | None]:
+    def _decode(
+        self, waveforms: list[torch.Tensor | np.ndarray]
+    ) -> list[tuple[list[int], torch.Tensor] | None]:
         """Token numbers and the encoder's output (N, C) of each waveform."""
         try:
-            encoded, lengths = self.recognizer.encode(waveforms)
+            encoded, lengths = self.recognizer.encode(list(map(torch.as_tensor, waveforms)))
         except TooShort:
             if len(waveforms) == 1:
                 return [None]
@@ -254,19 +262,3 @@ def _cut(whole: torch.Tensor, segment: tuple[str, float, float], name: str, rate
     if begin * rate >= len(whole) or end * rate > len(whole) + rate / 2:
         raise ValueError(f"{name}: segment {begin} to {end} s, but {of} has {len(whole) / rate:.3f} s")
     return whole[round(begin * rate) : None if end < 0 else round(end * rate)]
-
-
-def batches(seconds: dict[str, float], limit: float) -> Iterator[list[str]]:
-    """Group utterances, longest first, so that count x longest stays within `limit` (one may exceed it).
-
-    >>> list(batches({"a": 1, "b": 5, "c": 4, "d": 2}, 10))
-    [['b', 'c'], ['d', 'a']]
-    """
-    batch: list[str] = []
-    for utterance in sorted(seconds, key=lambda u: (-seconds[u], u)):
-        if batch and (len(batch) + 1) * seconds[batch[0]] > limit:
-            yield batch
-            batch = []
-        batch.append(utterance)
-    if batch:
-        yield batch

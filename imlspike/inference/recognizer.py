@@ -91,11 +91,15 @@ class SpeechFeatures(nn.Module):
             waveform = waveform * (self.peak / waveform.abs().max())
         if self.level is not None:
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
-        spectrum = torch.stft(waveform[None].to(self.window), window=self.window, **self.stft)[0].T
-        mel = ((spectrum.real**2 + spectrum.imag**2) @ self.bands).clamp(min=self.least).log()
+        mel = (self.power_spectra(waveform.to(self.window)) @ self.bands).clamp(min=self.least).log()
         if self.normalize == "global":
             return (mel - self.mean) / self.std
         return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
+
+    def power_spectra(self, waveform: Tensor) -> Tensor:
+        """(S,) -> (L, n_fft / 2 + 1)"""
+        spectrum = torch.stft(waveform[None], window=self.window, **self.stft)[0].T
+        return spectrum.real**2 + spectrum.imag**2
 
 
 class Recognizer(nn.Module):

@@ -1,24 +1,26 @@
-"""Speech2Text: a trained recognizer, in use."""
+"""Speech2Text: a trained recognizer, in use. Without torch where the decoder needs none."""
+
+from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from imlspike.data.audio import audio_format, resample_blocks, stream_audio
 from imlspike.data.keys import MOST_SECONDS, check_choice, check_number
+from imlspike.data.level import speech_power
 from imlspike.data.mixdown import Channel, check_channel
-from imlspike.data.segment import Piece, cut_at_pauses
+from imlspike.data.segment import Piece, batches, cut_at_pauses
 from imlspike.data.transcript import Segment, Transcript, join_texts
-from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float
-from imlspike.inference.decoding import batches, open_decoder
-from imlspike.layers.level import speech_power
+
+if TYPE_CHECKING:
+    import torch
 
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
 OFFSET = 0.1  # times the standard deviation: a smaller one is not heard
@@ -29,7 +31,7 @@ class Speech2Text:
     """A trained recognizer: waveforms or files to text. `from_pretrained` makes one.
 
     Args:
-        decoder: from waveforms (samples,) to their texts, None for one too short; with an attribute
+        decoder: from waveforms (samples,), arrays, to their texts, None for one too short; with an attribute
             `sampling_rate` in Hz; see `imlspike.inference.decoding.Decoder`, whose `with_words`, where there
             is such a method, gives transcripts their words.
         name: of the model, for results and messages.
@@ -44,7 +46,7 @@ class Speech2Text:
     ['291 samples', '160 samples']
     """
 
-    def __init__(self, decoder: Callable[[list[torch.Tensor]], list[str | None]], name: str = "unnamed"):
+    def __init__(self, decoder: Callable[[list[np.ndarray]], list[str | None]], name: str = "unnamed"):
         self.decoder, self.name = decoder, name
         self.sampling_rate: int = decoder.sampling_rate
 
@@ -58,7 +60,7 @@ class Speech2Text:
         cache_dir: str | os.PathLike | None = None,
         weight_bits: int | None = None,
         **options,
-    ) -> "Speech2Text":
+    ) -> Speech2Text:
         """Open what a recipe trained.
 
         Args:
@@ -68,6 +70,9 @@ class Speech2Text:
             **options: of beam and joint decoding, as `beam_size=5`; they and all errors are those of
                 `imlspike.inference.decoding.open_decoder`.
         """
+        from imlspike.inference.bundle import Bundle
+        from imlspike.inference.decoding import open_decoder
+
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
         bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir, weight_bits)
         return cls(open_decoder(bundle, decoding, **options), os.fspath(path))
@@ -224,7 +229,7 @@ class Speech2Text:
     ) -> Iterator[tuple]:
         """`loudest`: greatest power of speech of the owner that the last window ended in. What is far below
         it is noise, and its text is "": brought to the level of speech, it would be taken for some."""
-        powers = [speech_power(torch.from_numpy(one.samples), self.sampling_rate).item() for _, one in window]
+        powers = [speech_power([one.samples], self.sampling_rate) for _, one in window]
         for (owner, _), power in zip(window, powers, strict=True):
             loudest[owner] = max(power, loudest.get(owner, 0.0))
         speech = []
@@ -237,11 +242,11 @@ class Speech2Text:
             del loudest[owner]
         lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(speech)}
         together = list(batches(lengths, batch_seconds))
-        waves = ([torch.from_numpy(speech[i][1].samples) for i in batch] for batch in together)
+        waves = ([speech[i][1].samples for i in batch] for batch in together)
         for batch, texts in zip(together, run(self._texts, waves), strict=True):
             yield from ((*speech[i], text) for i, text in zip(batch, texts, strict=True))
 
-    def _texts(self, waveforms: list[torch.Tensor]) -> list:
+    def _texts(self, waveforms: list[np.ndarray]) -> list:
         """(text, words) of each waveform, or the exception that it alone gives, as for want of memory."""
         try:
             if hasattr(self.decoder, "with_words"):

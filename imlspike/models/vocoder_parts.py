@@ -110,12 +110,16 @@ class ISTFTHead(FullPrecisionBuffers):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
-            out = self.out(x.to(self.out.weight.dtype))
-            log_magnitude, phase = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, -1)
-            # Capped before the exponential: its gradient is then finite whatever the map gives.
-            log_magnitude = log_magnitude.clamp(max=LARGEST_LOG_MAGNITUDE)
+            log_magnitude, phase = self.polar(x)
             audio = self._audio(torch.polar(log_magnitude.exp(), phase.contiguous()))
         return audio, log_magnitude.transpose(1, 2), phase.transpose(1, 2)
+
+    def polar(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, C) -> log of the capped magnitude, and phase, (B, L, F) each."""
+        out = self.out(x.to(self.out.weight.dtype))
+        log_magnitude, phase = out.to(torch.promote_types(out.dtype, torch.float32)).chunk(2, -1)
+        # Capped before the exponential: its gradient is then finite whatever the map gives.
+        return log_magnitude.clamp(max=LARGEST_LOG_MAGNITUDE), phase
 
     def _audio(self, spectrum: Tensor) -> Tensor:
         """`torch.istft` of (B, L, F), without its look at the data, which no exporter gets past."""

@@ -1,0 +1,32 @@
+"""Write a trained recognizer, vocoder or voice as ONNX, for programs without torch.
+
+imlspike export pretrained/recogniser.zip --output onnx
+imlspike transcribe interview.wav --model onnx --engine onnx
+"""
+
+import argparse
+from pathlib import Path
+
+from imlspike.bin._command import EPILOG, command, teller
+
+INT8, SPIKES = "weights int8, spikes uint8, integer products", "give out the spikes of each neuron per token"
+
+
+@command
+def main(argv=None) -> int:
+    """Export what the command line names."""
+    parser = argparse.ArgumentParser(prog="imlspike export", description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("model", help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
+    add("--output", required=True, type=Path, metavar="DIR", help="folder for the .onnx file and tokens.txt")
+    add("--int8", action="store_true", help=f"of a recognizer: {INT8}; the file is model.int8.onnx")
+    add("--spikes", action="store_true", help=f"of a recognizer: {SPIKES}, too, into model.spikes.onnx")
+    parser.epilog = EPILOG
+    args = parser.parse_args(argv)
+    from imlspike.export.bundles import export_bundle
+    from imlspike.inference import Bundle
+
+    say = teller("export")
+    for path in export_bundle(Bundle.load(args.model), args.output, args.int8, args.spikes):
+        say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return 0

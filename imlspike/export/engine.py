@@ -1,0 +1,210 @@
+"""Exported models in use: onnxruntime, numpy and soundfile, and no torch."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imlspike.data.level import gain_to, speech_power
+from imlspike.inference.common import as_float, windows
+
+BLANK_MARK = "▁"
+
+
+class Session:
+    """An ONNX file that `imlspike export` wrote, open in onnxruntime. Any number of threads may call it.
+
+    Args:
+        path: the file, or a folder with one such file in it.
+        kind: `model_type` of its metadata: imlspike_ctc, imlspike_vocoder, imlspike_mel or imlspike_voice.
+        threads: that it computes with; 0: as many as there are cores.
+
+    Raises:
+        ValueError: no such file, several, a damaged one, or one of another kind.
+        ImportError: without onnxruntime.
+    """
+
+    def __init__(self, path: str | os.PathLike, kind: str, threads: int = 0):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(f"{error}; pip install onnxruntime") from None
+        self.path = _only_file(Path(path), kind)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        try:
+            self.session = onnxruntime.InferenceSession(self.path, options, ["CPUExecutionProvider"])
+        except Exception as error:  # of onnxruntime's own kinds, which have no common ancestor
+            raise ValueError(f"{self.path}: not an ONNX file, or a damaged one ({error})") from None
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        if (own := self.metadata.get("model_type")) != kind:
+            raise ValueError(
+                f"{self.path}: model_type is {own!r}, expected {kind!r}; make it by imlspike export"
+            )
+        self.names = [each.name for each in self.session.get_inputs()]
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs for inputs in the order of the file."""
+        return self.session.run(None, dict(zip(self.names, inputs, strict=True)))
+
+
+def _only_file(path: Path, kind: str) -> str:
+    if path.is_file():
+        return os.fspath(path)
+    found = sorted(each for each in path.glob("model*.onnx") if ".spikes." not in each.name)
+    if len(found) != 1:
+        named = ", ".join(map(str, found)) or "no .onnx file"
+        raise ValueError(f"{path}: {named} here; name one that `imlspike export` wrote")
+    return os.fspath(found[0])
+
+
+class OnnxDecoder:
+    """Waveforms to texts by CTC's best path, as `imlspike.inference.decoding.Decoder`.
+
+    Args:
+        path, threads: of `Session`; `tokens.txt` lies beside the file.
+
+    Attributes:
+        sampling_rate: that waveforms must have, in Hz.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0):
+        self.session = Session(path, "imlspike_ctc", threads)
+        metadata: dict[str, Any] = self.session.metadata
+        self.sampling_rate, self.least = int(metadata["sample_rate"]), int(metadata["least_samples"])
+        table = Path(self.session.path).with_name("tokens.txt")
+        try:
+            lines = table.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise ValueError(f"{table}: no such file; export the model again") from None
+        self.symbols = [line.rpartition(" ")[0].replace(BLANK_MARK, " ") for line in lines]
+        if len(self.symbols) != int(metadata["vocab_size"]):
+            expected = metadata["vocab_size"]
+            raise ValueError(
+                f"{table}: {len(self.symbols)} tokens, expected {expected}; export the model again"
+            )
+
+    def log_probs(self, waveform: np.ndarray) -> np.ndarray:
+        """Log-probabilities (N, V) of a waveform (samples,), full scale 1."""
+        return self.session(np.asarray(waveform, np.float32)[None])[0][0]
+
+    def __call__(self, waveforms: list[np.ndarray]) -> list[str | None]:
+        """Transcribe waveforms; None for one too short for the model."""
+        return [self._text(one) if len(one) >= self.least else None for one in waveforms]
+
+    def _text(self, waveform: np.ndarray) -> str:
+        log_probs = self.log_probs(waveform)
+        if not np.isfinite(log_probs).all():
+            raise FloatingPointError("the model's output isn't finite")
+        best = (self.symbols[number] for number, _ in groupby(log_probs.argmax(-1)))
+        return " ".join("".join(each for each in best if each not in ("<blank>", "<sos/eos>")).split())
+
+
+class OnnxVocoder:
+    """Mels or waveforms to waveforms, of any length in chunks, as `imlspike.inference.Vocoder`.
+
+    Args:
+        path, threads: of `Session`; `mel.onnx` lies beside the file.
+        chunk_seconds: audio that is computed at once.
+
+    Attributes:
+        sampling_rate: Hz; `hop_length`: samples in a frame; `n_mels`: channels of a mel.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0, chunk_seconds: float = 10.0):
+        self.session = Session(path, "imlspike_vocoder", threads)
+        self.features = Session(Path(self.session.path).with_name("mel.onnx"), "imlspike_mel", threads)
+        names = ("sample_rate", "hop_length", "n_mels", "n_fft", "context")
+        sizes = (int(self.session.metadata[name]) for name in names)
+        self.sampling_rate, self.hop_length, self.n_mels, n_fft, self._context = sizes
+        self._half_window, level = n_fft // 2, self.session.metadata["level"]
+        self.level = float(level) if level else None
+        self._chunk = max(1, round(chunk_seconds * self.sampling_rate / self.hop_length))
+
+    def gain(self, blocks: Iterable[np.ndarray]) -> float:
+        """The factor that brings a waveform, in blocks (s,) at the model's rate, to the training's level."""
+        if self.level is None:
+            return 1.0
+        power = speech_power(blocks, self.sampling_rate)
+        return gain_to(self.level, power) if power > 0 else 1.0
+
+    def stream(self, blocks: Iterable[np.ndarray], gain: float = 1.0) -> Iterator[np.ndarray]:
+        """Yield audio (s,) of blocks of a mel (n_mels, l) or of a waveform (s,); see `Vocoder.stream`."""
+        blocks = iter(blocks)
+        for first in blocks:
+            blocks, is_wave = chain([first], blocks), np.ndim(first) == 1
+            yield from self._vocode(blocks, gain) if is_wave else self._decode(map(self._checked, blocks))
+
+    def _checked(self, mel) -> np.ndarray:
+        mel = np.asarray(mel, np.float32)
+        if mel.ndim != 2 or len(mel) != self.n_mels or not np.isfinite(mel).all():
+            raise ValueError(
+                f"the mel has shape {mel.shape}; expected finite numbers ({self.n_mels}, frames)"
+            )
+        return mel
+
+    def _decode(self, mels: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        hop = self.hop_length
+        for window, first, last in windows(mels, self._chunk, self._context):
+            several = window.shape[-1] > 1  # one frame alone is the middle of no samples
+            audio = self.session(window[None])[0][0] if several else np.zeros(0, np.float32)
+            if not np.isfinite(audio).all():
+                raise FloatingPointError("the vocoder's output isn't finite")
+            yield audio[first * hop : last and last * hop]
+
+    def _mels(self, audio: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        hop = self.hop_length
+        for window, first, last in windows(audio, self._chunk * hop, (self._half_window // hop + 1) * hop):
+            yield self.features(window[None])[0][0][:, first // hop : last and last // hop]
+
+    def _vocode(self, audio: Iterable[np.ndarray], gain: float) -> Iterator[np.ndarray]:
+        hop, samples, done = self.hop_length, 0, 0
+
+        def padded() -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in audio:
+                samples += len(block)
+                yield as_float(block, "the waveform") * np.float32(gain)
+            if samples:
+                hops = -(-max(samples, self._half_window + 1) // hop)
+                yield np.zeros(hops * hop - samples, np.float32)
+
+        for block in self._decode(self._mels(padded())):
+            block = block[: samples - done]  # what is put out was read before; the padding comes last
+            done += len(block)
+            yield block / np.float32(gain)
+
+
+class OnnxVoice:
+    """Symbols to a mel, as the voice's front end in `imlspike.text` puts them out.
+
+    Args:
+        path, threads: of `Session`; `tokens.txt` lies beside the file.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0):
+        self.session = Session(path, "imlspike_voice", threads)
+        lines = Path(self.session.path).with_name("tokens.txt").read_text(encoding="utf-8").splitlines()
+        self.numbers = {line.rpartition(" ")[0]: number for number, line in enumerate(lines)}
+
+    def __call__(self, symbols: Iterable[str], speaker: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Log-mel (n_mels, L) for the vocoder, and the frames (N,) of each symbol.
+
+        Raises:
+            ValueError: a symbol that the voice doesn't know, or none; a speaker missing or one too many.
+        """
+        symbols = list(symbols)
+        unknown = [each for each in symbols if each not in self.numbers]
+        if unknown or not symbols:
+            raise ValueError(f"symbol {unknown[0]!r}: not known to this voice" if unknown else "no symbols")
+        several = "speaker" in self.session.names
+        if several != (speaker is not None):
+            raise ValueError(
+                f"speaker is {speaker}: this voice has {'several: say which' if several else 'one'}"
+            )
+        inputs = [np.array([[self.numbers[each] for each in symbols]])]
+        mel, durations = self.session(*inputs, *([np.array([speaker])] if several else []))
+        return mel[0], durations[0]

@@ -1,0 +1,75 @@
+"""Fourier transforms of frames in real numbers, which every ONNX runtime has: convolutions by waves."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def _waves(n_fft: int, first: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (n_fft / 2 + 1, samples) of the samples from `first` on, fp64."""
+    turns = torch.arange(samples, dtype=torch.float64) + first
+    angles = torch.arange(n_fft // 2 + 1)[:, None] * turns * (2 * math.pi / n_fft)
+    return angles.cos(), angles.sin()
+
+
+class RealSTFT(nn.Module):
+    """`torch.stft` of one waveform, without complex numbers.
+
+    Args:
+        window: (W,), in the middle of n_fft samples.
+        n_fft, hop_length, center, normalized: of `torch.stft`.
+
+    Forward: (S,) -> real and imaginary (up to its sign) parts, (n_fft / 2 + 1, L) each.
+
+    >>> real, imaginary = RealSTFT(torch.hann_window(400), 512, 160)(torch.randn(1600))
+    >>> real.shape
+    torch.Size([257, 11])
+    """
+
+    def __init__(
+        self, window: Tensor, n_fft: int, hop_length: int, center: bool = True, normalized: bool = False
+    ):
+        super().__init__()
+        self.n_fft, self.hop_length, self.center = n_fft, hop_length, center
+        self.before = (n_fft - len(window)) // 2  # samples of a frame that the window leaves out
+        waves = torch.cat(_waves(n_fft, self.before, len(window))) * window.double()
+        waves = waves / math.sqrt(n_fft) if normalized else waves
+        self.register_buffer("waves", waves.float()[:, None])
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        waveform = waveform[None, None]
+        if self.center:
+            waveform = nn.functional.pad(waveform, (self.n_fft // 2, self.n_fft // 2), mode="reflect")
+        frames = 1 + (waveform.shape[-1] - self.n_fft) // self.hop_length
+        waveform = waveform[..., self.before :]
+        parts = nn.functional.conv1d(waveform, self.waves, stride=self.hop_length)[0, :, :frames]
+        return parts.chunk(2)
+
+
+class RealISTFT(nn.Module):
+    """The audio of `ISTFTHead` from log magnitudes and phases (B, F, L) -> (B, (L - 1) hop_length).
+
+    Inverse transform, window and overlap-add are one transposed convolution.
+    """
+
+    def __init__(self, window: Tensor, hop_length: int):
+        super().__init__()
+        n_fft, self.hop_length = len(window), hop_length
+        cosines, sines = _waves(n_fft, 0, n_fft)
+        twice = torch.full((n_fft // 2 + 1, 1), 2.0, dtype=torch.float64)
+        twice[0] = twice[-1] = 1  # the others stand for their conjugates, too
+        waves = torch.cat([cosines * twice, -sines * twice]) / n_fft * window.double()
+        self.register_buffer("waves", waves.float()[:, None])
+        self.register_buffer("squares", window.square()[None, None])
+
+    def forward(self, log_magnitude: Tensor, phase: Tensor) -> Tensor:
+        magnitude = log_magnitude.exp()
+        parts = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], 1)
+        ones = torch.ones_like(parts[:1, :1])
+        audio, weight = (
+            nn.functional.conv_transpose1d(x, filters, stride=self.hop_length)
+            for x, filters in ((parts, self.waves), (ones, self.squares))
+        )
+        margin = self.squares.shape[-1] // 2
+        return (audio / weight.clamp(min=1e-11))[:, 0, margin:-margin]

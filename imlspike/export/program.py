@@ -1,0 +1,98 @@
+"""A module as one ONNX file that serves any length."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from imlspike.data.files import atomic_write
+from imlspike.layers import MaskedBatchNorm
+
+OPSET = 18
+
+
+class Affine(nn.Module):
+    """A batch norm in evaluation: y = scale x + shift on (..., C)."""
+
+    def __init__(self, norm: MaskedBatchNorm):
+        super().__init__()
+        scale, shift = (each.detach().clone() for each in norm.affine_map())
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, x: Tensor, *_, **__) -> Tensor:
+        return x * self.scale + self.shift
+
+
+def plain_norms(module: nn.Module) -> nn.Module:
+    """Replace every `MaskedBatchNorm` in `module`, in place, by its `Affine`; returns `module`."""
+    for name, child in module.named_children():
+        if isinstance(child, MaskedBatchNorm):
+            setattr(module, name, Affine(child))
+        else:
+            plain_norms(child)
+    return module
+
+
+def write_onnx(
+    model: nn.Module,
+    examples: Sequence[Tensor],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    metadata: Mapping[str, str | int | float],
+    path: Path,
+) -> None:
+    """Write a module in evaluation as ONNX, whole or not at all.
+
+    Args:
+        examples: of the inputs.
+        inputs, outputs: their names and shapes; an axis with a name has any length.
+        metadata: kept in the file; values as text.
+
+    Raises:
+        ImportError: without the extra `onnx`.
+    """
+    try:
+        import onnx_ir
+        from onnxscript.optimizer import fold_constants
+
+        from imlspike.export.operators import translations
+    except ImportError as error:
+        raise ImportError(f"{error}; export needs the extra onnx: pip install 'imlspike[onnx]'") from None
+    axes = tuple(
+        {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(shape) if isinstance(size, str)}
+        for shape in inputs.values()
+    )
+    level = logging.getLogger("torch").level
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(model.eval(), tuple(examples), dynamic_shapes=axes)
+            graph = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                custom_translation_table=translations(),
+                optimize=False,  # its rewriting takes minutes; onnxruntime does what matters when it loads
+                verbose=False,
+            ).model
+    finally:
+        logging.getLogger("torch").setLevel(level)
+    fold_constants(graph, onnx_shape_inference=False)
+    onnx_ir.passes.common.RemoveUnusedNodesPass()(graph)
+    for values, shapes in ((graph.graph.inputs, inputs), (graph.graph.outputs, outputs)):
+        for value, shape in zip(values, shapes.values(), strict=True):
+            value.shape = onnx_ir.Shape(shape)
+    graph.metadata_props.clear()
+    graph.metadata_props.update({key: str(value) for key, value in metadata.items()})
+    graph.producer_name = "imlspike"
+    content = onnx_ir.to_proto(graph).SerializeToString()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "wb") as out:
+        out.write(content)

@@ -1,0 +1,158 @@
+"""A recognizer in onnxruntime and in sherpa-onnx against PyTorch."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from imlspike.bin.main import main
+from imlspike.export.engine import OnnxDecoder, Session
+from imlspike.export.integers import IntegerLinear, Spikes, to_integers
+from imlspike.export.recognizer import GraphFeatures, WaveformToLogProbs, export_recognizer
+from imlspike.inference.decoding import open_decoder
+from imlspike.inference.recognizer import Recognizer, SpeechFeatures
+from imlspike.neurons import IMLS, ReLU
+from tests.export.conftest import noises, recognizer_bundle
+
+SECONDS = (0.13, 1.0, 3.7, 20.0)  # the last has chunks of attention
+ADAPTIVE = dict(threshold="token", amplitude="theta", qk="both", conv_kernel=5, direction="split")
+WHOLE = dict(conv_kernel=5, rep_kernel=3)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    bundle, folder = recognizer_bundle(**ADAPTIVE), tmp_path_factory.mktemp("onnx")
+    export_recognizer(bundle, folder)
+    return bundle, folder
+
+
+def test_log_probabilities_and_texts_are_those_of_pytorch(exported):
+    bundle, folder = exported
+    decoder, ours, waves = open_decoder(bundle), OnnxDecoder(folder, threads=1), noises(*SECONDS)
+    for wave in waves:
+        with torch.no_grad():
+            expected = decoder.recognizer([torch.from_numpy(wave)])[0][0].numpy()
+        far = np.abs(ours.log_probs(wave) - expected).max(1) > 1e-3
+        assert far.mean() < 0.02  # where rounding turned a spike over
+    assert ours(waves[:3]) == decoder(waves[:3])
+    assert ours([waves[0][:479]]) == [None] == decoder([waves[0][:479]])
+
+
+def test_threads_share_a_model(exported):
+    bundle, folder = exported
+    waves = noises(*np.linspace(0.3, 1.5, 12))
+    for decoder in (OnnxDecoder(folder, threads=1), open_decoder(bundle)):
+        alone = [decoder([wave]) for wave in waves]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda wave, run=decoder: run([wave]), waves * 3))
+        assert together == alone * 3
+
+
+def test_sherpa_onnx_reads_the_same_text(exported):
+    """It brings the waveform to another level, which must not matter."""
+    sherpa = pytest.importorskip("sherpa_onnx").OfflineRecognizer
+    _, folder = exported
+    ours = OnnxDecoder(folder, threads=1)
+    files = dict(model=f"{folder}/model.onnx", tokens=f"{folder}/tokens.txt")
+    client = sherpa.from_omnilingual_asr_ctc(**files)
+    for wave in noises(0.5, 1.0, 2.0):
+        stream = client.create_stream()
+        stream.accept_waveform(16000, wave)
+        client.decode_stream(stream)
+        assert " ".join(stream.result.text.split()) == ours([wave - wave.mean()])[0]
+
+
+def test_the_command_needs_no_torch(exported, tmp_path, capsys):
+    """A file of another rate, longer than a piece; in a process that can't import torch."""
+    bundle, folder = exported
+    [wave] = noises(30.0)
+    soundfile.write(tmp_path / "a.wav", wave, 8000)
+    code = """if True:
+        import sys
+        for name in ("torch", "torchaudio", "onnx", "sentencepiece", "jiwer"):
+            sys.modules[name] = None
+        from imlspike.bin.main import main
+        sys.exit(main(sys.argv[1:]))"""
+    words = ["transcribe", str(tmp_path / "a.wav"), "--format", "json", "--threads", "1"]
+    onnx = [*words, "--engine", "onnx", "--model", str(folder)]
+    done = subprocess.run([sys.executable, "-c", code, *onnx], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    bundle.save(tmp_path / "bundle")
+    assert main([*words, "--model", str(tmp_path / "bundle")]) == 0
+    assert json.loads(done.stdout)["segments"] == json.loads(capsys.readouterr().out)["segments"]
+
+
+def test_int8_is_the_same_network_with_rounded_weights(tmp_path):
+    bundle = recognizer_bundle(**WHOLE)
+    export_recognizer(bundle, tmp_path, int8=True, spikes=True)
+    session = Session(tmp_path / "model.int8.spikes.onnx", "imlspike_ctc", 1)
+    model = WaveformToLogProbs(Recognizer.from_bundle(bundle), int8=True, spikes=True)
+    for wave in noises(*SECONDS[:3]):
+        with torch.no_grad():
+            expected = model(torch.from_numpy(wave)[None])
+        for mine, theirs in zip(session(wave[None]), expected, strict=True):
+            assert (np.abs(mine - theirs.numpy()).max(-1) > 1e-3).mean() < 0.02
+    names = session.metadata["neurons"].split(",")
+    assert len(names) == 7 == expected[1].shape[-1]
+    assert any(".neuron" in name for name in names)
+    types = {node.op_type for node in _graph(tmp_path / "model.int8.spikes.onnx").node}
+    assert {"MatMulInteger", "ConvInteger", "QuantizeLinear"} <= types
+
+
+def _graph(path):
+    import onnx
+
+    model = onnx.load(path)
+    assert {each.domain for each in model.opset_import} <= {"", "pkg.onnxscript.torch_lib"}
+    return model.graph
+
+
+def test_an_integer_map_is_that_of_its_rounded_weights():
+    linear, counts = torch.nn.Linear(5, 3), torch.randint(7, (4, 5), dtype=torch.uint8)
+    integer = IntegerLinear(linear)
+    assert torch.allclose(integer.weight.T * integer.scale[:, None], linear.weight, atol=5e-3)
+    rounded = (integer.weight.T * integer.scale[:, None]) @ counts.float().T
+    torch.testing.assert_close(integer(counts), rounded.T + linear.bias)
+
+
+def test_spikes_in_uint8_are_the_neuron_s():
+    neuron = IMLS(levels=6, threshold="token", amplitude="unit")
+    x = torch.randn(50, 8)
+    assert torch.equal(Spikes(neuron)(x).float(), neuron(x))
+
+
+@pytest.mark.parametrize(("neuron", "what"), [(IMLS(), "amplitude"), (ReLU(), "relu")])
+def test_int8_refuses_what_sends_no_whole_numbers(neuron, what):
+    with pytest.raises(ValueError, match=what):
+        Spikes(neuron)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_features_without_complex_numbers(normalized):
+    sizes = (8000, 256, 200, 80, "hann", True, normalized)
+    features = SpeechFeatures(*sizes, n_mels=20, normalize="none", level=-20.0)
+    features.bands.copy_(torch.rand(129, 20))
+    for wave in noises(0.1, 0.5):
+        wave = torch.from_numpy(wave)
+        torch.testing.assert_close(GraphFeatures(features)(wave), features(wave), rtol=1e-4, atol=1e-4)
+
+
+def test_errors_name_the_file_and_the_key(tmp_path):
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        OnnxDecoder(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"no")
+    with pytest.raises(ValueError, match="model.onnx"):
+        OnnxDecoder(tmp_path)
+    recognizer = Recognizer.from_bundle(recognizer_bundle())
+    recognizer.features.peak = 0.9
+    with pytest.raises(ValueError, match="peak"):
+        WaveformToLogProbs(recognizer)
+    recognizer.ctc = None
+    with pytest.raises(ValueError, match="ctc_weight"):
+        WaveformToLogProbs(recognizer)
+    assert to_integers(torch.nn.Identity())
