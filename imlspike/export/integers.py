@@ -94,6 +94,7 @@ class IntegerConv(nn.Module):
             conv.weight.detach().chunk(conv.groups), conv.bias.detach().chunk(conv.groups), strict=True
         )
         self.groups = nn.ModuleList()
+        self.register_buffer("weight", torch.empty(0, dtype=torch.uint8))  # tells the stage its input's dtype
         for weight, bias in maps:
             linear = nn.Linear(weight[0].numel(), len(weight))
             linear.weight.data, linear.bias.data = weight.permute(0, 2, 3, 1).flatten(1), bias
