@@ -52,11 +52,6 @@ def integer_product(counts, weight):
     return op.MatMulInteger(counts, weight)
 
 
-def integer_convolution(counts, weight, stride: list[int], groups: int):
-    """A convolution of uint8 with int8, in int32."""
-    return op.ConvInteger(counts, weight, strides=list(stride), group=groups)
-
-
 def searchsorted(ends, numbers, right: bool = False, **_):
     """(B, N) sorted and (B, L) -> (B, L): how many of the former are less, or with `right` no more."""
     reached = (op.LessOrEqual if right else op.Less)(op.Unsqueeze(ends, [1]), op.Unsqueeze(numbers, [2]))
@@ -77,5 +72,4 @@ def translations() -> dict[Callable, Callable]:
         torch.ops.aten.searchsorted.Tensor: searchsorted,
         integer.spikes.default: spikes,
         integer.integer_product.default: integer_product,
-        integer.integer_convolution.default: integer_convolution,
     }

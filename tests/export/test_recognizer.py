@@ -12,7 +12,7 @@ import torch
 
 from imlspike.bin.main import main
 from imlspike.export.engine import OnnxDecoder, Session
-from imlspike.export.integers import IntegerLinear, Spikes, to_integers
+from imlspike.export.integers import IntegerConv, IntegerLinear, Spikes, to_integers
 from imlspike.export.recognizer import GraphFeatures, WaveformToLogProbs, export_recognizer
 from imlspike.inference.decoding import open_decoder
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures
@@ -21,7 +21,7 @@ from tests.export.conftest import noises, recognizer_bundle
 
 SECONDS = (0.13, 1.0, 3.7, 20.0)  # the last has chunks of attention
 ADAPTIVE = dict(threshold="token", amplitude="theta", qk="both", conv_kernel=5, direction="split")
-WHOLE = dict(conv_kernel=5, rep_kernel=3)
+WHOLE = dict(conv_kernel=5, rep_kernel=3, input_channels=4, input_groups=2)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_int8_is_the_same_network_with_rounded_weights(tmp_path):
     assert len(names) == 7 == expected[1].shape[-1]
     assert any(".neuron" in name for name in names)
     types = {node.op_type for node in _graph(tmp_path / "model.int8.spikes.onnx").node}
-    assert {"MatMulInteger", "ConvInteger", "QuantizeLinear"} <= types
+    assert {"MatMulInteger", "QuantizeLinear"} <= types
 
 
 def _graph(path):
@@ -118,6 +118,13 @@ def test_an_integer_map_is_that_of_its_rounded_weights():
     assert torch.allclose(integer.weight.T * integer.scale[:, None], linear.weight, atol=5e-3)
     rounded = (integer.weight.T * integer.scale[:, None]) @ counts.float().T
     torch.testing.assert_close(integer(counts), rounded.T + linear.bias)
+
+
+def test_an_integer_convolution_is_that_of_its_rounded_weights():
+    conv = torch.nn.Conv2d(4, 6, 3, stride=2, groups=2)
+    counts = torch.randint(7, (1, 4, 11, 9), dtype=torch.uint8)
+    near = dict(atol=0.05, rtol=0)
+    torch.testing.assert_close(IntegerConv(conv)(counts), conv(counts.float()), **near)
 
 
 def test_spikes_in_uint8_are_the_neuron_s():
