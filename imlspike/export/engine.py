@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from imlspike.data.level import gain_to, speech_power
+from imlspike.data.transcript import Word
 from imlspike.inference.common import as_float, windows
+from imlspike.inference.word_times import WordTimes, find_words
+from imlspike.text.tokens import SPACE
 
 BLANK_MARK = "▁"
 
@@ -80,12 +83,11 @@ class OnnxDecoder:
             lines = table.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             raise ValueError(f"{table}: no such file; export the model again") from None
-        self.symbols = [line.rpartition(" ")[0].replace(BLANK_MARK, " ") for line in lines]
-        if len(self.symbols) != int(metadata["vocab_size"]):
-            expected = metadata["vocab_size"]
-            raise ValueError(
-                f"{table}: {len(self.symbols)} tokens, expected {expected}; export the model again"
-            )
+        if len(lines) != (expected := int(metadata["vocab_size"])):
+            raise ValueError(f"{table}: {len(lines)} tokens, expected {expected}; export the model again")
+        self.tokens = Symbols([line.rpartition(" ")[0] for line in lines], metadata["token_type"])
+        shifts = {name: metadata.get(f"word_{name}") for name in ("start", "end", "confidence")}
+        self.word_times = WordTimes(**{name: float(each) for name, each in shifts.items() if each})
 
     def log_probs(self, waveform: np.ndarray) -> np.ndarray:
         """Log-probabilities (N, V) of a waveform (samples,), full scale 1."""
@@ -93,14 +95,35 @@ class OnnxDecoder:
 
     def __call__(self, waveforms: list[np.ndarray]) -> list[str | None]:
         """Transcribe waveforms; None for one too short for the model."""
-        return [self._text(one) if len(one) >= self.least else None for one in waveforms]
+        return [found and found[0] for found in self.with_words(waveforms)]
 
-    def _text(self, waveform: np.ndarray) -> str:
+    def with_words(self, waveforms: list[np.ndarray]) -> list[tuple[str, tuple[Word, ...]] | None]:
+        """The same with the words' times, as `Decoder.with_words`."""
+        return [self._heard(one) if len(one) >= self.least else None for one in waveforms]
+
+    def _heard(self, waveform: np.ndarray) -> tuple[str, tuple[Word, ...]]:
         log_probs = self.log_probs(waveform)
         if not np.isfinite(log_probs).all():
             raise FloatingPointError("the model's output isn't finite")
-        best = (self.symbols[number] for number, _ in groupby(log_probs.argmax(-1)))
-        return " ".join("".join(each for each in best if each not in ("<blank>", "<sos/eos>")).split())
+        best = [number for number, _ in groupby(log_probs.argmax(-1).tolist())]
+        seconds = len(waveform) / self.sampling_rate
+        words = find_words(log_probs, best, self.tokens, seconds, self.word_times)
+        return self.tokens.text(best), words
+
+
+class Symbols:
+    """Tokens of a tokens.txt in sherpa-onnx's form, in which ▁ stands for a blank."""
+
+    def __init__(self, symbols: list[str], kind: str):
+        marks = {"char": SPACE, "word": ""}.get(kind, BLANK_MARK)
+        self.symbols, self.kind = symbols, kind
+        self.names = [name.replace(BLANK_MARK, marks) for name in symbols]
+        self.blank, self.eos = symbols.index("<blank>"), symbols.index("<sos/eos>")
+
+    def text(self, numbers: Iterable[int]) -> str:
+        """The text of token numbers."""
+        said = (self.symbols[number] for number in numbers if number not in (self.blank, self.eos))
+        return " ".join("".join(said).replace(BLANK_MARK, " ").split())
 
 
 class OnnxVocoder:

@@ -107,6 +107,8 @@ def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False, spikes: 
         "vocab_size": len(tokens),
         "least_samples": least,
         "samples_per_token": hop * round(1000 / encoder.output_lengths(1000)),
+        "token_type": tokens.kind,
+        **{f"word_{name}": value for name, value in (bundle.config.get("word_times") or {}).items()},
         "name": bundle.name,
     }
     outputs = {"log_probs": (1, "tokens", len(tokens))}

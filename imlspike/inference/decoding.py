@@ -83,7 +83,7 @@ class Decoder:
             (numbers, encoded), words, tokens = found, (), self.recognizer.tokens
             if self.recognizer.ctc is not None:
                 with torch.no_grad():
-                    log_probs = self.recognizer.log_probs(encoded)
+                    log_probs = self.recognizer.log_probs(encoded).float().cpu().numpy()
                 seconds = len(wave) / self.sampling_rate
                 words = find_words(log_probs, numbers, tokens, seconds, self.word_times)
             results.append((tokens.text(numbers), words))

@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import exp
-from typing import TYPE_CHECKING
+from typing import Protocol
 from unicodedata import category
 
-from torch import Tensor, tensor
-from torchaudio.functional import forced_align, merge_tokens
+import numpy as np
 
 from imlspike.data.keys import check_number
 from imlspike.data.transcript import NO_BLANKS, Word
 from imlspike.text.tokens import SPACE
-
-if TYPE_CHECKING:
-    from imlspike.inference.recognizer import Tokens
 
 PIECE = "\u2581"  # sentencepiece's blank before a word
 
@@ -44,17 +40,28 @@ class WordTimes:
 UNSHIFTED = WordTimes()
 
 
+class Tokens(Protocol):
+    """What words need of a model's tokens: `imlspike.inference.recognizer.Tokens`, or another runtime's."""
+
+    names: Sequence[str]
+    kind: str  # char, bpe or word
+    blank: int
+    eos: int
+
+    def text(self, numbers: Sequence[int]) -> str: ...
+
+
 def find_words(
-    log_probs: Tensor,
+    log_probs: np.ndarray,
     numbers: Sequence[int],
-    tokens: "Tokens",
+    tokens: Tokens,
     seconds: float,
     word_times: WordTimes = UNSHIFTED,
 ) -> tuple[Word, ...]:
     """The words of an utterance, by CTC forced alignment (Viterbi).
 
     Args:
-        log_probs: (N, V), of an utterance's N frames, all of one length.
+        log_probs: (N, V) fp32, of an utterance's N frames, all of one length.
         numbers: its tokens, blanks between them or not.
         tokens: what they stand for.
         seconds: length of the utterance.
@@ -73,17 +80,16 @@ def find_words(
         frames, shift = ends[-1], UNSHIFTED
     else:
         # The best path of all is the best of its own text, and takes no table of frames times tokens.
-        scores, path = log_probs.detach().float().cpu().max(-1)
-        if [number for number in path.unique_consecutive().tolist() if number != tokens.blank] != spoken:
-            whole = log_probs[None].float().cpu().contiguous()
-            path, scores = (x[0] for x in forced_align(whole, tensor([spoken]), blank=tokens.blank))
-        found, shift = merge_tokens(path, scores, tokens.blank), word_times
+        path, scores = log_probs.argmax(-1), log_probs.max(-1)
+        if [number for number, _ in groupby(path.tolist()) if number != tokens.blank] != spoken:
+            path, scores = _aligned(log_probs, spoken, tokens.blank)
+        found, shift = _spikes(path.tolist(), scores.tolist(), tokens.blank), word_times
         spans = []
         blanks = set(range(len(spoken))).difference(*words)  # between words: where a word ends may be wrong
         for places in words:
             around = blanks & {places[0] - 1, places[-1] + 1}
-            likely = exp(sum(found[place].score for place in (*places, *around)) * shift.confidence)
-            spans.append((found[places[0]].start, found[places[-1]].end, likely))
+            likely = exp(sum(found[place][2] for place in (*places, *around)) * shift.confidence)
+            spans.append((found[places[0]][0], found[places[-1]][1], likely))
     spikes = [(start * seconds / frames, end * seconds / frames) for start, end, _ in spans]
     starts = [max(0.0, start + shift.start) for start, _ in spikes]
     ends = [min(seconds, end + shift.end) for _, end in spikes]
@@ -96,7 +102,32 @@ def find_words(
     return tuple(Word(text, start, end, min(1.0, span[2])) for text, start, end, span in times)
 
 
-def _group(spoken: Sequence[int], tokens: "Tokens") -> list[list[int]]:
+def _aligned(log_probs: np.ndarray, spoken: list[int], blank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and log-probabilities (N,) of the best path of a text that is not the best of all."""
+    import torch  # here only: an exported model's text is always the best of all
+    from torchaudio.functional import forced_align
+
+    whole = torch.from_numpy(np.ascontiguousarray(log_probs))[None]
+    path, scores = forced_align(whole, torch.tensor([spoken]), blank=blank)
+    return path[0].numpy(), scores[0].numpy()
+
+
+def _spikes(path: list[int], scores: list[float], blank: int) -> list[tuple[int, int, float]]:
+    """First frame, the one behind the last, and mean log-probability of each token of a path.
+
+    >>> _spikes([0, 3, 3, 0, 3], [0.0, -1.0, -3.0, 0.0, -1.0], 0)
+    [(1, 3, -2.0), (4, 5, -1.0)]
+    """
+    found, start = [], 0
+    for number, same in groupby(path):
+        end = start + len(list(same))
+        if number != blank:
+            found.append((start, end, sum(scores[start:end]) / (end - start)))
+        start = end
+    return found
+
+
+def _group(spoken: Sequence[int], tokens: Tokens) -> list[list[int]]:
     """Places of the tokens of each word; where a script has no blanks, every token but marks is a word."""
     words: list[list[int]] = []
     begins = True

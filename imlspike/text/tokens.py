@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import sentencepiece
-
 from imlspike.data.files import atomic_write, read_text
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
@@ -33,6 +31,8 @@ def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: 
     `nbpe` is the size of sentencepiece's vocabulary, `<unk>`, `<s>` and `</s>` included; ValueError if the
     texts don't hold so many pieces, or have more characters.
     """
+    import sentencepiece  # here only: exported models do without
+
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -81,6 +81,8 @@ def load_tokenizer(bpe_model: str | os.PathLike | None = None) -> Tokenize:
     """The function text -> tokens: sentencepiece's with a model, else `char_tokens`."""
     if bpe_model is None:
         return char_tokens
+    import sentencepiece
+
     return sentencepiece.SentencePieceProcessor(model_file=os.fspath(bpe_model)).encode_as_pieces
 
 

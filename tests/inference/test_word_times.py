@@ -27,8 +27,9 @@ SENTENCE = ROOT / "egs/msu_ru_nsh/voc1/results/RESULTS_files/ru_0216/natural.wav
 needs_sources = pytest.mark.skipif(not SENTENCE.is_file(), reason="only beside the sources")
 
 
-def random_log_probs(frames: int, size: int, seed: int) -> torch.Tensor:
-    return torch.randn(frames, size, generator=torch.Generator().manual_seed(seed)).mul(3).log_softmax(-1)
+def random_log_probs(frames: int, size: int, seed: int) -> np.ndarray:
+    drawn = torch.randn(frames, size, generator=torch.Generator().manual_seed(seed))
+    return drawn.mul(3).log_softmax(-1).numpy()
 
 
 @pytest.mark.parametrize("numbers", [[3], [3, 2, 4], [3, 3], [4, 3, 2, 4], [3, 4, 2, 2]])
@@ -82,10 +83,12 @@ def test_words_are_the_text_in_order_of_time(numbers, frames, seed, shifts):
 def test_the_best_path_is_the_alignment_of_its_text(monkeypatch):
     """Where CTC alone decoded, nothing is searched for: no table of frames times tokens."""
     log_probs = random_log_probs(200, 6, 0)
-    numbers = log_probs.argmax(-1).unique_consecutive().tolist()
-    path, _ = forced_align(log_probs[None], torch.tensor([[number for number in numbers if number]]))
+    numbers = [number for number, _ in groupby(log_probs.argmax(-1).tolist())]
+    path, _ = forced_align(
+        torch.from_numpy(log_probs)[None], torch.tensor([[number for number in numbers if number]])
+    )
     assert path[0].tolist() == log_probs.argmax(-1).tolist()
-    monkeypatch.setattr("imlspike.inference.word_times.forced_align", None)
+    monkeypatch.setattr("imlspike.inference.word_times._aligned", None)
     assert len(find_words(log_probs, numbers, CHARS, 8.0)) > 20
 
 
