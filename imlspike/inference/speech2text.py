@@ -17,6 +17,7 @@ from imlspike.data.transcript import Segment, Transcript, join_texts
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.common import as_float
 from imlspike.inference.decoding import batches, open_decoder
+from imlspike.inference.stream import Stream
 from imlspike.layers.level import speech_power
 
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
@@ -69,6 +70,15 @@ class Speech2Text:
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
         bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir, weight_bits)
         return cls(open_decoder(bundle, decoding, **options), os.fspath(path))
+
+    def stream(self, look_ahead: int | None = None, **options) -> Stream:
+        """A stream that this recognizer listens to; arguments and errors are those of `Stream`.
+
+        Any number of them may run at a time, each in a thread of its own or by turns.
+        """
+        if getattr(self.decoder, "search", None) is not None:
+            raise ValueError("decoding: a stream is decoded greedy; open the model with decoding='greedy'")
+        return Stream(self.decoder.recognizer, look_ahead, **options)
 
     def __call__(
         self,

@@ -83,9 +83,14 @@ def _side_sums(log_gamma: Tensor, m: Tensor) -> Tensor:
 
 
 def _row_sums(
-    log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int, look_ahead: int | None, gone: int = 0
+    log_gamma: Tensor,
+    sides: Tensor,
+    lengths: Tensor | None,
+    tokens: int,
+    look_ahead: int | None,
+    gone: int = 0,
 ) -> Tensor:
-    """(B, H, N), 1 at padding; (1, H, N) where all tokens are real; `gone`: tokens of a stream before them."""
+    """(B, H, N), 1 at padding; (1, H, N) where all tokens are real. `gone`: a stream's tokens before them."""
     past, future = sides.to(log_gamma.dtype)[..., None]
     i = torch.arange(tokens, device=log_gamma.device)
     behind = _side_sums(log_gamma, i + gone)

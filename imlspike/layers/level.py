@@ -32,7 +32,7 @@ def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
     frame = round(FRAME * sampling_rate)
     if not torch.compiler.is_compiling():  # an exporter would take the example's length for every length
         frame = min(frame, waveform.shape[-1])
-    return _gated_mean(_power(waveform.unfold(-1, frame, frame)))
+    return _gated_mean(frame_powers(waveform.unfold(-1, frame, frame)))
 
 
 def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
@@ -42,7 +42,7 @@ def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
     for block in blocks:
         held = torch.cat([held, block])
         whole = len(held) // frame * frame
-        powers.append(_power(held[:whole].view(-1, frame)))
+        powers.append(frame_powers(held[:whole].view(-1, frame)))
         held = held[whole:]
     power = torch.cat(powers)
     return _gated_mean(power) if len(power) else torch.zeros(())
@@ -87,7 +87,7 @@ def running_gains(waveform: Tensor, sampling_rate: int, level: float, ends: Tens
     tensor([0.1410, 0.1410])
     """
     frame = min(round(FRAME * sampling_rate), len(waveform))
-    levels = RunningLevel().add(_power(waveform.unfold(0, frame, frame)).tolist())
+    levels = RunningLevel().add(frame_powers(waveform.unfold(0, frame, frame)).tolist())
     last = (ends // frame - 1).clamp(0, len(levels) - 1)
     return running_gain(level, torch.tensor(levels).to(waveform)[last])
 
@@ -97,7 +97,7 @@ def running_gain(level: float, power: Tensor) -> Tensor:
     return gain_to(level, power).clamp(max=MOST_RUNNING_GAIN)
 
 
-def _power(frames: Tensor) -> Tensor:
+def frame_powers(frames: Tensor) -> Tensor:
     """(..., samples) -> (...), without what is constant."""
     return (frames - frames.mean(-1, keepdim=True)).square().mean(-1)
 

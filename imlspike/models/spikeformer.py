@@ -206,9 +206,11 @@ class IMLSpikeformerEncoder(RecordsArguments):
         if positions not in ("none", "sinusoidal"):
             raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
         self.look_aheads = [*look_ahead] if isinstance(look_ahead, Sequence) else [look_ahead]
-        for each in self.look_aheads or ["nothing"]:
+        for each in self.look_aheads or [()]:
             if each is not None and (type(each) is not int or each < 0):
-                raise ValueError(f"look_ahead must be tokens, at least 0, several of them, or none; got {each!r}")
+                raise ValueError(
+                    f"look_ahead must be tokens, at least 0, several of them, or none; got {each!r}"
+                )
         self.look_ahead: int | None = self.look_aheads[0]
         # What the last block puts out is the output.
         check_numbers("interctc_layer_idx", interctc_layer_idx, num_blocks - 1)
@@ -318,14 +320,18 @@ class IMLSpikeformerEncoder(RecordsArguments):
             ValueError: if it can't run on a stream; the argument that is why is named.
         """
         if any(map(sees_utterance, self.modules())):
-            raise ValueError("threshold: one over the utterance, as token and layer of the subsampling are, "
-                             "isn't known before the end of a stream; train with fixed or learned")
+            raise ValueError(
+                "threshold: one over the utterance, as token and layer of the subsampling are, "
+                "isn't known before the end of a stream; train with fixed or learned"
+            )
         trained = [each for each in self.look_aheads if each is not None]
         if not trained and self._direction == "past":
             trained = [0]  # whatever it is, nothing looks ahead
         if not trained:
-            raise ValueError("look_ahead: this model was trained on whole utterances; train one with "
-                             "look_ahead for streams (conf/quick_streaming.yaml)")
+            raise ValueError(
+                "look_ahead: this model was trained on whole utterances; train one with "
+                "look_ahead for streams (conf/quick_streaming.yaml)"
+            )
         look_ahead = max(trained) if look_ahead is None else look_ahead
         if type(look_ahead) is not int or look_ahead < 0:
             raise ValueError(f"look_ahead is {look_ahead!r}; expected tokens, at least 0")
