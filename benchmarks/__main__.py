@@ -1,8 +1,9 @@
 """Speed and memory against peers, with their targets: `python -m benchmarks`, or `./run.sh bench`.
 
 `python -m benchmarks decoding --exp-dir E --data-dir D` measures how a trained recognizer is decoded,
-`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's, and
-`python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec.
+`python -m benchmarks versions CHECKOUT` this checkout's speed against another one's,
+`python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec,
+`python -m benchmarks streaming --model M --data-dir D --labels L` errors against latency on streams.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding, robustness, versions
+from benchmarks import decoding, robustness, streaming, versions
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
@@ -21,7 +22,7 @@ from imlspike.data.files import atomic_write
 def main(argv=None) -> None:
     """Answers the questions one by one and prints each table when it is there."""
     argv = sys.argv[1:] if argv is None else argv
-    for module in (decoding, robustness, versions):
+    for module in (decoding, robustness, streaming, versions):
         if argv[:1] == [module.__name__.rpartition(".")[2]]:
             return module.main(argv[1:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
