@@ -83,17 +83,12 @@ def _side_sums(log_gamma: Tensor, m: Tensor) -> Tensor:
 
 
 def _row_sums(
-    log_gamma: Tensor,
-    sides: Tensor,
-    lengths: Tensor | None,
-    tokens: int,
-    look_ahead: int | None,
-    gone: int = 0,
+    log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int, look_ahead: int | None = None
 ) -> Tensor:
-    """(B, H, N), 1 at padding; (1, H, N) where all tokens are real. `gone`: a stream's tokens before them."""
+    """(B, H, N), 1 at padding; (1, H, N) where all tokens are real."""
     past, future = sides.to(log_gamma.dtype)[..., None]
     i = torch.arange(tokens, device=log_gamma.device)
-    behind = _side_sums(log_gamma, i + gone)
+    behind = _side_sums(log_gamma, i)
     if lengths is None and look_ahead is None:
         return (1 + past * behind + future * behind.flip(-1))[None]
     ahead = (tokens if lengths is None else lengths[:, None, None]) - 1 - i
@@ -121,7 +116,7 @@ def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Seque
     >>> row_sums(torch.tensor([0.5]), torch.tensor([3]), 4)
     tensor([[[1.7500, 2.0000, 1.7500, 1.0000]]])
     """
-    return _row_sums(gamma.log(), _sides(direction, len(gamma), gamma.device), lengths, tokens, None)
+    return _row_sums(gamma.log(), _sides(direction, len(gamma), gamma.device), lengths, tokens)
 
 
 def _mask(log_gamma: Tensor, sides: Tensor, tokens: int, look_ahead: int | None) -> Tensor:
@@ -322,7 +317,14 @@ class DecayAttention(nn.Module):
         return _attend(q, k, each, self._log_gamma(q), self.sides, lengths, "quadratic")
 
     def step(
-        self, q: Tensor, k: Tensor, v: Tensor, state: Tensor, past: int, look_ahead: int = 0
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        state: Tensor,
+        past: int,
+        look_ahead: int = 0,
+        constants: dict | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next n tokens of each sequence, of an attention to the past or with a limited future.
 
@@ -331,21 +333,32 @@ class DecayAttention(nn.Module):
             state: F after `past` tokens, (B, H, D, D); zeros after none.
             past: tokens so far, of every sequence.
             look_ahead: as in `decay_attention`.
+            constants: keeps what is the same at each step of n tokens with this look-ahead.
 
         Returns:
             (B, H, n, D), and the next state.
         """
-        log_gamma, tokens = self._log_gamma(q), q.shape[2]
-        step = torch.arange(tokens, device=q.device)
-        sums = _row_sums(log_gamma, self.sides, None, tokens, look_ahead, past)
+        log_gamma, key = self._log_gamma(q), (self, q.shape[2])
+        constants = {} if constants is None else constants
+        if key not in constants:
+            constants[key] = self._constants(q, log_gamma, look_ahead)
+        place, mask, rest, outof, into, decay = constants[key]
+        sums = rest + self.sides[0, :, None] * _side_sums(log_gamma, place + past)
         q = q / (sums * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
+        out = (q @ k.transpose(-1, -2) * mask) @ v + (q * outof) @ state.to(q.dtype)
+        return out, decay.to(state.dtype) * state + (k * into).transpose(-1, -2) @ v
+
+    def _constants(self, q: Tensor, log_gamma: Tensor, look_ahead: int) -> tuple[Tensor, ...]:
+        """Of a step: places of its tokens, mask and rest of the row sums within it, decays of the state."""
+        tokens = q.shape[2]
+        place = torch.arange(tokens, device=q.device)
+        rest = _row_sums(
+            log_gamma, self.sides & self.sides.new_tensor([[False], [True]]), None, tokens, look_ahead
+        )
+        outof, into = _powers(log_gamma, place + 1), _powers(log_gamma, tokens - 1 - place)
+        decays = [each[..., None].to(q.dtype) for each in (outof * self.sides[0, :, None], into)]
         mask = _mask(log_gamma, self.sides, tokens, look_ahead).to(q.dtype)
-        out = (q @ k.transpose(-1, -2) * mask) @ v
-        outof = (_powers(log_gamma, step + 1) * self.sides[0, :, None])[..., None].to(q.dtype)
-        out = out + (q * outof) @ state.to(q.dtype)
-        into = _powers(log_gamma, tokens - 1 - step)[..., None].to(state.dtype)
-        decay = _powers(log_gamma, step[-1:] + 1)[..., None].to(state.dtype)
-        return out, decay * state + (k * into).transpose(-1, -2) @ v
+        return place, mask, rest, *decays, outof[:, -1:, None]
 
     def _log_gamma(self, like: Tensor) -> Tensor:
         return self.log_gamma.to(torch.promote_types(like.dtype, torch.float32))

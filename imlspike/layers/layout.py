@@ -11,9 +11,12 @@ class Carried(dict):
 
     Attributes:
         tokens: how many have gone through.
+        constants: what layers compute once for each length of a piece.
     """
 
-    tokens = 0
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.constants = 0, {}
 
 
 class Layout:

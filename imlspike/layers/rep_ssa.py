@@ -119,7 +119,8 @@ class RepSSA(nn.Module):
             return self._merge(self.attention(*qkv, lengths, layout.look_ahead), layout)
         width = qkv[0].shape[-1]
         state = carried.get(self, x.new_zeros(layout.batch, self.heads, width, width))
-        mixed, carried[self] = self.attention.step(*qkv, state, carried.tokens, layout.look_ahead)
+        told = (carried.tokens, layout.look_ahead, carried.constants)
+        mixed, carried[self] = self.attention.step(*qkv, state, *told)
         return self._merge(mixed, layout)
 
     def step(self, x: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:
