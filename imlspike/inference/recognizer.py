@@ -102,15 +102,18 @@ class SpeechFeatures(nn.Module):
             gains = running_gains(waveform, self.sampling_rate, self.level, ends)
         elif self.level is not None:
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
-        mel = self.log_mel(waveform, gains)
+        mel = self.log_mel(self.power_spectra(waveform.to(self.window)), gains)
         return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
 
-    def log_mel(self, waveform: Tensor, gains: Tensor | None = None, center: bool | None = None) -> Tensor:
-        """(S,) -> (L, F), globally normalized where that is asked for; `gains` (L,): of each frame; `center`:
-        None: as the features have it."""
+    def power_spectra(self, waveform: Tensor, center: bool | None = None) -> Tensor:
+        """(S,) -> (L, n_fft / 2 + 1); `center`: None: as the features have it."""
         stft = self.stft if center is None else self.stft | {"center": center}
-        spectrum = torch.stft(waveform[None].to(self.window), window=self.window, **stft)[0].T
-        mel = (spectrum.real**2 + spectrum.imag**2) @ self.bands
+        spectrum = torch.stft(waveform[None], window=self.window, **stft)[0].T
+        return spectrum.real**2 + spectrum.imag**2
+
+    def log_mel(self, power: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Power spectra, and gains (L,) of their waveforms -> (L, F), globally normalized if asked for."""
+        mel = power @ self.bands
         if gains is not None:
             mel = mel * gains.square()[:, None]
         mel = mel.clamp(min=self.least).log()

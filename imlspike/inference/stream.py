@@ -84,7 +84,8 @@ class FeatureStream:
         window = self.features.window
         gains = self._gains(count).to(window) if self.features.causal_level else None
         self.frames += count
-        return self.features.log_mel(wave[: (count - 1) * self.hop + self.size], gains, center=False)
+        power = self.features.power_spectra(wave[: (count - 1) * self.hop + self.size].to(window), False)
+        return self.features.log_mel(power, gains)
 
     def _hear(self, samples: Tensor, last: bool) -> None:
         """Keep the level behind each whole frame of 25 ms; a stream of less has that of what there is."""

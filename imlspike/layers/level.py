@@ -55,8 +55,8 @@ class RunningLevel:
     the mean shows that what was counted before it were pauses, and starts the mean anew.
 
     >>> level = RunningLevel()
-    >>> level.add([1e-6, 1e-6, 0.5, 0.5, 0.0])
-    [1e-06, 1e-06, 0.5, 0.5, 0.4971303904174193]
+    >>> [round(power, 3) for power in level.add([0.001, 0.002, 0.5, 0.5, 0.0])]
+    [0.001, 0.002, 0.5, 0.5, 0.497]
     """
 
     def __init__(self):
