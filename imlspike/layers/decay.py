@@ -247,6 +247,8 @@ def _attend(
     q, k, v, log_gamma, sides, lengths, mode: str, chunk: int = CHUNK, look_ahead: int | None = None
 ) -> Tensor:
     tokens, dtype = q.shape[2], q.dtype
+    if look_ahead is not None and not torch.compiler.is_compiling() and look_ahead >= tokens:
+        look_ahead = None  # all are one group, for which a chunk could be far too large
     if lengths is not None:
         padding = torch.arange(tokens, device=q.device) >= lengths[:, None]
         q, k, v = (t.masked_fill(padding[:, None, :, None], 0.0) for t in (q, k, v))

@@ -49,7 +49,8 @@ class TimeConv(nn.Module):
 
     def _in_groups(self, x: Tensor, layout: Layout) -> Tensor:
         """(B, C, N) -> (B, C, N), with zeros beyond the end of each group of tokens that see each other."""
-        group, (batch, channels, tokens) = layout.look_ahead + 1, x.shape
+        batch, channels, tokens = x.shape
+        group = min(layout.look_ahead + 1, tokens)
         before = x.new_zeros(batch, channels, self.before)
         if layout.carried is not None:
             before = layout.carried.get(self, before)

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imlspike import Speech2Text
+from imlspike.bin.main import main
+from imlspike.inference import Bundle
 from imlspike.inference.decoding import Decoder
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.inference.stream import FeatureStream, Stream
@@ -199,3 +202,21 @@ def test_look_ahead_is_at_least_none():
     for wrong in (-1, [], [None, 1.5]):
         with pytest.raises(ValueError, match="look_ahead"):
             IMLSpikeformerEncoder(16, 8, 2, 8, 1, look_ahead=wrong)
+
+
+def test_a_file_and_standard_input_on_the_command_line(tmp_path, capfd, monkeypatch):
+    torch.manual_seed(0)
+    conf = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=1, look_ahead=[None, 4])
+    made = Recognizer(features(), IMLSpikeformerEncoder(16, **conf), torch.nn.Linear(16, len(TOKENS)), TOKENS)
+    about = {"features": FEATURES | dict(level=-20.0, causal_level=True, floor=-60.0), "token_type": "char"}
+    about |= {"model": {"encoder": "iml_spikeformer", "encoder_conf": conf}}
+    Bundle("recognizer", "it", about, made.state_dict(), tuple(TOKENS.names)).save(tmp_path / "it.zip")
+    soundfile.write(tmp_path / "it.wav", SPEECH, RATE, subtype="PCM_16")
+    assert main(["stream", f"{tmp_path}/it.wav", f"--model={tmp_path}/it.zip", "--partial"]) == 0
+    from_file = capfd.readouterr().out
+    assert from_file.startswith("...\t") and from_file.splitlines()[-1].count("\t") == 2
+    (tmp_path / "it.raw").write_bytes(soundfile.read(tmp_path / "it.wav", dtype="int16")[0].tobytes())
+    with open(tmp_path / "it.raw") as raw:
+        monkeypatch.setattr("sys.stdin", raw)
+        assert main(["stream", "-", f"--model={tmp_path}/it.zip", "--partial"]) == 0
+    assert capfd.readouterr().out == from_file
