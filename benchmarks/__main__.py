@@ -4,6 +4,7 @@
 `python -m benchmarks versions CHECKOUT` this checkout's speed against another one's,
 `python -m benchmarks exported` encoders in PyTorch and in onnxruntime,
 `python -m benchmarks robustness --model M --data-dir D` errors against level, silence, noise, rate and codec,
+`python -m benchmarks streaming --model M --data-dir D --labels L` errors against latency on streams,
 `python -m benchmarks word_times --model M --valid-dir V --data-dir D --labels L` times of words, confidences,
 `python -m benchmarks readme` writes the READMEs' tables from committed results.
 """
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding, exported, readme, robustness, versions, word_times
+from benchmarks import decoding, exported, readme, robustness, streaming, versions, word_times
 from benchmarks.measure import setting
 from benchmarks.questions import QUESTIONS
 from imlspike.data.files import atomic_write
 
-MODULES = (decoding, exported, readme, robustness, versions, word_times)
+MODULES = (decoding, exported, readme, robustness, streaming, versions, word_times)
 
 
 def main(argv=None) -> None:

@@ -12,7 +12,7 @@ from torchaudio.functional import lowpass_biquad, mu_law_decoding, mu_law_encodi
 from torchaudio.transforms import Resample
 
 from imlspike.data.keys import unknown_key
-from imlspike.layers.level import normalize_level, speech_power
+from imlspike.layers.level import MOST_GAIN, normalize_level, running_gains, speech_power
 
 TELEPHONE = 8000  # Hz
 MOST_PADDING = 2.0  # seconds at either end
@@ -21,11 +21,13 @@ MOST_PADDING = 2.0  # seconds at either end
 class LevelLogMel(DefaultFrontend):
     """`DefaultFrontend` of waveforms brought to one level, and with a floor under the mel bands' power.
 
-    Where `imlspike.inference.recognizer.SpeechFeatures` has `level` and `floor`, it computes the same. An
-    utterance's features depend on no other of its batch, nor on its gain.
+    Where `imlspike.inference.recognizer.SpeechFeatures` has `level`, `causal_level` and `floor`, it computes
+    the same. An utterance's features depend on no other of its batch, nor on its gain.
 
     Args:
         level: dB, root mean square of the speech; see `imlspike.layers.level.normalize_level`.
+        causal_level: the level is that of the speech so far, as a stream knows it; see
+            `imlspike.layers.level.RunningLevel`.
         floor: dB, least power of a mel band. Digital silence and the pauses of a good recording look alike.
         augment: in training, kinds of `Augment` and the probability of each; none.
         fs, n_fft, win_length, hop_length, window, center, normalized, n_mels, fmin, fmax, htk: of
@@ -48,6 +50,7 @@ class LevelLogMel(DefaultFrontend):
         fmax: int | None = None,
         htk: bool = False,
         level: float = -20.0,
+        causal_level: bool = False,
         floor: float = -60.0,
         augment: Mapping[str, float] | None = None,
     ):
@@ -55,6 +58,7 @@ class LevelLogMel(DefaultFrontend):
         stft = dict(n_fft=n_fft, win_length=win_length, hop_length=hop_length, window=window)
         super().__init__(fs, **stft, **bands, center=center, normalized=normalized, frontend_conf=None)
         self.sampling_rate, self.level, self.floor = self.logmel.mel_options["sr"], level, floor
+        self.causal_level, self.reach = causal_level, n_fft // 2 if center else n_fft
         self.least_samples = n_fft // 2 + 1 if center else n_fft
         self.augment = Augment(self.sampling_rate, **(augment or {}))
 
@@ -63,15 +67,24 @@ class LevelLogMel(DefaultFrontend):
         waves = [wave[:length].float() for wave, length in zip(input, input_lengths.tolist(), strict=True)]
         if self.training:
             waves = [self.augment(wave) for wave in waves]
-        features = [self._features(normalize_level(wave, self.sampling_rate, self.level)) for wave in waves]
+        features = [self._features(wave) for wave in waves]
         lengths = torch.tensor([len(one) for one in features], device=input.device)
         return pad_sequence(features, batch_first=True), lengths
 
     def _features(self, wave: Tensor) -> Tensor:
         """(S,) -> (L, F), alone: the transform mirrors a waveform's ends, which padding would hide."""
+        if not self.causal_level:
+            wave = normalize_level(wave, self.sampling_rate, self.level)
         wave = pad(wave, (0, max(0, self.least_samples - len(wave))))
-        features, _ = super().forward(wave[None], torch.tensor([len(wave)], device=wave.device))
-        return features[0].clamp(min=self.floor * math.log(10) / 10)
+        # Much louder where the gain comes behind, for ESPnet has a least power of its own.
+        louder = MOST_GAIN if self.causal_level else 1.0
+        lengths = torch.tensor([len(wave)], device=wave.device)
+        features = super().forward(louder * wave[None], lengths)[0][0]
+        if self.causal_level:
+            ends = self.reach + self.hop_length * torch.arange(len(features), device=wave.device)
+            gains = running_gains(wave, self.sampling_rate, self.level, ends)
+            features = features + 2 * (gains / louder).log()[:, None]
+        return features.clamp(min=self.floor * math.log(10) / 10)
 
 
 class Augment:

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from imlspike.data.keys import check_number, construct
 from imlspike.inference.bundle import Bundle, names_damage
-from imlspike.layers.level import normalize_level
+from imlspike.layers.level import normalize_level, running_gains
 from imlspike.layers.log_mel import check_whole
 from imlspike.layers.rounding import round_weights
 from imlspike.models import IMLSpikeformerEncoder
@@ -34,6 +34,8 @@ class SpeechFeatures(nn.Module):
         peak: waveforms are scaled to this greatest magnitude before; None: not.
         level: dB, they are scaled so that the speech in them has this root mean square (see
             `imlspike.layers.level`); None: not, and then the recording's gain changes the features.
+        causal_level: the level is that of the speech so far (`imlspike.layers.level.RunningLevel`), so that
+            features of a stream are those of the whole.
         floor: dB, least power of a band.
 
     The bands, (n_fft / 2 + 1, F), and `mean` and `std` are among the weights: as the encoder was trained.
@@ -61,6 +63,7 @@ class SpeechFeatures(nn.Module):
         normalize: str = "global",
         peak: float | None = None,
         level: float | None = None,
+        causal_level: bool = False,
         floor: float = LEAST_MEL,
     ):
         super().__init__()
@@ -70,6 +73,9 @@ class SpeechFeatures(nn.Module):
             if value is not None or name == "floor":
                 check_number(name, value, -1000, 1000)
         self.level, self.least = level, 10 ** (floor / 10)
+        if causal_level and level is None:
+            raise ValueError("causal_level needs level, in dB")
+        self.causal_level, self.reach = causal_level, n_fft // 2 if center else n_fft
         if normalize not in ("global", "utterance", "none"):
             raise ValueError(f"normalize must be global, utterance or none, not {normalize!r}")
         self.sampling_rate, self.n_mels, self.normalize, self.peak = sampling_rate, n_mels, normalize, peak
@@ -89,17 +95,29 @@ class SpeechFeatures(nn.Module):
             raise TooShort(f"{samples} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
             waveform = waveform * (self.peak / waveform.abs().max())
-        if self.level is not None:
+        gains = None
+        if self.causal_level:
+            frames = (samples if self.stft["center"] else samples - self.reach) // self.stft["hop_length"] + 1
+            ends = self.reach + self.stft["hop_length"] * torch.arange(frames, device=waveform.device)
+            gains = running_gains(waveform, self.sampling_rate, self.level, ends)
+        elif self.level is not None:
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
-        mel = (self.power_spectra(waveform.to(self.window)) @ self.bands).clamp(min=self.least).log()
-        if self.normalize == "global":
-            return (mel - self.mean) / self.std
+        mel = self.log_mel(self.power_spectra(waveform.to(self.window)), gains)
         return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
 
-    def power_spectra(self, waveform: Tensor) -> Tensor:
-        """(S,) -> (L, n_fft / 2 + 1)"""
-        spectrum = torch.stft(waveform[None], window=self.window, **self.stft)[0].T
+    def power_spectra(self, waveform: Tensor, center: bool | None = None) -> Tensor:
+        """(S,) -> (L, n_fft / 2 + 1); `center`: None: as the features have it."""
+        stft = self.stft if center is None else self.stft | {"center": center}
+        spectrum = torch.stft(waveform[None], window=self.window, **stft)[0].T
         return spectrum.real**2 + spectrum.imag**2
+
+    def log_mel(self, power: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Power spectra, and gains (L,) of their waveforms -> (L, F), globally normalized if asked for."""
+        mel = power @ self.bands
+        if gains is not None:
+            mel = mel * gains.square()[:, None]
+        mel = mel.clamp(min=self.least).log()
+        return (mel - self.mean) / self.std if self.normalize == "global" else mel
 
 
 class Recognizer(nn.Module):

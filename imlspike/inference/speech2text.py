@@ -22,6 +22,8 @@ from imlspike.inference.common import as_float
 if TYPE_CHECKING:
     import torch
 
+    from imlspike.inference.stream import Stream
+
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
 OFFSET = 0.1  # times the standard deviation: a smaller one is not heard
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
@@ -76,6 +78,17 @@ class Speech2Text:
         check_choice("decoding", decoding, ("greedy", "beam", "joint"))
         bundle = Bundle.load(path, "recognizer", device, model_file, cache_dir, weight_bits)
         return cls(open_decoder(bundle, decoding, **options), os.fspath(path))
+
+    def stream(self, look_ahead: int | None = None, **options) -> Stream:
+        """A stream that this recognizer listens to; arguments and errors are those of `Stream`.
+
+        Any number of them may run at a time, each in a thread of its own or by turns.
+        """
+        from imlspike.inference.stream import Stream  # here only: it needs torch
+
+        if getattr(self.decoder, "search", None) is not None:
+            raise ValueError("decoding: a stream is decoded greedy; open the model with decoding='greedy'")
+        return Stream(self.decoder.recognizer, look_ahead, **options)
 
     def __call__(
         self,

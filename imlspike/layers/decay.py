@@ -82,16 +82,20 @@ def _side_sums(log_gamma: Tensor, m: Tensor) -> Tensor:
     return log_gamma.exp() / torch.expm1(log_gamma) * torch.expm1(log_gamma * m)
 
 
-def _row_sums(log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int) -> Tensor:
+def _row_sums(
+    log_gamma: Tensor, sides: Tensor, lengths: Tensor | None, tokens: int, look_ahead: int | None = None
+) -> Tensor:
     """(B, H, N), 1 at padding; (1, H, N) where all tokens are real."""
     past, future = sides.to(log_gamma.dtype)[..., None]
     i = torch.arange(tokens, device=log_gamma.device)
     behind = _side_sums(log_gamma, i)
-    if lengths is None:
+    if lengths is None and look_ahead is None:
         return (1 + past * behind + future * behind.flip(-1))[None]
-    ahead = lengths[:, None, None] - 1 - i
-    sums = 1 + past * behind + future * _side_sums(log_gamma, ahead.clamp(min=0))
-    return torch.where(ahead >= 0, sums, 1.0)
+    ahead = (tokens if lengths is None else lengths[:, None, None]) - 1 - i
+    seen = ahead if look_ahead is None else torch.minimum(ahead, look_ahead - i % (look_ahead + 1))
+    sums = 1 + past * behind + future * _side_sums(log_gamma, seen.clamp(min=0))
+    sums = torch.where(ahead >= 0, sums, 1.0)
+    return sums if lengths is not None else sums[None]
 
 
 def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Sequence[str] = "both") -> Tensor:
@@ -115,17 +119,23 @@ def row_sums(gamma: Tensor, lengths: Tensor, tokens: int, direction: str | Seque
     return _row_sums(gamma.log(), _sides(direction, len(gamma), gamma.device), lengths, tokens)
 
 
-def _mask(log_gamma: Tensor, sides: Tensor, tokens: int) -> Tensor:
+def _mask(log_gamma: Tensor, sides: Tensor, tokens: int, look_ahead: int | None) -> Tensor:
     """(H, N, N) gamma^|i-j| where head h sees j from i, else 0: a sliding window over 2N powers."""
     offset = torch.arange(2 * tokens, device=log_gamma.device) - tokens  # j - i, and one to spare: N may be 0
     past, future = sides[..., None]
     seen = torch.where(offset < 0, past, future) | (offset == 0)
-    return (_powers(log_gamma, offset.abs()) * seen).unfold(1, tokens, 1)[:, 1:].flip(1)
+    mask = (_powers(log_gamma, offset.abs()) * seen).unfold(1, tokens, 1)[:, 1:].flip(1)
+    if look_ahead is None:
+        return mask
+    group = torch.arange(tokens, device=log_gamma.device) // (look_ahead + 1)
+    return mask * (group <= group[:, None])
 
 
-def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
+def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int, look_ahead: int | None) -> Tensor:
     """o_i = q_i (F_i + B_i - k_i^T v_i): the masked product within a chunk, a D x D state across chunks."""
     tokens, dtype = q.shape[2], q.dtype
+    if look_ahead is not None:  # whole groups of tokens that see each other
+        chunk += -chunk % (look_ahead + 1)
     # States are sums over the utterance, too large for fp16 where nothing decays: kept smaller by the
     # power of two next to a head's largest sum of weights, which moves no bit of an fp32 result.
     largest = 1 + _side_sums(log_gamma, torch.full((1,), tokens, device=q.device))
@@ -135,9 +145,10 @@ def _chunked(q, k, v, log_gamma: Tensor, sides: Tensor, chunk: int) -> Tensor:
     pad = chunks * chunk - tokens
     # (B, H, chunks, chunk, D)
     q, k, v = (nn.functional.pad(t, (0, 0, 0, pad)).unflatten(2, (chunks, chunk)) for t in (q, k, v))
-    out = (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, chunk)[:, None].to(dtype)) @ v
+    out = (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, chunk, look_ahead)[:, None].to(dtype)) @ v
     step = torch.arange(chunk, device=q.device)
-    for side, to_state, from_state in ((0, chunk - 1 - step, step + 1), (1, step, chunk - step)):
+    ways = ((0, chunk - 1 - step, step + 1), (1, step, chunk - step))
+    for side, to_state, from_state in ways if look_ahead is None else ways[:1]:
         into = (_powers(log_gamma, to_state)[:, None, :, None] / unit).to(dtype)
         outof = _powers(log_gamma, from_state) * sides[side, :, None]
         outof = (outof[:, None, :, None] * unit).to(dtype)
@@ -179,6 +190,7 @@ def decay_attention(
     mode: str = "auto",
     direction: str | Sequence[str] = "both",
     chunk: int = CHUNK,
+    look_ahead: int | None = None,
 ) -> Tensor:
     r"""Softmax-free attention under a decay mask with rows that sum to one (IML-Spikeformer's; our form).
 
@@ -197,6 +209,8 @@ def decay_attention(
         direction: what a head sees beside the token itself: ``both`` sides, the ``past`` (causal), the
             ``future``; one word for all heads or one for each.
         chunk: tokens in a chunk.
+        look_ahead: heads that see the future see no more of it than the end of a group of `look_ahead` + 1
+            tokens, the first of which so sees `look_ahead` ahead; None: all of it.
 
     Returns:
         (B, H, N, D)
@@ -210,7 +224,8 @@ def decay_attention(
     """
     _check_mode(mode)
     log_gamma = gamma.to(torch.promote_types(q.dtype, torch.float32)).log()
-    return _attend(q, k, v, log_gamma, _sides(direction, len(gamma), gamma.device), lengths, mode, chunk)
+    sides = _sides(direction, len(gamma), gamma.device)
+    return _attend(q, k, v, log_gamma, sides, lengths, mode, chunk, look_ahead)
 
 
 def _check_mode(mode: str) -> None:
@@ -228,22 +243,26 @@ def _is_chunked(mode: str, tokens: int) -> bool:
     return tokens >= CHUNKED_FROM
 
 
-def _attend(q, k, v, log_gamma, sides, lengths, mode: str, chunk: int = CHUNK) -> Tensor:
+def _attend(
+    q, k, v, log_gamma, sides, lengths, mode: str, chunk: int = CHUNK, look_ahead: int | None = None
+) -> Tensor:
     tokens, dtype = q.shape[2], q.dtype
+    if look_ahead is not None and not torch.compiler.is_compiling() and look_ahead >= tokens:
+        look_ahead = None  # all are one group, for which a chunk could be far too large
     if lengths is not None:
         padding = torch.arange(tokens, device=q.device) >= lengths[:, None]
         q, k, v = (t.masked_fill(padding[:, None, :, None], 0.0) for t in (q, k, v))
-    sums = _row_sums(log_gamma, sides, lengths, tokens)
+    sums = _row_sums(log_gamma, sides, lengths, tokens, look_ahead)
     q = q / (sums * q.shape[3] ** 0.5)[..., None].to(dtype)
     if _is_chunked(mode, tokens):
-        return _chunked(q, k, v, log_gamma, sides, chunk)
-    return (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, tokens).to(dtype)) @ v
+        return _chunked(q, k, v, log_gamma, sides, chunk, look_ahead)
+    return (q @ k.transpose(-1, -2)).mul_(_mask(log_gamma, sides, tokens, look_ahead).to(dtype)) @ v
 
 
 class DecayAttention(nn.Module):
-    r"""`decay_attention` as a module that holds its decays; of the past also token by token.
+    r"""`decay_attention` as a module that holds its decays; with a limited future also piece by piece.
 
-    Token by token, with a state of constant size, it gives the same numbers:
+    Piece by piece, with a state of constant size, it gives the same numbers; of the past token by token:
 
     .. math::
         F_i = \gamma F_{i-1} + k_i^T v_i, \quad n_i = \sum_{j \le i} \gamma^{i-j}, \quad
@@ -254,7 +273,7 @@ class DecayAttention(nn.Module):
         direction, mode: as in `decay_attention`.
         dropout: rate on the output over whole sequences; there are no weights that sum to one to drop from.
 
-    Forward: q, k, v (B, H, N, D), lengths (B,) or None -> (B, H, N, D).
+    Forward: q, k, v (B, H, N, D), lengths (B,) or None, `look_ahead` as in `decay_attention` -> (B, H, N, D).
 
     >>> attention = DecayAttention(hierarchical_decay(0, 2, 2), "past")
     >>> q, k, v = torch.randn(3, 1, 2, 5, 4)
@@ -281,9 +300,12 @@ class DecayAttention(nn.Module):
         self.register_buffer("sides", _sides(direction, len(gamma), gamma.device), persistent=False)
         self.mode, self.dropout = mode, nn.Dropout(dropout)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None, look_ahead: int | None = None
+    ) -> Tensor:
         """See `decay_attention`."""
-        return self.dropout(_attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode))
+        given = (self._log_gamma(q), self.sides, lengths, self.mode, CHUNK, look_ahead)
+        return self.dropout(_attend(q, k, v, *given))
 
     def weights(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores under the decay mask, (B, H, N, N), by which `forward` multiplies v; for a look at them.
@@ -296,22 +318,49 @@ class DecayAttention(nn.Module):
         each = torch.eye(q.shape[2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)
         return _attend(q, k, each, self._log_gamma(q), self.sides, lengths, "quadratic")
 
-    def step(self, q: Tensor, k: Tensor, v: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:
-        """The next token of each sequence, of an attention to the past.
+    def step(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        state: Tensor,
+        past: int,
+        look_ahead: int = 0,
+        constants: dict | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The next n tokens of each sequence, of an attention to the past or with a limited future.
 
         Args:
-            q, k, v: (B, H, 1, D).
+            q, k, v: (B, H, n, D); n is a multiple of `look_ahead` + 1 unless the sequence ends with them.
             state: F after `past` tokens, (B, H, D, D); zeros after none.
             past: tokens so far, of every sequence.
+            look_ahead: as in `decay_attention`.
+            constants: keeps what is the same at each step of n tokens with this look-ahead.
 
         Returns:
-            (B, H, 1, D), and the next state.
+            (B, H, n, D), and the next state.
         """
-        log_gamma = self._log_gamma(q)
-        state = log_gamma.exp()[:, None, None].to(state.dtype) * state + k.transpose(-1, -2) @ v
-        seen = 1 + _side_sums(log_gamma, torch.full((1,), past, device=q.device))
-        scale = (seen * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
-        return (q / scale) @ state.to(q.dtype), state
+        log_gamma, key = self._log_gamma(q), (self, q.shape[2])
+        constants = {} if constants is None else constants
+        if key not in constants:
+            constants[key] = self._constants(q, log_gamma, look_ahead)
+        place, mask, rest, outof, into, decay = constants[key]
+        sums = rest + self.sides[0, :, None] * _side_sums(log_gamma, place + past)
+        q = q / (sums * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
+        out = (q @ k.transpose(-1, -2) * mask) @ v + (q * outof) @ state.to(q.dtype)
+        return out, decay.to(state.dtype) * state + (k * into).transpose(-1, -2) @ v
+
+    def _constants(self, q: Tensor, log_gamma: Tensor, look_ahead: int) -> tuple[Tensor, ...]:
+        """Of a step: places of its tokens, mask and rest of the row sums within it, decays of the state."""
+        tokens = q.shape[2]
+        place = torch.arange(tokens, device=q.device)
+        rest = _row_sums(
+            log_gamma, self.sides & self.sides.new_tensor([[False], [True]]), None, tokens, look_ahead
+        )
+        outof, into = _powers(log_gamma, place + 1), _powers(log_gamma, tokens - 1 - place)
+        decays = [each[..., None].to(q.dtype) for each in (outof * self.sides[0, :, None], into)]
+        mask = _mask(log_gamma, self.sides, tokens, look_ahead).to(q.dtype)
+        return place, mask, rest, *decays, outof[:, -1:, None]
 
     def _log_gamma(self, like: Tensor) -> Tensor:
         return self.log_gamma.to(torch.promote_types(like.dtype, torch.float32))

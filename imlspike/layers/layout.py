@@ -4,6 +4,21 @@ import torch
 from torch import Tensor
 
 
+class Carried(dict):
+    """What layers keep of a stream from one piece to the next, each under itself: tensors of constant size.
+
+    It belongs to one stream, so that a model serves many at a time.
+
+    Attributes:
+        tokens: how many have gone through.
+        constants: what layers compute once for each length of a piece.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.constants = 0, {}
+
+
 class Layout:
     """Take padding out of a batch once, so that what works token by token never sees it.
 
@@ -18,6 +33,9 @@ class Layout:
 
     Attributes:
         mask: (B, N), True = a real token; None: there is no padding.
+        look_ahead: what layers over tokens may see of the future: the rest of a group of `look_ahead` + 1
+            tokens; None: all, or what the layer itself allows.
+        carried: of a stream, of which these tokens are the next piece; None: they are all there is.
 
     >>> layout = Layout(torch.tensor([2, 1]), tokens=2)
     >>> x = torch.arange(4.0).reshape(2, 2, 1)
@@ -30,6 +48,8 @@ class Layout:
     def __init__(self, lengths: Tensor | None, tokens: int, batch: int | None = None):
         self.lengths, self.tokens = lengths, tokens
         self.batch = len(lengths) if batch is None else batch
+        self.look_ahead: int | None = None
+        self.carried: Carried | None = None
         self.mask = self._real = self._padding = None
         if lengths is not None:
             mask = torch.arange(tokens, device=lengths.device) < lengths[:, None]

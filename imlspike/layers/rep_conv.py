@@ -11,7 +11,8 @@ from imlspike.layers.rep_linear import RepLinear
 
 
 class TimeConv(nn.Module):
-    """Depthwise convolution over tokens -> BN, on packed tokens; beyond an utterance's ends there are zeros.
+    """Depthwise convolution over tokens -> BN, on packed tokens; beyond an utterance's ends, and beyond what
+    the `Layout` lets a token see, there are zeros (dynamic chunk convolution, Li et al. 2023).
 
     Args:
         channels: C.
@@ -38,9 +39,27 @@ class TimeConv(nn.Module):
         self.before, self.after = (kernel - 1, 0) if causal else (kernel // 2, kernel // 2)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        padded = nn.functional.pad(layout.unpack(x).transpose(1, 2), (self.before, self.after))
-        mixed = layout.pack(self.conv(padded).transpose(1, 2))
+        tokens = layout.unpack(x).transpose(1, 2)
+        if layout.look_ahead is None:
+            mixed = self.conv(nn.functional.pad(tokens, (self.before, self.after)))
+        else:
+            mixed = self._in_groups(tokens, layout)
+        mixed = layout.pack(mixed.transpose(1, 2))
         return mixed if self.out_norm is None else self.out_norm(mixed)
+
+    def _in_groups(self, x: Tensor, layout: Layout) -> Tensor:
+        """(B, C, N) -> (B, C, N), with zeros beyond the end of each group of tokens that see each other."""
+        batch, channels, tokens = x.shape
+        group = min(layout.look_ahead + 1, tokens)
+        before = x.new_zeros(batch, channels, self.before)
+        if layout.carried is not None:
+            before = layout.carried.get(self, before)
+        x = torch.cat((before, x), 2)
+        if layout.carried is not None:
+            layout.carried[self] = x[..., tokens:]
+        groups = nn.functional.pad(x, (0, -tokens % group)).unfold(2, self.before + group, group)
+        groups = nn.functional.pad(groups, (0, self.after)).transpose(1, 2).flatten(0, 1)
+        return self.conv(groups).unflatten(0, (batch, -1)).transpose(1, 2).flatten(2)[..., :tokens]
 
     @torch.no_grad()
     def fold(self) -> None:

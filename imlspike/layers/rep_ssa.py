@@ -116,7 +116,14 @@ class RepSSA(nn.Module):
         self.o = mapped(gain)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        mixed = self.attention(*self._qkv(x, layout), None if layout.mask is None else layout.lengths)
+        qkv, carried = self._qkv(x, layout), layout.carried
+        if carried is None:
+            lengths = None if layout.mask is None else layout.lengths
+            return self._merge(self.attention(*qkv, lengths, layout.look_ahead), layout)
+        width = qkv[0].shape[-1]
+        state = carried.get(self, x.new_zeros(layout.batch, self.heads, width, width))
+        told = (carried.tokens, layout.look_ahead, carried.constants)
+        mixed, carried[self] = self.attention.step(*qkv, state, *told)
         return self._merge(mixed, layout)
 
     def step(self, x: Tensor, state: Tensor, past: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -236,6 +237,10 @@ class SpikingSubsampling(nn.Module):
         for kernel, stride in reversed(STAGES.get(self.input_layer, ())):
             frames = (frames - 1) * stride + kernel
         return frames
+
+    def frames_per_token(self) -> int:
+        """Frames from one token to the next."""
+        return prod(stride for _, stride in STAGES.get(self.input_layer, ()))
 
     def fold(self) -> None:
         """Fold each convolution with its batch norm, in place, for evaluation; its `RepLinear` stays."""

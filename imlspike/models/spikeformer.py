@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.layers import (
+    Carried,
     Layout,
     MaskedBatchNorm,
     RepConv,
@@ -18,6 +19,7 @@ from imlspike.layers import (
     SpikingTimeConv,
     fold_rep_linears,
     hierarchical_decay,
+    sees_utterance,
     synchronise_norms,
 )
 from imlspike.models.blocks import Blocks, check_numbers
@@ -116,6 +118,10 @@ class IMLSpikeformerEncoder(RecordsArguments):
             future; ``past``: causal, but for the few frames that the subsampling looks ahead, where
             `threshold` is ``fixed`` or ``learned`` (the other statistics of the subsampling need the whole
             utterance).
+        look_ahead: what attention and convolutions may see of the future: the rest of a group of so many
+            tokens and one more, so that the first of a group looks the furthest; None: as `direction` says.
+            Of several, each forward in training draws one, which makes a model that serves all of them;
+            evaluation takes the first, or what the attribute `look_ahead` was set to since.
         attention_mode: ``auto``, ``quadratic`` or ``chunked``.
         rep_branches: of `RepLinear`.
         residual_gain: first scale of the batch norms that end a branch; below 1 the tokens pass a new network
@@ -183,6 +189,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
         decay_b: float = 5.0,
         decay_c: float = 1.0,
         direction: str | Sequence[str] = "both",
+        look_ahead: int | Sequence[int | None] | None = None,
         attention_mode: str = "auto",
         rep_branches: Sequence[str] = ("linear", "identity"),
         residual_gain: float = 0.25,
@@ -201,6 +208,13 @@ class IMLSpikeformerEncoder(RecordsArguments):
         super().__init__()
         if positions not in ("none", "sinusoidal"):
             raise ValueError(f"positions must be none or sinusoidal, got {positions!r}")
+        self.look_aheads = [*look_ahead] if isinstance(look_ahead, Sequence) else [look_ahead]
+        for each in self.look_aheads or [()]:
+            if each is not None and (type(each) is not int or each < 0):
+                raise ValueError(
+                    f"look_ahead must be tokens, at least 0, several of them, or none; got {each!r}"
+                )
+        self.look_ahead: int | None = self.look_aheads[0]
         # What the last block puts out is the output.
         check_numbers("interctc_layer_idx", interctc_layer_idx, num_blocks - 1)
         given = (threshold, kappa, threshold_value, detach_threshold, amplitude)
@@ -219,6 +233,7 @@ class IMLSpikeformerEncoder(RecordsArguments):
             input_size, output_size, input_layer, input_channels, rep_branches, neurons.for_maps, input_groups
         )
         self.dropout = nn.Dropout(positional_dropout_rate)
+        self._direction = direction
         if direction == "split":
             direction = [("past", "future")[head % 2] for head in range(attention_heads)]
         rep = dict(branches=rep_branches, gain=residual_gain, neuron=neurons)
@@ -279,8 +294,57 @@ class IMLSpikeformerEncoder(RecordsArguments):
         if self.anneal_steps and self.training:
             self._anneal()
         x, layout = self.embed(xs, lengths)
+        layout.look_ahead = self.look_ahead
+        if self.training and len(self.look_aheads) > 1:
+            layout.look_ahead = self.look_aheads[int(torch.randint(len(self.look_aheads), ()))]
+        return self._encode(x, layout, return_all_hs, ctc)
+
+    def step(self, xs: Tensor, carried: Carried, look_ahead: int, ctc: Any = None) -> Tensor:
+        """The next tokens of a stream, in evaluation: what `forward` gives of the whole with this look-ahead.
+
+        Args:
+            xs: (B, L, F), frames from that on which the next token begins with. Their tokens n are a multiple
+                of `look_ahead` + 1, unless the stream ends with them.
+            carried: of this stream, new at its begin.
+
+        Returns:
+            (B, n, C)
+        """
+        x, layout = self.embed(xs)
+        layout.look_ahead, layout.carried = look_ahead, carried
+        ys, *_ = self._encode(x, layout, False, ctc)
+        carried.tokens += layout.tokens
+        return ys[0] if isinstance(ys, tuple) else ys
+
+    def check_stream(self, look_ahead: int | None) -> int:
+        """The look-ahead of a stream: the given one, or the longest that this encoder was trained with.
+
+        Raises:
+            ValueError: if it can't run on a stream; the argument that is why is named.
+        """
+        if any(map(sees_utterance, self.modules())):
+            raise ValueError(
+                "threshold: one over the utterance, as token and layer of the subsampling are, "
+                "isn't known before the end of a stream; train with fixed or learned"
+            )
+        trained = [each for each in self.look_aheads if each is not None]
+        if not trained and self._direction == "past":
+            trained = [0]  # whatever it is, nothing looks ahead
+        if not trained:
+            raise ValueError(
+                "look_ahead: this model was trained on whole utterances; train one with "
+                "look_ahead for streams (conf/quick_streaming.yaml)"
+            )
+        look_ahead = max(trained) if look_ahead is None else look_ahead
+        if type(look_ahead) is not int or look_ahead < 0:
+            raise ValueError(f"look_ahead is {look_ahead!r}; expected tokens, at least 0")
+        return look_ahead
+
+    def _encode(self, x: Tensor, layout: Layout, return_all_hs: bool, ctc: Any) -> tuple:
+        """Blocks and last norm on packed tokens (K, C), to what `forward` returns."""
         if self.positions == "sinusoidal":
-            position = torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
+            gone = 0 if layout.carried is None else layout.carried.tokens
+            position = gone + torch.arange(layout.tokens, device=x.device).expand(layout.batch, -1)
             x = x + sinusoids(layout.pack(position), self._output_size).to(x.dtype)
         x, outputs = self.dropout(x), []
         for number, block in enumerate(self.blocks.passes(), 1):

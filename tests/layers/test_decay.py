@@ -21,7 +21,7 @@ def seen(i, j, direction):
     return direction == "both" or (j <= i if direction == "past" else j >= i)
 
 
-def by_triple_loop(q, k, v, gamma, lengths, directions):
+def by_triple_loop(q, k, v, gamma, lengths, directions, look_ahead=inf):
     """The formula, one product at a time, in float64; only real tokens are ever touched."""
     q, k, v = (np.asarray(t.detach(), dtype=np.float64) for t in (q, k, v))
     out = np.zeros_like(v)
@@ -30,7 +30,7 @@ def by_triple_loop(q, k, v, gamma, lengths, directions):
             for i in range(n):
                 total = 0.0
                 for j in range(n):
-                    if seen(i, j, direction):
+                    if seen(i, j, direction) and j // (look_ahead + 1) <= i // (look_ahead + 1):
                         weight = float(gamma[h]) ** abs(i - j)
                         total += weight
                         out[b, h, i] += weight * (q[b, h, i] @ k[b, h, j]) * v[b, h, j]
@@ -69,14 +69,16 @@ def operands(seed, batch, heads, tokens, width, dtype=torch.float64):
     width=st.integers(1, 4),
     chunk=st.integers(1, 9),
     padding=st.integers(0, 3),
+    look_ahead=st.none() | st.integers(0, 9),
 )
-def test_both_forms_are_the_written_formula(seed, lengths, heads, width, chunk, padding):
+def test_both_forms_are_the_written_formula(seed, lengths, heads, width, chunk, padding, look_ahead):
     tokens = max(lengths) + padding
     q, k, v = operands(seed, len(lengths), len(heads), tokens, width)
     gamma, directions = torch.tensor([g for g, _ in heads], dtype=torch.float64), [d for _, d in heads]
-    want = by_triple_loop(q, k, v, gamma, lengths, directions)
+    groups = () if look_ahead is None else (look_ahead,)
+    want = by_triple_loop(q, k, v, gamma, lengths, directions, *groups)
     for form in FORMS:
-        got = decay_attention(q, k, v, gamma, torch.tensor(lengths), form, directions, chunk)
+        got = decay_attention(q, k, v, gamma, torch.tensor(lengths), form, directions, chunk, look_ahead)
         np.testing.assert_allclose(got.numpy(), want, rtol=1e-9, atol=1e-11)
 
 

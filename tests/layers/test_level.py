@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from imlspike.layers.level import normalize_level, speech_power, stream_speech_power
+from imlspike.layers.level import (
+    gain_to,
+    normalize_level,
+    running_gains,
+    speech_power,
+    stream_speech_power,
+)
 
 RATE, LEVEL = 16000, -20.0
 
@@ -63,3 +69,16 @@ def test_each_waveform_of_a_batch_alone():
     batch = torch.stack([wave, 0.01 * wave.flip(0)])
     alone = [normalize_level(one, RATE, LEVEL) for one in batch]
     torch.testing.assert_close(normalize_level(batch, RATE, LEVEL), torch.stack(alone))
+
+
+def test_a_running_level_knows_the_past_alone_and_finds_speech():
+    wave = torch.cat([0.001 * torch.randn(RATE), speech(4.0)])
+    ends = torch.arange(160, len(wave), 160)
+    gains = running_gains(wave, RATE, LEVEL, ends)
+    torch.testing.assert_close(running_gains(wave[: 2 * RATE], RATE, LEVEL, ends[:199]), gains[:199])
+    assert gains[:50].max() <= 10**1.5 + 1e-3  # the noise before isn't brought to the level of speech
+    whole = gain_to(LEVEL, speech_power(wave, RATE))
+    assert ((gains[150:] / whole).log10().abs() < 0.3).all()  # half a second into it: within 6 dB
+    quieter = torch.cat([wave, 0.03 * wave, 0.03 * wave, 0.03 * wave, 0.03 * wave])
+    again = running_gains(quieter, RATE, LEVEL, torch.tensor([len(quieter)]))
+    assert again / whole > 10  # another speaker, 30 dB quieter, is found in the end
