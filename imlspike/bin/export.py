@@ -7,7 +7,7 @@ imlspike transcribe interview.wav --model onnx --engine onnx
 import argparse
 from pathlib import Path
 
-from imlspike.bin._command import EPILOG, command, teller
+from imlspike.bin._command import EPILOG, command, number, teller
 
 INT8, SPIKES = "weights int8, spikes uint8, integer products", "give out the spikes of each neuron per token"
 
@@ -21,12 +21,15 @@ def main(argv=None) -> int:
     add("--output", required=True, type=Path, metavar="DIR", help="folder for the .onnx file and tokens.txt")
     add("--int8", action="store_true", help=f"of a recognizer: {INT8}; the file is model.int8.onnx")
     add("--spikes", action="store_true", help=f"of a recognizer: {SPIKES}, too, into model.spikes.onnx")
+    told = "of a recognizer of streams: a step with so many tokens of look-ahead, into stream.onnx"
+    add("--look-ahead", type=number(0, 1000, int), metavar="TOKENS", help=told)
     parser.epilog = EPILOG
     args = parser.parse_args(argv)
     from imlspike.export.bundles import export_bundle
     from imlspike.inference import Bundle
 
     say = teller("export")
-    for path in export_bundle(Bundle.load(args.model), args.output, args.int8, args.spikes):
+    options = args.int8, args.spikes, args.look_ahead
+    for path in export_bundle(Bundle.load(args.model), args.output, *options):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0
