@@ -41,7 +41,7 @@ SENTENCES = {  # by the first word of a voice's front end; + stands before a str
     "russian": [
         "Д+обрый день, я говор+ю по-р+усски.",
         "Сег+одня хор+ошая пог+ода, и м+ы пойд+ём гул+ять в п+арк.",
-        "Вес+ной в лес+у по+ют пт+ицы.",
+        "Весн+ой в лес+у по+ют пт+ицы.",
     ],
     "english": [
         "Good morning.",
@@ -81,7 +81,7 @@ def build(
         by_kind[bundle.kind] = bundle
     if ("voice" in by_kind) != ("vocoder" in by_kind):
         raise ValueError(f"--model: only a {' and a '.join(by_kind)}; a voice and a vocoder go together")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is there already; remove it, or name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     settings: dict = {"about": SERVED if text_url else ABOUT}

@@ -40,7 +40,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def __init__(self, folder: Path, host: str, port: int, speech: Text2Speech | None = None):
-        super().__init__((host, port), partial(Handler, directory=str(folder)))
+        try:
+            super().__init__((host, port), partial(Handler, directory=str(folder)))
+        except OSError as error:
+            told = f"--host {host} --port {port}: {error.strerror}; name another port, 0 takes a free one"
+            raise OSError(told) from None
         self.speech, self.one_at_a_time = speech, threading.Lock()  # espeak-ng has one state
 
     @property

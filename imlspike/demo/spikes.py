@@ -12,18 +12,7 @@ from imlspike.evaluation.spikes import LayerSpikes, SpikeRecorder, spiking_neuro
 from imlspike.inference.recognizer import Recognizer
 
 SHOWN = ("int8_bitwise", "dense_int8", "rival", "rival_skipping", "memory", "dense_memory", "rival_memory")
-LENGTHS = (
-    1.0,
-    2.5,
-    5.0,
-    5.2,
-    6.2,
-    7.6,
-    7.8,
-    10.1,
-    10.4,
-    12.7,
-)  # seconds; around steps of the attention's cost
+LENGTHS = (1.0, 2.5, 5.0, 5.2, 6.1, 6.3, 7.6, 7.8, 10.1, 10.4, 12.7)  # s; where the cost of attention steps
 
 
 class Watched(nn.Module):

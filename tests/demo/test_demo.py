@@ -2,15 +2,20 @@
 
 import http.client
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import nn
 
 pytest.importorskip("onnxscript")
 
+from imlspike.bin.main import main  # noqa: E402
 from imlspike.data.yaml_file import ConfigError  # noqa: E402
 from imlspike.demo import build as built  # noqa: E402
 from imlspike.demo.build import build, fetch_runtime  # noqa: E402
@@ -19,6 +24,7 @@ from imlspike.demo.spikes import SHOWN, amounts, energy_table, noise, of_spikes 
 from imlspike.evaluation.energy import energy  # noqa: E402
 from imlspike.evaluation.operations import OperationCounter  # noqa: E402
 from imlspike.evaluation.spikes import SpikeRecorder  # noqa: E402
+from imlspike.inference import Bundle  # noqa: E402
 from imlspike.inference.recognizer import Recognizer  # noqa: E402
 from tests.export.conftest import recognizer_bundle  # noqa: E402
 
@@ -42,6 +48,23 @@ def test_the_spikes_share_of_the_energy_is_that_of_the_operations_counted(option
         whole = 1e-6 * counted[1][figure]
         assert explained[1][figure] - explained[0][figure] == pytest.approx(differs, abs=0.01 * whole)
     assert all(explained[0][figure] for figure in ("int8_bitwise", "rival_skipping", "memory"))
+
+
+def test_the_energy_of_a_recording_is_what_profiling_counts(repository):
+    """Within 2 %: the attention's accumulates alone are not this recording's."""
+    folder = repository / "egs/msu_ru_nsh/voc1/results/RESULTS_files/ru_0216"
+    wave = torch.from_numpy(soundfile.read(folder / "natural.wav", dtype="float32")[0][:25000])
+    recognizer = Recognizer.from_bundle(Bundle.load(repository / "pretrained/recogniser.zip")).eval()
+    table = energy_table(recognizer, (1.0, 2.5))
+    network = nn.ModuleDict({"encoder": recognizer.encoder, "ctc": recognizer.ctc})
+    recorder, counter = SpikeRecorder(network), OperationCounter(network)
+    with recorder, counter:
+        recognizer([wave])
+    counted, seconds = energy(counter.rows.values()), len(wave) / 16000
+    share = of_spikes(table["prices"], {name: amounts(layer) for name, layer in recorder.layers.items()})
+    for figure, base in table["base"].items():
+        each = np.interp(seconds, table["seconds"], np.divide(base, table["seconds"]))
+        assert seconds * each + share[figure] == pytest.approx(counted[figure] * 1e-6, rel=0.02)
 
 
 def test_models_that_make_no_page_are_refused_by_name(tmp_path):
@@ -82,6 +105,29 @@ def test_a_runtime_that_cannot_be_fetched_is_told(tmp_path, monkeypatch):
     for name in built.RUNTIME_FILES:
         (folder / name).write_text("")
     assert fetch_runtime(print) == folder
+
+
+def test_the_verb_writes_or_serves_the_page_and_tells_one_address(tmp_path, monkeypatch, capsys):
+    def fill(folder, bundles, runtime, text_url, tell):
+        folder.mkdir()
+        (folder / "made").write_text(f"{[bundle.kind for bundle in bundles]} {text_url}")
+
+    def serve(server):
+        shown.append((Path(server.RequestHandlerClass.keywords["directory"]) / "made").read_text())
+        raise KeyboardInterrupt
+
+    shown, model = [], ["--model", str(tmp_path / "model")]
+    recognizer_bundle().save(tmp_path / "model")
+    monkeypatch.setattr(built, "build", fill)
+    monkeypatch.setattr(Server, "serve_forever", serve)
+    assert main(["demo", *model, "--port", "0"]) == 0
+    assert re.fullmatch(r"demo: http://127\.0\.0\.1:\d+/ .*\n", capsys.readouterr().out)
+    assert shown == ["['recognizer'] symbols"]
+    assert main(["demo", *model, "--static", str(tmp_path / "page")]) == 0
+    assert (tmp_path / "page" / "made").read_text() == "['recognizer'] None"
+    with Server(tmp_path, "127.0.0.1", 0) as other:
+        assert main(["demo", *model, "--port", str(other.server_address[1])]) == 1
+    assert "--port" in capsys.readouterr().err
 
 
 class Speller:

@@ -147,6 +147,15 @@ def test_a_file_becomes_the_text_of_the_recognizer_and_its_words(page, files):
     sync_api.expect(page.locator("#playhead")).to_be_visible()
 
 
+def test_a_dropped_file_is_heard(page, files):
+    make = """bytes => { const all = new DataTransfer();
+        all.items.add(new File([new Uint8Array(bytes)], 'dropped.wav')); return all; }"""
+    data = page.evaluate_handle(make, list((files / "microphone.wav").read_bytes()))
+    page.evaluate("document.getElementById('listen-status').textContent = ''")
+    page.dispatch_event("#listen", "drop", {"dataTransfer": data})
+    says(page, "3.0 s of sound")
+
+
 def test_a_recording_becomes_words(page):
     page.click("#record")
     says(page, "Recording, 2 s")

@@ -41,7 +41,7 @@ async function attempt(status, what) {
   try {
     await what();
   } catch (error) {
-    console.error(error);
+    if (!error.plain) console.error(error);
     say(status, error.plain || `This did not work: ${error.message}. Reload the page to try again.`, true);
   }
 }

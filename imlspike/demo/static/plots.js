@@ -114,17 +114,17 @@ export function drawRaster(canvas, gutter, pieces, layers, seconds, width, only)
   const spike = document.createElement("canvas").getContext("2d");
   spike.fillStyle = color("--spike");
   spike.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = spike.getImageData(0, 0, 1, 1).data;
+  const [rgb] = new Uint32Array(spike.getImageData(0, 0, 1, 1).data.buffer);
   for (const { start, seconds: long, frames, counts } of pieces) {
     const size = counts.length / frames;
     for (const { layer, rows, y: top } of strips) {
       const picture = new OffscreenCanvas(frames, rows), paint = picture.getContext("2d");
-      const image = paint.createImageData(frames, rows);
+      const image = paint.createImageData(frames, rows), pixels = new Uint32Array(image.data.buffer);
       for (let row = 0; row < rows; row++) {
         const channel = layer.offset + Math.floor(((row + 0.5) * layer.channels) / rows);
         for (let frame = 0; frame < frames; frame++) {
-          const count = counts[frame * size + channel], at = 4 * (row * frames + frame);
-          image.data.set([red, green, blue, count && 70 + (185 * count) / layer.levels], at);
+          const count = counts[frame * size + channel]; // the highest byte of a pixel is its opacity
+          if (count) pixels[row * frames + frame] = (rgb & 0xffffff) | ((70 + (185 * count) / layer.levels) << 24);
         }
       }
       paint.putImageData(image, 0, 0);
