@@ -14,6 +14,7 @@ import torch
 
 from imlspike.data.yaml_file import ConfigError
 from imlspike.demo.spikes import Watched, energy_table
+from imlspike.evaluation.spikes import spiking_neurons
 from imlspike.export.program import write_onnx
 from imlspike.export.recognizer import WaveformToLogProbs
 from imlspike.export.recognizer import _symbols as spelled
@@ -110,6 +111,8 @@ def build(
 def write_recognizer(bundle: Bundle, folder: Path) -> dict:
     """Export a recognizer with its spikes as recognizer.onnx; returns what the page has to know of it."""
     recognizer = Recognizer.from_bundle(bundle).eval()
+    if not spiking_neurons(recognizer.encoder):
+        raise ValueError(f"{bundle.source}: its encoder has no spiking neurons, which the page shows")
     features, tokens = recognizer.features, recognizer.tokens
     least = max(features.least_samples, features.stft["hop_length"] * recognizer.least_frames)
     table = energy_table(recognizer)

@@ -3,6 +3,7 @@ import { amounts, cut, energy, join, words } from "./recognize.js";
 import { blocksOf, drawRaster, drawWave, number, pixelsPerSecond, showEnergy, showWords } from "./plots.js";
 
 const MOST_SECONDS = 300, MOST_BYTES = 200e6, LONGEST_RECORDING = 60;
+const NO_RUNTIME = "onnxruntime-web can't be loaded";
 const $ = (id) => document.getElementById(id);
 const settings = await fetch("demo.json").then((answer) => answer.json()).catch(() => ({}));
 
@@ -10,7 +11,7 @@ const settings = await fetch("demo.json").then((answer) => answer.json()).catch(
 
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
-let asked = 0;
+let asked = 0, broken = false;
 worker.onmessage = ({ data: { id, outputs, error } }) => {
   const { resolve, reject } = waiting.get(id);
   waiting.delete(id);
@@ -19,13 +20,15 @@ worker.onmessage = ({ data: { id, outputs, error } }) => {
 };
 worker.onerror = (event) => {
   event.preventDefault();
-  for (const { reject } of waiting.values()) reject(new Error("onnxruntime-web can't be loaded"));
+  broken = true;
+  for (const { reject } of waiting.values()) reject(new Error(NO_RUNTIME));
   waiting.clear();
 };
 
 /** Outputs by name of a model; without `feeds` it is only loaded. */
 function run(model, feeds) {
   return new Promise((resolve, reject) => {
+    if (broken) return reject(new Error(NO_RUNTIME));
     waiting.set(++asked, { resolve, reject });
     worker.postMessage({ id: asked, model, feeds });
   });
@@ -130,7 +133,8 @@ async function recognize(samples) {
     for (const word of words(probs.data, frames, seconds, recognizer)) {
       found.push({ ...word, start: word.start + start, end: word.end + start });
     }
-    const rows = recognizer.layers.map((_, j) => [...histogram.data].slice(j * histogram.dims[1], (j + 1) * histogram.dims[1]));
+    const levels = histogram.dims[1];
+    const rows = recognizer.layers.map((_, j) => [...histogram.data.subarray(j * levels, (j + 1) * levels)]);
     pieces.push({ start, seconds, frames, counts: counts.data, histogram: rows, blocks: blocksOf(recognizer.layers) });
   }
   const took = (performance.now() - begin) / 1000, seconds = samples.length / rate;
@@ -157,9 +161,9 @@ function draw() {
 function drawSpikes() {
   const only = $("layer").value, { pieces, seconds, width } = heard, { layers } = settings.recognizer;
   drawRaster($("raster"), $("gutter"), pieces, layers, seconds, width, only);
-  const shown = layers.map((layer, place) => ({ ...layer, place })).filter(({ name, channels }) => channels && (!only || name === only));
   let spikes = 0, possible = 0;
-  for (const { place, channels, levels } of shown) {
+  for (const [place, { name, channels, levels }] of layers.entries()) {
+    if (!channels || (only && name !== only)) continue;
     for (const { histogram, frames } of pieces) {
       spikes += amounts(histogram[place]).spikes;
       possible += frames * channels * levels;
@@ -360,6 +364,6 @@ function startSpeaking() {
   }));
 }
 
-$("about").textContent = settings.about || "The page's demo.json can't be read. Make the folder again by imlspike demo --static.";
+$("about").textContent = settings.about || "demo.json can't be read. Make the folder again by imlspike demo --static.";
 if (settings.recognizer) startListening();
 if (settings.voice) startSpeaking();
