@@ -8,7 +8,7 @@ root=$PWD
 main_job=egs/msu_ru_nsh/asr1
 need_gb=9   # while installing: 5.5 GB of environment and 3 GB of packages on their way into it
 cache_gb=12 # with this much, pip also keeps what it downloads (another 3 GB) for a second try
-extras=asr,vocoder,phonemes,scores,compile,dev,oracles
+extras=asr,vocoder,phonemes,scores,onnx,clients,compile,dev,oracles
 
 usage() {
     cat <<'EOF'

@@ -175,7 +175,7 @@ class Text2Speech:
         """
         check_number("pause", pause, 0, MOST_PAUSE)
         silence = np.zeros(round(pause * self.sampling_rate), dtype=np.float32)
-        sentences, skipped = self._spell(text, on_unknown)
+        sentences, skipped = self.spell(text, on_unknown)
         for place, (sentence, symbols, name) in enumerate(sentences):
             part = self.speak(symbols, speaker, name, **controls)
             audio = scale_loudness(part.audio, self.sampling_rate, loudness)
@@ -228,8 +228,10 @@ class Text2Speech:
         _, mel = self._recording(audio, name)
         return self._speech(mel, torch.zeros(0, dtype=torch.int64), (), name)
 
-    def _spell(self, text: str, on_unknown: str) -> tuple[list[tuple[str, list[str], str]], tuple[str, ...]]:
-        """(sentence, symbols, name) for each sentence, and the characters that were left out."""
+    def spell(
+        self, text: str, on_unknown: str = "error"
+    ) -> tuple[list[tuple[str, list[str], str]], tuple[str, ...]]:
+        """(sentence, symbols, name) for each sentence of a text, and the characters that were left out."""
         if not isinstance(text, str):
             raise TypeError(f"text is of type {type(text).__name__}; expected str")
         check_choice("on_unknown", on_unknown, ON_UNKNOWN)
@@ -264,7 +266,7 @@ class Text2Speech:
         error = UnspeakableError("text", unknown, text, expected)
         if on_unknown == "error" or error.rest == text:
             raise error
-        rest, more = self._spell(error.rest, on_unknown)
+        rest, more = self.spell(error.rest, on_unknown)
         return rest, (*unknown, *more)
 
     def _scaled(self, mel: Tensor) -> Tensor:

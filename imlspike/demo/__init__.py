@@ -1,0 +1,1 @@
+"""A page that runs trained models in the browser, and the small server that shows it."""
