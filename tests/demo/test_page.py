@@ -140,7 +140,7 @@ def test_a_file_becomes_the_text_of_the_recognizer_and_its_words(page, files):
     )
     for canvas in ("#wave", "#raster"):
         assert page.eval_on_selector(canvas, painted)
-    assert page.locator("#energy td.value").count() == 7
+    assert page.locator("#energy td.value").count() == 8
     page.select_option("#layer", "encoder.blocks.0.attention.k_neuron")
     says(page, "each row a channel", "#layer-note")
     page.locator("#words button").first.press("Enter")  # plays it
