@@ -307,7 +307,9 @@ class DecayAttention(nn.Module):
         given = (self._log_gamma(q), self.sides, lengths, self.mode, CHUNK, look_ahead)
         return self.dropout(_attend(q, k, v, *given))
 
-    def weights(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def weights(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None, look_ahead: int | None = None
+    ) -> Tensor:
         """Scores under the decay mask, (B, H, N, N), by which `forward` multiplies v; for a look at them.
 
         >>> q = k = v = torch.ones(1, 1, 2, 4)
@@ -316,7 +318,9 @@ class DecayAttention(nn.Module):
                   [0.6667, 1.3333]]]])
         """
         each = torch.eye(q.shape[2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)
-        return _attend(q, k, each, self._log_gamma(q), self.sides, lengths, "quadratic")
+        return _attend(
+            q, k, each, self._log_gamma(q), self.sides, lengths, "quadratic", look_ahead=look_ahead
+        )
 
     def step(
         self,

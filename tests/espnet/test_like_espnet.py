@@ -102,7 +102,7 @@ OTHERS |= dict(threshold_value=0.9, detach_threshold=False, amplitude="theta", d
 OTHERS |= dict(decay_b=1.0, decay_c=3.0, attention_mode="chunked", rep_branches=["linear"], residual_gain=1.0)
 OTHERS |= dict(sync_norms=False, layer_drop_rate=0.5, gradient_checkpoint_layers=[1])
 OF_ENCODER = dict(output_size=8, qk="none", direction="past", conv_kernel=3, compile=True)
-OF_ENCODER |= dict(input_groups=4, anneal_steps=5, rep_kernel=3, macaron=True)
+OF_ENCODER |= dict(input_groups=4, anneal_steps=5, rep_kernel=3, macaron=True, look_ahead=2, o_affine=True)
 OF_ENCODER |= dict(interctc_layer_idx=[1], interctc_use_conditioning=True, stochastic_depth_rate=0.5)
 OF_DECODER = dict(vocab_size=7, encoder_output_size=8, qk="both", cross_attention="linear")
 OF_DECODER |= dict(self_attention_dropout_rate=0.3, src_attention_dropout_rate=0.3, threshold="fixed")

@@ -78,6 +78,7 @@ def test_decodings_stand_under_model_search_and_language_model(programs, tmp_pat
     found = {path.parent.parent.name for path in work.glob("exp/tiny/*/test/score.json")}
     assert found == {
         "decode_greedy_asr_model_valid.acc.ave",
+        "decode_greedy_8bit_asr_model_valid.acc.ave",
         "decode_joint_tiny_decode_asr_model_valid.acc.ave",
         "decode_joint_tiny_decode_lm_lm_small_valid.loss.ave_asr_model_valid.acc.ave",
         "decode_greedy_asr_model_1epoch",
@@ -123,7 +124,7 @@ def test_a_new_training_leaves_no_results_of_the_old_one(programs, tmp_path, cap
     assert with_lm.is_dir()
     assert msu(work, f"{lm} --stage 7 --stop_stage 7 --resume false") == 0
     assert not with_lm.exists() and not (work / "exp/lm_small/perplexity").exists()
-    assert len([*work.glob("exp/tiny/decode_*")]) == 4
+    assert len([*work.glob("exp/tiny/decode_*")]) == 6
     capsys.readouterr()
     (work / "exp/tiny/bundle.yaml").touch()
     assert msu(work, "--stage 11 --stop_stage 11 --resume false --seed 5") == 0
@@ -244,7 +245,7 @@ def test_the_models_are_the_spiking_one_and_its_peers():
     ("options", "message"),
     [
         ("--pers relu", "did you mean --peers?"),
-        ("--decode_modes greedy_beam", "expected one of: greedy joint"),
+        ("--decode_modes greedy_beam", "expected one of: greedy greedy_8bit joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),
         (f"--experiments a/b:{HERE}/tiny.yaml", "'a/b' names a model's folder"),
         ("--experiments a", "'a' has no configuration"),
