@@ -10,6 +10,7 @@ from imlspike.data.keys import check_number, construct
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.layers.level import normalize_level
 from imlspike.layers.log_mel import check_whole
+from imlspike.layers.reproducible import FEATURE_STEP, LARGEST_FEATURE, make_reproducible
 from imlspike.layers.rounding import round_weights
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
@@ -37,6 +38,10 @@ class SpeechFeatures(nn.Module):
         floor: dB, least power of a band.
 
     The bands, (n_fft / 2 + 1, F), and `mean` and `std` are among the weights: as the encoder was trained.
+
+    Attributes:
+        step: features are rounded to its multiples, see `imlspike.layers.reproducible`; None: not. With the
+            module in fp64 they then hardly depend on how a program adds up, nor on a waveform's last bits.
 
     Forward: one waveform (S,), full scale 1 -> (L, F), L = S // hop_length + 1.
 
@@ -69,7 +74,7 @@ class SpeechFeatures(nn.Module):
         for name, value in {"peak": peak, "level": level, "floor": floor}.items():
             if value is not None or name == "floor":
                 check_number(name, value, -1000, 1000)
-        self.level, self.least = level, 10 ** (floor / 10)
+        self.level, self.least, self.step = level, 10 ** (floor / 10), None
         if normalize not in ("global", "utterance", "none"):
             raise ValueError(f"normalize must be global, utterance or none, not {normalize!r}")
         self.sampling_rate, self.n_mels, self.normalize, self.peak = sampling_rate, n_mels, normalize, peak
@@ -89,12 +94,18 @@ class SpeechFeatures(nn.Module):
             raise TooShort(f"{samples} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
             waveform = waveform * (self.peak / waveform.abs().max())
+        waveform = waveform.to(self.window)
         if self.level is not None:
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
-        mel = (self.power_spectra(waveform.to(self.window)) @ self.bands).clamp(min=self.least).log()
+        mel = (self.power_spectra(waveform) @ self.bands).clamp(min=self.least).log()
         if self.normalize == "global":
-            return (mel - self.mean) / self.std
-        return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
+            mel = (mel - self.mean) / self.std
+        elif self.normalize == "utterance":
+            mel = mel - mel.sum(0) / mel.shape[0]
+        if self.step is None:
+            return mel
+        steps = (mel / self.step).round() * self.step
+        return steps.clamp(-LARGEST_FEATURE, LARGEST_FEATURE).float()
 
     def power_spectra(self, waveform: Tensor) -> Tensor:
         """(S,) -> (L, n_fft / 2 + 1)"""
@@ -143,7 +154,7 @@ class Recognizer(nn.Module):
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
                 encoder's branches and batch norms are folded, and utterances go through it together. Both
                 change only the rounding; but where that turns a spike over, the output of a spiking encoder
-                differs visibly, and so did 4 of 51 transcripts of a test set. Weights that are rounded
+                differs visibly, and so did XX of 51 transcripts of a test set. Weights that are rounded
                 (`bundle.weight_bits`) are those of the folded model.
 
         Raises:
@@ -174,7 +185,11 @@ class Recognizer(nn.Module):
         model.exact = exact and bundle.weight_bits is None
         if not model.exact and hasattr(model.encoder, "reparameterize"):
             model.encoder.reparameterize()
-        return round_weights(model, bundle.weight_bits)
+        round_weights(model, bundle.weight_bits)
+        if batched and not model.exact and model.features.window.device.type != "mps":  # which has no fp64
+            model.features.double().step = FEATURE_STEP
+            make_reproducible(model.encoder)
+        return model
 
     def encode(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The encoder's output for waveforms (S,), full scale 1: (B, N, C), padded, and lengths (B,).

@@ -254,6 +254,9 @@ class DecayAttention(nn.Module):
         direction, mode: as in `decay_attention`.
         dropout: rate on the output over whole sequences; there are no weights that sum to one to drop from.
 
+    Attributes:
+        wide: compute in fp64 and round once, see `imlspike.layers.reproducible`.
+
     Forward: q, k, v (B, H, N, D), lengths (B,) or None -> (B, H, N, D).
 
     >>> attention = DecayAttention(hierarchical_decay(0, 2, 2), "past")
@@ -265,6 +268,8 @@ class DecayAttention(nn.Module):
     >>> torch.allclose(torch.cat(outputs, 2), attention(q, k, v), atol=1e-5)
     True
     """
+
+    wide = False
 
     def __init__(
         self,
@@ -283,7 +288,11 @@ class DecayAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """See `decay_attention`."""
-        return self.dropout(_attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode))
+        dtype = q.dtype
+        if self.wide:
+            q, k, v = q.double(), k.double(), v.double()
+        mixed = _attend(q, k, v, self._log_gamma(q), self.sides, lengths, self.mode)
+        return self.dropout(mixed.to(dtype))
 
     def weights(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores under the decay mask, (B, H, N, N), by which `forward` multiplies v; for a look at them.
