@@ -96,6 +96,8 @@ class SpeechFeatures(nn.Module):
             waveform = waveform * (self.peak / waveform.abs().max())
         waveform = waveform.to(self.window)
         if self.level is not None:
+            if self.step is not None:  # a constant offset would let the last bits of the gain through
+                waveform = waveform - waveform.mean()
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
         mel = (self.power_spectra(waveform) @ self.bands).clamp(min=self.least).log()
         if self.normalize == "global":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 SILENT = 10**-3.5  # of the power of a recording's loudest piece (-35 dB): less is noise
+OFFSET = 0.1  # times the standard deviation: a smaller one is not heard
 WINDOW = 4  # batches whose pieces are sorted by length before they are decoded, so that little is padding
 
 
@@ -258,8 +259,9 @@ class Speech2Text:
 
 
 def _without_offset(samples: np.ndarray) -> np.ndarray:
-    """Samples (s,) without their constant offset, as cheap sound cards add one and as sherpa-onnx does."""
-    return (samples - samples.mean(dtype=np.float64)).astype(np.float32) if len(samples) else samples
+    """Samples (s,) without a constant offset, as cheap sound cards add one; others as they are."""
+    mean = samples.mean() if len(samples) else 0.0
+    return samples - mean if abs(mean) > OFFSET * samples.std() else samples
 
 
 def _check_seconds(max_seconds: float | None, batch_seconds: float) -> None:
