@@ -154,10 +154,10 @@ class Recognizer(nn.Module):
 
         Args:
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
-                encoder's branches and batch norms are folded, and utterances go through it together. Both
-                change only the rounding; but where that turns a spike over, the output of a spiking encoder
-                differs visibly, and so did XX of 51 transcripts of a test set. Weights that are rounded
-                (`bundle.weight_bits`) are those of the folded model.
+                encoder's branches and batch norms are folded, utterances go through it together, and features
+                and weights are rounded so that a spiking encoder fires the same spikes in every program, see
+                `imlspike.layers.reproducible`. That moves single spikes, and with them letters of transcripts.
+                Weights that are rounded (`bundle.weight_bits`) are those of the folded model.
 
         Raises:
             ConfigError: for unknown arguments, or weights that don't fit.
