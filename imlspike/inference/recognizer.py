@@ -156,7 +156,7 @@ class Recognizer(nn.Module):
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
                 encoder's branches and batch norms are folded, utterances go through it together, and features
                 and weights are rounded so that a spiking encoder fires the same spikes in every program, see
-                `imlspike.layers.reproducible`. That moves single spikes, and with them letters of transcripts.
+                `imlspike.layers.reproducible`. That moves single spikes, and with them letters of texts.
                 Weights that are rounded (`bundle.weight_bits`) are those of the folded model.
 
         Raises:
