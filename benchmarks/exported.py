@@ -17,7 +17,8 @@ from torch import nn
 from benchmarks.measure import setting, table, verdict
 from benchmarks.peers import FEATURES, FRAMES_PER_SECOND, SIZES, spiking, transformer
 from imlspike.export.integers import to_integers
-from imlspike.export.program import plain_norms, write_onnx
+from imlspike.export.program import write_onnx
+from imlspike.layers.norm import plain_norms
 
 FIXED = dict(threshold="fixed", threshold_value=0.36, amplitude="unit")  # what recipes train
 TARGETS = {  # time of the int8 spiking encoder over another's, by seconds

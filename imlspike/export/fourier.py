@@ -14,13 +14,14 @@ def _waves(n_fft: int, first: int, samples: int) -> tuple[Tensor, Tensor]:
 
 
 class RealSTFT(nn.Module):
-    """`torch.stft` of one waveform, without complex numbers.
+    """Fourier transforms of a waveform's frames as `torch.stft` has them, without complex numbers.
 
     Args:
         window: (W,), in the middle of n_fft samples.
         n_fft, hop_length, center, normalized: of `torch.stft`.
 
-    Forward: (S,) -> real and imaginary (up to its sign) parts, (n_fft / 2 + 1, L) each.
+    Forward: (S,) -> real and imaginary parts, (n_fft / 2 + 1, L) each, up to their signs, with times from the
+    middle of each frame; magnitudes are those of torch.
 
     >>> real, imaginary = RealSTFT(torch.hann_window(400), 512, 160)(torch.randn(1600))
     >>> real.shape
@@ -31,13 +32,18 @@ class RealSTFT(nn.Module):
         self, window: Tensor, n_fft: int, hop_length: int, center: bool = True, normalized: bool = False
     ):
         super().__init__()
+        dtype = window.dtype
         self.n_fft, self.hop_length, self.center = n_fft, hop_length, center
         self.before = (n_fft - len(window)) // 2  # samples of a frame that the window leaves out
-        waves = torch.cat(_waves(n_fft, self.before, len(window))) * window.double()
-        waves = waves / math.sqrt(n_fft) if normalized else waves
-        self.hops = -(-len(window) // hop_length)
-        padding = self.hops * hop_length - len(window)
-        self.register_buffer("waves", nn.functional.pad(waves.float(), (0, padding)).T.contiguous())
+        self.hops, self.half = len(window) // hop_length + 1, len(window) // 2
+        window = window.double() / (math.sqrt(n_fft) if normalized else 1)
+        self.register_buffer(
+            "window", nn.functional.pad(window, (0, 2 * self.half + 1 - len(window))).to(dtype)
+        )
+        cosines, sines = (each.T.to(dtype) for each in _waves(n_fft, 0, self.half + 1))
+        cosines[0] /= 2  # of the sample in the middle, which is added to itself
+        self.register_buffer("cosines", cosines.contiguous())
+        self.register_buffer("sines", sines.contiguous())
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         if self.center:
@@ -48,7 +54,10 @@ class RealSTFT(nn.Module):
         waveform = nn.functional.pad(waveform[self.before :], (0, self.hops * hop))
         hops = waveform[: (frames + self.hops - 1) * hop].reshape(frames + self.hops - 1, hop)
         windows = torch.cat([hops[first : first + frames] for first in range(self.hops)], 1)
-        return (windows @ self.waves).T.chunk(2)
+        # Around its middle a frame has an even part, of which only cosines see anything, and an odd one.
+        windows = windows[:, : 2 * self.half + 1] * self.window
+        after, before = windows[:, self.half :], windows[:, : self.half + 1].flip(1)
+        return ((after + before) @ self.cosines).T, ((after - before) @ self.sines).T
 
 
 class RealISTFT(nn.Module):

@@ -9,32 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write
-from imlspike.layers import MaskedBatchNorm
 
 OPSET = 18
-
-
-class Affine(nn.Module):
-    """A batch norm in evaluation: y = scale x + shift on (..., C)."""
-
-    def __init__(self, norm: MaskedBatchNorm):
-        super().__init__()
-        scale, shift = (each.detach().clone() for each in norm.affine_map())
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
-
-    def forward(self, x: Tensor, *_, **__) -> Tensor:
-        return x * self.scale + self.shift
-
-
-def plain_norms(module: nn.Module) -> nn.Module:
-    """Replace every `MaskedBatchNorm` in `module`, in place, by its `Affine`; returns `module`."""
-    for name, child in module.named_children():
-        if isinstance(child, MaskedBatchNorm):
-            setattr(module, name, Affine(child))
-        else:
-            plain_norms(child)
-    return module
 
 
 def write_onnx(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from imlspike.data.files import atomic_write
 from imlspike.export.fourier import RealSTFT
 from imlspike.export.integers import to_integers
-from imlspike.export.program import plain_norms, write_onnx
+from imlspike.export.program import write_onnx
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.models import IMLSpikeformerEncoder
@@ -59,7 +59,7 @@ class WaveformToLogProbs(nn.Module):
         if recognizer.features.peak is not None:
             raise ValueError("features: peak can't be exported; train with level, as `level: -20`")
         recognizer.features = GraphFeatures(recognizer.features)
-        recognizer.encoder = to_integers(plain_norms(encoder)) if int8 else plain_norms(encoder)
+        recognizer.encoder = to_integers(encoder) if int8 else encoder
         self.recognizer, self.neurons, self.rates = recognizer.eval(), [], []
         if spikes:
             for name, neuron in self._firing():

@@ -62,7 +62,7 @@ class StreamStep(nn.Module):
         carried.tokens = past
         frames = features.log_mel(features.power_spectra(samples[0]), gains[0])
         encoded = self.recognizer.encoder.step(frames[None], carried, self.look_ahead, self.recognizer)
-        state = torch.cat([carried[layer].flatten() for layer in self.layers])[None]
+        state = torch.cat([carried[layer].flatten().to(state) for layer in self.layers])[None]
         return self.recognizer.log_probs(encoded), state
 
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write
-from imlspike.export.program import plain_norms, write_onnx
+from imlspike.export.program import write_onnx
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.voice import TrainedVoice
+from imlspike.layers.norm import plain_norms
 
 
 class SymbolsToMel(nn.Module):

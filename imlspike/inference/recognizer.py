@@ -10,6 +10,7 @@ from imlspike.data.keys import check_number, construct
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.layers.level import normalize_level, running_gains
 from imlspike.layers.log_mel import check_whole
+from imlspike.layers.reproducible import FEATURE_STEP, LARGEST_FEATURE, make_reproducible
 from imlspike.layers.rounding import round_weights
 from imlspike.models import IMLSpikeformerEncoder
 from imlspike.text.tokens import BLANK, SOS_EOS, SPACE, UNKNOWN, char_tokens
@@ -39,6 +40,10 @@ class SpeechFeatures(nn.Module):
         floor: dB, least power of a band.
 
     The bands, (n_fft / 2 + 1, F), and `mean` and `std` are among the weights: as the encoder was trained.
+
+    Attributes:
+        step: features are rounded to its multiples, see `imlspike.layers.reproducible`; None: not. With the
+            module in fp64 they then hardly depend on how a program adds up, nor on a waveform's last bits.
 
     Forward: one waveform (S,), full scale 1 -> (L, F), L = S // hop_length + 1.
 
@@ -72,7 +77,7 @@ class SpeechFeatures(nn.Module):
         for name, value in {"peak": peak, "level": level, "floor": floor}.items():
             if value is not None or name == "floor":
                 check_number(name, value, -1000, 1000)
-        self.level, self.least = level, 10 ** (floor / 10)
+        self.level, self.least, self.step = level, 10 ** (floor / 10), None
         if causal_level and level is None:
             raise ValueError("causal_level needs level, in dB")
         self.causal_level, self.reach = causal_level, n_fft // 2 if center else n_fft
@@ -95,15 +100,16 @@ class SpeechFeatures(nn.Module):
             raise TooShort(f"{samples} samples; features need at least {self.least_samples}")
         if self.peak is not None and waveform.any():
             waveform = waveform * (self.peak / waveform.abs().max())
-        gains = None
+        waveform, gains = waveform.to(self.window), None
         if self.causal_level:
             frames = (samples if self.stft["center"] else samples - self.reach) // self.stft["hop_length"] + 1
             ends = self.reach + self.stft["hop_length"] * torch.arange(frames, device=waveform.device)
             gains = running_gains(waveform, self.sampling_rate, self.level, ends)
         elif self.level is not None:
+            if self.step is not None:  # a constant offset would let the last bits of the gain through
+                waveform = waveform - waveform.mean()
             waveform = normalize_level(waveform, self.sampling_rate, self.level)
-        mel = self.log_mel(self.power_spectra(waveform.to(self.window)), gains)
-        return mel - mel.sum(0) / mel.shape[0] if self.normalize == "utterance" else mel
+        return self.log_mel(self.power_spectra(waveform), gains)
 
     def power_spectra(self, waveform: Tensor, center: bool | None = None) -> Tensor:
         """(S,) -> (L, n_fft / 2 + 1); `center`: None: as the features have it."""
@@ -112,12 +118,19 @@ class SpeechFeatures(nn.Module):
         return spectrum.real**2 + spectrum.imag**2
 
     def log_mel(self, power: Tensor, gains: Tensor | None = None) -> Tensor:
-        """Power spectra, and gains (L,) of their waveforms -> (L, F), globally normalized if asked for."""
+        """Power spectra, and gains (L,) of their waveforms -> features (L, F)."""
         mel = power @ self.bands
         if gains is not None:
             mel = mel * gains.square()[:, None]
         mel = mel.clamp(min=self.least).log()
-        return (mel - self.mean) / self.std if self.normalize == "global" else mel
+        if self.normalize == "global":
+            mel = (mel - self.mean) / self.std
+        elif self.normalize == "utterance":
+            mel = mel - mel.sum(0) / mel.shape[0]
+        if self.step is None:
+            return mel
+        steps = (mel / self.step).round() * self.step
+        return steps.clamp(-LARGEST_FEATURE, LARGEST_FEATURE).float()
 
 
 class Recognizer(nn.Module):
@@ -159,10 +172,10 @@ class Recognizer(nn.Module):
 
         Args:
             exact: put out what ESPnet's own `asr_inference` does, to the last bit on a CPU. Otherwise the
-                encoder's branches and batch norms are folded, and utterances go through it together. Both
-                change only the rounding; but where that turns a spike over, the output of a spiking encoder
-                differs visibly, and so did 4 of 51 transcripts of a test set. Weights that are rounded
-                (`bundle.weight_bits`) are those of the folded model.
+                encoder's branches and batch norms are folded, utterances go through it together, and features
+                and weights are rounded so that a spiking encoder fires the same spikes in every program, see
+                `imlspike.layers.reproducible`. That moves single spikes, and with them letters of texts.
+                Weights that are rounded (`bundle.weight_bits`) are those of the folded model.
 
         Raises:
             ConfigError: for unknown arguments, or weights that don't fit.
@@ -192,7 +205,11 @@ class Recognizer(nn.Module):
         model.exact = exact and bundle.weight_bits is None
         if not model.exact and hasattr(model.encoder, "reparameterize"):
             model.encoder.reparameterize()
-        return round_weights(model, bundle.weight_bits)
+        round_weights(model, bundle.weight_bits)
+        if batched and not model.exact and model.features.window.device.type != "mps":  # which has no fp64
+            model.features.double().step = FEATURE_STEP
+            make_reproducible(model.encoder)
+        return model
 
     def encode(self, waveforms: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The encoder's output for waveforms (S,), full scale 1: (B, N, C), padded, and lengths (B,).

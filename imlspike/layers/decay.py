@@ -273,6 +273,9 @@ class DecayAttention(nn.Module):
         direction, mode: as in `decay_attention`.
         dropout: rate on the output over whole sequences; there are no weights that sum to one to drop from.
 
+    Attributes:
+        wide: compute in fp64 and round once, see `imlspike.layers.reproducible`.
+
     Forward: q, k, v (B, H, N, D), lengths (B,) or None, `look_ahead` as in `decay_attention` -> (B, H, N, D).
 
     >>> attention = DecayAttention(hierarchical_decay(0, 2, 2), "past")
@@ -284,6 +287,8 @@ class DecayAttention(nn.Module):
     >>> torch.allclose(torch.cat(outputs, 2), attention(q, k, v), atol=1e-5)
     True
     """
+
+    wide = False
 
     def __init__(
         self,
@@ -304,8 +309,11 @@ class DecayAttention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None, look_ahead: int | None = None
     ) -> Tensor:
         """See `decay_attention`."""
+        dtype = q.dtype
+        if self.wide:
+            q, k, v = q.double(), k.double(), v.double()
         given = (self._log_gamma(q), self.sides, lengths, self.mode, CHUNK, look_ahead)
-        return self.dropout(_attend(q, k, v, *given))
+        return self.dropout(_attend(q, k, v, *given).to(dtype))
 
     def weights(
         self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None = None, look_ahead: int | None = None
@@ -342,8 +350,11 @@ class DecayAttention(nn.Module):
             constants: keeps what is the same at each step of n tokens with this look-ahead.
 
         Returns:
-            (B, H, n, D), and the next state.
+            (B, H, n, D), and the next state, in fp64 where `wide`.
         """
+        dtype = q.dtype
+        if self.wide:
+            q, k, v, state = q.double(), k.double(), v.double(), state.double()
         log_gamma, key = self._log_gamma(q), (self, q.shape[2])
         constants = {} if constants is None else constants
         if key not in constants:
@@ -352,7 +363,7 @@ class DecayAttention(nn.Module):
         sums = rest + self.sides[0, :, None] * _side_sums(log_gamma, place + past)
         q = q / (sums * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
         out = (q @ k.transpose(-1, -2) * mask) @ v + (q * outof) @ state.to(q.dtype)
-        return out, decay.to(state.dtype) * state + (k * into).transpose(-1, -2) @ v
+        return out.to(dtype), decay.to(state.dtype) * state + (k * into).transpose(-1, -2) @ v
 
     def _constants(self, q: Tensor, log_gamma: Tensor, look_ahead: int) -> tuple[Tensor, ...]:
         """Of a step: places of its tokens, mask and rest of the row sums within it, decays of the state."""

@@ -95,6 +95,29 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return scale, shift if self.bias is None else shift + self.bias
 
 
+class Affine(nn.Module):
+    """A batch norm in evaluation: y = scale x + shift on (..., C), product and sum each rounded."""
+
+    def __init__(self, norm: MaskedBatchNorm):
+        super().__init__()
+        scale, shift = (each.detach().clone() for each in norm.affine_map())
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, x: Tensor, *_, **__) -> Tensor:
+        return x * self.scale + self.shift
+
+
+def plain_norms(module: nn.Module) -> nn.Module:
+    """Replace every `MaskedBatchNorm` in `module`, in place, by its `Affine`; returns `module`."""
+    for name, child in module.named_children():
+        if isinstance(child, MaskedBatchNorm):
+            setattr(module, name, Affine(child))
+        else:
+            plain_norms(child)
+    return module
+
+
 def synchronise_norms(module: nn.Module, synchronised: bool) -> None:
     """Set `MaskedBatchNorm.synchronised` of every such norm in `module`.
 

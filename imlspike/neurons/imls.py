@@ -132,7 +132,9 @@ class IMLS(Neuron):
 
     def _mean_magnitude(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.threshold != "channel":
-            x = x.mean(self.channel_dims, keepdim=True)
+            # In evaluation in fp64, so that the order of the sum can't move theta (see `reproducible`).
+            exact = None if self.training or x.device.type == "mps" else torch.float64
+            x = x.mean(self.channel_dims, keepdim=True, dtype=exact).to(x.dtype)
         if self.threshold == "token":
             return x
         tokens: Tensor | int = x.shape[self.token_dim]

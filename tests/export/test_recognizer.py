@@ -19,8 +19,9 @@ from imlspike.inference.recognizer import Recognizer, SpeechFeatures
 from imlspike.neurons import IMLS, ReLU
 from tests.export.conftest import noises, recognizer_bundle
 
+CLOSE = dict(rtol=1e-6, atol=1e-5)  # in all frames: no spike may turn over
 SECONDS = (0.13, 1.0, 3.7, 20.0)  # the last has chunks of attention
-ADAPTIVE = dict(threshold="token", amplitude="theta", qk="both", conv_kernel=5, direction="split")
+ADAPTIVE = dict(threshold="token", qk="both", conv_kernel=5, direction="split")
 WHOLE = dict(conv_kernel=5, rep_kernel=3, input_channels=4, input_groups=2)
 
 
@@ -37,8 +38,7 @@ def test_log_probabilities_and_texts_are_those_of_pytorch(exported):
     for wave in waves:
         with torch.no_grad():
             expected = decoder.recognizer([torch.from_numpy(wave)])[0][0].numpy()
-        far = np.abs(ours.log_probs(wave) - expected).max(1) > 1e-3
-        assert far.mean() < 0.02  # where rounding turned a spike over
+        np.testing.assert_allclose(ours.log_probs(wave), expected, **CLOSE)
     assert ours(waves[:3]) == decoder(waves[:3])
     assert ours([waves[0][:479]]) == [None] == decoder([waves[0][:479]])
 
@@ -84,7 +84,8 @@ def test_the_command_needs_no_torch(exported, tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     bundle.save(tmp_path / "bundle")
     assert main([*words, "--model", str(tmp_path / "bundle")]) == 0
-    assert json.loads(done.stdout)["segments"] == json.loads(capsys.readouterr().out)["segments"]
+    ours, theirs = (json.loads(out)["segments"] for out in (done.stdout, capsys.readouterr().out))
+    assert ours and [each["text"] for each in ours] == [each["text"] for each in theirs]
 
 
 def test_int8_is_the_same_network_with_rounded_weights(tmp_path):
@@ -96,7 +97,7 @@ def test_int8_is_the_same_network_with_rounded_weights(tmp_path):
         with torch.no_grad():
             expected = model(torch.from_numpy(wave)[None])
         for mine, theirs in zip(session(wave[None]), expected, strict=True):
-            assert (np.abs(mine - theirs.numpy()).max(-1) > 1e-3).mean() < 0.02
+            np.testing.assert_allclose(mine, theirs.numpy(), **CLOSE)
     names = session.metadata["neurons"].split(",")
     assert len(names) == 7 == expected[1].shape[-1]
     assert any(".neuron" in name for name in names)
