@@ -266,7 +266,7 @@ def test_words_times_and_confidences_are_those_of_the_forced_alignment(page, kin
     numbers = [n for n in rng.integers(2, len(spelled) - 1, 30).tolist()]
     frames = [n for number in numbers for n in (0, number)]
     logits = torch.from_numpy(rng.random((60, len(spelled)))) + 6 * torch.eye(len(spelled))[frames]
-    log_probs, times = logits.log_softmax(-1), WordTimes(-0.03, 0.02, 1.3)
+    log_probs, times = logits.log_softmax(-1).numpy(), WordTimes(-0.03, 0.02, 1.3)
     expected = find_words(log_probs, numbers, tokens, 2.4, times)
     about = {"tokens": spelled, "blank": 0, "eos": len(spelled) - 1, "word_times": vars(times)}
     call = "js.words(values[0], 60, 2.4, values[1])"

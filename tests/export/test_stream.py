@@ -8,10 +8,12 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed (extra: onnx)")
 
+from imlspike.bin.main import main  # noqa: E402
 from imlspike.export.engine import OnnxStream  # noqa: E402
 from imlspike.export.stream import export_stream  # noqa: E402
 from imlspike.inference.bundle import Bundle  # noqa: E402
@@ -91,3 +93,16 @@ def test_the_whole_is_one_utterance_without_a_pause(exported):
     made, path = exported
     ours, stream = OnnxStream(path, 1, pause=None), Stream(made, 4, pause=None)
     assert ours.accept(SPEECH) == stream.accept(SPEECH) != []
+
+
+def test_the_command_prints_the_same(exported, tmp_path, capfd):
+    _, path = exported
+    soundfile.write(tmp_path / "it.wav", SPEECH, 16000, "FLOAT")
+    command = ["stream", f"{tmp_path}/it.wav", f"--model={path.parent}", "--engine=onnx", "--pause=0.2"]
+    assert main(command) == 0
+    stream = OnnxStream(path, pause=0.2)
+    want = [one for one in stream.accept(SPEECH) + stream.finish() if one.final]
+    assert capfd.readouterr().out == "".join(f"{o.start:.2f}\t{o.end:.2f}\t{o.text}\n" for o in want)
+    with pytest.raises(SystemExit):
+        main([*command, "--look-ahead=2"])
+    assert "--look-ahead" in capfd.readouterr().err
