@@ -24,7 +24,7 @@ def parse(argv) -> argparse.Namespace:
         epilog=EPILOG,
     )
     add = parser.add_argument
-    told = "a recognizer, or a voice and its vocoder, or all three (default: the bundles in pretrained/)"
+    told = "a recognizer, one of streams, a voice and its vocoder (default: the bundles in pretrained/)"
     add("--model", nargs="+", metavar="MODEL", help=told)
     add("--static", type=Path, metavar="DIR", help="write the page there, for any web server, and end")
     add("--port", type=number(0, 65535, int), default=8000, help="0: a free one (default %(default)s)")

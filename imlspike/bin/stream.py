@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from imlspike.bin._command import add_model_options, command, number, results, use_threads
+from imlspike.bin._command import (
+    add_engine,
+    add_model_options,
+    command,
+    number,
+    refuse_for_onnx,
+    results,
+    use_threads,
+)
 
 PIECE = 0.1  # seconds
 
@@ -41,13 +49,20 @@ def main(argv=None) -> int:
         "--look-ahead", type=number(0, 10000, int), metavar="TOKENS", help="default: the most of its training"
     )
     add("--pause", type=number(0.2, 1000), default=0.8, help="seconds that end an utterance (%(default)s)")
+    add_engine(parser)
     add("--partial", action="store_true", help="also print '...<tab>TEXT' when the text so far changes")
     args = parser.parse_args(argv)
-    use_threads(args)
-    from imlspike.inference import Speech2Text
+    if args.engine == "onnx":
+        refuse_for_onnx(parser, args, look_ahead=None, device="cpu", weight_bits=None)
+        from imlspike.export.engine import OnnxStream
 
-    s2t = Speech2Text.from_pretrained(args.model, device=args.device, weight_bits=args.weight_bits)
-    stream = s2t.stream(args.look_ahead, pause=args.pause)
+        stream = OnnxStream(args.model, args.threads, args.pause)
+    else:
+        use_threads(args)
+        from imlspike.inference import Speech2Text
+
+        s2t = Speech2Text.from_pretrained(args.model, device=args.device, weight_bits=args.weight_bits)
+        stream = s2t.stream(args.look_ahead, pause=args.pause)
     with results() as show:
 
         def tell(heard) -> None:

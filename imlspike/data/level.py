@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-FRAME, GATE, ROUNDS, MOST_GAIN = 0.025, 0.1, 4, 1e3  # as there
+FRAME = 0.025  # seconds whose power is one value
+GATE = 0.1  # a frame this much below the mean power (-10 dB) is a pause, as in ITU-R BS.1770
+ROUNDS = 4  # of the gate: each has a mean with fewer pauses in it
+MOST_GAIN = 1e3  # +60 dB: what is quieter holds the noise of a converter and no speech
+# Of a level that is known of the past alone:
+MEMORY = 1 - FRAME / 4  # how much a frame counts beside the next one: 4 s of speech count
+RELEASE = 10 ** (-FRAME / 10)  # where no frame counts the level falls by 1 dB a second: a speaker went away
+MOST_RUNNING_GAIN = 10**1.5  # +30 dB: of the silence before a first word no more is made
 
 
 def speech_power(blocks: Iterable[np.ndarray], sampling_rate: int) -> float:
@@ -19,11 +26,11 @@ def speech_power(blocks: Iterable[np.ndarray], sampling_rate: int) -> float:
     for block in blocks:
         held = np.concatenate([held, block])
         whole = len(held) // frame * frame
-        powers.append(_power(held[:whole].reshape(-1, frame)))
+        powers.append(frame_powers(held[:whole].reshape(-1, frame)))
         held = held[whole:]
     power = np.concatenate([np.zeros(0), *powers])
     if not len(power):
-        power = _power(held[None]) if len(held) else np.zeros(1)
+        power = frame_powers(held[None]) if len(held) else np.zeros(1)
     mean = power.mean()
     for _ in range(ROUNDS):
         counts = power > GATE * mean
@@ -31,11 +38,46 @@ def speech_power(blocks: Iterable[np.ndarray], sampling_rate: int) -> float:
     return float(mean)
 
 
-def _power(frames: np.ndarray) -> np.ndarray:
-    return np.square(frames - frames.mean(1, keepdims=True)).mean(1)
+class RunningLevel:
+    """Level of the speech so far: `speech_power` for a stream, in constant memory.
+
+    The mean power of the frames so far that are no pauses, newer ones counting more. A frame over ten times
+    the mean shows that what was counted before it were pauses, and starts the mean anew.
+
+    >>> level = RunningLevel()
+    >>> [round(power, 3) for power in level.add([0.001, 0.002, 0.5, 0.5, 0.0])]
+    [0.001, 0.002, 0.5, 0.5, 0.497]
+    """
+
+    def __init__(self):
+        self.sum = self.count = 0.0
+
+    def add(self, powers: Iterable[float]) -> list[float]:
+        """The level, a power, behind each of the next frames of these powers."""
+        levels = []
+        for power in powers:
+            mean = self.sum / self.count if self.count else 0.0
+            if GATE * power > mean:
+                self.sum, self.count = power, 1.0
+            elif power > GATE * mean:
+                self.sum, self.count = MEMORY * self.sum + power, MEMORY * self.count + 1
+            else:
+                self.sum *= RELEASE
+            levels.append(self.sum / self.count if self.count else 0.0)
+        return levels
 
 
-def gain_to(level: float, power: float) -> float:
+def frame_powers(frames: np.ndarray) -> np.ndarray:
+    """(..., samples) -> (...), without what is constant."""
+    return np.square(frames - frames.mean(-1, keepdims=True)).mean(-1)
+
+
+def gain_to(level: float, power: float | np.ndarray) -> float | np.ndarray:
     """The factor that brings speech of this power to `level` dB; at most 60 dB."""
     wanted = 10 ** (level / 20)
-    return wanted / max(power**0.5, wanted / MOST_GAIN)
+    return wanted / np.maximum(np.sqrt(power), wanted / MOST_GAIN)
+
+
+def running_gain(level: float, power: np.ndarray) -> np.ndarray:
+    """`gain_to` for the level of a stream: at most 30 dB."""
+    return np.minimum(gain_to(level, power), MOST_RUNNING_GAIN)

@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from imlspike.data.yaml_file import ConfigError
 from imlspike.demo.spikes import Watched, energy_table
 from imlspike.evaluation.spikes import spiking_neurons
+from imlspike.export.engine import STREAM, Session
 from imlspike.export.program import write_onnx
 from imlspike.export.recognizer import WaveformToLogProbs
 from imlspike.export.recognizer import _symbols as spelled
+from imlspike.export.stream import export_stream
 from imlspike.export.vocoder import export_vocoder
 from imlspike.export.voice import export_voice
 from imlspike.inference import Bundle, Text2Speech, Vocoder
@@ -30,6 +33,7 @@ from imlspike.text.punctuation import UnspeakableError
 STATIC = Path(__file__).parent / "static"
 RUNTIME, RUNTIME_SHA256 = "1.30.0", "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+LOOK_AHEAD = 8  # tokens of a stream, where it was trained with so many: 0.4 s until a word is there
 ABOUT = (
     "Everything is computed by onnxruntime-web in this browser: no sound and no text leaves it, and nothing "
     "is loaded from elsewhere. Times of words are those of the best path's own frames."
@@ -63,7 +67,7 @@ def build(
     """Fill `folder` with the page; it is made whole or not at all.
 
     Args:
-        bundles: a recognizer, a voice with its vocoder, or all three.
+        bundles: a recognizer, one of streams, a voice with its vocoder, or several of these.
         runtime: folder with `RUNTIME_FILES`; None: they are fetched by npm, once.
         text_url: of the server that spells texts (POST, text to JSON lists of symbols); None: none.
         tell: called with what happens.
@@ -77,9 +81,10 @@ def build(
     """
     by_kind: dict[str, Bundle] = {}
     for bundle in bundles:
-        if bundle.kind in by_kind:
-            raise ValueError(f"{bundle.source}: a second {bundle.kind}; the page shows one of each kind")
-        by_kind[bundle.kind] = bundle
+        kind = "recognizer of streams" if hears_streams(bundle) else bundle.kind
+        if kind in by_kind:
+            raise ValueError(f"{bundle.source}: a second {kind}; the page shows one of each kind")
+        by_kind[kind] = bundle
     if ("voice" in by_kind) != ("vocoder" in by_kind):
         raise ValueError(f"--model: only a {' and a '.join(by_kind)}; a voice and a vocoder go together")
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
@@ -96,6 +101,9 @@ def build(
         if "recognizer" in by_kind:
             tell("exporting the recognizer")
             settings["recognizer"] = write_recognizer(by_kind["recognizer"], made)
+        if "recognizer of streams" in by_kind:
+            tell("exporting the recognizer of streams")
+            settings["stream"] = write_stream(by_kind["recognizer of streams"], made)
         if "voice" in by_kind:
             tell("exporting the voice and its vocoder")
             settings["voice"], speech = write_voice(by_kind["voice"], by_kind["vocoder"], made)
@@ -137,6 +145,21 @@ def write_recognizer(bundle: Bundle, folder: Path) -> dict:
         "bits": max(layer["levels"] for layer in model.layers).bit_length(),
         "energy": table,
     }
+
+
+def hears_streams(bundle: Bundle) -> bool:
+    """Whether a bundle is a recognizer of streams, whose level isn't that of the whole."""
+    return bundle.kind == "recognizer" and bool(bundle.config["features"].get("causal_level"))
+
+
+def write_stream(bundle: Bundle, folder: Path) -> dict:
+    """Export a recognizer of streams as stream.onnx; returns what the page has to know of it."""
+    trained = (bundle.config["model"].get("encoder_conf") or {}).get("look_ahead")
+    most = max((each for each in np.atleast_1d(trained) if each is not None), default=0)
+    session = Session(export_stream(bundle, folder, int(min(LOOK_AHEAD, most))), STREAM)
+    _, gains, _, state = session.session.get_inputs()
+    told = session.metadata | {"frames": gains.shape[1], "state": state.shape, "model": "stream.onnx"}
+    return told | {"about": about(bundle, "recognizer that listens live")}
 
 
 def write_voice(bundle: Bundle, vocoder: Bundle, folder: Path) -> tuple[dict, Text2Speech]:

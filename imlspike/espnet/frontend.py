@@ -27,7 +27,7 @@ class LevelLogMel(DefaultFrontend):
     Args:
         level: dB, root mean square of the speech; see `imlspike.layers.level.normalize_level`.
         causal_level: the level is that of the speech so far, as a stream knows it; see
-            `imlspike.layers.level.RunningLevel`.
+            `imlspike.data.level.RunningLevel`.
         floor: dB, least power of a mel band. Digital silence and the pauses of a good recording look alike.
         augment: in training, kinds of `Augment` and the probability of each; none.
         fs, n_fft, win_length, hop_length, window, center, normalized, n_mels, fmin, fmax, htk: of

@@ -11,10 +11,12 @@ import numpy as np
 from imlspike.data.level import gain_to, speech_power
 from imlspike.data.transcript import Word
 from imlspike.inference.common import as_float, windows
+from imlspike.inference.listening import Frames, Listener
 from imlspike.inference.word_times import WordTimes, find_words
 from imlspike.text.tokens import SPACE
 
 BLANK_MARK = "▁"
+STREAM = "imlspike_ctc_stream"
 
 
 class Session:
@@ -22,7 +24,8 @@ class Session:
 
     Args:
         path: the file, or a folder with one such file in it.
-        kind: `model_type` of its metadata: imlspike_ctc, imlspike_vocoder, imlspike_mel or imlspike_voice.
+        kind: `model_type` of its metadata: imlspike_ctc, imlspike_ctc_stream, imlspike_vocoder, imlspike_mel
+            or imlspike_voice.
         threads: that it computes with; 0: as many as there are cores.
 
     Raises:
@@ -57,7 +60,8 @@ class Session:
 def _only_file(path: Path, kind: str) -> str:
     if path.is_file():
         return os.fspath(path)
-    found = sorted(each for each in path.glob("model*.onnx") if ".spikes." not in each.name)
+    pattern = "stream*.onnx" if kind == STREAM else "model*.onnx"
+    found = sorted(each for each in path.glob(pattern) if ".spikes." not in each.name)
     if len(found) != 1:
         named = ", ".join(map(str, found)) or "no .onnx file"
         raise ValueError(f"{path}: {named} here; name one that `imlspike export` wrote")
@@ -124,6 +128,67 @@ class Symbols:
         """The text of token numbers."""
         said = (self.symbols[number] for number in numbers if number not in (self.blank, self.eos))
         return " ".join("".join(said).replace(BLANK_MARK, " ").split())
+
+
+class OnnxStream(Listener):
+    """A stream of speech and what is heard in it, as `imlspike.inference.stream.Stream`.
+
+    The steps of stream.onnx have one size: behind the end of the stream they hear zeros, where `Stream` knows
+    that nothing follows. So the last tokens, as many as a step has at most, may differ.
+
+    Args:
+        model: stream.onnx or its folder; or the `session` of another stream, which then share it.
+        threads: of `Session`.
+        pause, max_seconds: of `Listener`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Session,
+        threads: int = 0,
+        pause: float | None = 0.8,
+        max_seconds: float = 20.0,
+    ):
+        self.session = model if isinstance(model, Session) else Session(model, STREAM, threads)
+        told, (_, gains, _, state) = self.session.metadata, self.session.session.get_inputs()
+        rate, look_ahead, hop, center = (
+            int(told[key]) for key in ("sample_rate", "look_ahead", "frames_per_token", "center")
+        )
+        level = float(told["level"]) if told["level"] else None
+        self._form = int(told["n_fft"]), int(told["hop_length"]), bool(center), rate, level
+        self._frame_count, self._state = gains.shape[1], np.zeros(state.shape, np.float32)
+        tokens = Symbols(told["tokens"].split(" "), told["token_type"])
+        least = self._frame_count - hop * look_ahead
+        listens = (rate, look_ahead, hop, least, 1, pause, max_seconds)
+        super().__init__(Frames(*self._form), tokens, *listens)
+
+    def reset(self) -> None:
+        self.source = Frames(*self._form)
+        super().reset()
+
+    def _begin(self) -> None:
+        self.state, self.past = self._state, 0
+        super()._begin()
+
+    def _frames(self, samples: np.ndarray, last: bool) -> np.ndarray:
+        """(l, 1 + S): the gain of each frame and its samples."""
+        wave, gains = self.source.accept(samples, last)
+        if not len(gains):
+            return np.zeros((0, 1 + self.source.size), np.float32)
+        frames = np.lib.stride_tricks.sliding_window_view(wave, self.source.size)[:: self.source.hop]
+        return np.concatenate((gains[:, None], frames), 1)
+
+    def log_probs(self, rows: np.ndarray) -> np.ndarray:
+        """Log-probabilities (n, V) of the tokens that begin in the next frames (l, 1 + S)."""
+        wave = np.concatenate((rows[:-1, 1 : 1 + self.source.hop].ravel(), rows[-1, 1:]))
+        count, lacks = (len(rows) - self.least) // self.hop + 1, self._frame_count - len(rows)
+        samples = np.pad(wave, (0, lacks * self.source.hop))
+        gains = np.pad(rows[:, 0], (0, lacks), "edge")
+        log_probs, self.state = self.session(samples[None], gains[None], np.array([self.past]), self.state)
+        if not np.isfinite(log_probs).all():
+            raise FloatingPointError("the model's output isn't finite")
+        self.past += count
+        return log_probs[0, :count]
 
 
 class OnnxVocoder:

@@ -6,12 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from imlspike.export.program import plain_norms, write_onnx
+from imlspike.export.program import write_onnx
 from imlspike.export.recognizer import GraphFeatures
+from imlspike.export.recognizer import _symbols as spelled
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer
 from imlspike.inference.stream import FeatureStream
 from imlspike.layers import Carried
+from imlspike.layers.norm import plain_norms
 
 
 class StreamStep(nn.Module):
@@ -26,8 +28,8 @@ class StreamStep(nn.Module):
 
     Forward:
         samples (1, S): those under the frames of one group of `look_ahead` + 1 tokens (at the end: with
-        zeros); the next step begins `hop` x tokens later (`imlspike.inference.stream.FeatureStream` tells how
-        the ends are mirrored). gains (1, L): of its frames, `imlspike.layers.level.RunningLevel`. past (1,)
+        zeros); the next step begins `hop` x tokens later (`imlspike.inference.listening.Frames` tells how
+        the ends are mirrored). gains (1, L): of its frames, `imlspike.data.level.RunningLevel`. past (1,)
         int64: tokens of the utterance so far; state (1, numbers): zeros at its begin. -> log-probabilities
         (1, n, V), and the next state.
 
@@ -40,9 +42,10 @@ class StreamStep(nn.Module):
         FeatureStream(recognizer.features)  # refuses what needs the whole utterance
         encoder = recognizer.encoder
         self.look_ahead = encoder.check_stream(look_ahead)
+        self.center = recognizer.features.stft["center"]
         recognizer.features.stft["center"] = False  # the client mirrors the begin
         recognizer.features = GraphFeatures(recognizer.features)
-        recognizer.encoder = plain_norms(encoder)
+        plain_norms(encoder)
         self.recognizer = recognizer.eval()
         group, carried = self.look_ahead + 1, Carried()
         self.token = encoder.embed.frames_per_token()
@@ -60,6 +63,7 @@ class StreamStep(nn.Module):
         for layer, part, shape in zip(self.layers, parts, self.shapes, strict=True):
             carried[layer] = part.view(shape)
         carried.tokens = past
+        samples, gains = samples.to(features.window), gains.to(features.window)
         frames = features.log_mel(features.power_spectra(samples[0]), gains[0])
         encoded = self.recognizer.encoder.step(frames[None], carried, self.look_ahead, self.recognizer)
         state = torch.cat([carried[layer].flatten().to(state) for layer in self.layers])[None]
@@ -77,8 +81,12 @@ def export_stream(bundle: Bundle, folder: Path, look_ahead: int | None = None) -
     outputs = {"log_probs": (1, step.look_ahead + 1, len(tokens)), "next_state": state}
     metadata = {"model_type": "imlspike_ctc_stream", "version": 1, "sample_rate": features.sampling_rate}
     metadata |= {"look_ahead": step.look_ahead, "samples": samples, "vocab_size": len(tokens)}
-    metadata |= {"samples_on": hop * step.token * (step.look_ahead + 1), "level": features.level}
-    metadata |= {"tokens": " ".join(tokens.names), "name": bundle.name}
+    metadata |= {
+        "samples_on": hop * step.token * (step.look_ahead + 1),
+        "level": "" if features.level is None else features.level,
+    }
+    metadata |= {"n_fft": size, "hop_length": hop, "frames_per_token": step.token, "center": int(step.center)}
+    metadata |= {"tokens": " ".join(spelled(tokens)), "token_type": tokens.kind, "name": bundle.name}
     examples = [torch.randn(1, samples), torch.ones(1, step.frames), torch.tensor([8]), torch.zeros(state)]
     write_onnx(step, examples, inputs, outputs, metadata, folder / "stream.onnx")
     return folder / "stream.onnx"

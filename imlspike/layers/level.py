@@ -8,14 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-FRAME = 0.025  # seconds whose power is one value
-GATE = 0.1  # a frame this much below the mean power (-10 dB) is a pause, as in ITU-R BS.1770
-ROUNDS = 4  # of the gate: each has a mean with fewer pauses in it
-MOST_GAIN = 1e3  # +60 dB: what is quieter holds the noise of a converter and no speech
-# Of a level that is known of the past alone:
-MEMORY = 1 - FRAME / 4  # how much a frame counts beside the next one: 4 s of speech count
-RELEASE = 10 ** (-FRAME / 10)  # where no frame counts the level falls by 1 dB a second: a speaker went away
-MOST_RUNNING_GAIN = 10**1.5  # +30 dB: of the silence before a first word no more is made
+from imlspike.data.level import FRAME, GATE, MOST_GAIN, MOST_RUNNING_GAIN, ROUNDS, RunningLevel
 
 
 def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
@@ -48,35 +41,6 @@ def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
     return _gated_mean(power) if len(power) else torch.zeros(())
 
 
-class RunningLevel:
-    """Level of the speech so far: `speech_power` for a stream, in constant memory.
-
-    The mean power of the frames so far that are no pauses, newer ones counting more. A frame over ten times
-    the mean shows that what was counted before it were pauses, and starts the mean anew.
-
-    >>> level = RunningLevel()
-    >>> [round(power, 3) for power in level.add([0.001, 0.002, 0.5, 0.5, 0.0])]
-    [0.001, 0.002, 0.5, 0.5, 0.497]
-    """
-
-    def __init__(self):
-        self.sum = self.count = 0.0
-
-    def add(self, powers: Iterable[float]) -> list[float]:
-        """The level, a power, behind each of the next frames of these powers."""
-        levels = []
-        for power in powers:
-            mean = self.sum / self.count if self.count else 0.0
-            if GATE * power > mean:
-                self.sum, self.count = power, 1.0
-            elif power > GATE * mean:
-                self.sum, self.count = MEMORY * self.sum + power, MEMORY * self.count + 1
-            else:
-                self.sum *= RELEASE
-            levels.append(self.sum / self.count if self.count else 0.0)
-        return levels
-
-
 def running_gains(waveform: Tensor, sampling_rate: int, level: float, ends: Tensor) -> Tensor:
     """The factors (L,) that bring the speech so far to `level` dB at samples `ends` (L,) of a waveform (S,).
 
@@ -91,12 +55,7 @@ def running_gains(waveform: Tensor, sampling_rate: int, level: float, ends: Tens
     frame = min(round(FRAME * sampling_rate), len(waveform))
     levels = RunningLevel().add(frame_powers(waveform.unfold(0, frame, frame)).tolist())
     last = (ends // frame - 1).clamp(0, len(levels) - 1)
-    return running_gain(level, torch.tensor(levels).to(waveform)[last])
-
-
-def running_gain(level: float, power: Tensor) -> Tensor:
-    """`gain_to` for the level of a stream: at most 30 dB."""
-    return gain_to(level, power).clamp(max=MOST_RUNNING_GAIN)
+    return gain_to(level, torch.tensor(levels).to(waveform)[last]).clamp(max=MOST_RUNNING_GAIN)
 
 
 def frame_powers(frames: Tensor) -> Tensor:

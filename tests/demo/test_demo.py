@@ -69,7 +69,7 @@ def test_the_energy_of_a_recording_is_what_profiling_counts(repository):
 
 def test_models_that_make_no_page_are_refused_by_name(tmp_path):
     class One:
-        source = "a.zip"
+        source, config = "a.zip", {"features": {}}
 
         def __init__(self, kind):
             self.kind = kind

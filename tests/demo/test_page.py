@@ -1,8 +1,10 @@
 """The page in headless Chromium, with small untrained models: a WAV is its microphone."""
 
 import json
+import re
 import shutil
 import threading
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from imlspike.demo import build as built  # noqa: E402
 from imlspike.demo.build import RUNTIME_FILES, build, runtime_cache, runtime_file  # noqa: E402
 from imlspike.demo.server import TEXT_URL, Server  # noqa: E402
 from imlspike.demo.spikes import of_spikes  # noqa: E402
+from imlspike.export.engine import OnnxStream  # noqa: E402
 from imlspike.inference import Bundle, Speech2Text  # noqa: E402
 from imlspike.inference.decoding import Decoder  # noqa: E402
 from imlspike.inference.recognizer import Recognizer, Tokens  # noqa: E402
@@ -45,6 +48,9 @@ def files(tmp_path_factory):
     soundfile.write(folder / "microphone.wav", noises(3.0)[0], 16000)
     (folder / "notes.wav").write_text("no sound")
     recognizer_bundle(**OPTIONS).save(folder / "recognizer")
+    streams = recognizer_bundle(**OPTIONS, look_ahead=[None, 0, 4], direction=["past", "both"])
+    streams.config["features"]["causal_level"] = True
+    streams.save(folder / "streams")
     small_tts.write_voice(folder / "voice")
     small_vocoder.save(small_vocoder.small_model(), folder / "vocoder")
     return folder
@@ -84,7 +90,7 @@ def address(files):
 
 
 def serve(files):
-    bundles = [Bundle.load(files / name) for name in ("recognizer", "voice", "vocoder")]
+    bundles = [Bundle.load(files / name) for name in ("recognizer", "streams", "voice", "vocoder")]
     speech = build(files / "page", bundles, runtime_cache(), TEXT_URL, print)
     with Server(files / "page", "127.0.0.1", 0, speech) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -164,6 +170,34 @@ def test_a_recording_becomes_words(page):
     assert len(page.inner_text("#transcript")) > 2 and page.locator("#words button").count()
 
 
+CAPTURE = """() => {
+    window.captured = [];
+    const Node = window.AudioWorkletNode;
+    window.AudioWorkletNode = class extends Node {
+        constructor(...all) {
+            super(...all);
+            this.port.addEventListener("message", ({ data }) => window.captured.push(...data));
+        }
+    };
+}"""
+
+
+def test_what_is_said_live_appears_while_it_is_said(page, files):
+    page.evaluate(CAPTURE)
+    page.locator("#live").press("Enter")
+    says(page, "Listening")
+    sync_api.expect(page.locator("#partial")).to_have_text(re.compile(".{40}"), timeout=60_000)
+    assert page.is_disabled("#record") and page.inner_text("#finals") == ""
+    page.locator("#live").press("Enter")
+    says(page, "Done")
+    stream = OnnxStream(files / "page", 1)
+    wave = np.array(page.evaluate("window.captured"), np.float32)
+    want = " ".join(one.text for one in stream.accept(wave) + stream.finish() if one.final)
+    said = " ".join(page.locator("#finals p").all_inner_texts())
+    assert page.inner_text("#partial") == "" and len(said) >= 40
+    assert SequenceMatcher(None, said, want).ratio() > 0.9  # rounding may turn a spike over
+
+
 def test_text_is_spoken_and_heard(page):
     page.fill("#text", "hello there.")
     page.click("#say")
@@ -190,8 +224,10 @@ def test_errors_in_plain_words(page, files, browser, address):
     )
     other.goto(address)
     says(other, "did not work")
-    other.click("#record")
-    says(other, "No microphone was found")
+    for button in ("#record", "#live"):
+        other.evaluate("document.getElementById('listen-status').textContent = ''")
+        other.click(button)
+        says(other, "No microphone was found")
     other.close()
 
 
@@ -207,7 +243,7 @@ def test_all_can_be_reached_by_the_keyboard_and_has_a_name(page):
     for _ in range(60):
         reached.add(page.evaluate("document.activeElement.id"))
         page.keyboard.press("Tab")
-    assert {"record", "file", "play", "layer", "text", "sentence", "say"} <= reached
+    assert {"live", "record", "file", "play", "layer", "text", "sentence", "say"} <= reached
     unnamed = page.eval_on_selector_all(
         "button, input, select, textarea, canvas, audio",
         "all => all.filter(e => !(e.labels?.length || e.textContent.trim() || e.ariaLabel)).map(e => e.id)",
@@ -230,8 +266,8 @@ def test_words_times_and_confidences_are_those_of_the_forced_alignment(page, kin
     numbers = [n for n in rng.integers(2, len(spelled) - 1, 30).tolist()]
     frames = [n for number in numbers for n in (0, number)]
     logits = torch.from_numpy(rng.random((60, len(spelled)))) + 6 * torch.eye(len(spelled))[frames]
-    log_probs, times = logits.log_softmax(-1), WordTimes(-0.03, 0.02, 1.3)
-    expected = find_words(log_probs.numpy(), numbers, tokens, 2.4, times)
+    log_probs, times = logits.log_softmax(-1).numpy(), WordTimes(-0.03, 0.02, 1.3)
+    expected = find_words(log_probs, numbers, tokens, 2.4, times)
     about = {"tokens": spelled, "blank": 0, "eos": len(spelled) - 1, "word_times": vars(times)}
     call = "js.words(values[0], 60, 2.4, values[1])"
     found = module(page, call, log_probs.flatten().tolist(), about)

@@ -1,25 +1,60 @@
-"""The graph of a stream against the recognizer on the whole, in onnxruntime."""
+"""The graph of a stream and its client in onnxruntime against the recognizer in PyTorch."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import astuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed (extra: onnx)")
 
+from imlspike.bin.main import main  # noqa: E402
+from imlspike.export.engine import OnnxStream  # noqa: E402
 from imlspike.export.stream import export_stream  # noqa: E402
 from imlspike.inference.bundle import Bundle  # noqa: E402
 from imlspike.inference.recognizer import Recognizer  # noqa: E402
+from imlspike.inference.stream import Stream  # noqa: E402
 from imlspike.layers.level import running_gains  # noqa: E402
-from tests.inference.test_stream import SPEECH, TOKENS, features, recognizer  # noqa: E402, F401
+from tests.inference.test_stream import SPEECH, features, pieces, recognizer  # noqa: E402, F401
+
+LISTEN = """if True:
+    import json, sys
+    sys.modules["torch"] = None
+    import numpy as np
+    from dataclasses import astuple
+    from imlspike.export.engine import OnnxStream
+    speech, stream, results = np.load(sys.argv[2]), OnnxStream(sys.argv[1], 1, pause=0.2), []
+    other = OnnxStream(stream.session)
+    for cuts in json.loads(sys.argv[3]):
+        parts = np.split(speech, sorted(round(cut * len(speech)) for cut in cuts))
+        results.append([astuple(one) for part in parts for one in stream.accept(part) if one.final])
+        results[-1] += [astuple(one) for one in stream.finish()]
+        other.accept(speech[:9000])
+    print(json.dumps(results))
+"""
 
 
-def test_states_go_in_and_out(recognizer, tmp_path, monkeypatch):  # noqa: F811
-    made = recognizer.float()
-    monkeypatch.setattr(Recognizer, "from_bundle", lambda bundle: made)
+@pytest.fixture(scope="module")
+def exported(recognizer, tmp_path_factory):  # noqa: F811
+    """The recognizer, and stream.onnx of it with four tokens of look-ahead."""
+    made, folder = recognizer.float(), tmp_path_factory.mktemp("stream")
+    made.ctc.bias.data[0] += 0.3  # for pauses between utterances
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recognizer, "from_bundle", lambda bundle: copy.deepcopy(made))
+        return made, export_stream(Bundle("recognizer", "it", {}, {}, ()), folder, 4)
+
+
+def test_states_go_in_and_out(exported):
+    made, path = exported
     made.encoder.look_ahead, group = 4, 5
     with torch.no_grad():
         want = made([torch.from_numpy(SPEECH)])[0][0].numpy()
-    session = ort.InferenceSession(export_stream(Bundle("recognizer", "it", {}, {}, ()), tmp_path, 4))
+    session = ort.InferenceSession(path)
     about = session.get_modelmeta().custom_metadata_map
     size, on = int(about["samples"]), int(about["samples_on"])
     wave = np.concatenate([SPEECH[256:0:-1], SPEECH])  # as the first frame mirrors it
@@ -38,3 +73,36 @@ def test_states_go_in_and_out(recognizer, tmp_path, monkeypatch):  # noqa: F811
     found = np.concatenate(found)
     # Where rounding turns a spike over, a token and those after it differ.
     assert np.mean(np.abs(found - want[: len(found)]).max(1) < 1e-3) > 0.9
+
+
+def test_texts_and_times_are_those_of_pytorch_for_any_cut_without_torch(exported, tmp_path):
+    made, path = exported
+    cuts = [[], *(np.random.default_rng(n).random(4 * n).tolist() for n in range(1, 6))]
+    np.save(tmp_path / "speech.npy", SPEECH)
+    command = [sys.executable, "-c", LISTEN, path.parent, tmp_path / "speech.npy", json.dumps(cuts)]
+    results = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert all(each == results[0] for each in results)
+    stream = Stream(made, 4, pause=0.2)
+    *want, going_on = [list(astuple(one)) for one in stream.accept(SPEECH)]
+    assert results[0][:-1] == want != []
+    assert results[0][-1][0].startswith(going_on[0]) and results[0][-1][1] == going_on[1]
+    assert OnnxStream(path).latency == stream.latency
+
+
+def test_the_whole_is_one_utterance_without_a_pause(exported):
+    made, path = exported
+    ours, stream = OnnxStream(path, 1, pause=None), Stream(made, 4, pause=None)
+    assert ours.accept(SPEECH) == stream.accept(SPEECH) != []
+
+
+def test_the_command_prints_the_same(exported, tmp_path, capfd):
+    _, path = exported
+    soundfile.write(tmp_path / "it.wav", SPEECH, 16000, "FLOAT")
+    command = ["stream", f"{tmp_path}/it.wav", f"--model={path.parent}", "--engine=onnx", "--pause=0.2"]
+    assert main(command) == 0
+    stream = OnnxStream(path, pause=0.2)
+    want = [one for one in stream.accept(SPEECH) + stream.finish() if one.final]
+    assert capfd.readouterr().out == "".join(f"{o.start:.2f}\t{o.end:.2f}\t{o.text}\n" for o in want)
+    with pytest.raises(SystemExit):
+        main([*command, "--look-ahead=2"])
+    assert "--look-ahead" in capfd.readouterr().err

@@ -1,6 +1,8 @@
 // The page: microphone and files to words, spikes and energy; symbols to sound.
 import { amounts, cut, energy, join, words } from "./recognize.js";
 import { blocksOf, drawRaster, drawWave, number, pixelsPerSecond, showEnergy, showWords } from "./plots.js";
+import { decode, microphone, plain, wav } from "./sound.js";
+import { listenTo } from "./stream.js";
 
 const MOST_SECONDS = 300, MOST_BYTES = 200e6, LONGEST_RECORDING = 60;
 const NO_RUNTIME = "onnxruntime-web can't be loaded";
@@ -49,8 +51,6 @@ async function attempt(status, what) {
   }
 }
 
-const plain = (message) => Object.assign(new Error(message), { plain: message });
-
 // ---------------------------------------------------------------- sound
 
 let playing = null;
@@ -88,26 +88,18 @@ function follow() {
   requestAnimationFrame(follow);
 }
 
-/** Samples (mono, at the recognizer's rate) of a file's bytes. */
-async function decode(bytes, name) {
-  const rate = settings.recognizer.sampling_rate;
-  let buffer;
-  try {
-    buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes); // resamples
-  } catch {
-    throw plain(`${name} is no sound that this browser can read. Try WAV, MP3, M4A, OGG or FLAC.`);
-  }
-  const samples = new Float32Array(buffer.length);
-  for (let c = 0; c < buffer.numberOfChannels; c++) {
-    buffer.getChannelData(c).forEach((x, i) => (samples[i] += x / buffer.numberOfChannels));
-  }
-  return samples;
-}
-
 // ---------------------------------------------------------------- listen
 
 let heard = null; // samples, seconds, words, pieces, width of what was recognized last
 let newest = 0;
+
+/** Nothing is heard or played any more. */
+function clear() {
+  stop();
+  heard = null;
+  for (const id of ["transcript", "finals", "partial"]) $(id).textContent = "";
+  $("heard").hidden = $("play").disabled = true;
+}
 
 async function recognize(samples) {
   const own = ++newest, { recognizer } = settings, rate = recognizer.sampling_rate;
@@ -118,9 +110,7 @@ async function recognize(samples) {
   }
   if (samples.length < recognizer.least_samples) throw plain("This is too short to hold a word.");
   if (samples.every((x) => Math.abs(x) < 1e-4)) throw plain("This is silence. Is the microphone muted?");
-  stop();
-  $("transcript").textContent = "";
-  $("heard").hidden = true;
+  clear();
   const pieces = [], found = [], begin = performance.now();
   for (const [first, last] of cut(samples, rate)) {
     if (last - first < recognizer.least_samples) continue;
@@ -202,24 +192,59 @@ async function open(file) {
   if (!file) return;
   if (file.size > MOST_BYTES) throw plain(`${file.name} has more than ${MOST_BYTES / 1e6} MB. Take a shorter one.`);
   say("listen-status", `Reading ${file.name} …`);
-  await recognize(await decode(await file.arrayBuffer(), file.name));
+  await recognize(await decode(await file.arrayBuffer(), file.name, settings.recognizer.sampling_rate));
+}
+
+/** Show that a button is at work, while the other one that takes the microphone can't be. */
+function working(id, other, text, on) {
+  $(id).textContent = text;
+  $(id).setAttribute("aria-pressed", on);
+  $(other).disabled = on;
+}
+
+let endLive = null;
+
+async function live() {
+  if (endLive) return endLive();
+  const { stream } = settings;
+  endLive = async () => {}; // until the microphone is open
+  const tell = ({ text, final }) => {
+    $("partial").textContent = final ? "" : text;
+    if (final) $("finals").append(Object.assign(document.createElement("p"), { textContent: text }));
+  };
+  const close = () => {
+    endLive = null;
+    working("live", "record", "Live", false);
+  };
+  try {
+    const sound = await microphone();
+    newest++; // what is being recognized isn't shown any more
+    clear();
+    const step = (feeds) => run(stream.model, feeds);
+    const end = await listenTo(sound, stream, step, tell, (error) => attempt("listen-status", () => {
+      close();
+      throw error;
+    }));
+    working("live", "record", "Stop", true);
+    say("listen-status", "Listening. What you say appears as you speak; press Stop when you are done.");
+    endLive = async () => {
+      close();
+      await end();
+      say("listen-status", $("finals").textContent ? "Done." : "No words were heard.");
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 let recorder = null;
 
 async function record() {
   if (recorder) return recorder.stop();
-  if (!navigator.mediaDevices?.getUserMedia) {
-    throw plain("Browsers give a page the microphone only at localhost or over https. Open a file instead.");
-  }
-  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio }).catch((error) => {
-    const none = error.name === "NotFoundError";
-    throw plain(none ? "No microphone was found. Connect one, or open a file instead." :
-      "The microphone can't be used. Allow it in the browser's settings for this page, or open a file instead.");
-  });
+  const stream = await microphone();
   stop();
-  const parts = [], begin = Date.now(), button = $("record");
+  const parts = [], begin = Date.now();
   recorder = new MediaRecorder(stream);
   const clock = setInterval(() => {
     const seconds = Math.round((Date.now() - begin) / 1000);
@@ -232,15 +257,14 @@ async function record() {
     stream.getTracks().forEach((track) => track.stop());
     const { mimeType } = recorder;
     recorder = null;
-    button.textContent = "Record";
-    button.setAttribute("aria-pressed", "false");
+    working("record", "live", "Record", false);
     attempt("listen-status", async () => {
-      await recognize(await decode(await new Blob(parts, { type: mimeType }).arrayBuffer(), "The recording"));
+      const bytes = await new Blob(parts, { type: mimeType }).arrayBuffer();
+      await recognize(await decode(bytes, "The recording", settings.recognizer.sampling_rate));
     });
   };
   recorder.start();
-  button.textContent = "Stop";
-  button.setAttribute("aria-pressed", "true");
+  working("record", "live", "Stop", true);
 }
 
 const ROLES = {
@@ -255,9 +279,22 @@ function nameOf(layer) {
 }
 
 function startListening() {
+  const { recognizer, stream } = settings;
+  $("listen").hidden = false;
+  $("listen-about").textContent = [recognizer, stream].map((one) => one?.about).filter(Boolean).join(" ");
+  $("live").hidden = !stream;
+  $("whole").hidden = !recognizer;
+  $("live").addEventListener("click", () => attempt("listen-status", live));
+  if (recognizer) startRecognizing();
+  attempt("listen-status", async () => {
+    say("listen-status", "Loading the recognizer …");
+    for (const one of [recognizer, stream]) if (one) await run(one.model);
+    if ($("listen-status").textContent.startsWith("Loading")) say("listen-status", "Ready.");
+  });
+}
+
+function startRecognizing() {
   const { recognizer } = settings, section = $("listen");
-  section.hidden = false;
-  $("listen-about").textContent = recognizer.about;
   $("layer").append(new Option("all layers", ""));
   for (const layer of recognizer.layers.filter(({ channels }) => channels)) {
     $("layer").append(new Option(nameOf(layer), layer.name));
@@ -278,11 +315,6 @@ function startListening() {
       if (kind === "drop") attempt("listen-status", () => open(event.dataTransfer.files[0]));
     });
   }
-  attempt("listen-status", async () => {
-    say("listen-status", "Loading the recognizer …");
-    await run(recognizer.model);
-    if ($("listen-status").textContent.startsWith("Loading")) say("listen-status", "Ready.");
-  });
   let room = window.innerWidth;
   window.addEventListener("resize", () => room !== window.innerWidth && ((room = window.innerWidth), draw()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -325,19 +357,6 @@ async function speak() {
   await $("audio").play().catch(() => {}); // where the browser wants a click on the player itself
 }
 
-/** A WAV file of mono samples, 16 bit. */
-function wav(samples, rate) {
-  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
-  const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
-  text(0, "RIFF"), text(8, "WAVEfmt "), text(36, "data");
-  for (const [at, value] of [[4, 36 + 2 * samples.length], [16, 16], [24, rate], [28, 2 * rate], [40, 2 * samples.length]]) {
-    view.setUint32(at, value, true);
-  }
-  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) view.setUint16(at, value, true);
-  samples.forEach((x, i) => view.setInt16(44 + 2 * i, 32767 * Math.max(-1, Math.min(1, x)), true));
-  return new Blob([view], { type: "audio/wav" });
-}
-
 function startSpeaking() {
   const { voice } = settings;
   $("speak").hidden = false;
@@ -361,10 +380,10 @@ function startSpeaking() {
   $("recognize").addEventListener("click", () => attempt("listen-status", async () => {
     $("listen").scrollIntoView({ behavior: "smooth" });
     const bytes = await fetch($("audio").src).then((answer) => answer.arrayBuffer());
-    await recognize(await decode(bytes, "The spoken text"));
+    await recognize(await decode(bytes, "The spoken text", settings.recognizer.sampling_rate));
   }));
 }
 
 $("about").textContent = settings.about || "demo.json can't be read. Make the folder again by imlspike demo --static.";
-if (settings.recognizer) startListening();
+if (settings.recognizer || settings.stream) startListening();
 if (settings.voice) startSpeaking();
