@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from imlspike.layers import DecayAttention, hierarchical_decay
 from imlspike.layers.reproducible import make_exact, make_reproducible
 from tests.models.small import FEATURES, small_encoder
 
@@ -21,6 +22,7 @@ def test_no_order_of_a_sum_changes_a_bit(name):
     with torch.no_grad():
         for parameter in layer.parameters():  # each output has a grid of its own
             parameter.mul_(torch.logspace(-6, 3, 40).view(-1, *[1] * (parameter.dim() - 1)))
+        layer.weight[::2].abs_()  # of one sign: as large as a sum can be
         before = layer.weight.clone()
         inputs = (torch.rand(500, layer.in_features) * (largest / step + 1)).floor() * step
         inputs[0] = largest
@@ -34,6 +36,15 @@ def test_no_order_of_a_sum_changes_a_bit(name):
                 sums += inputs[:, channel, None] * layer.weight[:, channel]
             sums = sums if layer.bias is None else sums + layer.bias
             assert torch.equal(sums.double(), expected)
+
+
+def test_both_forms_of_attention_give_the_same_bits():
+    q, k, v = torch.randn(3, 1, 4, 300, 16)
+    forms = [DecayAttention(hierarchical_decay(3, 6, 4), mode=mode) for mode in ("quadratic", "chunked")]
+    assert not torch.equal(*(attention(q, k, v) for attention in forms))
+    for attention in forms:
+        attention.wide = True
+    assert torch.equal(*(attention(q, k, v) for attention in forms))
 
 
 @pytest.mark.parametrize("options", [{}, dict(conv_kernel=5, rep_kernel=3, qk="both", threshold="token")])
