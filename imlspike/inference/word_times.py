@@ -81,6 +81,7 @@ def find_words(
     else:
         # The best path of all is the best of its own text, and takes no table of frames times tokens.
         path, scores = log_probs.argmax(-1), log_probs.max(-1)
+        path[path == tokens.eos] = tokens.blank  # which no text shows
         if [number for number, _ in groupby(path.tolist()) if number != tokens.blank] != spoken:
             path, scores = _aligned(log_probs, spoken, tokens.blank)
         found, shift = _spikes(path.tolist(), scores.tolist(), tokens.blank), word_times

@@ -165,7 +165,7 @@ export async function listenTo(sound, about, run, tell, fail) {
     context.createMediaStreamSource(sound).connect(node).connect(context.destination); // which gets silence
   } catch (error) {
     close();
-    throw error.name === "NotSupportedError" ? plain("This browser can't hear live. Press Record instead.") : error;
+    throw error.name === "NotSupportedError" ? plain("This browser can't hear live. Take another one, or record.") : error;
   }
   return () => (close(), hear(new Float32Array(0), true));
 }
