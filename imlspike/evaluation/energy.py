@@ -115,7 +115,8 @@ def energy(rows: Iterable[Operations], costs: Costs = HOROWITZ) -> dict[str, flo
     """The `FIGURES`, in pJ, of the operations that `OperationCounter` counted.
 
     >>> weights = Operations("w", "weights", accumulates=10, bitwise=8, dense_macs=100)
-    >>> found = energy([weights, Operations("n", "neuron", additions=5)])
+    >>> neuron = Operations("n", "neuron", additions=5, bitwise_additions=5)
+    >>> found = energy([weights, neuron])
     >>> [round(found[figure], 6) for figure in ("paper", "full", "int8", "int8_bitwise", "dense_int8")]
     [9.0, 13.5, 5.5, 5.3, 30.0]
     """
