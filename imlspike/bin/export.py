@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imlspike.bin._command import EPILOG, command, number, teller
 
-INT8, SPIKES = "weights int8, spikes uint8, integer products", "give out the spikes of each neuron per token"
+INT8 = "weights int8, spikes uint8, integer products"
 
 
 @command
@@ -20,7 +20,6 @@ def main(argv=None) -> int:
     add("model", help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
     add("--output", required=True, type=Path, metavar="DIR", help="folder for the .onnx file and tokens.txt")
     add("--int8", action="store_true", help=f"of a recognizer: {INT8}; the file is model.int8.onnx")
-    add("--spikes", action="store_true", help=f"of a recognizer: {SPIKES}, too, into model.spikes.onnx")
     told = "of a recognizer of streams: a step with so many tokens of look-ahead, into stream.onnx"
     add("--look-ahead", type=number(0, 1000, int), metavar="TOKENS", help=told)
     parser.epilog = EPILOG
@@ -29,7 +28,6 @@ def main(argv=None) -> int:
     from imlspike.inference import Bundle
 
     say = teller("export")
-    options = args.int8, args.spikes, args.look_ahead
-    for path in export_bundle(Bundle.load(args.model), args.output, *options):
+    for path in export_bundle(Bundle.load(args.model), args.output, args.int8, args.look_ahead):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -11,7 +11,7 @@ from imlspike.inference.bundle import Bundle
 
 
 def export_bundle(
-    bundle: Bundle, folder: Path, int8: bool = False, spikes: bool = False, look_ahead: int | None = None
+    bundle: Bundle, folder: Path, int8: bool = False, look_ahead: int | None = None
 ) -> list[Path]:
     """Write a model into a folder and return its files; what else is given is for recognizers.
 
@@ -21,12 +21,12 @@ def export_bundle(
     try:
         if bundle.kind == "recognizer":
             if look_ahead is None:
-                return export_recognizer(bundle, folder, int8, spikes)
-            if int8 or spikes:
-                raise ValueError(f"{'int8' if int8 else 'spikes'}: not of a stream (look_ahead)")
+                return export_recognizer(bundle, folder, int8)
+            if int8:
+                raise ValueError("int8: not of a stream (look_ahead)")
             return [export_stream(bundle, folder, look_ahead)]
-        if int8 or spikes or look_ahead is not None:
-            given = "int8" if int8 else "spikes" if spikes else "look_ahead"
+        if int8 or look_ahead is not None:
+            given = "int8" if int8 else "look_ahead"
             raise ValueError(f"{given}: of a recognizer only, this is a {bundle.kind}")
         return export_vocoder(bundle, folder) if bundle.kind == "vocoder" else export_voice(bundle, folder)
     except ValueError as error:

@@ -61,7 +61,7 @@ def _only_file(path: Path, kind: str) -> str:
     if path.is_file():
         return os.fspath(path)
     pattern = "stream*.onnx" if kind == STREAM else "model*.onnx"
-    found = sorted(each for each in path.glob(pattern) if ".spikes." not in each.name)
+    found = sorted(path.glob(pattern))
     if len(found) != 1:
         named = ", ".join(map(str, found)) or "no .onnx file"
         raise ValueError(f"{path}: {named} here; name one that `imlspike export` wrote")

@@ -13,7 +13,6 @@ from imlspike.export.program import write_onnx
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.models import IMLSpikeformerEncoder
-from imlspike.neurons import Neuron
 from imlspike.text.tokens import SPACE
 
 BLANK_MARK = "▁"  # what sherpa-onnx and sentencepiece write for a blank
@@ -43,13 +42,12 @@ class WaveformToLogProbs(nn.Module):
     Args:
         recognizer: folded, of an `IMLSpikeformerEncoder`; it is changed.
         int8: see `imlspike.export.integers`.
-        spikes: give out (1, N, J), too: the mean number of spikes of each of the J `neurons` at each token.
 
     Raises:
         ValueError: naming what can't be exported.
     """
 
-    def __init__(self, recognizer: Recognizer, int8: bool = False, spikes: bool = False):
+    def __init__(self, recognizer: Recognizer, int8: bool = False):
         super().__init__()
         encoder = recognizer.encoder
         if not isinstance(encoder, IMLSpikeformerEncoder):
@@ -60,42 +58,23 @@ class WaveformToLogProbs(nn.Module):
             raise ValueError("features: peak can't be exported; train with level, as `level: -20`")
         recognizer.features = GraphFeatures(recognizer.features)
         recognizer.encoder = to_integers(encoder) if int8 else encoder
-        self.recognizer, self.neurons, self.rates = recognizer.eval(), [], []
-        if spikes:
-            for name, neuron in self._firing():
-                self.neurons.append(name)
-                neuron.register_forward_hook(self._record)
+        self.recognizer = recognizer.eval()
 
-    def _firing(self) -> list[tuple[str, nn.Module]]:
-        """Neurons in the blocks by their names, as `0.attention.neuron`."""
-        found = {}
-        for name, module in self.recognizer.encoder.blocks.named_modules():
-            inner = isinstance(module, Neuron) or hasattr(module, "unit")
-            if inner and getattr(module, "levels", None) and not any(name.startswith(f"{n}.") for n in found):
-                found[name] = module
-        return list(found.items())
-
-    def _record(self, neuron: nn.Module, args: tuple, out: Tensor) -> None:
-        counts = out if neuron.unit else neuron.encode(*args)[0]
-        self.rates.append(counts.float().mean(-1).reshape(1, -1))
-
-    def forward(self, waveform: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor) -> Tensor:
         features, encoder = self.recognizer.features(waveform[0]), self.recognizer.encoder
-        self.rates.clear()
         told = {"ctc": self.recognizer} if encoder.interctc_use_conditioning else {}
         encoded = encoder(features[None], **told)[0]
         encoded = encoded[0] if isinstance(encoded, tuple) else encoded
-        log_probs = self.recognizer.log_probs(encoded)
-        return (log_probs, torch.stack(self.rates, -1)) if self.neurons else log_probs
+        return self.recognizer.log_probs(encoded)
 
 
-def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False, spikes: bool = False) -> list[Path]:
+def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False) -> list[Path]:
     """Write `model.onnx` (with int8 `model.int8.onnx`) and `tokens.txt`, as sherpa-onnx takes them.
 
-    With `spikes`, which sherpa-onnx can't take, the name ends in `.spikes.onnx`. Returns the files.
+    Returns the files.
     """
     recognizer = Recognizer.from_bundle(bundle)
-    model = WaveformToLogProbs(recognizer, int8, spikes)
+    model = WaveformToLogProbs(recognizer, int8)
     features, tokens = recognizer.features, recognizer.tokens
     hop, encoder = features.stft["hop_length"], recognizer.encoder
     least = hop * (recognizer.least_frames - 1) + (0 if features.stft["center"] else features.stft["n_fft"])
@@ -112,10 +91,7 @@ def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False, spikes: 
         "name": bundle.name,
     }
     outputs = {"log_probs": (1, "tokens", len(tokens))}
-    if spikes:
-        metadata["neurons"] = ",".join(model.neurons)
-        outputs["spikes"] = (1, "tokens", len(model.neurons))
-    name = f"model{'.int8' if int8 else ''}{'.spikes' if spikes else ''}.onnx"
+    name = f"model{'.int8' if int8 else ''}.onnx"
     example = [0.1 * torch.randn(1, 2 * max(least, features.sampling_rate))]
     write_onnx(model, example, {"waveform": (1, "samples")}, outputs, metadata, folder / name)
     with atomic_write(folder / "tokens.txt") as out:
