@@ -172,7 +172,7 @@ def write(result: Transcript, paths: list[Path], made_by: dict) -> None:
 
 
 def printed(result: Transcript, kind: str, made_by: dict) -> str:
-    """What is printed of a transcript: its name and text, its JSON in one line, or what a file would hold."""
+    """A transcript as it is printed: its name and text, its JSON in one line, or what a file would hold."""
     if kind == "txt":
         name = f"{result.file} channel {result.channel}" if result.channel else result.file
         return f"{name.translate(BREAKS)}\t{result.text}"

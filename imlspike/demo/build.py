@@ -18,8 +18,7 @@ from imlspike.demo.spikes import Watched, energy_table
 from imlspike.evaluation.spikes import spiking_neurons
 from imlspike.export.engine import STREAM, Session
 from imlspike.export.program import write_onnx
-from imlspike.export.recognizer import WaveformToLogProbs
-from imlspike.export.recognizer import _symbols as spelled
+from imlspike.export.recognizer import WaveformToLogProbs, spelled
 from imlspike.export.stream import export_stream
 from imlspike.export.vocoder import export_vocoder
 from imlspike.export.voice import export_voice
@@ -148,7 +147,7 @@ def write_recognizer(bundle: Bundle, folder: Path) -> dict:
 
 
 def hears_streams(bundle: Bundle) -> bool:
-    """Whether a bundle is a recognizer of streams, whose level isn't that of the whole."""
+    """Return whether a bundle is a recognizer of streams, whose level isn't that of the whole."""
     return bundle.kind == "recognizer" and bool(bundle.config["features"].get("causal_level"))
 
 

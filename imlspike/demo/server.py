@@ -49,7 +49,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where a browser finds the page."""
+        """The URL of the page."""
         host, port = self.server_address[:2]
         return f"http://{'localhost' if host == '0.0.0.0' else host}:{port}/"
 

@@ -1,4 +1,4 @@
-"""What the page shows beside the text: spikes of each layer, and what turns their counts into energy."""
+"""Figures of the page beside the text: spikes of each layer, and what turns their counts into energy."""
 
 from collections.abc import Sequence
 
@@ -57,7 +57,7 @@ class Watched(nn.Module):
 
 
 def energy_table(recognizer: Recognizer, lengths: Sequence[float] = LENGTHS) -> dict:
-    """What an utterance of so many seconds takes by the `SHOWN` figures, as a function of its spikes.
+    """Energy of an utterance of so many seconds by the `SHOWN` figures, as a function of its spikes.
 
     Counted on noise of several lengths by `OperationCounter`: encoder and CTC head, no front end. What maps
     and convolutions do for each spike is exact; the attention's own accumulates are those of the noise.
@@ -81,7 +81,7 @@ def energy_table(recognizer: Recognizer, lengths: Sequence[float] = LENGTHS) -> 
 
 
 def prices(counter: OperationCounter, layers: dict[str, LayerSpikes]) -> dict[str, dict]:
-    """What a spike, a one of its binary code and a value that fires add; maps read the neuron before them."""
+    """Energies of a spike, a one of its binary code and a value that fires; maps read the neuron before."""
     found: dict[str, dict] = {}
     reader = None
     for row in counter.rows.values():

@@ -13,9 +13,8 @@ from imlspike.data.transcript import Word
 from imlspike.inference.common import as_float, windows
 from imlspike.inference.listening import Frames, Listener
 from imlspike.inference.word_times import WordTimes, find_words
-from imlspike.text.tokens import SPACE
+from imlspike.text.tokens import BLANK_MARK, SPACE
 
-BLANK_MARK = "▁"
 STREAM = "imlspike_ctc_stream"
 
 

@@ -63,7 +63,7 @@ def _zero(value: int = 0):
 
 
 def translations() -> dict[Callable, Callable]:
-    """What `torch.onnx.export` takes as its `custom_translation_table`."""
+    """The table that `torch.onnx.export` takes as its `custom_translation_table`."""
     own, integer = torch.ops.imlspike, torch.ops.imlspike_export
     return {
         own.eight_bits.default: eight_bits,

@@ -13,9 +13,7 @@ from imlspike.export.program import write_onnx
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.models import IMLSpikeformerEncoder
-from imlspike.text.tokens import SPACE
-
-BLANK_MARK = "▁"  # what sherpa-onnx and sentencepiece write for a blank
+from imlspike.text.tokens import BLANK_MARK, SPACE
 
 
 class GraphFeatures(SpeechFeatures):
@@ -95,11 +93,11 @@ def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False) -> list[
     example = [0.1 * torch.randn(1, 2 * max(least, features.sampling_rate))]
     write_onnx(model, example, {"waveform": (1, "samples")}, outputs, metadata, folder / name)
     with atomic_write(folder / "tokens.txt") as out:
-        out.writelines(f"{token} {number}\n" for number, token in enumerate(_symbols(tokens)))
+        out.writelines(f"{token} {number}\n" for number, token in enumerate(spelled(tokens)))
     return [folder / name, folder / "tokens.txt"]
 
 
-def _symbols(tokens: Tokens) -> list[str]:
+def spelled(tokens: Tokens) -> list[str]:
     """Tokens so that joined, with blanks for their marks, they are the text, whatever kind they are of."""
     special = {tokens.names[tokens.blank], tokens.names[tokens.eos]}
     if tokens.kind == "word":

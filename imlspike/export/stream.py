@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.export.program import write_onnx
-from imlspike.export.recognizer import GraphFeatures
-from imlspike.export.recognizer import _symbols as spelled
+from imlspike.export.recognizer import GraphFeatures, spelled
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer
 from imlspike.inference.stream import FeatureStream

@@ -1,4 +1,4 @@
-"""What streams of every engine share, without torch: samples become frames, tokens become utterances."""
+"""Streams, whatever the engine, without torch: samples become frames, tokens become utterances."""
 
 from dataclasses import dataclass
 
@@ -147,8 +147,9 @@ class Listener:
         self.heard = (self.place, self.place)  # the first token and the last that aren't
 
     def accept(self, samples) -> list[Heard]:
-        """What is new with the next samples (s,) at `sampling_rate`, of any number: utterances that ended,
-        and the one that is going on if its text has changed.
+        """Results that are new with the next samples (s,) at `sampling_rate`, of any number.
+
+        They are the utterances that ended, and the one that is going on if its text has changed.
 
         Raises:
             ValueError, FloatingPointError: as for a call of `Speech2Text`.
@@ -204,7 +205,7 @@ class Listener:
             self.place, self.behind = self.place + 1, self.behind + 1
 
     def _ended(self) -> bool:
-        """Whether the utterance has: by a pause behind its words, or there are none for long."""
+        """Return whether the utterance has ended: by a pause behind its words, or there are none for long."""
         if self.pause is None:
             return False
         pause = self.pause if self.words else SILENT_SECONDS

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import MOST_SECONDS, check_number, construct
+from imlspike.data.level import gain_to, speech_power
 from imlspike.inference.bundle import Bundle, names_damage
 from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
-from imlspike.layers.level import gain_to, stream_speech_power
 from imlspike.layers.rounding import round_weights
 from imlspike.models import SpikingVocos
 
@@ -146,8 +146,9 @@ class Vocoder:
         """The factor that brings a waveform, in blocks (s,), to the level of the training's speech."""
         if self.level is None:
             return 1.0
-        power = stream_speech_power(self._resampled(blocks, sampling_rate), self.sampling_rate)
-        return gain_to(self.level, power).item() if power > 0 else 1.0
+        resampled = (block.numpy() for block in self._resampled(blocks, sampling_rate))
+        power = speech_power(resampled, self.sampling_rate)
+        return float(gain_to(self.level, power)) if power > 0 else 1.0
 
     def stream(
         self,

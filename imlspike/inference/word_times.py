@@ -11,9 +11,7 @@ import numpy as np
 
 from imlspike.data.keys import check_number
 from imlspike.data.transcript import NO_BLANKS, Word
-from imlspike.text.tokens import SPACE
-
-PIECE = "\u2581"  # sentencepiece's blank before a word
+from imlspike.text.tokens import BLANK_MARK, SPACE
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ UNSHIFTED = WordTimes()
 
 
 class Tokens(Protocol):
-    """What words need of a model's tokens: `imlspike.inference.recognizer.Tokens`, or another runtime's."""
+    """A model's tokens, as far as words need them; see `imlspike.inference.recognizer.Tokens`."""
 
     names: Sequence[str]
     kind: str  # char, bpe or word
@@ -137,7 +135,7 @@ def _group(spoken: Sequence[int], tokens: Tokens) -> list[list[int]]:
         if tokens.kind == "char" and name == SPACE:
             begins = True
             continue
-        written = name.removeprefix(PIECE) if tokens.kind == "bpe" else name
+        written = name.removeprefix(BLANK_MARK) if tokens.kind == "bpe" else name
         alone = bool(NO_BLANKS.match(written)) and category(written[0])[0] != "M"
         if begins or alone or written != name:
             words.append([])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 class Carried(dict):
-    """What layers keep of a stream from one piece to the next, each under itself: tensors of constant size.
+    """State of a stream from one piece to the next: of each layer, under itself, tensors of constant size.
 
     It belongs to one stream, so that a model serves many at a time.
 

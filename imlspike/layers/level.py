@@ -3,8 +3,6 @@
 Not the LUFS of torchaudio, whose gate at -70 is absolute: quiet recordings would get another gain.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -26,19 +24,6 @@ def speech_power(waveform: Tensor, sampling_rate: int) -> Tensor:
     if not torch.compiler.is_compiling():  # an exporter would take the example's length for every length
         frame = min(frame, waveform.shape[-1])
     return _gated_mean(frame_powers(waveform.unfold(-1, frame, frame)))
-
-
-def stream_speech_power(blocks: Iterable[Tensor], sampling_rate: int) -> Tensor:
-    """`speech_power` () of a waveform that comes in blocks (s,); 0 of one without a whole frame."""
-    frame = round(FRAME * sampling_rate)
-    held, powers = torch.zeros(0), [torch.zeros(0)]
-    for block in blocks:
-        held = torch.cat([held, block])
-        whole = len(held) // frame * frame
-        powers.append(frame_powers(held[:whole].view(-1, frame)))
-        held = held[whole:]
-    power = torch.cat(powers)
-    return _gated_mean(power) if len(power) else torch.zeros(())
 
 
 def running_gains(waveform: Tensor, sampling_rate: int, level: float, ends: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from imlspike.data.files import atomic_write, read_text
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
+BLANK_MARK = "\u2581"  # what sentencepiece, and sherpa-onnx after it, writes for a blank
 
 Tokenize = Callable[[str], list[str]]
 
