@@ -27,6 +27,8 @@ def main(argv=None) -> int:
     from imlspike.export.bundles import export_bundle
     from imlspike.inference import Bundle
 
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output {args.output}: a file; name a folder")
     say = teller("export")
     for path in export_bundle(Bundle.load(args.model), args.output, args.int8, args.look_ahead):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
