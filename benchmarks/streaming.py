@@ -3,12 +3,14 @@
 Samples come in pieces of 20 ms. Algorithmic latency is what the encoder waits for: at the worst, and the mean
 over the tokens of a group. The latency that a user perceives is the time from the end of a word, by the phone
 labels, to the samples with which a partial result first has it whole; of words that are right at last. What
-is computed meanwhile isn't in it: see the real-time factor, processor time of one thread over audio time.
+is computed meanwhile isn't in it: see the real-time factor, processor time of one thread over audio time, in
+PyTorch and, by the exported step, in onnxruntime, which must hear the same.
 Offline a word is there when the recording has ended.
 """
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +26,11 @@ from imlspike.data.files import read_kaldi
 from imlspike.data.labels import find_labels, is_pause, read_labels
 from imlspike.evaluation.bootstrap import interval, ratio
 from imlspike.evaluation.error_rates import align_transcripts, error_counts
-from imlspike.evaluation.tables import markdown_table, write_files
-from imlspike.inference import Speech2Text
-from imlspike.inference.stream import Stream
+from imlspike.evaluation.tables import markdown_table, number, write_files
+from imlspike.export.engine import OnnxStream
+from imlspike.export.stream import export_stream
+from imlspike.inference import Bundle, Speech2Text
+from imlspike.inference.listening import Listener
 from imlspike.text.phonemes import front_end
 
 PIECE = 0.02  # seconds
@@ -49,7 +53,7 @@ def appearances(seen: Sequence[tuple[float, str]]) -> list[tuple[str, float]]:
     return words
 
 
-def listen(stream: Stream, wave: np.ndarray) -> list[tuple[float, str]]:
+def listen(stream: Listener, wave: np.ndarray) -> list[tuple[float, str]]:
     """What a stream hears of a recording, as (seconds from its begin, all the text by then)."""
     size, ended, seen = round(PIECE * stream.sampling_rate), [], []
     for start in range(0, len(wave) + 1, size):
@@ -62,6 +66,19 @@ def listen(stream: Stream, wave: np.ndarray) -> list[tuple[float, str]]:
             text = " ".join(ended if one.final else [*ended, one.text])
             seen.append((min(start + size, len(wave)) / stream.sampling_rate, text))
     return seen
+
+
+def listen_to_all(stream: Listener, waves: dict) -> tuple[dict, float]:
+    """What a stream hears of each recording, and the seconds of processor time that it took."""
+    begin = time.process_time()
+    return {key: listen(stream, wave) for key, wave in waves.items()}, time.process_time() - begin
+
+
+def listen_in_onnxruntime(model: str, look_ahead: int, waves: dict) -> tuple[dict, float]:
+    """`listen_to_all` by the exported step, with one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        stream = OnnxStream(export_stream(Bundle.load(model), Path(folder), look_ahead), threads=1)
+        return listen_to_all(stream, waves)
 
 
 def delays(spoken: str, ends: Sequence[float | None], words: Sequence[tuple[str, float]]) -> list[float]:
@@ -110,14 +127,15 @@ def main(argv=None) -> None:
         ends[key] = [end for _, end in labelled_times(symbols, phones)]
     encoder, rows, offline = s2t.decoder.recognizer.encoder, [], None
     for look_ahead in (None, *(args.look_ahead or sorted({n for n in encoder.look_aheads if n is not None}))):
-        begin, stream = time.process_time(), None
+        stream = None
         if look_ahead is None:
-            encoder.look_ahead = None
+            encoder.look_ahead, begin = None, time.process_time()
             seen = {key: [(seconds[key], s2t(wave, s2t.sampling_rate, None))] for key, wave in waves.items()}
+            spent = time.process_time() - begin
         else:
             stream = s2t.stream(look_ahead)
-            seen = {key: listen(stream, wave) for key, wave in waves.items()}
-        spent = time.process_time() - begin
+            seen, spent = listen_to_all(stream, waves)
+            exported, spent_exported = listen_in_onnxruntime(args.model, look_ahead, waves)
         words = {key: appearances(found) for key, found in seen.items()}
         heard = {key: found[-1][1] if found else "" for key, found in seen.items()}
         hits, *errors = error_counts(align_transcripts(texts, heard), "cer").T
@@ -134,6 +152,8 @@ def main(argv=None) -> None:
         if stream is not None:
             half = look_ahead * stream.seconds / 2
             row |= {"algorithmic": stream.latency, "algorithmic_mean": stream.latency - half}
+            row |= {"exported_real_time_factor": spent_exported / sum(seconds.values())}
+            row |= {"exported_differs": sum(seen[key][-1:] != exported[key][-1:] for key in texts)}
         row |= {"real_time_factor": spent / sum(seconds.values())}
         rows.append(row)
         print(f"look-ahead {look_ahead}: {row['cer']:.1%}", file=sys.stderr, flush=True)
@@ -167,4 +187,6 @@ def shown(row: dict, token: float) -> dict:
         "90 %": ms(row["perceived"][1]),
         "right words": row["words"],
         "real-time factor": f"{row['real_time_factor']:.3f}",
+        "in onnxruntime": number(row.get("exported_real_time_factor"), ".3f"),
+        "other texts there": row.get("exported_differs", ""),
     }
