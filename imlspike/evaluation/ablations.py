@@ -8,6 +8,7 @@ import difflib
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,7 +123,7 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
     """Results of the runs in the folder `exp_dir`, ready to be JSON.
 
     A run counts as complete when ``decode_<decoding>/<set>/score.json`` is there for every set that any run
-    has.
+    has; in `decoding` a * stands for anything.
 
     Returns:
         ``sets``; ``runs``, what each complete one came to by `measure` ("cer" or "wer"); ``rows``, one for
@@ -170,7 +171,7 @@ def _gather(folder: Path, measure: str, decoding: str) -> dict:
     except ValueError as error:
         hint = "delete what is broken in it and run the list again"
         raise ValueError(f"{folder} can't be read, {hint}: {error}") from error
-    decoded = {score["set"]: score for score in experiment["scores"] if score["decoding"] == decoding}
+    decoded = {one["set"]: one for one in experiment["scores"] if fnmatchcase(one["decoding"], decoding)}
     scores = {name: score[measure] for name, score in decoded.items()}
     errors = {
         name: {utterance: one[measure] for utterance, one in score["per_utterance"].items()}

@@ -1,6 +1,6 @@
 """Ablations of a recognizer's recipe: every run of a list, by the recipe's stages, and a table over seeds.
 
-Runs are trained, decoded greedily and scored, some side by side; data, tokens and statistics are made once
+Runs are trained, decoded and scored, some side by side; data, tokens and statistics are made once
 for all. Options that aren't listed here go to the recipe's run.sh (its --help lists them), as --ngpu 1 or
 --train_args max_epoch=20; but for what the list sets: the models, their names and seeds.
 """
@@ -41,7 +41,11 @@ class Ablation(Options):
     config: str = option("conf/quick.yaml", "training YAML, the base")
     budget: str = option("", "YAML laid over --config in every run, as conf/ablations/budget.yaml")
     measure: str = option("cer", "the error rate that counts", "cer wer")
-    decoding: str = option("greedy", "CTC with weights of 32 or of 8 bits", "greedy greedy_8bit")
+    decoding: str = option(
+        "greedy",
+        "CTC with weights of 32 or of 8 bits, or a search with the language model",
+        "greedy greedy_8bit joint",
+    )
     spikes: bool = option(False, "count spikes and energy of every run (minutes each)")
     results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
 
@@ -62,7 +66,8 @@ class Ablation(Options):
         except ValueError as error:
             raise OptionError(f"--list: {error}") from None
         self.runs = {r.name: r._replace(overrides=tuple(p.resolve() for p in r.overrides)) for r in runs}
-        self.decoded = f"{self.decoding}_asr_model_{Path(average(read_yaml(self.config))).stem}"
+        tag = "joint*" if self.decoding == "joint" else self.decoding  # it names the language model, too
+        self.decoded = f"{tag}_asr_model_{Path(average(read_yaml(self.config))).stem}"
         self.failed, self.ended = [], []
 
     def experiment(self, name: str) -> str:
@@ -77,7 +82,8 @@ stage = recipe.stage
 
 def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
     """Some stages of the recipe."""
-    given = ["--decode_modes", o.decoding, "--use_lm", "false", *o.passed_on, "--workdir", o.workdir]
+    given = ["--decode_modes", o.decoding, "--use_lm", str(o.decoding == "joint").lower(), *o.passed_on]
+    given += ["--workdir", o.workdir]
     command = ["bash", f"{o.recipe}/run.sh", *given, "--python", o.python, "--threads", o.threads, *words]
     call(command, log_file, o.environment)
 

@@ -184,6 +184,19 @@ def test_means_spreads_and_paired_differences(exp, repository):
     assert base["sets"]["test"]["times"] is None and base["8 bits, memory"] == 4.0 and none["fp32"] is None
 
 
+def test_a_search_is_found_whatever_its_language_model(exp, repository):
+    names = {
+        "greedy": "greedy_asr_model_a",
+        "joint": "joint_lm_lm_small_asr_model_a",
+        "old": "joint_asr_model_b",
+    }
+    for decoding in names.values():
+        (exp / "base_s0" / "decode_greedy").rename(exp / "base_s0" / f"decode_{decoding}")
+        found = collect(read_list("base", places=[repository]), exp, decoding="joint*_asr_model_a")
+        assert bool(found["runs"]) is (decoding == names["joint"])
+        (exp / "base_s0" / f"decode_{decoding}").rename(exp / "base_s0" / "decode_greedy")
+
+
 def test_the_table_says_what_one_seed_cannot(exp, repository):
     results = collect(read_list(LIST, places=[repository]), exp)
     rows = {line.split()[1]: line for line in table(results).splitlines()}
