@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Path("egs/msu_ru_nsh/asr1")
 FILES = (Path("README.md"), RECIPE / "README.md")
 MODELS = ("quick", "full")  # folders of results: a model and its peers
+DECODINGS = {"greedy": "greedy", "8-bit weights": "greedy_8bit", "n-gram": "joint"}
 BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -39,17 +40,31 @@ def short_names(experiment: Mapping) -> dict:
     return {**experiment, "scores": scores}
 
 
+def over_seeds() -> dict[str, dict[str, dict]]:
+    """What models came to over seeds, as far as it was committed: by model and decoding, on the test set."""
+    found: dict[str, dict[str, dict]] = {}
+    for model in MODELS:
+        for file in sorted((ROOT / RECIPE / "results" / f"{model}_seeds").glob("*/results.json")):
+            for row in read(file)["rows"]:
+                name = model if row["name"] == "base" else row["name"]
+                found.setdefault(name, {})[file.parent.name] = {"seeds": row["seeds"], **row["sets"]["test"]}
+    return found
+
+
 def summary() -> str:
-    """One line a model: error rates, and energy of the encoder."""
-    rows = []
+    """One line a model: error rates, over seeds where there are several, and energy of the encoder."""
+    rows, several = [], over_seeds()
     for each in experiments():
-        scores = {score["decoding"]: score for score in each["scores"]}
-        row = {"model, one seed": f"`{each['name']}`"}
-        for head, decoding in (("greedy", "greedy"), ("8-bit weights", "greedy_8bit"), ("n-gram", "joint")):
-            row[f"CER %, {head}"] = interval_cell(scores[decoding]["cer"], ".1f", 100)
-        row["WER %, n-gram"] = f"{100 * scores['joint']['wer']['rate']:.0f}"
-        encoder = each["energy"]["encoder"]
-        row["encoder, µJ/s: fp32"] = f"{encoder['full']:.3g}"
+        name, encoder = each["name"], each["energy"]["encoder"]
+        rates = {score["decoding"]: interval_cell(score["cer"], ".1f", 100) for score in each["scores"]}
+        for decoding, found in several.get(name, {}).items():
+            if found["sd"] is not None:
+                rates[decoding] = "{mean:.1f} ± {sd:.1f} ({min:.1f} to {max:.1f})".format(**found)
+        greedy = several.get(name, {}).get("greedy", {"seeds": 1, "times": None})
+        times = greedy["times"] and "{ratio:.2f} ({ci95[0]:.2f} to {ci95[1]:.2f})".format(**greedy["times"])
+        row = {"model": f"`{name}`", "seeds": greedy["seeds"]}
+        row |= {f"CER %, {head}": rates[decoding] for head, decoding in DECODINGS.items()}
+        row |= {"greedy, times `quick`'s": times or "", "encoder, µJ/s: fp32": f"{encoder['full']:.3g}"}
         row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
         row["8 bits and memory"] = f"{encoder['int8_bitwise'] + encoder['memory_tiles']:.3g}"
         rows.append(row)
