@@ -88,20 +88,11 @@ def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, tmp_path)
         utterances.append(Utterance(name, f"{name}.wav", "c a b ." if name == "u1" else "n o !", "Bob", 1.0))
     write_data_dir(tmp_path / "data", utterances)
     controls = "--speed 1.3 --pitch 1.2 --energy 0.8 --loudness -30".split()
-    text = [
-        "A cab. Who came, no one \U0001f4a5!",
-        "--pause",
-        "0.05",
-        "--on-unknown",
-        "skip",
-        "--speaker",
-        "Ann, B.",
-    ]
-    made = {"text": lambda out: [*text, f"{out}.wav"], "set": lambda out: of_set(out)}
-
-    def of_set(out):
-        return ["--data-dir", f"{tmp_path}/data", "--output-dir", str(out), "--nj", "2"]
-
+    more = ["--pause", "0.05", "--on-unknown", "skip", "--speaker", "Ann, B."]
+    made = {
+        "text": lambda out: ["A cab. Who came, no one \U0001f4a5!", f"{out}.wav", *more],
+        "set": lambda out: ["--data-dir", f"{tmp_path}/data", "--output-dir", str(out), "--nj", "2"],
+    }
     for what, words in made.items():
         ours = ["synthesize", *words(tmp_path / f"{what}-ours"), *controls]
         theirs = ["synthesize", *words(tmp_path / f"{what}-theirs"), *controls]
