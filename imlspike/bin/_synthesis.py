@@ -1,5 +1,7 @@
 """One utterance of `imlspike synthesize`, in a module that other processes import."""
 
+from __future__ import annotations
+
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -9,8 +11,8 @@ from imlspike.bin._command import number
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import Utterance
 from imlspike.data.write_audio import write_audio
-from imlspike.inference import Text2Speech
 from imlspike.inference.loudness import LUFS, peaks_lowered, scale_loudness
+from imlspike.inference.speaking import Synthesizer
 
 CONTROLS = {"speed": "faster", "pitch": "higher", "energy": "stronger"}
 
@@ -32,15 +34,23 @@ def target(args) -> float | None:
 
 @functools.cache
 def opened(
-    model: str, vocoder: str, device: str, model_file: str | None, weight_bits: int | None
-) -> Text2Speech:
+    engine: str, model: str, vocoder: str, threads: int, device: str, model_file: str | None, bits: int | None
+) -> Synthesizer:
     """The voice and vocoder, opened once in a process."""
-    return Text2Speech.from_pretrained(model, vocoder, device, model_file, weight_bits=weight_bits)
+    if engine == "onnx":
+        from imlspike.export.engine import OnnxSynthesizer
+
+        return OnnxSynthesizer(model, vocoder, threads)
+    from imlspike.inference import Text2Speech
+
+    return Text2Speech.from_pretrained(model, vocoder, device, model_file, weight_bits=bits)
 
 
-def open_voice(args) -> Text2Speech:
+def open_voice(args) -> Synthesizer:
     """The voice of the options; for forced synthesis with its teacher, so that no utterance's time has it."""
-    voice = opened(args.model, args.vocoder, args.device, args.model_file, args.weight_bits)
+    threads = args.threads if args.nj == 1 else 1
+    options = (args.device, args.model_file, args.weight_bits)
+    voice = opened(args.engine, args.model, args.vocoder, threads, *options)
     if args.mode == "forced":
         voice.teacher  # noqa: B018
     return voice
@@ -71,7 +81,7 @@ def speak_utterance(args, durations: Mapping[str, Sequence[int]] | None, utteran
     """
     voice, name, symbols = open_voice(args), utterance.id, utterance.text.split(" ")
     speaker = args.speaker
-    if speaker is None and voice.voice.model.config["speakers"] is not None:
+    if speaker is None and voice.voice.speaker_count is not None:
         speaker = utterance.speaker
     try:
         natural = None if args.mode == "free" else read_audio(utterance.wav, voice.sampling_rate, name)

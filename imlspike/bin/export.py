@@ -22,14 +22,19 @@ def main(argv=None) -> int:
     add("--int8", action="store_true", help=f"of a recognizer: {INT8}; the file is model.int8.onnx")
     told = "of a recognizer of streams: a step with so many tokens of look-ahead, into stream.onnx"
     add("--look-ahead", type=number(0, 1000, int), metavar="TOKENS", help=told)
+    add("--overwrite", action="store_true", help="replace files of these names that are in DIR")
     parser.epilog = EPILOG
     args = parser.parse_args(argv)
     from imlspike.export.bundles import export_bundle
     from imlspike.inference import Bundle
 
-    if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"--output {args.output}: a file; name a folder")
+    bundle = Bundle.load(args.model)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        told = f"--output {args.output}: can't be made ({error.strerror}); name a folder that can"
+        raise ValueError(told) from None
     say = teller("export")
-    for path in export_bundle(Bundle.load(args.model), args.output, args.int8, args.look_ahead):
+    for path in export_bundle(bundle, args.output, args.int8, args.look_ahead, args.overwrite):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

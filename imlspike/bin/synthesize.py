@@ -2,22 +2,33 @@
 
 imlspike synthesize "Текст." out.wav --model exp/stsa --vocoder ../voc1/exp/tsm_kd
 imlspike synthesize - book.flac --model exp/stsa < book.txt
+imlspike synthesize "Текст." out.wav --engine onnx --model onnx/voice --vocoder onnx/vocoder
 imlspike synthesize --data-dir dump/phn/test --output-dir exp/stsa/free --model exp/stsa --mode free --nj 2
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import imlspike
-from imlspike.bin._command import Report, add_model_options, command, number, teller, use_threads
+from imlspike.bin._command import (
+    Report,
+    add_engine,
+    add_model_options,
+    command,
+    number,
+    refuse_for_onnx,
+    teller,
+    use_threads,
+)
 from imlspike.bin._files import named
 from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
+from imlspike.data.controls import LEAST_FACTOR, MOST_FACTOR
 from imlspike.data.files import write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
@@ -26,8 +37,7 @@ from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
 from imlspike.data.yaml_file import write_yaml
 from imlspike.inference.loudness import LOUDNESS
-from imlspike.inference.text2speech import MOST_PAUSE, PAUSE
-from imlspike.models.variance_adaptor import LEAST_FACTOR, MOST_FACTOR
+from imlspike.inference.speaking import MOST_PAUSE, PAUSE
 from imlspike.text.phonemes import ON_UNKNOWN
 
 PER_PROCESS = 8  # utterances that are worth a process, which opens the voice anew
@@ -49,6 +59,7 @@ def parse(argv) -> argparse.Namespace:
     add_model_options(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
+    add_engine(parser)
     add("--speaker", help="for a voice with several: a name (default, of a set: each text's own)")
     for name, more in CONTROLS.items():
         add(
@@ -95,6 +106,10 @@ def parse(argv) -> argparse.Namespace:
             parser.error(f"--{wrong[0]} is for --mode free; {args.mode} takes it from natural speech")
     if args.durations and args.mode != "forced":
         parser.error("--durations is for --mode forced")
+    if args.engine == "onnx":
+        refuse_for_onnx(parser, args, mode="free", device="cpu", model_file=None, weight_bits=None)
+        if args.vocoder == "griffin_lim":
+            parser.error("--vocoder griffin_lim is for --engine torch; name a vocoder that was exported")
     return args
 
 
@@ -159,6 +174,7 @@ def speak_set(args, report: Report) -> int:
         "model",
         "model_file",
         "vocoder",
+        "engine",
         "device",
         "durations",
         "loudness",
@@ -171,7 +187,7 @@ def speak_set(args, report: Report) -> int:
         "seconds_of_computing": round(took, 3),
         "computing_per_second_of_audio": round(took / report.seconds, 4) if report.seconds else None,
         "processes": processes,
-        "threads_of_each": torch.get_num_threads() if processes <= 1 else 1,
+        "threads_of_each": threads_of(args) if processes <= 1 else 1,
         "failed": report.failed,
         "version": imlspike.__version__,
     }
@@ -179,11 +195,21 @@ def speak_set(args, report: Report) -> int:
     return len(utterances)
 
 
+def threads_of(args) -> int:
+    """How many threads a process computes with."""
+    if args.engine == "onnx":
+        return args.threads or os.cpu_count() or 1
+    import torch
+
+    return torch.get_num_threads()
+
+
 @command
 def main(argv=None) -> int:
     """Speak what the command line names; 1 if a text could not be spoken, the others are."""
     args = parse(argv)
     report = Report(teller("synthesize"), "utterances" if args.data_dir else "texts")
-    use_threads(args)
+    if args.engine == "torch":
+        use_threads(args)
     total = speak_set(args, report) if args.data_dir else speak_text(args, report)
     return report.end(total, "spoken")

@@ -1,4 +1,4 @@
-"""Mel spectrograms in files: NumPy's .npy or torch's .pt."""
+"""Mel spectrograms: what tells one kind from another, and files of them (NumPy's .npy or torch's .pt)."""
 
 import os
 import pickle
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 SUFFIXES = (".npy", ".pt")
+MEL_KEYS = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 
 
 def open_mel(path: str | os.PathLike) -> np.ndarray:

@@ -1,12 +1,11 @@
 """The same work on many utterances, in several processes."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
-
-import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,8 +23,8 @@ def map_parallel(
 
     Args:
         work: a function that other processes can import, or a `functools.partial` of one.
-        nj: processes at most, each with one thread, and no more than one for `per_process` items; where that
-            gives one, the work is done in this process.
+        nj: processes at most, each with one thread (of torch, where this process has imported it), and no
+            more than one for `per_process` items; where that gives one, the work is done in this process.
         per_process: `PER_PROCESS` if None; where an item takes seconds, a few are enough.
 
     Raises:
@@ -40,9 +39,9 @@ def map_parallel(
         yield from _counted(map(work, items), len(items), progress)
         return
     # Not forked from this process: torch's threads don't live through that.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, getattr(work, "func", work).__module__])
-    with ProcessPoolExecutor(nj, context, torch.set_num_threads, (1,)) as pool:
+    context, torch = get_context("forkserver"), sys.modules.get("torch")
+    context.set_forkserver_preload([*["torch"] * bool(torch), getattr(work, "func", work).__module__])
+    with ProcessPoolExecutor(nj, context, torch and torch.set_num_threads, (1,) if torch else ()) as pool:
         try:
             yield from _counted(pool.map(work, items, chunksize=min(4, per_process)), len(items), progress)
         except BrokenProcessPool:

@@ -10,10 +10,10 @@ from espnet2.tts.abs_tts import AbsTTS
 from espnet2.tts.espnet_model import ESPnetTTSModel
 from torch import Tensor
 
+from imlspike.data.controls import Controls
 from imlspike.espnet.asr import check_arguments
 from imlspike.losses import SpikeVoiceLoss, average_by_duration, learned_durations
 from imlspike.models.spikevoice import SpikeVoice
-from imlspike.models.variance_adaptor import Controls
 
 # Of pitch and energy ESPnet's usual extractors, and their option to average over durations.
 EXTRACTORS = {"pitch": ("dio", "use_token_averaged_f0"), "energy": ("energy", "use_token_averaged_energy")}

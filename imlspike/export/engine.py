@@ -1,18 +1,24 @@
 """Exported models in use: onnxruntime, numpy and soundfile, and no torch."""
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from imlspike.data.controls import Controls
 from imlspike.data.level import gain_to, speech_power
+from imlspike.data.mel import MEL_KEYS
 from imlspike.data.transcript import Word
 from imlspike.inference.common import as_float, windows
 from imlspike.inference.listening import Frames, Listener
+from imlspike.inference.speaking import Speech, Synthesizer, Voice, check_mel
 from imlspike.inference.word_times import WordTimes, find_words
+from imlspike.text.phonemes import to_numbers
+from imlspike.text.sentences import LONGEST
 from imlspike.text.tokens import BLANK_MARK, SPACE
 
 STREAM = "imlspike_ctc_stream"
@@ -44,7 +50,8 @@ class Session:
             self.session = onnxruntime.InferenceSession(self.path, options, ["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime's own kinds, which have no common ancestor
             raise ValueError(f"{self.path}: not an ONNX file, or a damaged one ({error})") from None
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        self.metadata = Metadata(self.session.get_modelmeta().custom_metadata_map)
+        self.metadata.path = self.path
         if (own := self.metadata.get("model_type")) != kind:
             raise ValueError(
                 f"{self.path}: model_type is {own!r}, expected {kind!r}; make it by imlspike export"
@@ -54,6 +61,31 @@ class Session:
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs for inputs in the order of the file."""
         return self.session.run(None, dict(zip(self.names, inputs, strict=True)))
+
+    def table(self) -> list[str]:
+        """The tokens of `tokens.txt`, which lies beside the file."""
+        path, count = Path(self.path).with_name("tokens.txt"), int(self.metadata["vocab_size"])
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            told = getattr(error, "strerror", None) or "not UTF-8"
+            raise ValueError(f"{path}: {told}; export the model again") from None
+        if len(lines) != count:
+            raise ValueError(f"{path}: {len(lines)} tokens, expected {count}; export the model again")
+        return [line.rpartition(" ")[0] for line in lines]
+
+    def mel(self) -> dict[str, float]:
+        """What tells its mel from others, by `MEL_KEYS`."""
+        return {key: float(self.metadata[key.replace("sampling", "sample")]) for key in MEL_KEYS}
+
+
+class Metadata(dict):
+    """An ONNX file's metadata; what an earlier version didn't write is a ValueError."""
+
+    path = ""
+
+    def __missing__(self, key: str):
+        raise ValueError(f"{self.path}: no {key} in its metadata; export the model again")
 
 
 def _only_file(path: Path, kind: str) -> str:
@@ -81,14 +113,7 @@ class OnnxDecoder:
         self.session = Session(path, "imlspike_ctc", threads)
         metadata: dict[str, Any] = self.session.metadata
         self.sampling_rate, self.least = int(metadata["sample_rate"]), int(metadata["least_samples"])
-        table = Path(self.session.path).with_name("tokens.txt")
-        try:
-            lines = table.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise ValueError(f"{table}: no such file; export the model again") from None
-        if len(lines) != (expected := int(metadata["vocab_size"])):
-            raise ValueError(f"{table}: {len(lines)} tokens, expected {expected}; export the model again")
-        self.tokens = Symbols([line.rpartition(" ")[0] for line in lines], metadata["token_type"])
+        self.tokens = Symbols(self.session.table(), metadata["token_type"])
         shifts = {name: metadata.get(f"word_{name}") for name in ("start", "end", "confidence")}
         self.word_times = WordTimes(**{name: float(each) for name, each in shifts.items() if each})
 
@@ -265,8 +290,8 @@ class OnnxVocoder:
             yield block / np.float32(gain)
 
 
-class OnnxVoice:
-    """Symbols to a mel, as the voice's front end in `imlspike.text` puts them out.
+class OnnxVoice(Voice):
+    """A voice's file: symbols to a mel.
 
     Args:
         path, threads: of `Session`; `tokens.txt` lies beside the file.
@@ -274,24 +299,48 @@ class OnnxVoice:
 
     def __init__(self, path: str | os.PathLike, threads: int = 0):
         self.session = Session(path, "imlspike_voice", threads)
-        lines = Path(self.session.path).with_name("tokens.txt").read_text(encoding="utf-8").splitlines()
-        self.numbers = {line.rpartition(" ")[0]: number for number, line in enumerate(lines)}
+        told = self.session.metadata
+        self.symbols, self.features = self.session.table(), self.session.mel()
+        self.front_end, self.speakers = told["front_end"] or None, json.loads(told["speakers"])
+        self.speaker_count, self.name = int(told["speaker_count"]) or None, self.session.path
 
-    def __call__(self, symbols: Iterable[str], speaker: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Log-mel (n_mels, L) for the vocoder, and the frames (N,) of each symbol.
-
-        Raises:
-            ValueError: a symbol that the voice doesn't know, or none; a speaker missing or one too many.
-        """
-        symbols = list(symbols)
-        unknown = [each for each in symbols if each not in self.numbers]
-        if unknown or not symbols:
-            raise ValueError(f"symbol {unknown[0]!r}: not known to this voice" if unknown else "no symbols")
-        several = "speaker" in self.session.names
-        if several != (speaker is not None):
-            raise ValueError(
-                f"speaker is {speaker}: this voice has {'several: say which' if several else 'one'}"
-            )
-        inputs = [np.array([[self.numbers[each] for each in symbols]])]
-        mel, durations = self.session(*inputs, *([np.array([speaker])] if several else []))
+    def __call__(
+        self, numbers: Sequence[int], speaker: int | None = None, controls: Controls | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-mel (n_mels, L) of symbols by their numbers (N,), and the frames (N,) of each."""
+        factors = np.array([*vars(controls or Controls()).values()], np.float32)
+        speakers = [] if speaker is None else [np.array([speaker])]
+        mel, durations = self.session(np.array([numbers], np.int64), factors, *speakers)
         return mel[0], durations[0]
+
+
+class OnnxSynthesizer(Synthesizer):
+    """A voice with a vocoder: text to speech, as `imlspike.inference.Text2Speech`.
+
+    Args:
+        voice, vocoder: files that `imlspike export` wrote, or their folders.
+        threads: of `Session`.
+        longest: of `Synthesizer`.
+
+    Raises:
+        ValueError: as `Session`; for a vocoder of another mel, naming both and what differs.
+    """
+
+    def __init__(
+        self,
+        voice: str | os.PathLike,
+        vocoder: str | os.PathLike,
+        threads: int = 0,
+        longest: int = LONGEST,
+    ):
+        super().__init__(OnnxVoice(voice, threads), longest)
+        self.vocoder = OnnxVocoder(vocoder, threads)
+        check_mel(self.voice, self.vocoder.session.path, self.vocoder.session.mel())
+
+    def _say(self, symbols: Sequence[str], speaker: int | None, name: str, controls: Controls) -> Speech:
+        numbers = to_numbers(symbols, self.voice.symbols, name)
+        mel, durations = self.voice(numbers, speaker, controls)
+        if not np.isfinite(mel).all():
+            raise FloatingPointError(f"{name}: the voice's mel isn't finite")
+        audio = np.concatenate([*self.vocoder.stream([mel])])
+        return Speech(audio, self.sampling_rate, mel.T, durations, tuple(symbols))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write
+from imlspike.data.mel import MEL_KEYS
 
 OPSET = 18
 
@@ -72,3 +73,21 @@ def write_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, "wb") as out:
         out.write(content)
+
+
+def write_table(symbols: Sequence[str], path: Path) -> None:
+    """Write `tokens.txt` in sherpa-onnx's form: a symbol and its number a line."""
+    with atomic_write(path) as out:
+        out.write(table_of(symbols))
+
+
+def table_of(symbols: Sequence[str]) -> str:
+    """The content of `tokens.txt`."""
+    return "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
+
+
+def mel_metadata(features: Mapping[str, int | float | None]) -> dict[str, int | float]:
+    """What tells a mel from others; the sampling rate by the name that it has in all files."""
+    told = {key: features[key] for key in MEL_KEYS if key != "sampling_rate"}
+    rate = features["sampling_rate"]
+    return {"sample_rate": rate} | told | {"f_max": rate / 2 if told["f_max"] is None else told["f_max"]}

@@ -6,10 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from imlspike.data.files import atomic_write
 from imlspike.export.fourier import RealSTFT
 from imlspike.export.integers import to_integers
-from imlspike.export.program import write_onnx
+from imlspike.export.program import write_onnx, write_table
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.models import IMLSpikeformerEncoder
@@ -94,8 +93,7 @@ def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False) -> list[
     name = f"model{'.int8' if int8 else ''}.onnx"
     example = [0.1 * torch.randn(1, 2 * max(least, features.sampling_rate))]
     write_onnx(model, example, {"waveform": (1, "samples")}, outputs, metadata, folder / name)
-    with atomic_write(folder / "tokens.txt") as out:
-        out.writelines(f"{token} {number}\n" for number, token in enumerate(spelled(tokens)))
+    write_table(spelled(tokens), folder / "tokens.txt")
     return [folder / name, folder / "tokens.txt"]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from imlspike.export.fourier import RealISTFT, RealSTFT
-from imlspike.export.program import write_onnx
+from imlspike.export.program import mel_metadata, write_onnx
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.vocoder import spiking_vocos
 from imlspike.layers.log_mel import LEAST_MEL
@@ -47,10 +47,7 @@ def export_vocoder(bundle: Bundle, folder: Path) -> list[Path]:
     metadata = {
         "model_type": "imlspike_vocoder",
         "version": 1,
-        "sample_rate": model.sampling_rate,
-        "hop_length": model.hop_length,
-        "n_fft": model.config["n_fft"],
-        "n_mels": model.n_mels,
+        **mel_metadata(model.config),
         "context": model.context,
         "level": "" if level is None else level,
         "name": bundle.name,

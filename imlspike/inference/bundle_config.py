@@ -8,6 +8,7 @@ from torch import Tensor
 
 from imlspike.data.audio import check_rate
 from imlspike.data.keys import check_choice, unknown_key
+from imlspike.data.mel import MEL_KEYS
 from imlspike.data.yaml_file import ConfigError, parse_yaml
 
 FORMAT = 1
@@ -19,7 +20,6 @@ KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
     "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
     "vocoder": (("features", "model"), ("level",)),
 }
-MEL_KEYS = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 EXTRACTORS = ("pitch_extract", "pitch_extract_conf", "energy_extract", "energy_extract_conf")
 KEYS_OF = {  # of the sections whose keys are no arguments of one constructor
     "recognizer": {

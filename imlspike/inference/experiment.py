@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from imlspike.data.keys import unknown_key
+from imlspike.data.mel import MEL_KEYS
 from imlspike.data.model_files import criterion
 from imlspike.data.yaml_file import ConfigError, read_yaml
 from imlspike.inference.bundle import CONFIG, EXPECTED, Bundle
-from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.models import IMLSpikeformerDecoder, IMLSpikeformerEncoder, SpikeVoice
 from imlspike.models.record import KEY, read_record
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from imlspike.data.audio import resample_blocks
 from imlspike.data.keys import MOST_SECONDS, check_number, construct
 from imlspike.data.level import gain_to, speech_power
+from imlspike.data.mel import MEL_KEYS
 from imlspike.inference.bundle import Bundle, names_damage
-from imlspike.inference.bundle_config import MEL_KEYS
 from imlspike.inference.common import as_float, windows
 from imlspike.layers.rounding import round_weights
 from imlspike.models import SpikingVocos

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from imlspike.data.keys import construct
 from imlspike.data.yaml_file import ConfigError
 from imlspike.inference.bundle import Bundle, names_damage
+from imlspike.inference.speaking import Voice
 from imlspike.layers.log_mel import LogMel
 from imlspike.layers.rounding import round_weights
 from imlspike.models.spikevoice import SpikeVoice
@@ -19,17 +19,14 @@ from imlspike.text.phonemes import to_numbers
 
 
 @dataclass
-class TrainedVoice:
+class TrainedVoice(Voice):
     """A SpikeVoice and what belongs to it.
 
     Attributes:
         model: in evaluation mode.
-        symbols: that its numbers stand for.
+        symbols, front_end, speakers, name: of `Voice`.
         features: of the mel that it speaks, as `imlspike.layers.log_mel.LogMel` takes them.
         mean, deviation: (M,) of the log-mel in the training data: the model speaks (mel - mean) / deviation.
-        front_end: of `imlspike.text.phonemes.FRONT_ENDS`; None: not known.
-        speakers: their names, in the order of their numbers; empty for one voice, or where they aren't known.
-        name: of the model, for messages.
         recording: how it looks at a recording: what extracts pitch and energy, as ESPnet's TTS task names it,
             and the aligner's `prior_scale`.
 
@@ -81,36 +78,10 @@ class TrainedVoice:
         """Symbols as the model takes them, (N,) int64; an error names the utterance `name` and the symbol."""
         return torch.tensor(to_numbers(symbols, self.symbols, name), device=self.device)
 
-    def speaker_number(self, speaker: str | int | None) -> int | None:
-        """The number of a speaker's name; None for a model with one voice.
-
-        An int is a number already, and so are digits where no names are known. (Where they are, digits are a
-        name, as in LibriTTS.) There may be a number more than names: ESPnet's 0, of unknown speakers.
-
-        Raises:
-            ValueError: no such speaker (the nearest is named), none for a model with several, or one for a
-                model with one voice.
-        """
-        count, few = self.model.config["speakers"], ", ".join(self.speakers[:10])
-        few += ", ..." * (len(self.speakers) > 10)
-        if count is None:
-            if speaker is not None:
-                raise ValueError(f"{self.name} has one voice: give no speaker")
-            return None
-        if speaker is None:
-            raise ValueError(f"{self.name} has several speakers: say which{few and f' ({few})'}")
-        if isinstance(speaker, str) and self.speakers:
-            if speaker not in self.speakers:
-                near = get_close_matches(speaker, self.speakers, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {few}"
-                raise ValueError(f"{self.name} has no speaker {speaker!r}; {hint}")
-            return self.speakers.index(speaker) + count - len(self.speakers)
-        if isinstance(speaker, str) and not speaker.isdecimal():
-            told = f"{self.name} doesn't know {speaker!r}, nor any name"
-            raise ValueError(f"{told}: give a number below {count}")
-        if not 0 <= int(speaker) < count:
-            raise ValueError(f"speakers of {self.name} are numbered 0 to {count - 1}, got {speaker}")
-        return int(speaker)
+    @property
+    def speaker_count(self) -> int | None:
+        """How many speakers the model has; None: it has one voice."""
+        return self.model.config["speakers"]
 
     @property
     def device(self) -> torch.device:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imlspike.data.controls import Controls
 from imlspike.data.keys import check_choice, construct, constructor_keys
 from imlspike.layers import Layout, fold_rep_linears
 from imlspike.layers.over_time import blank
@@ -20,7 +21,7 @@ from imlspike.models.spikevoice_blocks import (
     default_attention,
     read_out,
 )
-from imlspike.models.variance_adaptor import Controls, VarianceAdaptor
+from imlspike.models.variance_adaptor import VarianceAdaptor
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,14 @@
 """The variance adaptor of FastSpeech 2, spiking: durations, pitch and energy of every token."""
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from imlspike.data.keys import check_number
+from imlspike.data.controls import Controls
 from imlspike.layers import Layout
 from imlspike.layers.over_time import StepDropout, blank
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spikevoice_blocks import layer_norm, read_out
-
-LEAST_FACTOR, MOST_FACTOR = 0.1, 10.0  # of speed, pitch and energy
 
 
 class VariancePredictor(nn.Module):
@@ -86,26 +81,6 @@ class BinnedEmbedding(nn.Module):
         return self.embedding(self.bin(values))
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Factors on speech: `speed` 2 is twice as fast, `pitch` and `energy` multiply F0 and the energy.
-
-    Raises:
-        ValueError: a factor that isn't a number from 0.1 to 10.
-
-    >>> Controls(speed=1.2)
-    Controls(speed=1.2, pitch=1.0, energy=1.0)
-    """
-
-    speed: float = 1.0
-    pitch: float = 1.0
-    energy: float = 1.0
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            check_number(name, value, LEAST_FACTOR, MOST_FACTOR)
-
-
 class VarianceAdaptor(nn.Module):
     """Predicts log(frames + 1), pitch and energy of each token, and adds the embeddings of the latter two.
 
@@ -168,7 +143,8 @@ class VarianceAdaptor(nn.Module):
         controls = controls or Controls()
         found = {"log_durations": self.duration(x, layout), "pitch": self.pitch(x, layout)}
         if pitch is None:
-            pitch = found["pitch"] + math.log(controls.pitch) / self.statistics[0, 1]
+            deviation = self.statistics[0, 1]
+            pitch = found["pitch"] + torch.as_tensor(controls.pitch).to(deviation).log() / deviation
         x = x + self.pitch_embedding(pitch)
         found["energy"] = self.energy(blank(x, layout), layout)
         if energy is None:

@@ -59,7 +59,7 @@ def files(tmp_path_factory):
 def export_toy(kind: str):
     """A stand-in for an export, which takes its time: of the same inputs and outputs."""
     graph = {
-        "voice": """(int64[1, N] symbols) => (float[1, 8, L] mel) {
+        "voice": """(int64[1, N] symbols, float[3] controls) => (float[1, 8, L] mel) {
             height = Constant<value_ints=[1, 8, 1]>()
             row = Cast<to=1>(symbols)
             mel = Expand(row, height)

@@ -11,13 +11,13 @@ import torch
 pytest.importorskip("onnxscript")
 
 from imlspike.bin.main import main  # noqa: E402
+from imlspike.data.kaldi import Utterance, write_data_dir  # noqa: E402
 from imlspike.export.bundles import export_bundle  # noqa: E402
-from imlspike.export.engine import OnnxVocoder, OnnxVoice, Session  # noqa: E402
-from imlspike.export.voice import SymbolsToMel, export_voice  # noqa: E402
-from imlspike.inference import Vocoder  # noqa: E402
+from imlspike.export.engine import OnnxSynthesizer, OnnxVocoder, Session  # noqa: E402
+from imlspike.inference import Text2Speech, Vocoder  # noqa: E402
 from imlspike.inference.vocoder import vocoder_bundle  # noqa: E402
-from imlspike.inference.voice import TrainedVoice  # noqa: E402
-from tests.models.small_spikevoice import SYMBOLS, VARIANTS, small_voice  # noqa: E402
+from tests.inference.small_tts import write_voice  # noqa: E402
+from tests.inference.small_vocoder import save, small_model  # noqa: E402
 from tests.models.small_vocos import small_mel, small_vocos  # noqa: E402
 
 NEAR = dict(rtol=1e-3, atol=1e-4)
@@ -47,46 +47,106 @@ def test_mels_and_waveforms_of_any_length_become_what_pytorch_makes_of_them(voco
     np.testing.assert_allclose(audio, theirs.vocode(wave).numpy(), **NEAR)
 
 
-def test_vocode_needs_no_torch(vocoder, tmp_path):
-    _, folder = vocoder
-    wave = 0.01 * np.random.default_rng(0).standard_normal(9001)
-    soundfile.write(tmp_path / "a.wav", wave, 8000)
+def without_torch(*words: str) -> subprocess.CompletedProcess:
+    """A command in a process that can't import torch."""
     code = """if True:
-        import sys
+        import os, sys
         for name in ("torch", "torchaudio", "onnx", "sentencepiece", "jiwer"):
             sys.modules[name] = None
         from imlspike.bin.main import main
         sys.exit(main(sys.argv[1:]))"""
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+
+
+def test_vocode_needs_no_torch(vocoder, tmp_path):
+    _, folder = vocoder
+    wave = 0.01 * np.random.default_rng(0).standard_normal(9001)
+    soundfile.write(tmp_path / "a.wav", wave, 8000)
     files = ["vocode", str(tmp_path / "a.wav"), "--threads", "1"]
-    onnx = [*files, str(tmp_path / "ours.wav"), "--engine", "onnx", "--model", str(folder)]
-    done = subprocess.run([sys.executable, "-c", code, *onnx], capture_output=True, text=True, timeout=120)
+    done = without_torch(*files, str(tmp_path / "ours.wav"), "--engine", "onnx", "--model", str(folder))
     assert done.returncode == 0, done.stderr
     assert main([*files, str(tmp_path / "theirs.wav"), "--model", str(folder / "bundle")]) == 0
     ours, theirs = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("ours", "theirs"))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_a_voice_speaks_the_mel_and_durations_of_pytorch(tmp_path, monkeypatch):
-    model = small_voice(dtype=torch.float32, **VARIANTS["lif"])
-    sizes = dict(sampling_rate=8000, hop_length=64, n_mels=model.config["n_mels"])
-    voice = TrainedVoice(model, [f"s{n}" for n in range(SYMBOLS)], sizes, mean=-3.0, deviation=2.0)
-    monkeypatch.setattr(TrainedVoice, "from_bundle", lambda bundle: voice)
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory):
+    """A small voice of two speakers with names, its vocoder's folders and theirs as ONNX files."""
+    folder = tmp_path_factory.mktemp("voice")
+    write_voice(folder / "voice", names=["Ann, B.", "Bob"], speakers=3)
+    save(small_model("imls"), folder / "vocoder")
+    for name in ("voice", "vocoder"):
+        assert main(["export", f"{folder}/{name}", "--output", f"{folder}/onnx/{name}"]) == 0
+    return folder
 
-    class Bundle:
-        name = "small"
 
-    export_voice(Bundle, tmp_path)
-    ours, theirs = OnnxVoice(tmp_path, threads=1), SymbolsToMel(voice)
-    for count in (2, 13, 40):
-        numbers = torch.randint(SYMBOLS, (1, count))
-        mel, durations = ours([f"s{n}" for n in numbers[0].tolist()])
-        with torch.no_grad():
-            expected, frames = theirs(numbers)
-        assert durations.tolist() == frames[0].tolist()
-        np.testing.assert_allclose(mel, expected[0].numpy(), **NEAR)
-    with pytest.raises(ValueError, match="x9"):
-        ours(["s1", "x9"])
-    with pytest.raises(ValueError, match="speaker"):
-        ours(["s1"], speaker=1)
+def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, tmp_path):
+    """With all controls; the command and, of symbols, a set in two processes."""
+    utterances = []
+    for name in ("u1", "u2", *map(str, range(14))):
+        utterances.append(Utterance(name, f"{name}.wav", "c a b ." if name == "u1" else "n o !", "Bob", 1.0))
+    write_data_dir(tmp_path / "data", utterances)
+    controls = "--speed 1.3 --pitch 1.2 --energy 0.8 --loudness -30".split()
+    more = ["--pause", "0.05", "--on-unknown", "skip", "--speaker", "Ann, B."]
+    made = {
+        "text": lambda out: ["A cab. Who came, no one \U0001f4a5!", f"{out}.wav", *more],
+        "set": lambda out: ["--data-dir", f"{tmp_path}/data", "--output-dir", str(out), "--nj", "2"],
+    }
+    for what, words in made.items():
+        ours = ["synthesize", *words(tmp_path / f"{what}-ours"), *controls]
+        theirs = ["synthesize", *words(tmp_path / f"{what}-theirs"), *controls]
+        ours += f"--engine onnx --model {speakers}/onnx/voice --vocoder {speakers}/onnx/vocoder".split()
+        theirs += f"--model {speakers}/voice --vocoder {speakers}/vocoder".split()
+        done = without_torch(*ours)
+        assert done.returncode == 0, done.stderr
+        assert main(theirs) == 0
+    pairs = [(tmp_path / "text-ours.wav", tmp_path / "text-theirs.wav")]
+    pairs += [(one, tmp_path / "set-theirs/wav" / one.name) for one in (tmp_path / "set-ours/wav").iterdir()]
+    assert len(pairs) == 17
+    for one, other in pairs:
+        np.testing.assert_allclose(soundfile.read(one)[0], soundfile.read(other)[0], atol=2e-4)
+    durations = [(tmp_path / f"set-{which}/durations").read_text() for which in ("ours", "theirs")]
+    assert durations[0] == durations[1]
+
+
+def test_symbols_and_controls_become_the_mel_of_pytorch(speakers):
+    ours, theirs = (
+        OnnxSynthesizer(speakers / "onnx/voice", speakers / "onnx/vocoder", threads=1),
+        Text2Speech.from_pretrained(speakers / "voice", speakers / "vocoder"),
+    )
+    rng = np.random.default_rng(0)
+    for count, speaker, controls in (
+        (2, "Bob", {}),
+        (13, 0, {"speed": 0.7}),
+        (40, 1, {"pitch": 2.0, "energy": 1.5}),
+    ):
+        symbols = [ours.voice.symbols[n] for n in rng.integers(1, 27, count)]
+        one, other = (each.speak(symbols, speaker, **controls) for each in (ours, theirs))
+        assert one.durations.tolist() == other.durations.tolist() and one.symbols == other.symbols
+        np.testing.assert_allclose(one.mel, other.mel, **NEAR)
+    for wrong in ({"speaker": None}, {"speaker": "Bobb"}, {"speaker": 1, "speed": 0}, {"speaker": 7}):
+        told = []
+        for each in (ours, theirs):
+            with pytest.raises(ValueError) as error:
+                each.speak(["a"], **wrong)
+            told.append(str(error.value).replace(each.voice.name, ""))
+        assert told[0] == told[1]
     with pytest.raises(ValueError, match="imlspike_ctc"):
-        Session(tmp_path, "imlspike_ctc")
+        Session(speakers / "onnx/voice", "imlspike_ctc")
+
+
+def test_another_models_files_are_not_replaced(speakers, vocoder, tmp_path, capsys):
+    _, folder = vocoder
+    there = (speakers / "onnx/voice/model.onnx").read_bytes()
+    export = ["export", f"{folder}/bundle", "--output"]
+    assert main([*export, f"{speakers}/onnx/voice"]) == 1
+    assert (speakers / "onnx/voice/model.onnx").read_bytes() == there
+    (tmp_path / "mel.onnx").touch()
+    assert main([*export, f"{tmp_path}"]) == 1
+    assert main([*export, f"{tmp_path}/mel.onnx/below"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert f"{speakers}/onnx/voice/model.onnx" in told[0] and f"{tmp_path}/mel.onnx" in told[1]
+    assert len(told) == 3 and f"{tmp_path}/mel.onnx/below" in told[2]
+    assert main([*export, f"{tmp_path}", "--overwrite"]) == 0
+    assert OnnxVocoder(tmp_path).n_mels == OnnxVocoder(folder).n_mels

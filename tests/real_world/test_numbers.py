@@ -7,9 +7,9 @@ from imlspike import Speech2Text, Vocoder
 from imlspike.bin import synthesize, transcribe, vocode
 from imlspike.bin._command import Report
 from imlspike.data.audio import read_audio, stream_audio
+from imlspike.data.controls import Controls
 from imlspike.inference.loudness import peaks_lowered, scale_loudness
 from imlspike.models import SpikingVocos
-from imlspike.models.variance_adaptor import Controls
 from tests.real_world.sounds import RATE, interleaved, speech, wav
 from tests.real_world.test_batch import decoder
 

@@ -343,7 +343,8 @@ async function speak() {
     const unknown = symbols.filter((symbol) => !voice.symbols.includes(symbol));
     if (unknown.length) throw plain(`The voice doesn't know ${unknown.join(" ")}. It knows ${voice.symbols.join(" ")}`);
     const numbers = BigInt64Array.from(symbols, (symbol) => BigInt(voice.symbols.indexOf(symbol)));
-    const { mel } = await run(voice.model, { symbols: ["int64", numbers, [1, numbers.length]] });
+    const feeds = { symbols: ["int64", numbers, [1, numbers.length]], controls: ["float32", Float32Array.of(1, 1, 1), [3]] };
+    const { mel } = await run(voice.model, feeds);
     const { audio } = await run(voice.vocoder, { mel: ["float32", mel.data, mel.dims] });
     parts.push(audio.data, new Float32Array(parts.length ? 0 : 0.1 * voice.sampling_rate));
   }
