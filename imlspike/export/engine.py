@@ -157,9 +157,6 @@ class Symbols:
 class OnnxStream(Listener):
     """A stream of speech and what is heard in it, as `imlspike.inference.stream.Stream`.
 
-    The steps of stream.onnx have one size: behind the end of the stream they hear zeros, where `Stream` knows
-    that nothing follows. So the last tokens, as many as a step has at most, may differ.
-
     Args:
         model: stream.onnx or its folder; or the `session` of another stream, which then share it.
         threads: of `Session`.
@@ -174,7 +171,9 @@ class OnnxStream(Listener):
         max_seconds: float = 20.0,
     ):
         self.session = model if isinstance(model, Session) else Session(model, STREAM, threads)
-        told, (_, gains, _, state) = self.session.metadata, self.session.session.get_inputs()
+        if "real" not in self.session.names:
+            raise ValueError(f"{self.session.path}: of an earlier version; export the model again")
+        told, (_, gains, *_, state) = self.session.metadata, self.session.session.get_inputs()
         rate, look_ahead, hop, center = (
             int(told[key]) for key in ("sample_rate", "look_ahead", "frames_per_token", "center")
         )
@@ -208,7 +207,8 @@ class OnnxStream(Listener):
         count, lacks = (len(rows) - self.least) // self.hop + 1, self._frame_count - len(rows)
         samples = np.pad(wave, (0, lacks * self.source.hop))
         gains = np.pad(rows[:, 0], (0, lacks), "edge")
-        log_probs, self.state = self.session(samples[None], gains[None], np.array([self.past]), self.state)
+        told = np.array([self.past]), np.array([count])
+        log_probs, self.state = self.session(samples[None], gains[None], *told, self.state)
         if not np.isfinite(log_probs).all():
             raise FloatingPointError("the model's output isn't finite")
         self.past += count

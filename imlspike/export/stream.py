@@ -29,8 +29,9 @@ class StreamStep(nn.Module):
         samples (1, S): those under the frames of one group of `look_ahead` + 1 tokens (at the end: with
         zeros); the next step begins `hop` x tokens later (`imlspike.inference.listening.Frames` tells how
         the ends are mirrored). gains (1, L): of its frames, `imlspike.data.level.RunningLevel`. past (1,)
-        int64: tokens of the utterance so far; state (1, numbers): zeros at its begin. -> log-probabilities
-        (1, n, V), and the next state.
+        int64: tokens of the utterance so far; real (1,) int64: how many of the group there are, all but at
+        the end; state (1, numbers): zeros at its begin. -> log-probabilities (1, n, V), of which only the
+        real ones mean anything, and the next state.
 
     Raises:
         ValueError: naming what can't run on a stream.
@@ -56,12 +57,14 @@ class StreamStep(nn.Module):
         self.shapes = [tuple(state.shape) for state in carried.values()]
         self.numbers = sum(map(prod, self.shapes))
 
-    def forward(self, samples: Tensor, gains: Tensor, past: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, samples: Tensor, gains: Tensor, past: Tensor, real: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
         features, carried = self.recognizer.features, Carried()
         parts = state[0].split([prod(shape) for shape in self.shapes])
         for layer, part, shape in zip(self.layers, parts, self.shapes, strict=True):
             carried[layer] = part.view(shape)
-        carried.tokens = past
+        carried.tokens, carried.real = past, real
         samples, gains = samples.to(features.window), gains.to(features.window)
         frames = features.log_mel(features.power_spectra(samples[0]), gains[0])
         encoded = self.recognizer.encoder.step(frames[None], carried, self.look_ahead, self.recognizer)
@@ -76,9 +79,9 @@ def export_stream(bundle: Bundle, folder: Path, look_ahead: int | None = None) -
     hop, size = features.stft["hop_length"], features.stft["n_fft"]
     samples = hop * (step.frames - 1) + size
     state = (1, step.numbers)
-    inputs = {"samples": (1, samples), "gains": (1, step.frames), "past": (1,), "state": state}
+    inputs = {"samples": (1, samples), "gains": (1, step.frames), "past": (1,), "real": (1,), "state": state}
     outputs = {"log_probs": (1, step.look_ahead + 1, len(tokens)), "next_state": state}
-    metadata = {"model_type": "imlspike_ctc_stream", "version": 1, "sample_rate": features.sampling_rate}
+    metadata = {"model_type": "imlspike_ctc_stream", "version": 2, "sample_rate": features.sampling_rate}
     metadata |= {"look_ahead": step.look_ahead, "samples": samples, "vocab_size": len(tokens)}
     metadata |= {
         "samples_on": hop * step.token * (step.look_ahead + 1),
@@ -86,6 +89,13 @@ def export_stream(bundle: Bundle, folder: Path, look_ahead: int | None = None) -
     }
     metadata |= {"n_fft": size, "hop_length": hop, "frames_per_token": step.token, "center": int(step.center)}
     metadata |= {"tokens": " ".join(spelled(tokens)), "token_type": tokens.kind, "name": bundle.name}
-    examples = [torch.randn(1, samples), torch.ones(1, step.frames), torch.tensor([8]), torch.zeros(state)]
+    group = torch.tensor([step.look_ahead + 1])
+    examples = [
+        torch.randn(1, samples),
+        torch.ones(1, step.frames),
+        torch.tensor([8]),
+        group,
+        torch.zeros(state),
+    ]
     write_onnx(step, examples, inputs, outputs, metadata, folder / "stream.onnx")
     return folder / "stream.onnx"

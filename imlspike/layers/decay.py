@@ -339,6 +339,7 @@ class DecayAttention(nn.Module):
         past: int,
         look_ahead: int = 0,
         constants: dict | None = None,
+        real: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The next n tokens of each sequence, of an attention to the past or with a limited future.
 
@@ -348,6 +349,7 @@ class DecayAttention(nn.Module):
             past: tokens so far, of every sequence.
             look_ahead: as in `decay_attention`.
             constants: keeps what is the same at each step of n tokens with this look-ahead.
+            real: (B,) tokens of these that are real, where the sequence ends with them; None: all.
 
         Returns:
             (B, H, n, D), and the next state, in fp64 where `wide`.
@@ -360,6 +362,9 @@ class DecayAttention(nn.Module):
         if key not in constants:
             constants[key] = self._constants(q, log_gamma, look_ahead)
         place, mask, rest, outof, into, decay = constants[key]
+        if real is not None:
+            k = k * (place < real[:, None])[:, None, :, None]
+            rest = _row_sums(log_gamma, self._future_only(), real, q.shape[2], look_ahead)
         sums = rest + self.sides[0, :, None] * _side_sums(log_gamma, place + past)
         q = q / (sums * q.shape[-1] ** 0.5)[..., None].to(q.dtype)
         out = (q @ k.transpose(-1, -2) * mask) @ v + (q * outof) @ state.to(q.dtype)
@@ -369,13 +374,14 @@ class DecayAttention(nn.Module):
         """Of a step: places of its tokens, mask and rest of the row sums within it, decays of the state."""
         tokens = q.shape[2]
         place = torch.arange(tokens, device=q.device)
-        rest = _row_sums(
-            log_gamma, self.sides & self.sides.new_tensor([[False], [True]]), None, tokens, look_ahead
-        )
+        rest = _row_sums(log_gamma, self._future_only(), None, tokens, look_ahead)
         outof, into = _powers(log_gamma, place + 1), _powers(log_gamma, tokens - 1 - place)
         decays = [each[..., None].to(q.dtype) for each in (outof * self.sides[0, :, None], into)]
         mask = _mask(log_gamma, self.sides, tokens, look_ahead).to(q.dtype)
         return place, mask, rest, *decays, outof[:, -1:, None]
+
+    def _future_only(self) -> Tensor:
+        return self.sides & self.sides.new_tensor([[False], [True]])
 
     def _log_gamma(self, like: Tensor) -> Tensor:
         return self.log_gamma.to(torch.promote_types(like.dtype, torch.float32))

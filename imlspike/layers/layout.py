@@ -12,11 +12,13 @@ class Carried(dict):
     Attributes:
         tokens: how many have gone through.
         constants: what layers compute once for each length of a piece.
+        real: (B,) tokens of this piece that are real, where the last one is filled up; None: all.
     """
 
     def __init__(self):
         super().__init__()
         self.tokens, self.constants = 0, {}
+        self.real: Tensor | None = None
 
 
 class Layout:

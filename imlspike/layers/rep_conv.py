@@ -54,6 +54,8 @@ class TimeConv(nn.Module):
         before = x.new_zeros(batch, channels, self.before)
         if layout.carried is not None:
             before = layout.carried.get(self, before)
+            if (real := layout.carried.real) is not None:
+                x = x * (torch.arange(tokens, device=x.device) < real[:, None])[:, None]
         x = torch.cat((before, x), 2)
         if layout.carried is not None:
             layout.carried[self] = x[..., tokens:]

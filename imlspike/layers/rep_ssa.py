@@ -122,7 +122,7 @@ class RepSSA(nn.Module):
             return self._merge(self.attention(*qkv, lengths, layout.look_ahead), layout)
         width = qkv[0].shape[-1]
         state = carried.get(self, x.new_zeros(layout.batch, self.heads, width, width))
-        told = (carried.tokens, layout.look_ahead, carried.constants)
+        told = (carried.tokens, layout.look_ahead, carried.constants, carried.real)
         mixed, carried[self] = self.attention.step(*qkv, state, *told)
         return self._merge(mixed, layout)
 

@@ -346,6 +346,16 @@ def test_token_by_token_is_at_once(seed, gammas, tokens, mode):
     torch.testing.assert_close(attention(q, k, v), together, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("real", [1, 2, 4])
+def test_a_last_step_that_is_filled_up_is_as_one_that_is_not(real):
+    attention = DecayAttention(torch.tensor([0.5, 0.9], dtype=torch.float64), ["past", "both"])
+    q, k, v = operands(0, 2, 2, 5, 4)
+    state = torch.rand(2, 2, 4, 4, dtype=torch.float64)
+    want, _ = attention.step(*(t[:, :, :real] for t in (q, k, v)), state, 7, 4)
+    got, _ = attention.step(q, k, v, state, 7, 4, real=torch.tensor([real, real]))
+    torch.testing.assert_close(got[:, :, :real], want, rtol=1e-12, atol=0)
+
+
 def test_the_divisor_is_the_sum_of_the_row_far_out():
     """After many tokens as well, where a power of gamma has vanished or hasn't."""
     gamma = torch.tensor([0.5, 1 - 2**-7, 1.0], dtype=torch.float64)

@@ -45,7 +45,7 @@ export class Stream {
       const there = Math.max(0, Math.floor((this.gains.length - this.behind * this.token - this.least) / this.token) + 1);
       const count = there >= this.group ? this.group : last ? there : 0;
       if (!count) break;
-      this.hear((await this.step()).slice(0, count));
+      this.hear(await this.step(count));
       if (this.ended()) {
         results.push(...this.heard(true));
         const again = Math.min(this.overlap, this.quiet - 1);
@@ -100,8 +100,8 @@ export class Stream {
     this.unheard = this.unheard.slice(at);
   }
 
-  /** The most probable tokens of the next group; behind the end of the stream it hears zeros. */
-  async step() {
+  /** The most probable tokens of the next group; of the last one those that are there. */
+  async step(real) {
     const from = this.behind * this.token, samples = new Float32Array(this.size + (this.frames - 1) * this.hop);
     samples.set(this.wave.subarray(from * this.hop, from * this.hop + samples.length));
     const gains = new Float32Array(this.frames).fill(this.gains.at(-1));
@@ -110,11 +110,12 @@ export class Stream {
       samples: ["float32", samples, [1, samples.length]],
       gains: ["float32", gains, [1, gains.length]],
       past: ["int64", BigInt64Array.of(BigInt(this.past)), [1]],
+      real: ["int64", BigInt64Array.of(BigInt(real)), [1]],
       state: ["float32", this.state, this.shape],
     });
     this.state = state.data;
     const size = this.names.length;
-    return Array.from({ length: this.group }, (_, token) => {
+    return Array.from({ length: real }, (_, token) => {
       const row = probs.data.subarray(token * size, (token + 1) * size);
       return row.indexOf(Math.max(...row));
     });
