@@ -1,7 +1,9 @@
-"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh: their layout, how texts are read.
+"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh, speechocean762: their layout, how
+texts are read.
 
-lhotse's recipes download all but the last. They don't read them: they stop at a file that can't be opened,
-drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
+lhotse's recipes download all but the last two. They don't read them: they stop at a file that can't be
+opened, drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against
+each other.
 """
 
 import re
@@ -162,6 +164,36 @@ def _msu_ru_nsh(top: Path, as_written: bool = False) -> Iterator[Transcript]:
         yield Transcript(name, set_, text, "nsh", fault=fault)
 
 
+def _speechocean762(top: Path) -> Iterator[Transcript]:
+    """Of the speakers to train on, in the order of gender, age and name, every tenth is valid: as many women,
+    men, children and adults as there are, and the same whatever recordings a copy lacks."""
+    about = _speechocean_speakers(top, ("train",))
+
+    def order(speaker: str) -> tuple:
+        return about["gender"][speaker], float(about["age"][speaker]), speaker
+
+    valid = sorted(about["gender"], key=order)[5::10]
+    for part in ("train", "test"):
+        speakers = read_kaldi(top / part / "utt2spk")
+        for name, text in read_kaldi(top / part / "text").items():
+            if name not in speakers:
+                raise ValueError(f"{top}/{part}/utt2spk: no speaker of {name}, which is in {part}/text")
+            yield Transcript(name, "valid" if speakers[name] in valid else part, text, speakers[name])
+
+
+def _speechocean_speakers(top: Path, parts: Sequence[str] = ("train", "test")) -> dict[str, dict[str, str]]:
+    tables: dict[str, dict[str, str]] = {"gender": {}, "age": {}}
+    for part in parts:
+        speakers = set(read_kaldi(top / part / "utt2spk").values())
+        for attribute, table in tables.items():
+            table |= read_kaldi(path := top / part / f"spk2{attribute}")
+            if absent := speakers - table.keys():
+                raise ValueError(
+                    f"{path}: speaker {min(absent)} is missing ({len(absent)} of {len(speakers)})"
+                )
+    return tables
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines of a file that aren't blank, stripped, each with its number."""
     lines = enumerate(read_text(path).split("\n"), start=1)
@@ -253,5 +285,16 @@ CORPORA = {
         transcripts=_msu_ru_nsh,
         set_of=_msu_set,
         package=("festvox-ru", 450),
+    ),
+    "speechocean762": Corpus(  # 333 min of English read by 250 Mandarin speakers, half of them children
+        folders=("speechocean762",),  # (Zhang et al. 2021; openslr.org/101)
+        layout=("train/text", "train/utt2spk", "test/text", "test/utt2spk"),
+        audio="train/*.opus test/*.opus WAVE/*/*.WAV",  # a copy in Opus, a folder a set; as published
+        sampling_rate=16000,
+        transcripts=_speechocean762,
+        set_of=lambda utterance, file: "test" if file.parent.name == "test" else "train",
+        archives={"speechocean762.tar.gz": (None, "speechocean762")},
+        openslr=101,
+        about_speakers=_speechocean_speakers,
     ),
 }

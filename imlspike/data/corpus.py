@@ -36,13 +36,15 @@ class Corpus:
 
     folders: tuple[str, ...]  # names that the corpus's own folder goes by
     layout: tuple[str, ...]  # paths that it must hold, as glob patterns
-    audio: str  # glob pattern of the audio files in it, or in each of its parts
+    audio: str  # glob patterns, separated by blanks, of the audio files in it, or in each of its parts
     sampling_rate: int  # Hz
     transcripts: Callable[..., Iterator[Transcript]]  # reads those in the corpus's folder, or in a part's
     set_of: Callable[[str, Path], str]  # utterance, audio file -> data directory, without a transcript
     # For lhotse's download: archive -> (its published MD5 or None, the folder that it unpacks to).
     archives: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
     package: tuple[str, int] | None = None  # the Debian package it is in, megabytes its download needs
+    openslr: int | None = None  # its number there, where lhotse has no download of it
+    about_speakers: Callable[[Path], dict[str, dict[str, str]]] | None = None  # attribute -> speaker -> value
     sets: tuple[str, ...] = ("train", "valid", "test")
     parts: Mapping[str, int] = field(default_factory=dict)  # of a corpus in parts: utterances of each
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
@@ -103,6 +105,8 @@ def download(
     if corpus.package:
         return download_package(corpus.package[0], target_dir, corpus.package[1])
     options = {"base_url": base_url} if base_url else {}
+    if corpus.openslr:
+        options["number"] = corpus.openslr
     if not corpus.parts:
         return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
     for part in parts or corpus.parts:
@@ -139,7 +143,8 @@ def prepare(
     parts = corpus.find_parts(top, parts)
     places = [top / part for part in parts] or [top]
     sets = [set_name(part) for part in parts] or corpus.sets
-    files = {file for place in places for file in place.glob(corpus.audio) if file.name[0] != "."}
+    found = (place.glob(pattern) for place in places for pattern in corpus.audio.split())
+    files = {file for some in found for file in some if file.name[0] != "."}
     if name == "aishell":
         files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
     said = [transcript for place in places for transcript in corpus.transcripts(place, **reading)]
@@ -158,7 +163,8 @@ def prepare(
         if new := speakers[set_] - speakers["train"]:
             told = f"{set_}: {len(new)} of its {len(speakers[set_])} speakers aren't in train, as {min(new)}"
             print(told, file=sys.stderr)
-    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
+    about = corpus.about_speakers(top) if corpus.about_speakers else {}
+    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin}, about)
     return result
 
 
@@ -288,10 +294,18 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
             raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
 
 
-def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
-    """Write the data directory of each set; with `pinyin` also a table of this name."""
+def write(
+    output_dir: str | os.PathLike,
+    result: Prepared,
+    pinyin: Mapping[str, str] | None = None,
+    about_speakers: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Write the data directory of each set; with `pinyin` also a table of this name, with `about_speakers`
+    (attribute to speaker to value) also Kaldi's spk2gender, spk2age, ..."""
     for name, (kept, excluded) in result.items():
         folder = Path(output_dir) / name
         write_data_dir(folder, kept, excluded)
         if pinyin:
             write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
+        for attribute, values in (about_speakers or {}).items():
+            write_kaldi(folder / f"spk2{attribute}", {u.speaker: values[u.speaker] for u in kept})

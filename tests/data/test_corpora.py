@@ -1,4 +1,4 @@
-"""Seven corpora in miniature: what lhotse finds in them, and all that a copy may lack."""
+"""Eight corpora in miniature: what lhotse finds in them, and all that a copy may lack."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded
 from imlspike.text.mandarin import pinyin as spoken_as
 from imlspike.text.mandarin import with_punctuation
 from tests.data.conftest import tone
-from tests.recipes.corpora import make_aishell, make_librispeech, make_libritts
+from tests.recipes.corpora import make_aishell, make_librispeech, make_libritts, make_speechocean762
 from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech
 
 AISHELL = {"train": 6, "dev": 2, "test": 2}
@@ -48,6 +48,7 @@ MAKE = {
     "baker": lambda root: make_baker(root, TTS, seconds=0.02),
     "aishell3": lambda root: make_aishell3(root, TTS, seconds=0.02),
     "msu_ru_nsh": make_msu_ru_nsh,
+    "speechocean762": lambda root: make_speechocean762(root, seconds=0.02),
 }
 LHOTSE = {
     "aishell": ("aishell", "", {}),
@@ -99,6 +100,7 @@ def transcripts(corpus: Path) -> Path:
         "000001-010000.txt",
         "train/content.txt",
         "*.done.data",
+        "train/text",
     )
     return next(path for pattern in patterns for path in sorted(corpus.rglob(pattern)))
 
@@ -257,6 +259,7 @@ def test_aishell3_leaves_out_lines_of_another_form(tmp_path, line, capsys):
         ("librispeech", "NOT AN UTTERANCE\n", "'NOT'"),
         ("msu_ru_nsh", "\nru_0001 no parentheses", "line 2"),
         ("msu_ru_nsh", '( noise "шум" )', "noise"),
+        ("speechocean762", "000010001\tA\n000999999\tA\n", "train/utt2spk: no speaker of 000999999"),
         ("msu_ru_nsh", '( ru_0001 "Снег, дом." )\n( ru_0012 "снег дом" )', "ru_0001 .* ru_0012"),
     ],
 )
@@ -282,6 +285,33 @@ def test_msu_ru_nsh_is_split_by_number_and_normalized_or_as_written(tmp_path):
         assert sets["train"][0] == Utterance("ru_0001", wav, text, "nsh", 0.06) and len(sets["train"]) == 19
         assert read_excluded(tmp_path / "data/test") == {"ru_0036": "empty transcript"}
         assert "'e'" in read_excluded(tmp_path / "data/train")["ru_0002"]
+
+
+def test_speechocean762_is_split_by_speaker_in_the_published_layout_and_in_that_of_a_copy(tmp_path):
+    corpus = make_speechocean762(tmp_path / "corpus", seconds=0.02)
+    sets, copy = prepared("speechocean762", corpus, tmp_path / "data"), tmp_path / "copy"
+    speakers = {name: {u.speaker for u in utterances} for name, utterances in sets.items()}
+    assert speakers["valid"] == {"0071"} and speakers["test"] == {"0003", "0013"}
+    assert len(speakers["train"]) == 7 and not speakers["train"] & (speakers["valid"] | speakers["test"])
+    for name, told in speakers.items():
+        genders, ages = (read_kaldi(tmp_path / "data" / name / f"spk2{what}") for what in ("gender", "age"))
+        assert genders.keys() == told == ages.keys()
+    assert (genders, ages) == ({"0071": "m"}, {"0071": "8"})
+    for part in ("train", "test"):
+        shutil.copytree(corpus / "speechocean762" / part, copy / part)
+        for name in read_kaldi(copy / part / "text"):
+            samples, rate = soundfile.read(*corpus.rglob(f"{name}.WAV"))
+            soundfile.write(copy / part / f"{name}.opus", samples, rate, format="OGG", subtype="OPUS")
+    lost = copy / "train" / f"{sets['train'][0].id}.opus"
+    lost.unlink()
+    copied = prepared("speechocean762", copy, tmp_path / "copied", "--max-left-out", "0.1")
+    assert {name: [(u.id, u.text) for u in us][name == "train" :] for name, us in sets.items()} == {
+        name: [(u.id, u.text) for u in us] for name, us in copied.items()
+    }
+    assert list(read_excluded(tmp_path / "copied/train")) == [lost.stem]
+    (copy / "train/spk2age").write_text("0001 7\n")
+    with pytest.raises(ValueError, match="spk2age: speaker 0011"):
+        prepare("speechocean762", copy, tmp_path / "none")
 
 
 @pytest.mark.skipif("IMLSPIKE_MSU_RU_NSH" not in os.environ, reason="IMLSPIKE_MSU_RU_NSH names no folder")

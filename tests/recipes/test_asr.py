@@ -183,7 +183,7 @@ def test_a_language_model_is_trained_anew_on_another_text_of_the_same_lengths(pr
 
 
 def test_an_n_gram_is_made_in_a_stage_of_its_own_and_opens_as_a_language_model(programs, tmp_path, capsys):
-    work, settings = tmp_path / "work", ROOT / "egs/msu_ru_nsh/asr1/conf/train_lm.yaml"
+    work, settings = tmp_path / "work", ROOT / "conf/train_lm.yaml"
     words = f"--use_lm true --lm_config {settings}"
     assert msu(work, words) == 0
     assert not any("lm_train" in words for words in programs.calls)
