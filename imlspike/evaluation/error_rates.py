@@ -178,7 +178,7 @@ def format_summary(summary: Mapping) -> str:
         lines.append(f"  {shown}  {errors}  of {row['reference_length']} {unit}")
     for name, group in summary.get("groups", {}).items():
         told = [f"{rate.upper()} {group[rate]['rate']:.1%}" for rate in RATES]
-        lines.append(f"  {name}, {group['speakers']} speakers: {', '.join(told)}")
+        lines.append(f"  {name}, speakers: {group['speakers']}; {', '.join(told)}")
     if missing:
         lines.append(f"  no hypothesis, counted as all deletions: {' '.join(missing)}")
     return "\n".join(lines)

@@ -69,7 +69,7 @@ def test_groups_of_speakers_have_their_own_rates_with_intervals_over_speakers(tm
     words = ["--ref", tmp_path / "ref", "--hyp", tmp_path / "hyp", "--groups", tmp_path]
     assert main([*map(str, words), "--output-dir", str(tmp_path), "--resamples", "200"]) == 0
     found = json.loads((tmp_path / "score.json").read_text())["groups"]
-    assert "age child, 2 speakers: CER 8.3%" in capsys.readouterr().out
+    assert "age child, speakers: 2; CER 8.3%" in capsys.readouterr().out
     assert list(found) == ["all", "age adult", "age child", "gender f", "gender m"]
     assert [group["speakers"] for group in found.values()] == [3, 1, 2, 1, 2]
     rates = [group["cer"]["rate"] for group in found.values()]
