@@ -10,10 +10,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from imlspike.data.corpus import Corpus, Transcript, set_name
 from imlspike.data.files import read_kaldi, read_text
+from imlspike.data.fillets import FOLDERS, find_utterance, read_dialogs
 from imlspike.text.mandarin import check_syllables, with_punctuation
 from imlspike.text.russian import normalize_russian
 
@@ -134,7 +136,7 @@ def _with_pinyin(
 ) -> Transcript:
     """A transcript with its pinyin, which `make(*args)` gives, or with its fault."""
     try:
-        return Transcript(name, set_, text, speaker, make(*args))
+        return Transcript(name, set_, text, speaker, more={"pinyin": make(*args)})
     except ValueError as error:
         return Transcript(name, set_, text, speaker, fault=str(error))
 
@@ -211,6 +213,20 @@ def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corp
     return Corpus((folder,), set_of=_part_set, archives=archives, parts=counts, combined=combined, **more)
 
 
+def _fillets(*languages: str) -> Corpus:
+    """Dialogue of two actors a language (GPL-2), 91 min of Dutch, 79 of Czech: the game Fish Fillets NG."""
+    return Corpus(
+        folders=FOLDERS,
+        layout=tuple(f"**/script/*/dialogs_{language}.lua" for language in languages),
+        audio=" ".join(f"**/sound/*/{language}/*.ogg" for language in languages),
+        sampling_rate=None,
+        transcripts=partial(read_dialogs, languages=languages),
+        set_of=lambda utterance, file: "train",
+        packages={"fillets-ng-data": 600} | {f"fillets-ng-data-{language}": 300 for language in languages},
+        name_of=find_utterance,
+    )
+
+
 CORPORA = {
     "aishell": Corpus(  # 178 h of read Mandarin (Bu et al. 2017; openslr.org/33)
         folders=("data_aishell", "aishell/data_aishell"),
@@ -284,8 +300,11 @@ CORPORA = {
         sampling_rate=16000,
         transcripts=_msu_ru_nsh,
         set_of=_msu_set,
-        package=("festvox-ru", 450),
+        packages={"festvox-ru": 450},
     ),
+    "fillets": _fillets("nl", "cs"),
+    "fillets_nl": _fillets("nl"),
+    "fillets_cs": _fillets("cs"),
     "speechocean762": Corpus(  # 333 min of English read by 250 Mandarin speakers, half of them children
         folders=("speechocean762",),  # (Zhang et al. 2021; openslr.org/101)
         layout=("train/text", "train/utt2spk", "test/text", "test/utt2spk"),

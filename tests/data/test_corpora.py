@@ -19,7 +19,7 @@ from imlspike.text.mandarin import pinyin as spoken_as
 from imlspike.text.mandarin import with_punctuation
 from tests.data.conftest import tone
 from tests.recipes.corpora import make_aishell, make_librispeech, make_libritts, make_speechocean762
-from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech
+from tests.recipes.tts_corpora import make_aishell3, make_baker, make_fillets, make_ljspeech
 
 AISHELL = {"train": 6, "dev": 2, "test": 2}
 PARTS = {"train-clean-100": 10, "dev-clean": 2}
@@ -312,6 +312,30 @@ def test_speechocean762_is_split_by_speaker_in_the_published_layout_and_in_that_
     (copy / "train/spk2age").write_text("0001 7\n")
     with pytest.raises(ValueError, match="spk2age: speaker 0011"):
         prepare("speechocean762", copy, tmp_path / "none")
+
+
+def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
+    corpus, rest = make_fillets(tmp_path / "corpus", TTS, seconds=0.02), ["--max-left-out", "0.2"]
+    both = prepared("fillets", corpus, tmp_path / "both", *rest)
+    assert {u.speaker for u in both["train"]} == {"nl-small", "nl-big", "cs-small", "cs-big"}
+    assert {name: len(utterances) for name, utterances in both.items()} == {"others": 1} | {
+        name: 4 * count for name, count in TTS.items()
+    }
+    tagged = read_kaldi(tmp_path / "both/valid/tagged")
+    assert tagged == {u.id: f"[{u.id[:2]}] {u.text}" for u in both["valid"]}
+    texts = {name: {u.text for u in utterances} for name, utterances in both.items()}
+    assert not texts["train"] & (texts["valid"] | texts["test"]) and not texts["valid"] & texts["test"]
+    lost, other = (next(corpus.rglob(f"sound/{level}/nl/*.ogg")) for level in ("city", "reef"))
+    lost.unlink()
+    shutil.copy(other, other.with_name("unknown.ogg"))
+    dutch = prepared("fillets_nl", corpus, tmp_path / "nl", *rest)
+    assert {u.speaker for us in dutch.values() for u in us} == {"small", "big"} and "others" not in dutch
+    left_out = {k: v for name in dutch for k, v in read_excluded(tmp_path / "nl" / name).items()}
+    known = {
+        f"nl_city_{lost.stem}": "transcript without audio",
+        "nl_reef_unknown": "audio without transcript",
+    }
+    assert left_out == known and not (tmp_path / "nl/train/tagged").exists()
 
 
 @pytest.mark.skipif("IMLSPIKE_MSU_RU_NSH" not in os.environ, reason="IMLSPIKE_MSU_RU_NSH names no folder")
