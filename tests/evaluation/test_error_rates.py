@@ -18,6 +18,7 @@ from imlspike.evaluation.error_rates import (
     speaker_groups,
     summarize,
 )
+from imlspike.evaluation.report_tables import groups_table
 
 sentences = st.lists(st.text("абв", min_size=1, max_size=3), max_size=5).map(" ".join)
 
@@ -75,6 +76,11 @@ def test_groups_of_speakers_have_their_own_rates_with_intervals_over_speakers(tm
     rates = [group["cer"]["rate"] for group in found.values()]
     assert rates == [5 / 16, 1.0, 1 / 12, 1 / 4, 4 / 12]
     assert found["age adult"]["cer"]["ci95"] == [1, 1] and found["gender m"]["cer"]["ci95"] == [0, 1]
+    experiment = {"name": "quick", "scores": [{"decoding": "greedy", "set": "test", "groups": found}]}
+    head, _, wer, cer = groups_table([experiment], "wer").splitlines()
+    assert "| gender f (1) " in head and "| quick | greedy   | test | WER " in wer
+    assert "| 25.0 (25.0 to 25.0) |" in cer
+    assert not groups_table([{"name": "quick", "scores": [{"decoding": "greedy", "set": "test"}]}])
     for table, wrong in (("spk2age", "a 17\nb old\nc 6"), ("spk2gender", "a f\nc m")):
         (tmp_path / table).write_text(f"{wrong}\n")
         with pytest.raises(ValueError, match=f"{table}: speaker b"):

@@ -20,8 +20,8 @@ from imlspike.evaluation import report_tables
 from imlspike.evaluation.energy import FIGURES, Costs
 from imlspike.evaluation.error_rates import score_files
 from imlspike.evaluation.experiments import gather, portable
-from imlspike.evaluation.report import compare, error_ratio, score_section, sentences
-from imlspike.evaluation.report_tables import HEADS, groups_table
+from imlspike.evaluation.report import compare, error_ratio, sentences
+from imlspike.evaluation.report_tables import HEADS
 from imlspike.evaluation.score_tables import twin_table
 from imlspike.models import SpikingVocos
 from tests.evaluation.speechlike import HOP, noisy, voice, write_set, write_system
@@ -159,18 +159,6 @@ def test_sets_have_their_size_and_small_ones_a_warning(pair, tmp_path):
     many = gather(exp)
     many["scores"][0]["utterances"] = 20
     assert "WARNING" not in " ".join(sentences([many], []))
-
-
-def test_groups_of_speakers_have_a_table(pair):
-    assert "By speakers" not in "".join(score_section([gather(folder) for folder in pair]))
-    for folder in pair:
-        (folder / "utt2spk").write_text("u0 a\nu1 b\nu2 b\n")
-        (folder / "spk2gender").write_text("a f\nb m\n")
-        files = folder / "ref", folder / "hyp", folder / "decode_greedy/test"
-        score_files(*files, resamples=50, groups_dir=folder)
-    rows = named(groups_table([gather(folder) for folder in pair], "wer"))
-    assert [(row["model"], row["rate, %"]) for row in rows[:2]] == [("quick", "WER"), ("quick", "CER")]
-    assert rows[1]["gender f (1)"] == "25.0 (25.0 to 25.0)" and len(rows) == 4
 
 
 def test_without_spaces_the_table_says_sentences_and_not_words(pair):
