@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     add("--data-dir", type=Path, required=True)
     add("--output-dir", type=Path, required=True)
     add(
-        "--table", default="text", help="the table to read: text (default), or pinyin of corpora that have it"
+        "--table",
+        default="text",
+        help="the table to read: text (default), or pinyin, tagged of corpora that have it",
     )
     add(
         "--on-unknown",

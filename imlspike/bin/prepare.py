@@ -39,7 +39,7 @@ def parse(argv) -> argparse.Namespace:
             source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
         add("--output-dir", type=Path, default=Path("data"))
         add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
-        if name in ("aishell", "librispeech", "libritts", "aishell3"):
+        if name in ("aishell", "librispeech", "libritts", "aishell3", "speechocean762"):
             add("--base-url", default=OPENSLR, help="openslr.org's resources/, or a mirror's")
         if name == "aishell":
             told = "where speakers are unpacked (default: beside their archives)"

@@ -40,6 +40,8 @@ def parse(argv) -> argparse.Namespace:
     add("--ref", help="reference transcripts, a line: utterance word word ...")
     told = "the recognizer's transcripts, same form; a missing one counts as deletions and is named"
     add("--hyp", help=told)
+    told = "Kaldi directory whose spk2gender, spk2age, ... make groups of speakers, scored one by one"
+    add("--groups", type=Path, metavar="DIR", help=told)
     add("--name", default="", help="what to call this decoding in the table")
     add = parser.add_argument_group("audio").add_argument
     told = "Kaldi directory of the natural speech and its text (alignment: in symbols)"
@@ -136,7 +138,7 @@ def main(argv=None) -> None:
     """Write the scores and print them. Returns the exit status."""
     args = parse(argv)
     if args.ref:
-        options = args.resamples, args.seed, not args.no_spaces
+        options = args.resamples, args.seed, not args.no_spaces, args.groups
         print(format_summary(score_files(args.ref, args.hyp, args.output_dir, args.name, *options)))
         print(f"  alignments and figures: {args.output_dir}")
     else:

@@ -1,17 +1,21 @@
-"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh: their layout, how texts are read.
+"""AISHELL, AISHELL-3, Baker, LibriSpeech, LibriTTS, LJSpeech, msu_ru_nsh, speechocean762: their layout, how
+texts are read.
 
-lhotse's recipes download all but the last. They don't read them: they stop at a file that can't be opened,
-drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against each other.
+lhotse's recipes download all but the last two. They don't read them: they stop at a file that can't be
+opened, drop what lacks its half in silence, and lose AISHELL-3's pinyin. Tests hold both readings against
+each other.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from imlspike.data.corpus import Corpus, Transcript, set_name
 from imlspike.data.files import read_kaldi, read_text
+from imlspike.data.fillets import FOLDERS, find_utterance, read_dialogs
 from imlspike.text.mandarin import check_syllables, with_punctuation
 from imlspike.text.russian import normalize_russian
 
@@ -132,7 +136,7 @@ def _with_pinyin(
 ) -> Transcript:
     """A transcript with its pinyin, which `make(*args)` gives, or with its fault."""
     try:
-        return Transcript(name, set_, text, speaker, make(*args))
+        return Transcript(name, set_, text, speaker, more={"pinyin": make(*args)})
     except ValueError as error:
         return Transcript(name, set_, text, speaker, fault=str(error))
 
@@ -162,6 +166,36 @@ def _msu_ru_nsh(top: Path, as_written: bool = False) -> Iterator[Transcript]:
         yield Transcript(name, set_, text, "nsh", fault=fault)
 
 
+def _speechocean762(top: Path) -> Iterator[Transcript]:
+    """Of the speakers to train on, in the order of gender, age and name, every tenth is valid: as many women,
+    men, children and adults as there are, and the same whatever recordings a copy lacks."""
+    about = _speechocean_speakers(top, ("train",))
+
+    def order(speaker: str) -> tuple:
+        return about["gender"][speaker], float(about["age"][speaker]), speaker
+
+    valid = sorted(about["gender"], key=order)[5::10]
+    for part in ("train", "test"):
+        speakers = read_kaldi(top / part / "utt2spk")
+        for name, text in read_kaldi(top / part / "text").items():
+            if name not in speakers:
+                raise ValueError(f"{top}/{part}/utt2spk: no speaker of {name}, which is in {part}/text")
+            yield Transcript(name, "valid" if speakers[name] in valid else part, text, speakers[name])
+
+
+def _speechocean_speakers(top: Path, parts: Sequence[str] = ("train", "test")) -> dict[str, dict[str, str]]:
+    tables: dict[str, dict[str, str]] = {"gender": {}, "age": {}}
+    for part in parts:
+        speakers = set(read_kaldi(top / part / "utt2spk").values())
+        for attribute, table in tables.items():
+            table |= read_kaldi(path := top / part / f"spk2{attribute}")
+            if absent := speakers - table.keys():
+                raise ValueError(
+                    f"{path}: speaker {min(absent)} is missing ({len(absent)} of {len(speakers)})"
+                )
+    return tables
+
+
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines of a file that aren't blank, stripped, each with its number."""
     lines = enumerate(read_text(path).split("\n"), start=1)
@@ -177,6 +211,20 @@ def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corp
     combined = {"train_960": tuple(map(set_name, hours))} | more.pop("combined", {})
     counts = dict(zip(parts, utterances, strict=True))
     return Corpus((folder,), set_of=_part_set, archives=archives, parts=counts, combined=combined, **more)
+
+
+def _fillets(*languages: str) -> Corpus:
+    """Dialogue of two actors a language (GPL-2), 91 min of Dutch, 79 of Czech: the game Fish Fillets NG."""
+    return Corpus(
+        folders=FOLDERS,
+        layout=tuple(f"**/script/*/dialogs_{language}.lua" for language in languages),
+        audio=" ".join(f"**/sound/*/{language}/*.ogg" for language in languages),
+        sampling_rate=None,
+        transcripts=partial(read_dialogs, languages=languages),
+        set_of=lambda utterance, file: "train",
+        packages={"fillets-ng-data": 600} | {f"fillets-ng-data-{language}": 300 for language in languages},
+        name_of=find_utterance,
+    )
 
 
 CORPORA = {
@@ -252,6 +300,20 @@ CORPORA = {
         sampling_rate=16000,
         transcripts=_msu_ru_nsh,
         set_of=_msu_set,
-        package=("festvox-ru", 450),
+        packages={"festvox-ru": 450},
+    ),
+    "fillets": _fillets("nl", "cs"),
+    "fillets_nl": _fillets("nl"),
+    "fillets_cs": _fillets("cs"),
+    "speechocean762": Corpus(  # 333 min of English read by 250 Mandarin speakers, half of them children
+        folders=("speechocean762",),  # (Zhang et al. 2021; openslr.org/101)
+        layout=("train/text", "train/utt2spk", "test/text", "test/utt2spk"),
+        audio="train/*.opus test/*.opus WAVE/*/*.WAV",  # a copy in Opus, a folder a set; as published
+        sampling_rate=16000,
+        transcripts=_speechocean762,
+        set_of=lambda utterance, file: "test" if file.parent.name == "test" else "train",
+        archives={"speechocean762.tar.gz": (None, "speechocean762")},
+        openslr=101,
+        about_speakers=_speechocean_speakers,
     ),
 }

@@ -22,12 +22,12 @@ Report = Callable[[int, int], None]  # called with (done, total) to report progr
 class Transcript:
     """The text of one utterance as a corpus gives it."""
 
-    id: str  # also the name of its audio file without suffix
+    id: str  # also what `Corpus.name_of` gives of its audio file: its name without suffix
     set: str  # the data directory that it belongs to
     text: str
     speaker: str
-    pinyin: str = ""  # syllables with tones, of a Mandarin corpus that has them
     fault: str = ""  # why the utterance has to be left out
+    more: Mapping[str, str] = field(default_factory=dict)  # further tables and its value there, as pinyin
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,18 @@ class Corpus:
 
     folders: tuple[str, ...]  # names that the corpus's own folder goes by
     layout: tuple[str, ...]  # paths that it must hold, as glob patterns
-    audio: str  # glob pattern of the audio files in it, or in each of its parts
-    sampling_rate: int  # Hz
+    audio: str  # glob patterns, separated by blanks, of the audio files in it, or in each of its parts
+    sampling_rate: int | None  # Hz, of mono; None: files differ, and `imlspike format` makes them alike
     transcripts: Callable[..., Iterator[Transcript]]  # reads those in the corpus's folder, or in a part's
     set_of: Callable[[str, Path], str]  # utterance, audio file -> data directory, without a transcript
     # For lhotse's download: archive -> (its published MD5 or None, the folder that it unpacks to).
     archives: Mapping[str, tuple[str | None, str]] = field(default_factory=dict)
-    package: tuple[str, int] | None = None  # the Debian package it is in, megabytes its download needs
+    packages: Mapping[str, int] = field(
+        default_factory=dict
+    )  # Debian's, and megabytes that each download needs
+    name_of: Callable[[Path], str] = lambda file: file.stem  # the utterance of an audio file
+    openslr: int | None = None  # its number there, where lhotse has no download of it
+    about_speakers: Callable[[Path], dict[str, dict[str, str]]] | None = None  # attribute -> speaker -> value
     sets: tuple[str, ...] = ("train", "valid", "test")
     parts: Mapping[str, int] = field(default_factory=dict)  # of a corpus in parts: utterances of each
     combined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # sets of several parts' sets
@@ -98,11 +103,14 @@ def download(
 
     What is complete isn't fetched again. `base_url` is a mirror of openslr.org's resources/.
     """
-    if not corpus.archives and not corpus.package:
+    if not corpus.archives and not corpus.packages:
         raise ValueError(f"{name} can't be downloaded; give its folder: --corpus-dir")
-    if corpus.package:
-        return download_package(corpus.package[0], target_dir, corpus.package[1])
+    if corpus.packages:
+        roots = [download_package(package, target_dir, size) for package, size in corpus.packages.items()]
+        return roots[0] if len(roots) == 1 else Path(target_dir)
     options = {"base_url": base_url} if base_url else {}
+    if corpus.openslr:
+        options["number"] = corpus.openslr
     if not corpus.parts:
         return fetch({"baker": "baker_zh"}.get(name, name), target_dir, corpus.archives, **options)
     for part in parts or corpus.parts:
@@ -139,11 +147,14 @@ def prepare(
     parts = corpus.find_parts(top, parts)
     places = [top / part for part in parts] or [top]
     sets = [set_name(part) for part in parts] or corpus.sets
-    files = {file for place in places for file in place.glob(corpus.audio) if file.name[0] != "."}
+    found = (place.glob(pattern) for place in places for pattern in corpus.audio.split())
+    files = {file for some in found for file in some if file.name[0] != "."}
     if name == "aishell":
         files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
     said = [transcript for place in places for transcript in corpus.transcripts(place, **reading)]
-    result = join(said, read_headers(files, progress), corpus.sampling_rate, corpus.set_of, sets)
+    result = join(
+        said, read_headers(files, progress, corpus.name_of), corpus.sampling_rate, corpus.set_of, sets
+    )
     check_left_out(result, top, max_left_out)
     for part in parts:
         if (count := sum(map(len, result[set_name(part)]))) != corpus.parts[part]:
@@ -158,7 +169,8 @@ def prepare(
         if new := speakers[set_] - speakers["train"]:
             told = f"{set_}: {len(new)} of its {len(speakers[set_])} speakers aren't in train, as {min(new)}"
             print(told, file=sys.stderr)
-    write(output_dir, result, {t.id: t.pinyin for t in said if t.pinyin})
+    about = corpus.about_speakers(top) if corpus.about_speakers else {}
+    write(output_dir, result, {t.id: t.more for t in said}, about)
     return result
 
 
@@ -198,22 +210,24 @@ def prepare_manifests(
     return result
 
 
-def read_headers(files: Iterable[Path], progress: Report, threads: int = 8) -> Audio:
+def read_headers(
+    files: Iterable[Path], progress: Report, name_of: Callable[[Path], str] = lambda file: file.stem
+) -> Audio:
     """Read the headers of audio files, many at once; ValueError, naming both, if an utterance has two."""
 
     def header(file: Path) -> AudioFormat | str:
         try:
-            return audio_format(file, file.stem)
+            return audio_format(file, name_of(file))
         except AudioError as error:
             return str(error)
 
     audio: Audio = {}
     files = sorted(set(files))
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(8) as pool:
         for done, (file, found) in enumerate(zip(files, pool.map(header, files), strict=True), start=1):
-            other, _ = audio.setdefault(file.stem, (file, found))
+            other, _ = audio.setdefault(name_of(file), (file, found))
             if other != file:
-                raise ValueError(f"utterance {file.stem!r} has two files, {other} and {file}; remove one")
+                raise ValueError(f"utterance {name_of(file)!r} has two files, {other} and {file}; remove one")
             progress(done, len(files))
     return audio
 
@@ -221,7 +235,7 @@ def read_headers(files: Iterable[Path], progress: Report, threads: int = 8) -> A
 def join(
     transcripts: Iterable[Transcript],
     audio: Audio,
-    sampling_rate: int,
+    sampling_rate: int | None,
     set_of: Callable[[str, Path], str],
     sets: Iterable[str] = (),
 ) -> Prepared:
@@ -229,8 +243,9 @@ def join(
 
     Left out are audio without transcript, a transcript without audio, an empty transcript, a name with
     blanks, and audio that is empty, truncated (as far as its header tells; `imlspike format` reads every
-    sample), or not mono at `sampling_rate` (Hz). Two transcripts for one utterance are a ValueError. The
-    `sets` have to be there, in this order; `set_of` (utterance, file) is that of audio without transcript.
+    sample), or not mono at `sampling_rate` (Hz; None: any will do). Two transcripts for one utterance are a
+    ValueError. The `sets` have to be there, in this order; `set_of` (utterance, file) is that of audio
+    without transcript.
     """
     result: Prepared = {name: ([], {}) for name in sets}
     seen = set()
@@ -251,7 +266,7 @@ def join(
     return {name: (sorted(kept, key=lambda u: u.id), excluded) for name, (kept, excluded) in result.items()}
 
 
-def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str:
+def _fault(said: Transcript, audio: Audio, sampling_rate: int | None) -> str:
     """The reason why an utterance can't be used, or ""."""
     if said.id not in audio:
         return "transcript without audio"
@@ -262,7 +277,7 @@ def _fault(said: Transcript, audio: Audio, sampling_rate: int) -> str:
         return "empty transcript"
     if said.id.split() != [said.id]:
         return f"{file}: a name with blanks; rename it"
-    if found := header.mismatch(sampling_rate):
+    if sampling_rate and (found := header.mismatch(sampling_rate)):
         return f"{file}: {found}"
     return "" if header.seconds else f"{file}: its header tells of no samples; copy it again, or leave it out"
 
@@ -288,10 +303,18 @@ def check_left_out(result: Prepared, where: str | os.PathLike, max_left_out: flo
             raise ValueError(f"{where}: no utterance for {name}; is this the whole corpus?")
 
 
-def write(output_dir: str | os.PathLike, result: Prepared, pinyin: Mapping[str, str] | None = None) -> None:
-    """Write the data directory of each set; with `pinyin` also a table of this name."""
+def write(
+    output_dir: str | os.PathLike,
+    result: Prepared,
+    more: Mapping[str, Mapping[str, str]] | None = None,
+    about_speakers: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
+    """Write the data directory of each set; also `more` tables (utterance to table to value), and with
+    `about_speakers` (attribute to speaker to value) Kaldi's spk2gender, spk2age, ..."""
     for name, (kept, excluded) in result.items():
         folder = Path(output_dir) / name
         write_data_dir(folder, kept, excluded)
-        if pinyin:
-            write_kaldi(folder / "pinyin", {u.id: pinyin[u.id] for u in kept})
+        for table in {table for u in kept for table in (more or {}).get(u.id, ())}:
+            write_kaldi(folder / table, {u.id: more[u.id][table] for u in kept})
+        for attribute, values in (about_speakers or {}).items():
+            write_kaldi(folder / f"spk2{attribute}", {u.speaker: values[u.speaker] for u in kept})

@@ -1,5 +1,6 @@
 """Downloads: corpora by lhotse, held against their published checksums, and packages from a Debian mirror."""
 
+import functools
 import hashlib
 import importlib
 import os
@@ -28,6 +29,8 @@ def fetch(
 ) -> Path:
     """Fetch a corpus by lhotse's `download_<recipe>` into `target_dir` and unpack it there.
 
+    One that lhotse doesn't know comes from openslr.org in the same way, by its `number` among the options.
+
     lhotse goes on with a partial file and marks a folder as `.completed`. An archive with another checksum
     than published is removed with what came out of it; one that is right is removed too, for its space.
 
@@ -40,7 +43,10 @@ def fetch(
             a folder is there already that no download has finished, which lhotse would remove.
     """
     try:
-        download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
+        if "number" in options:
+            download = functools.partial(_download_openslr, importlib.import_module("lhotse.utils"), archives)
+        else:
+            download = getattr(importlib.import_module(f"lhotse.recipes.{recipe}"), f"download_{recipe}")
     except ImportError as error:
         hint = "pip install 'imlspike[asr]', or --corpus-dir"
         raise ImportError(f"{error}: downloads are lhotse's; {hint}") from None
@@ -66,6 +72,19 @@ def fetch(
                 shutil.rmtree(target_dir / folder, ignore_errors=True)
                 raise DownloadError(f"{path}: MD5 {found}, published is {md5}; it was removed, run again")
     return Path(corpus)
+
+
+def _download_openslr(
+    lhotse, archives: Mapping[str, tuple], target_dir: Path, number: int, base_url: str = OPENSLR
+) -> Path:
+    target_dir.mkdir(parents=True, exist_ok=True)
+    for archive, (_, folder) in archives.items():
+        if not (done := target_dir / folder / ".completed").exists():
+            lhotse.resumable_download(f"{base_url}/{number}/{archive}", target_dir / archive)
+            with tarfile.open(target_dir / archive) as tar:
+                lhotse.safe_extract(tar, path=target_dir)
+            done.touch()
+    return target_dir / folder
 
 
 def _md5(path: Path) -> str:

@@ -19,6 +19,7 @@ from imlspike.data.files import read_kaldi
 from imlspike.evaluation.bootstrap import CONFIDENCE, interval, ratio
 from imlspike.evaluation.tables import write_files
 
+ADULT = 18  # years
 COUNTS = ("hits", "substitutions", "deletions", "insertions")
 RATES = ("cer", "wer")
 
@@ -69,13 +70,40 @@ def error_counts(aligned: Mapping[str, Aligned], rate: str) -> np.ndarray:
     return np.array([[getattr(getattr(one, rate), name) for name in COUNTS] for one in aligned.values()])
 
 
+def speaker_groups(data_dir) -> dict[str, dict[str, str]]:
+    """Groups of a Kaldi directory's utterances, each utterance to speaker: `all`, and one for each value in
+    its tables about speakers: `gender f` of spk2gender; by spk2age `age child` (under `ADULT`), `age adult`.
+
+    ValueError: a speaker isn't in such a table, or an age is no number; table and speaker are named.
+    """
+    speakers = read_kaldi(Path(data_dir) / "utt2spk")
+    groups = {"all": speakers}
+    for path in sorted(Path(data_dir).glob("spk2*")):
+        attribute, table = path.name.removeprefix("spk2"), read_kaldi(path)
+        if attribute == "utt":
+            continue
+        for utterance, speaker in speakers.items():
+            value = table.get(speaker, "")
+            if not value or (attribute == "age" and not re.fullmatch(r"\d+(\.\d+)?", value)):
+                raise ValueError(f"{path}: speaker {speaker} has {value!r}; expected its {attribute}")
+            if attribute == "age":
+                value = "child" if float(value) < ADULT else "adult"
+            groups.setdefault(f"{attribute} {value}", {})[utterance] = speaker
+    return {name: groups[name] for name in sorted(groups, key=lambda name: (name != "all", name))}
+
+
 def summarize(
-    aligned: Mapping[str, Aligned], resamples: int = 10000, seed: int = 0, spaces: bool = True
+    aligned: Mapping[str, Aligned],
+    resamples: int = 10000,
+    seed: int = 0,
+    spaces: bool = True,
+    groups: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict:
     """Corpus-level CER and WER of `align_transcripts`' result, ready to be JSON.
 
     Rates are ratios (0.25 is 25 %) and may exceed 1, for insertions count too. `per_utterance` holds errors
-    and reference length of each.
+    and reference length of each; `groups`, as `speaker_groups` gives them, the rates of each with intervals
+    over speakers: whole speakers are drawn, so the interval tells of others like them.
     """
     summary = {
         "utterances": len(aligned),
@@ -96,7 +124,21 @@ def summarize(
             **dict(zip(COUNTS, counts.sum(axis=0).tolist(), strict=True)),
             "reference_length": int(lengths.sum()),
         }
+    if groups:
+        resampling, scored = {"resamples": resamples, "seed": seed}, summary["per_utterance"]
+        summary["groups"] = {name: _of_group(scored, of, **resampling) for name, of in groups.items()}
     return summary
+
+
+def _of_group(scored: Mapping[str, Mapping], speakers: Mapping[str, str], **resampling: int) -> dict:
+    """Speakers, utterances and rates of a group, utterance to speaker, of those that were `scored`."""
+    own = {utterance: speaker for utterance, speaker in speakers.items() if utterance in scored}
+    sums = {rate: {speaker: np.zeros(2, int) for speaker in own.values()} for rate in RATES}
+    for utterance, speaker in own.items():
+        for rate in RATES:
+            sums[rate][speaker] += scored[utterance][rate]
+    found = {"speakers": len(sums[RATES[0]]), "utterances": len(own)}
+    return found | {rate: _rate(*np.array([*sums[rate].values()]).T, **resampling) for rate in RATES}
 
 
 def _rate(errors: np.ndarray, lengths: np.ndarray, name: str = "", **resampling: int) -> dict:
@@ -134,13 +176,20 @@ def format_summary(summary: Mapping) -> str:
         errors = f"S {row['substitutions']}  D {row['deletions']}  I {row['insertions']}  hits {row['hits']}"
         shown = f"{rate.upper()} {row['rate']:7.2%}  (95 % {low:.2%} to {high:.2%})"
         lines.append(f"  {shown}  {errors}  of {row['reference_length']} {unit}")
+    for name, group in summary.get("groups", {}).items():
+        told = [f"{rate.upper()} {group[rate]['rate']:.1%}" for rate in RATES]
+        lines.append(f"  {name}, speakers: {group['speakers']}; {', '.join(told)}")
     if missing:
         lines.append(f"  no hypothesis, counted as all deletions: {' '.join(missing)}")
     return "\n".join(lines)
 
 
-def score_files(reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True) -> dict:
+def score_files(
+    reference, hypothesis, output_dir, name="", resamples=10000, seed=0, spaces=True, groups_dir=None
+) -> dict:
     """Score a Kaldi `text` file against another; write `score.json` and `alignments.txt` into `output_dir`.
+
+    With `groups_dir`, a Kaldi directory, also by its groups of speakers.
 
     Returns the summary, as in `score.json`. ValueError as `read_kaldi` and `align_transcripts`, with both
     files.
@@ -150,7 +199,8 @@ def score_files(reference, hypothesis, output_dir, name="", resamples=10000, see
     except ValueError as error:
         raise ValueError(f"cannot score {hypothesis} against {reference}: {error}") from error
     summary = {"name": name, "reference": str(reference), "hypothesis": str(hypothesis)}
-    summary |= summarize(aligned, resamples, seed, spaces)
+    groups = speaker_groups(groups_dir) if groups_dir else None
+    summary |= summarize(aligned, resamples, seed, spaces, groups)
     folder = Path(output_dir)
     write_files({folder / "alignments.txt": format_alignments(aligned), folder / "score.json": summary})
     return summary

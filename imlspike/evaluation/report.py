@@ -18,6 +18,7 @@ from imlspike.evaluation.report_tables import (
     accountings_table,
     alignment_table,
     energy_table,
+    groups_table,
     layers_table,
     modules_table,
     peers_of,
@@ -39,6 +40,9 @@ RATE_NOTES = """\
 is paired (the same utterances drawn for both). RTF: seconds that one process decodes for a second of audio,
 without its start, timed once; (n jobs): n processes side by side. Other decodings may have run beside them,
 too, which slows all."""
+GROUP_NOTES = """\
+Number of speakers in brackets; 95 % intervals by bootstrap over speakers, which are wider than those over
+utterances: what a speaker makes hard is hard in all that he says."""
 SET_NOTES = """\
 Training: as the trainer read it, copies at other speeds included. Unknown characters: share of the
 characters, blanks aside, that occur in no token of a recognizer's list: it can't write them."""
@@ -183,7 +187,10 @@ def score_section(
         spaced = with_spaces(experiments)
         spaces = "counts the spaces between words" if spaced else "leaves spaces out of account"
         notes = RATE_NOTES.format(characters=f"CER {spaces}.")
-        return [rates_table(experiments, comparisons, primary) or "Nothing was decoded.", "", notes, ""]
+        lines = [rates_table(experiments, comparisons, primary) or "Nothing was decoded.", "", notes, ""]
+        if groups := groups_table(experiments, primary):
+            lines += ["By speakers:", "", groups, "", GROUP_NOTES, ""]
+        return lines
     lines = [scores_table(scores), "", *(f"- {note}" for note in score_notes(scores)), ""]
     if gaps := twin_table(scores):
         lines += [f"Differences to {scores['twin']}, the same utterances drawn for both:", "", gaps, ""]

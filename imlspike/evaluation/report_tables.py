@@ -73,6 +73,21 @@ def rates_table(experiments: Experiments, comparisons: Sequence[Mapping] = (), p
     return markdown_table(rows)
 
 
+def groups_table(experiments: Experiments, primary: str = "cer") -> str:
+    """Error rates by group of speakers, `primary` first: a line for each decoding and rate, a column a group;
+    empty where nothing was scored by groups."""
+    rows = []
+    for e in experiments:
+        for score in e["scores"]:
+            for rate in sorted(RATES, key=lambda rate: rate != primary) if score.get("groups") else ():
+                row = {"model": e["name"], "decoding": score["decoding"], "set": score["set"]}
+                row["rate, %"] = rate.upper()
+                for name, group in score["groups"].items():
+                    row[f"{name} ({group['speakers']})"] = interval_cell(group[rate], ".1f", 100)
+                rows.append(row)
+    return markdown_table(rows)
+
+
 def sets_table(experiments: Experiments) -> str:
     """Utterances, hours and words of the sets that models were trained and scored on, and the share of their
     characters outside a recognizer's vocabulary."""

@@ -237,8 +237,9 @@ def join_pieces(o: Asr, *item: str):
 def score(o: Asr, *item: str):
     """Scoring."""
     out, truth = o.decoding(*item), f"{o.sound}/{item[-1]}/text"
-    yield Needs([truth, f"{out}/text"], [f"{out}/score.json"], o.pick("score_spaces"))
-    texts = {"ref": truth, "hyp": f"{out}/text"}
+    about = set(glob(f"data/{item[-1]}/spk2*")) - {f"data/{item[-1]}/spk2utt"}  # gender, age
+    yield Needs([truth, f"{out}/text", *sorted(about)], [f"{out}/score.json"], o.pick("score_spaces"))
+    texts = {"ref": truth, "hyp": f"{out}/text", "groups": f"data/{item[-1]}" if about else ""}
     verb("score", **texts, output_dir=out, name=", ".join(item), no_spaces=not o.score_spaces)
 
 

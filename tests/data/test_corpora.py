@@ -1,4 +1,4 @@
-"""Seven corpora in miniature: what lhotse finds in them, and all that a copy may lack."""
+"""Eight corpora in miniature: what lhotse finds in them, and all that a copy may lack."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded
 from imlspike.text.mandarin import pinyin as spoken_as
 from imlspike.text.mandarin import with_punctuation
 from tests.data.conftest import tone
-from tests.recipes.corpora import make_aishell, make_librispeech, make_libritts
+from tests.recipes.corpora import make_aishell, make_librispeech, make_libritts, make_speechocean762
 from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech
 
 AISHELL = {"train": 6, "dev": 2, "test": 2}
@@ -48,6 +48,7 @@ MAKE = {
     "baker": lambda root: make_baker(root, TTS, seconds=0.02),
     "aishell3": lambda root: make_aishell3(root, TTS, seconds=0.02),
     "msu_ru_nsh": make_msu_ru_nsh,
+    "speechocean762": lambda root: make_speechocean762(root, seconds=0.02),
 }
 LHOTSE = {
     "aishell": ("aishell", "", {}),
@@ -99,6 +100,7 @@ def transcripts(corpus: Path) -> Path:
         "000001-010000.txt",
         "train/content.txt",
         "*.done.data",
+        "train/text",
     )
     return next(path for pattern in patterns for path in sorted(corpus.rglob(pattern)))
 
@@ -257,6 +259,7 @@ def test_aishell3_leaves_out_lines_of_another_form(tmp_path, line, capsys):
         ("librispeech", "NOT AN UTTERANCE\n", "'NOT'"),
         ("msu_ru_nsh", "\nru_0001 no parentheses", "line 2"),
         ("msu_ru_nsh", '( noise "шум" )', "noise"),
+        ("speechocean762", "000010001\tA\n000999999\tA\n", "train/utt2spk: no speaker of 000999999"),
         ("msu_ru_nsh", '( ru_0001 "Снег, дом." )\n( ru_0012 "снег дом" )', "ru_0001 .* ru_0012"),
     ],
 )

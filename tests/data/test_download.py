@@ -15,7 +15,7 @@ from imlspike.data.corpus import download  # noqa: E402
 from imlspike.data.download import DownloadError  # noqa: E402
 from imlspike.data.kaldi import read_data_dir  # noqa: E402
 from tests.data.conftest import Server  # noqa: E402
-from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
+from tests.recipes.corpora import make_aishell, make_librispeech, make_speechocean762  # noqa: E402
 
 
 def pack(folder: Path, content: Path, name: str, archive: str, monkeypatch, corpus: str) -> None:
@@ -48,6 +48,16 @@ def test_aishell_is_fetched_checked_unpacked_and_prepared_once(served, tmp_path,
     assert len(read_data_dir(tmp_path / "data/train")) == 3
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["aishell"]
     assert len(Server.requests) == 2
+
+
+def test_what_lhotse_does_not_know_is_fetched_in_the_same_way(served, tmp_path, monkeypatch):
+    folder, url = served
+    made, name = make_speechocean762(tmp_path / "made", seconds=0.02), "speechocean762"
+    pack(folder, made / name, name, f"101/{name}.tar.gz", monkeypatch, name)
+    for _ in range(2):
+        top = download(name, CORPORA[name], tmp_path / "downloads", base_url=url)
+    assert len(list(top.glob("WAVE/*/*.WAV"))) == 20 and len(Server.requests) == 1
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == [name]
 
 
 def test_a_broken_connection_is_taken_up_where_it_stopped(librispeech, tmp_path, monkeypatch):

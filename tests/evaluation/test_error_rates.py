@@ -15,8 +15,10 @@ from imlspike.evaluation.error_rates import (
     format_summary,
     plain,
     score_files,
+    speaker_groups,
     summarize,
 )
+from imlspike.evaluation.report_tables import groups_table
 
 sentences = st.lists(st.text("абв", min_size=1, max_size=3), max_size=5).map(" ".join)
 
@@ -55,6 +57,35 @@ def test_spaces_count_unless_asked_not_to():
     assert (summary["cer"]["errors"], summary["cer"]["reference_length"]) == (1, 4)
     assert (summary["wer"]["errors"], summary["wer"]["reference_length"]) == (1, 2)
     assert "of 4 characters\n" in format_summary(summary) and "of 2 transcripts" in format_summary(summary)
+
+
+def test_groups_of_speakers_have_their_own_rates_with_intervals_over_speakers(tmp_path, capsys):
+    """Of 3 speakers with 2 utterances each; whatever is drawn of one speaker has his rate."""
+    tables = {"utt2spk": "a1 a\na2 a\nb1 b\nb2 b\nc1 c\nc2 c", "spk2gender": "a f\nb m\nc m"}
+    tables |= {"spk2age": "a 17\nb 18\nc 6.5", "spk2utt": "a a1 a2\nb b1 b2\nc c1 c2"}
+    tables |= {"ref": "a1 xx\na2 xx\nb1 xx\nb2 xx\nc1 xx\nc2 xxxxxx"}
+    tables |= {"hyp": "a1 yx\na2 xx\nb1 yy\nb2 yy\nc1 xx\nc2 xxxxxx"}
+    for name, content in tables.items():
+        (tmp_path / name).write_text(f"{content}\n")
+    words = ["--ref", tmp_path / "ref", "--hyp", tmp_path / "hyp", "--groups", tmp_path]
+    assert main([*map(str, words), "--output-dir", str(tmp_path), "--resamples", "200"]) == 0
+    found = json.loads((tmp_path / "score.json").read_text())["groups"]
+    assert "age child, speakers: 2; CER 8.3%" in capsys.readouterr().out
+    assert list(found) == ["all", "age adult", "age child", "gender f", "gender m"]
+    assert [group["speakers"] for group in found.values()] == [3, 1, 2, 1, 2]
+    rates = [group["cer"]["rate"] for group in found.values()]
+    assert rates == [5 / 16, 1.0, 1 / 12, 1 / 4, 4 / 12]
+    assert found["age adult"]["cer"]["ci95"] == [1, 1] and found["gender m"]["cer"]["ci95"] == [0, 1]
+    experiment = {"name": "quick", "scores": [{"decoding": "greedy", "set": "test", "groups": found}]}
+    head, _, wer, cer = groups_table([experiment], "wer").splitlines()
+    assert "| gender f (1) " in head and "| quick | greedy   | test | WER " in wer
+    assert "| 25.0 (25.0 to 25.0) |" in cer
+    assert not groups_table([{"name": "quick", "scores": [{"decoding": "greedy", "set": "test"}]}])
+    for table, wrong in (("spk2age", "a 17\nb old\nc 6"), ("spk2gender", "a f\nc m")):
+        (tmp_path / table).write_text(f"{wrong}\n")
+        with pytest.raises(ValueError, match=f"{table}: speaker b"):
+            speaker_groups(tmp_path)
+        (tmp_path / table).write_text(f"{tables[table]}\n")
 
 
 def test_missing_hypothesis_is_all_deletions_and_named():

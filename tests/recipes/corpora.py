@@ -118,6 +118,31 @@ def make_libritts(root: Path, parts: Mapping[str, int]) -> Path:
     return root
 
 
+def make_speechocean762(root: Path, seconds: float = 0.12) -> Path:
+    """Write `speechocean762/` below `root` as published: 8 speakers to train on, the sixth of which by gender
+    and age is 0071, and 2 to test, two sentences each; returns `root`."""
+    rng, top, number = np.random.default_rng(0), root / "speechocean762", 0
+    for part, speakers in (("train", range(1, 80, 10)), ("test", (3, 13))):
+        tables: dict[str, list] = {
+            name: [] for name in ("text", "wav.scp", "utt2spk", "spk2gender", "spk2age")
+        }
+        for place, speaker in enumerate(speakers):
+            tables["spk2gender"].append(f"{speaker:04d}\t{'fm'[place % 2]}")
+            tables["spk2age"].append(f"{speaker:04d}\t{(7, 30, 9, 8)[place % 4]}")
+            for _ in range(2):
+                number += 1
+                name = f"0{speaker:04d}{number:04d}"
+                wav = f"WAVE/SPEAKER{speaker:04d}/{name}.WAV"
+                write_wav(top / wav, tones(sentence(number), rng, seconds))
+                tables["text"].append(f"{name}\t{in_script(ENGLISH, sentence(number)).upper()}")
+                tables["utt2spk"].append(f"{name}\t{speaker:04d}")
+                tables["wav.scp"].append(f"{name}\t{wav}")
+        (top / part).mkdir()
+        for name, lines in tables.items():
+            (top / part / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
 def _shares(count: int, parts: int) -> list[int]:
     return [count // parts + (i < count % parts) for i in range(parts)]
 

@@ -20,7 +20,7 @@ from imlspike.inference.experiment import language_model  # noqa: E402
 from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import ROOT, OptionError, parse, usage  # noqa: E402
 from imlspike.recipes.runner import read_record  # noqa: E402
-from tests.recipes.corpora import make_aishell, make_librispeech  # noqa: E402
+from tests.recipes.corpora import make_aishell, make_librispeech, make_speechocean762  # noqa: E402
 from tests.recipes.corpus import AUDIO_WITHOUT_WORDS, TOO_SHORT, WORDS_WITHOUT_AUDIO, write_corpus  # noqa: E402
 from tests.recipes.fakes import HERE, Programs, run, table, use_forks, words_of  # noqa: E402
 
@@ -183,7 +183,7 @@ def test_a_language_model_is_trained_anew_on_another_text_of_the_same_lengths(pr
 
 
 def test_an_n_gram_is_made_in_a_stage_of_its_own_and_opens_as_a_language_model(programs, tmp_path, capsys):
-    work, settings = tmp_path / "work", ROOT / "egs/msu_ru_nsh/asr1/conf/train_lm.yaml"
+    work, settings = tmp_path / "work", ROOT / "conf/train_lm.yaml"
     words = f"--use_lm true --lm_config {settings}"
     assert msu(work, words) == 0
     assert not any("lm_train" in words for words in programs.calls)
@@ -217,6 +217,32 @@ def test_librispeech_has_pieces_of_words_of_three_speeds_as_flac(programs, tmp_p
     assert json.loads(score.read_text())["wer"]["reference_length"] == 6
     primary = [words[words.index("--primary") + 1] for words in programs.calls if "--primary" in words]
     assert primary == ["wer", "wer"]
+
+
+def test_speechocean762_is_scored_by_groups_of_speakers(programs, tmp_path, capsys):
+    make_speechocean762(tmp_path / "corpus")
+    options = (
+        f"--corpus_dir {tmp_path}/corpus --asr_override {HERE}/tiny.yaml --peers '' --decode_modes greedy"
+    )
+    assert run("speechocean762/asr1", tmp_path / "work", f"{options} --stop_stage 13") == 0
+    assert len(table(tmp_path / "work/dump/char_sp/train_sp/text")) == 3 * 14
+    score = tmp_path / "work/exp/tiny/decode_greedy_asr_model_valid.acc.ave/test/score.json"
+    assert list(json.loads(score.read_text())["groups"]) == [
+        "all",
+        "age adult",
+        "age child",
+        "gender f",
+        "gender m",
+    ]
+    assert run("speechocean762/asr1", tmp_path / "work", f"{options} --stop_stage 13 --dry_run") == 0
+    assert "tiny greedy test: done before" in capsys.readouterr().out
+    ours = [f"{name}.yaml" for name in ("quick", "full", "full")]
+    named = {
+        "full": ours,
+        "full_relu": [*ours, "full_relu.yaml"],
+        "full_conformer": [*ours, "full_conformer.yaml"],
+    }
+    assert dict(models_of("speechocean762")) == named
 
 
 def models_of(recipe: str, words: str = "") -> list[tuple[str, list[str]]]:

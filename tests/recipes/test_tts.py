@@ -19,7 +19,7 @@ from imlspike.text.tokens import read_tokens  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
 from tests.recipes.fakes import EGS, HERE, Programs, run, table, use_forks  # noqa: E402
-from tests.recipes.tts_corpora import make_aishell3, make_baker, make_ljspeech  # noqa: E402
+from tests.recipes.tts_corpora import make_aishell3, make_baker, make_fillets, make_ljspeech  # noqa: E402
 
 CONF = EGS.parent / "conf"
 MAKE = {
@@ -27,9 +27,10 @@ MAKE = {
     "baker": make_baker,
     "libritts": lambda root: make_libritts(root, {"train-clean-100": 24}),
     "aishell3": make_aishell3,
+    "fillets": make_fillets,
 }
 RULES = "--front_end english"
-RATES = {"ljspeech": 22050, "baker": 22050, "libritts": 24000, "aishell3": 22050}
+RATES = {"ljspeech": 22050, "baker": 22050, "libritts": 24000, "aishell3": 22050, "fillets": 22050}
 
 
 @pytest.fixture
@@ -48,6 +49,10 @@ def stages(corpus: str, root: Path, options: str = "") -> Path:
 def check(work: Path, corpus: str, front: str, text_table: str) -> None:
     """Symbols are the front end's of that table, the list has them all, and the audio is of one rate."""
     assert read_tokens(work / "dump/symbols/tokens.txt")[2:-1] == symbols_of(front)
+    check_symbols(work, corpus, front, text_table)
+
+
+def check_symbols(work: Path, corpus: str, front: str, text_table: str) -> None:
     for name in ("train", "valid", "test"):
         source, spoken = table(work / f"data/{name}" / text_table), table(work / f"dump/phn/{name}/text")
         assert spoken and spoken.keys() <= source.keys()
@@ -90,6 +95,31 @@ def test_aishell3_speaks_with_the_voices_of_its_training_set_only(programs, tmp_
     assert ["dump/phn/train/utt2sid", "sids", "text_int"] in config["train_data_path_and_name_and_type"]
 
 
+def test_fillets_is_one_voice_of_two_languages_or_a_voice_each(programs, tmp_path):
+    front = "espeak:nl+cs"
+    changes = " ".join(f"{EGS}/fillets/tts1/conf/{name}.yaml" for name in ("features", "both"))
+    given = f"--corpus fillets --front_end {front} --text_table tagged --changes '{changes}'"
+    work = stages("fillets", tmp_path, f"{given} --max_left_out 0.5")
+    check_symbols(work, "fillets", front, "tagged")
+    symbols = {name: text.split() for name, text in table(work / "dump/phn/train/text").items()}
+    sentences = {name: text for name, text in table(work / "data/train/text").items() if name in symbols}
+    dutch = next(name for name in sentences if name[:2] == "nl")
+    assert symbols[dutch] == front_end("espeak:nl")(sentences[dutch])
+    words = "--stage 4 --stop_stage 5 --models spikevoice --ann false --corpus_dir"
+    assert run("fillets/tts1", work, f"{given} {words} {tmp_path}/corpus") == 0
+    voice = yaml.safe_load((work / "exp/spikevoice/voice.yaml").read_text())
+    assert (voice["front_end"], voice["speakers"]) == (front, ["cs-big", "cs-small", "nl-big", "nl-small"])
+    assert (
+        run(
+            "fillets/tts1",
+            tmp_path / "nl",
+            f"--corpus_dir {tmp_path}/corpus --max_left_out 0.5 --stop_stage 3",
+        )
+        == 0
+    )
+    assert set(table(tmp_path / "nl/dump/phn/train/utt2spk").values()) == {"small", "big"}
+
+
 def test_libritts_holds_out_sentences_of_each_reader(programs, tmp_path, capsys):
     work = stages("libritts", tmp_path, f"--hold_out_every 4 {RULES}")
     check(work, "libritts", "english", "text")
@@ -118,7 +148,7 @@ def test_an_unspeakable_text_is_left_out_listed_and_counted(programs, tmp_path, 
 def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin(corpus):
     script = (EGS / corpus / "tts1/run.sh").read_text()
     base = EGS.parent / re.search(r"--config (\S+)", script)[1]
-    changes = [EGS / "libritts/tts1/conf/features.yaml"] if "--changes" in script else []
+    changes = [EGS / corpus / "tts1/conf/features.yaml"] if "--changes" in script else []
     attentions = {}
     for file in sorted((CONF / "tts").glob("*.yaml")):
         config = resolve(base, [*changes, file], task="tts")
@@ -127,7 +157,7 @@ def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin
         for part in ("pitch_extract", "energy_extract"):
             for key in ("fs", "n_fft", "hop_length"):
                 assert config[f"{part}_conf"][key] == config["feats_extract_conf"][key]
-        if corpus != "msu_ru_nsh" and file.stem == "spikevoice":
+        if base.stem == "spikevoice" and file.stem == "spikevoice":
             published = dict(dim=256, heads=2, encoder_layers=4, decoder_layers=6, hidden_dim=1024, kernel=9)
             assert published.items() <= model.config.items()
             assert config["optim_conf"]["betas"] == [0.9, 0.98] and config["batch_size"] == 48
@@ -138,12 +168,15 @@ def test_configurations_resolve_to_the_published_model_its_ablation_and_its_twin
     assert attentions == {"spikevoice": ("lif", "stsa", 4)} | sequential
 
 
-@pytest.mark.parametrize("corpus", ["msu_ru_nsh", "libritts"])
+@pytest.mark.parametrize("corpus", ["msu_ru_nsh", "libritts", "fillets"])
 def test_the_voices_mel_is_that_of_the_corpus_vocoder(corpus):
     tts, vocoder = [CONF / "spikevoice_small.yaml"], CONF / "voc_small.yaml"
-    if corpus == "libritts":
-        tts = [CONF / "spikevoice.yaml", EGS / "libritts/tts1/conf/features.yaml"]
-        vocoder = EGS / "libritts/voc1/conf/train_vocos.yaml"
+    if corpus != "msu_ru_nsh":
+        tts = [
+            tts[0] if corpus == "fillets" else CONF / "spikevoice.yaml",
+            EGS / corpus / "tts1/conf/features.yaml",
+        ]
+        vocoder = EGS / corpus / "voc1/conf/train_vocos.yaml"
     mel = resolve(tts[0], tts[1:], task="tts")["feats_extract_conf"]
     speaks = SpikingVocos.from_config(yaml.safe_load(vocoder.read_text())["generator"]).config
     names = {"fs": "sampling_rate", "fmin": "f_min", "fmax": "f_max"}

@@ -1,4 +1,4 @@
-"""LJSpeech, Baker, AISHELL-3 in miniature: their exact layout, names and quirks, tones for speech.
+"""LJSpeech, Baker, AISHELL-3, Fish Fillets in miniature: their layout, names and quirks, tones for speech.
 
 Sentences are those of `tests.recipes.corpus` in another script, numbered so that each of our sets has some.
 """
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
+from imlspike.data.fillets import _set_of
 from tests.recipes.corpora import ENGLISH, MANDARIN, in_script, write_wav
 from tests.recipes.corpus import RATE, sentence, tones
 
@@ -88,6 +90,48 @@ def make_aishell3(root: Path, sentences: Mapping[str, int] = SETS, seconds: floa
     (root / "spk-info.txt").write_text(head + "".join(f"{name}\tB\tfemale\tnorth\n" for name in everyone))
     for name in ("ChangeLog", "ReadMe.txt", "phone_set.txt"):
         (root / name).write_text("miniature\n")
+    return root
+
+
+def make_fillets(root: Path, sentences: Mapping[str, int] = SETS, seconds: float = 0.12) -> Path:
+    """Write Debian's fillets-ng-data, fillets-ng-data-nl and -cs below `root`, unpacked; returns
+    `root`. As `make_ljspeech`, so many of each fish and language, in two levels with the same names.
+
+    A third level was not recorded, the robot's line in Czech alone. Dutch is stereo, Czech of two rates.
+    """
+    rng, tops = np.random.default_rng(0), {}
+    for part in ("", "-nl", "-cs"):
+        tops[part[1:]] = root / f"fillets-ng-data{part}" / "usr/share/games/fillets-ng"
+    for language in ("nl", "cs"):
+        lines: dict[str, list] = {"city": [], "reef": [], "silent": []}
+        number = 0
+        for fish, letter in (("small", "m"), ("big", "v")):
+            left = dict(sentences)
+            while any(left.values()):
+                number += 1
+                text = in_script(ENGLISH, sentence(number)).capitalize() + "."
+                if left[_set_of(text)]:
+                    left[_set_of(text)] -= 1
+                    level = ("city", "reef")[number % 2]
+                    wav = tops[language] / "sound" / level / language / f"x-{letter}-{number // 2}.ogg"
+                    rate = 44100 if language == "cs" and fish == "big" else 22050
+                    _speak(wav.with_suffix(".wav"), sentence(number), rng, rate, seconds)
+                    samples = soundfile.read(wav.with_suffix(".wav"))[0]
+                    wav.with_suffix(".wav").unlink()
+                    soundfile.write(wav, np.stack([samples] * 2, 1) if language == "nl" else samples, rate)
+                    string = (
+                        f'dialogId("{wav.stem}", "font_{fish}", "It \\"is\\".")\ndialogStr(\n"{text}")\n\n'
+                    )
+                    lines[level].append(string)
+        robot = 'dialogId("x-r-0", "font_robot", "Hello.")\ndialogStr("Bip.")\n'
+        lines["city"].append(robot)
+        if language == "cs":
+            soundfile.write(tops["cs"] / "sound/city/cs/x-r-0.ogg", 0.1 * rng.standard_normal(4000), 22050)
+        lines["silent"].append('dialogId("m", "font_small", "No.")\ndialogStr("Nee.")\n')
+        for level, told in lines.items():
+            script = tops[""] / "script" / level / f"dialogs_{language}.lua"
+            script.parent.mkdir(parents=True, exist_ok=True)
+            script.write_text("-- lines\n" + "".join(told), encoding="utf-8")
     return root
 
 

