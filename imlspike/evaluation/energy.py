@@ -24,7 +24,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from imlspike.evaluation.operations import AMOUNTS, Operations, butterflies
+from imlspike.evaluation.elementwise import butterflies
+from imlspike.evaluation.operations import AMOUNTS, Operations
 
 FIGURES = {
     "paper": "1 paper accounting, fp32",
@@ -131,7 +132,7 @@ def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
     others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
     saved = costs.accumulate * (row.additions - row.bitwise_additions) if row.kind == "neuron" else 0.0
     once = others / row.steps if row.kind == "elementwise" else 0.0  # without neurons, in one pass
-    relu = costs.accumulate * row.neurons
+    relu, shifts = costs.accumulate * row.neurons, costs.accumulate * row.normed
     products = costs.mac * row.macs + costs.accumulate * row.accumulates
     int8, real, narrow = costs.product(8), row.macs / row.steps, costs.product(row.bits)
     # What a product reads has been computed just before: it lies where activations lie.
@@ -150,8 +151,8 @@ def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
         "int8_bitwise": int8 * row.active_macs + costs.int32_add * row.bitwise + others - saved,
         "memory": read * read_by_spikes + real_tiles + sent,
         "memory_tiles": tiles * row.steps + sent,
-        "dense_full": costs.mac * row.dense_macs + once + relu,
-        "dense_int8": int8 * row.dense_macs + once + relu,
+        "dense_full": costs.mac * row.dense_macs + once + relu + shifts,
+        "dense_int8": int8 * row.dense_macs + once + relu + shifts,
         "rival": int8 * real + narrow * (row.dense_macs - real) + once + ROUNDING * relu,
         "rival_skipping": int8 * row.active_macs / row.steps + narrow * row.events + once + ROUNDING * relu,
         "dense_memory": tiles + (numbers + 8 * spikes) / row.steps,

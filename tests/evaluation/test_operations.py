@@ -7,14 +7,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from imlspike.evaluation.energy import energy
 from imlspike.evaluation.operations import OperationCounter
 from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers.depthwise import DepthwiseConv
 from imlspike.layers.layout import Layout
+from imlspike.layers.norm import Affine, MaskedBatchNorm
 from imlspike.layers.time_conv import SpikingTimeConv
 from imlspike.layers.token_conv import TokenConv
 from imlspike.models import IMLSpikeformerEncoder
-from imlspike.neurons import IMLS, LIF
+from imlspike.neurons import IMLS, LIF, ReLU
 
 
 def count(module, *inputs):
@@ -251,11 +253,74 @@ def test_the_encoder_agrees_with_torch_and_attention_is_counted_in_the_cheaper_f
 def test_an_encoder_has_the_dense_macs_of_the_one_with_relu():
     torch.manual_seed(0)
     sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=1, conv_kernel=5)
-    inputs, dense = (torch.randn(1, 90, 20), torch.tensor([90])), []
+    inputs, dense, energies = (torch.randn(1, 90, 20), torch.tensor([90])), [], []
     for options in ({}, {"neuron": "relu"}):
         rows = count(IMLSpikeformerEncoder(20, **sizes, **options).eval().reparameterize(), *inputs)
         dense.append({name: row.dense_macs for (name, kind), row in rows.items() if kind == "weights"})
+        energies.append(energy(rows.values()))
     assert dense[0] == dense[1] and total(rows, "macs", "weights") == sum(dense[1].values())
+    for figure in ("full", "int8", "memory"):
+        assert energies[0][f"dense_{figure}"] == pytest.approx(energies[1][figure])
+
+
+def test_products_of_real_numbers_skip_the_zeros_of_both_sides():
+    class Product(nn.Module):
+        def forward(self, a, b):
+            return a.relu() @ b.relu()
+
+    a, b = torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
+    for inputs in ((a, b), (b.T, a.T)):
+        [row] = [row for row in count(Product(), *inputs).values() if row.kind == "product"]
+        assert (row.macs, row.active_macs) == (12, 2 * 2 + 1 * 1)
+
+
+class Branch(nn.Module):
+    """Layers one after the other; `joins`: the first one's output is added at the end, too."""
+
+    def __init__(self, *layers, joins=False):
+        super().__init__()
+        self.layers, self.joins = nn.Sequential(*layers), joins
+
+    def forward(self, x):
+        y = self.layers[0](x)
+        return self.layers[1:](y) + y if self.joins else self.layers[1:](y)
+
+
+@pytest.mark.parametrize(
+    ("layers", "joins", "left", "normed"),
+    [
+        ((MaskedBatchNorm(4), IMLS(threshold="fixed")), False, (0, 0), 12),
+        ((Affine(MaskedBatchNorm(4)), IMLS(threshold="learned")), False, (0, 0), 12),
+        ((MaskedBatchNorm(4), IMLS(threshold="token")), False, (1, 1), 0),
+        ((MaskedBatchNorm(4), IMLS(threshold="fixed", signed=True)), False, (1, 1), 0),
+        ((MaskedBatchNorm(4), IMLS(threshold="fixed")), True, (1, 1), 0),
+        ((MaskedBatchNorm(4), ReLU()), False, (1, 0), 0),
+        ((MaskedBatchNorm(4), nn.GELU()), False, (1, 1), 0),
+        ((nn.LayerNorm(4), nn.Linear(4, 4)), False, (3, 2), 0),
+        ((nn.LayerNorm(4), nn.Linear(4, 4)), True, (4, 3), 0),
+        ((nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 4)), False, (4, 3), 0),
+        ((nn.LayerNorm(4), TokenConv(4, 4, kernel=3)), False, (4, 3), 0),  # beyond the ends there is no shift
+    ],
+)
+def test_which_norms_cost_what(layers, joins, left, normed):
+    rows = count(Branch(*layers, joins=joins), torch.randn(1, 3, 4))
+    norm = rows["layers.0", "elementwise"]
+    assert (norm.additions, norm.multiplications) == tuple(12 * each for each in left)
+    assert total(rows, "normed") == normed
+
+
+def test_a_relu_leaves_a_norms_scale_to_the_weights_behind_it():
+    """So does a rounding to levels, whose thresholds it scales: tests/models/test_unfolded.py."""
+    x, weight = torch.randn(9, 4), torch.randn(4, 5)
+    scale, shift = torch.tensor([2.0, -0.5, 0.1, -3.0]), torch.randn(4)
+    folded = (x * scale.sign() + shift / scale.abs()).relu() @ (scale.abs()[:, None] * weight)
+    torch.testing.assert_close(folded, (scale * x + shift).relu() @ weight)
+
+
+def test_a_norm_behind_a_convolution_is_part_of_it():
+    layers = nn.Conv1d(3, 4, 5), nn.BatchNorm1d(4), nn.SiLU()
+    rows = count(nn.Sequential(*layers), torch.randn(1, 3, 9))
+    assert (rows["1", "elementwise"].additions, rows["1", "elementwise"].multiplications) == (0, 0)
 
 
 def test_products_of_spikes_with_values_and_with_spikes():
@@ -271,7 +336,8 @@ def test_products_of_spikes_with_values_and_with_spikes():
     a, b = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 3.0]])
     [row] = [row for row in count(Product(False), a, b).values() if row.kind == "product"]
     assert (row.macs, row.accumulates, row.dense_macs) == (0, 9 * 2, 12)
-    assert (row.events, row.bitwise) == (4 * 2, (1 + 1 + 2 + 2) * 2 + 6)  # and a shift for each of 6 results
+    # a zero on the left is skipped; and a shift for each of 6 results
+    assert (row.events, row.bitwise) == (2 * 2 + 2 * 1, (1 + 1) * 2 + (2 + 2) * 1 + 6)
     [row] = [row for row in count(Product(True), a, b).values() if row.kind == "product"]
     # right drives: 3 spikes meet two non-zeros of the left, 6 meet one; left drives: 4 meet two, 1 meets two
     assert row.accumulates == min(3 * 2 + 6 * 1, 4 * 2 + 1 * 2)
