@@ -3,7 +3,8 @@
 1. paper   what the papers count, fp32: linear maps and convolutions. MACs on real-valued input at the price
            of a MAC, accumulates at that of an addition.
 2. full    everything that runs, fp32: also attention products, neuron updates, threshold statistics,
-           scalings, decay masks, norms that are not folded, softmax, residuals, biases, activation functions.
+           scalings, decay masks, norms that nothing takes in (`imlspike.evaluation.folded_norms`), softmax,
+           residuals, biases, activation functions.
 3. int8    the same with weights of 8 bits and sums of 32: an accumulate is an addition of integers, a MAC one
            of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`; spikes of T
            time steps come one by one in both); bit by bit, MACs of zero inputs are skipped, too.
@@ -12,12 +13,14 @@
 5. memory  reading weights, writing and reading activations, potentials of neurons that carry one; no
            arithmetic. Weights for spikes, and for the rival's inputs that aren't zero, once for each input
            and connection ("events"), or in all networks once for a tile of `reuse` results that are computed
-           side by side ("tiles"). Real numbers always come in tiles. Sums stay in registers.
+           side by side ("tiles"). Real numbers always come in tiles. Sums stay in registers, those of
+           bitwise spikes one for each bit; a count comes in one message, whatever its code.
 
 "dense" figures are those of the same network with ReLU in place of neurons, in one pass instead of T, from
-the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). The front end
-(audio to features) is the same for all networks and stands alone (`log_mel`). These figures compare networks;
-they don't predict a battery's life.
+the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). Where zeros
+are skipped, those of both factors of a product are, on all sides alike. The front end (audio to features) is
+the same for all networks and stands alone (`log_mel`). These figures compare networks; they don't predict a
+battery's life.
 """
 
 from collections.abc import Iterable, Sequence
