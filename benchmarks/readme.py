@@ -7,16 +7,19 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from imlspike.data.files import atomic_write
+from imlspike.evaluation.energy import energy as reckon
+from imlspike.evaluation.operations import Operations
 from imlspike.evaluation.report import compare
 from imlspike.evaluation.report_tables import accountings_table, interval_cell, rates_table
 from imlspike.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = Path("egs/msu_ru_nsh/asr1")
-FILES = (Path("README.md"), RECIPE / "README.md")
+RECIPE, VOICES, VOCODERS = (Path("egs/msu_ru_nsh", task) for task in ("asr1", "tts1", "voc1"))
+FILES = (Path("README.md"), *(recipe / "README.md" for recipe in (RECIPE, VOICES, VOCODERS)))
 MODELS = ("quick", "full")  # folders of results: a model and its peers
 DECODINGS = {"greedy": "greedy", "8-bit weights": "greedy_8bit", "n-gram": "joint"}
 BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -82,7 +85,39 @@ def energy() -> str:
     return accountings_table(experiments())
 
 
-TABLES = {"summary": summary, "scores": scores, "energy": energy}
+def equal_bits(recipe: Path) -> str:
+    """Of all models of voices or vocoders: everything that runs, in fp32 and with 8-bit weights, from the
+    amounts that their reports hold; ratios to the ANN's."""
+    rows, first = [], None
+    for each in read(recipe / "results" / "results.json")["experiments"]:
+        counted = each["energy"]["model"]["operations_per_second"]
+        amounts = {key: counted[key] for key in ("macs", "accumulates", "additions", "multiplications")}
+        found = reckon([Operations("", "elementwise", **amounts)])
+        first = first or found
+        row = {"model": f"`{each['name']}`", "10⁶ MACs a second": f"{amounts['macs'] / 1e6:.1f}"}
+        row["10⁶ accumulates a second"] = f"{amounts['accumulates'] / 1e6:.1f}"
+        for head, figure in (("fp32, µJ/s", "full"), ("8-bit weights, µJ/s", "int8")):
+            row[head] = f"{found[figure] * 1e-6:.4g}"
+            row[f"of the ANN's, {head.split(',')[0]}"] = f"{found[figure] / first[figure]:.2f}"
+        rows.append(row)
+    return markdown_table(rows)
+
+
+def profiled(recipe: Path) -> str:
+    """All accountings of the models that were profiled since: results/energy/NAME.json."""
+    files = sorted((ROOT / recipe / "results" / "energy").glob("*.json"))
+    return accountings_table([{"name": f.stem, "energy": read(f.relative_to(ROOT))} for f in files])
+
+
+TABLES = {
+    "summary": summary,
+    "scores": scores,
+    "energy": energy,
+    "voices_bits": partial(equal_bits, VOICES),
+    "voices_energy": partial(profiled, VOICES),
+    "vocoders_bits": partial(equal_bits, VOCODERS),
+    "vocoders_energy": partial(profiled, VOCODERS),
+}
 
 
 def filled(text: str) -> str:

@@ -3,7 +3,8 @@
 1. paper   what the papers count, fp32: linear maps and convolutions. MACs on real-valued input at the price
            of a MAC, accumulates at that of an addition.
 2. full    everything that runs, fp32: also attention products, neuron updates, threshold statistics,
-           scalings, decay masks, norms that are not folded, softmax, residuals, biases, activation functions.
+           scalings, decay masks, norms that nothing takes in (`imlspike.evaluation.folded_norms`), softmax,
+           residuals, biases, activation functions.
 3. int8    the same with weights of 8 bits and sums of 32: an accumulate is an addition of integers, a MAC one
            of 8-bit numbers; all else as in 2. Spikes in unary code, and bit by bit (`unfold`; spikes of T
            time steps come one by one in both); bit by bit, MACs of zero inputs are skipped, too.
@@ -12,19 +13,22 @@
 5. memory  reading weights, writing and reading activations, potentials of neurons that carry one; no
            arithmetic. Weights for spikes, and for the rival's inputs that aren't zero, once for each input
            and connection ("events"), or in all networks once for a tile of `reuse` results that are computed
-           side by side ("tiles"). Real numbers always come in tiles. Sums stay in registers.
+           side by side ("tiles"). Real numbers always come in tiles. Sums stay in registers, those of
+           bitwise spikes one for each bit; a count comes in one message, whatever its code.
 
 "dense" figures are those of the same network with ReLU in place of neurons, in one pass instead of T, from
-the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). The front end
-(audio to features) is the same for all networks and stands alone (`log_mel`). These figures compare networks;
-they don't predict a battery's life.
+the same counts. A ReLU is a comparison, the rival's rounding an addition and two (`ROUNDING`). Where zeros
+are skipped, those of both factors of a product are, on all sides alike. The front end (audio to features) is
+the same for all networks and stands alone (`log_mel`). These figures compare networks; they don't predict a
+battery's life.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from imlspike.evaluation.operations import AMOUNTS, Operations, butterflies
+from imlspike.evaluation.elementwise import butterflies
+from imlspike.evaluation.operations import AMOUNTS, Operations
 
 FIGURES = {
     "paper": "1 paper accounting, fp32",
@@ -131,7 +135,7 @@ def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
     others = costs.accumulate * row.additions + costs.multiplication * row.multiplications
     saved = costs.accumulate * (row.additions - row.bitwise_additions) if row.kind == "neuron" else 0.0
     once = others / row.steps if row.kind == "elementwise" else 0.0  # without neurons, in one pass
-    relu = costs.accumulate * row.neurons
+    relu, shifts = costs.accumulate * row.neurons, costs.accumulate * row.normed
     products = costs.mac * row.macs + costs.accumulate * row.accumulates
     int8, real, narrow = costs.product(8), row.macs / row.steps, costs.product(row.bits)
     # What a product reads has been computed just before: it lies where activations lie.
@@ -150,8 +154,8 @@ def _of_row(row: Operations, costs: Costs) -> dict[str, float]:
         "int8_bitwise": int8 * row.active_macs + costs.int32_add * row.bitwise + others - saved,
         "memory": read * read_by_spikes + real_tiles + sent,
         "memory_tiles": tiles * row.steps + sent,
-        "dense_full": costs.mac * row.dense_macs + once + relu,
-        "dense_int8": int8 * row.dense_macs + once + relu,
+        "dense_full": costs.mac * row.dense_macs + once + relu + shifts,
+        "dense_int8": int8 * row.dense_macs + once + relu + shifts,
         "rival": int8 * real + narrow * (row.dense_macs - real) + once + ROUNDING * relu,
         "rival_skipping": int8 * row.active_macs / row.steps + narrow * row.events + once + ROUNDING * relu,
         "dense_memory": tiles + (numbers + 8 * spikes) / row.steps,

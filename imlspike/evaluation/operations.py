@@ -8,58 +8,31 @@ A tensor is spikes when it lies in the memory that a neuron's output lies in (vi
 of it, a padding with zeros, or its product with a factor that all channels (the last axis) of a token share
 (a mask, a decay). Products of spikes (gates) are spikes, and so are sums where all are worth the same (a
 read-out over time; a mean is a sum of which the factor is left for later). Attention under a decay mask is
-counted in that of its two exact forms that takes fewer operations.
+counted in that of its two exact forms that takes fewer operations, norms as `FoldedNorms` leaves them.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import log2, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from imlspike.evaluation.elementwise import ELEMENTWISE, FREE, REDUCTIONS, butterflies
+from imlspike.evaluation.folded_norms import NORMS, FoldedNorms
 from imlspike.evaluation.spikes import firing, spiking_neurons
 from imlspike.layers.decay import DecayAttention
 from imlspike.layers.token_conv import TokenConv, windows
-from imlspike.neurons import Neuron
+from imlspike.neurons import IMLS, Neuron
 from imlspike.neurons.base import popcount
 
 AMOUNTS = "macs active_macs accumulates bitwise events additions multiplications dense_macs inputs ".split()
-AMOUNTS += "spiking_inputs state bitwise_additions neurons".split()
+AMOUNTS += "spiking_inputs state bitwise_additions neurons normed".split()
 
 aten = torch.ops.aten
-# Additions and multiplications for each element of the result. A comparison costs as much as an addition;
-# divisions and transcendental functions are taken for one multiplication, which is a lower bound.
-_ADDITIONS = "add add_ sub sub_ rsub relu relu_ clamp clamp_ clamp_min maximum minimum floor round".split()
-_MULTIPLICATIONS = "mul mul_ div div_ exp exp_ exp2 expm1 log log2 sqrt rsqrt reciprocal pow".split()
-_MULTIPLICATIONS += "sin cos sigmoid tanh".split()
-_ELEMENTWISE = {
-    **dict.fromkeys(_ADDITIONS, (1, 0)),
-    **dict.fromkeys(_MULTIPLICATIONS, (0, 1)),
-    "silu": (0, 2),
-    "gelu": (1, 2),
-    "glu": (0, 2),  # a sigmoid, and its product with the other half
-    "polar": (0, 4),  # sine, cosine, both times the magnitude
-    # x - max, sum and max; exp and division
-    "_softmax": (3, 2),
-    "_log_softmax": (4, 1),
-    # sums for mean and variance, x - mean, + beta; square, / deviation, * gamma
-    "native_layer_norm": (4, 3),
-    # in evaluation one affine map
-    "_native_batch_norm_legit_no_training": (1, 1),
-    "native_batch_norm": (1, 1),
-}
-_REDUCTIONS = {"sum", "mean", "cumsum", "amax", "max", "min", "unfold_backward"}  # the last one: overlap-add
-_FREE = set(  # data that is moved or made, not computed
-    "clone _to_copy copy_ constant_pad_nd cat stack index index_select index_copy index_put_ gather repeat "
-    "flip roll tril triu scatter slice_scatter select_scatter embedding where masked_fill masked_fill_ fill_ "
-    "zero_ zeros zeros_like ones ones_like full full_like empty empty_like new_empty new_zeros new_ones "
-    "new_full empty_strided scalar_tensor arange uniform_ normal_ bernoulli_ abs neg _unsafe_view lift_fresh "
-    "detach_ dropout native_dropout reflection_pad1d transpose_".split()
-)
 # Worth of spikes: the same everywhere, or alike for all channels of a token, or all tokens of a channel.
 _CONSTANT, _BY_TOKEN, _BY_CHANNEL, _UNKNOWN = "constant", "token", "channel", "no spikes"
 _COPIES = {"clone", "_to_copy", "constant_pad_nd", "index_select", "flip"}
@@ -89,6 +62,7 @@ class Operations:
     state: int = 0  # reads and writes of the potentials of neurons that carry one
     bitwise_additions: int = 0  # in place of `additions`, of neurons that find their counts bit by bit
     neurons: int = 0  # results of neurons, one for all T steps
+    normed: int = 0  # those of them that take in the norm ahead, of which a ReLU would leave an addition
     bits: int = 8  # of a count, of all T steps: 3 for up to 6; 8 where none is read
     steps: int = 1  # T, if it runs once for each time step
 
@@ -139,6 +113,7 @@ class OperationCounter(TorchDispatchMode):
         self.forms: Counter = Counter()
         self._handles, self._path, self._muted = [], [], 0
         self._spikes: dict[int, _Spikes] = {}
+        self._norms = FoldedNorms()
         self._weights: set[int] = set()
 
     def __enter__(self):
@@ -161,6 +136,7 @@ class OperationCounter(TorchDispatchMode):
             self._handles.pop().remove()
         self._path.clear()
         self._spikes.clear()
+        self._norms = FoldedNorms()
         self._muted = 0
 
     def _enter(self, name, whole, module, args):
@@ -173,11 +149,17 @@ class OperationCounter(TorchDispatchMode):
         elif isinstance(module, DecayAttention):
             self._decay_attention(module, args, kwargs)
         elif whole:
-            self._fired(module, *firing(module, args, kwargs, output, name), output)
+            found = firing(module, args, kwargs, output, name)
+            self._fired(module, *found, output)
+            constant = isinstance(module, IMLS) and not found[1].dim() and not module.signed
+            self._norms.read((args or tuple(kwargs.values()))[0], name if constant else None)
+        elif isinstance(module, NORMS) and not self._muted:
+            self._norms.add(name, module, args[0], output)
         self._muted -= whole
         self._path.pop()
         if not self._path:
             self._spikes.clear()
+            self._norms.settle(self.rows)
 
     def _add(self, kind, steps=1, bits=0, **amounts):
         row = self.rows.setdefault((self._path[-1], kind), Operations(self._path[-1], kind))
@@ -250,6 +232,7 @@ class OperationCounter(TorchDispatchMode):
         result = output[0] if isinstance(output, tuple | list) and output else output
         if func.is_view or not isinstance(result, Tensor):
             return
+        self._norms.see(name, args, result, self._weights)
         if not (result.is_floating_point() or result.is_complex()):  # lengths, masks
             return
         if name in ("mm", "bmm"):
@@ -261,17 +244,17 @@ class OperationCounter(TorchDispatchMode):
             self._convolution(args, result)
         elif name.startswith("_scaled_dot_product"):
             self._attention(*args[:3])
-        elif name in _ELEMENTWISE:
-            additions, multiplications = _ELEMENTWISE[name]
+        elif name in ELEMENTWISE:
+            additions, multiplications = ELEMENTWISE[name]
             multiplications += kwargs.get("alpha", 1) != 1
             n, steps = result.numel(), self._steps(result)
             self._add("elementwise", steps, additions=additions * n, multiplications=multiplications * n)
         elif name in ("_fft_c2r", "_fft_r2c"):
             self._fourier(args[0], result)
-        elif name in _REDUCTIONS:
+        elif name in REDUCTIONS:
             means = result.numel() if name == "mean" else 0
             self._add("elementwise", additions=args[0].numel(), multiplications=means)
-        elif name not in _FREE:
+        elif name not in FREE:
             self.unknown[name] += 1
             self._add("elementwise", additions=result.numel())
         self._carry(name, func, args, kwargs, result)
@@ -300,6 +283,7 @@ class OperationCounter(TorchDispatchMode):
     def _linear(self, module, x, result):
         """A linear map; also a convolution over tokens, in which a spike is seen by several windows."""
         kernel, width = getattr(module, "kernel_size", (1,))[0], result.shape[-1]
+        self._norms.mapped(x, result, kernel == 1)
 
         def reach(numbers):
             return windows(numbers, kernel).sum(dtype=torch.float64) * width
@@ -309,22 +293,25 @@ class OperationCounter(TorchDispatchMode):
             self._add("elementwise", self._steps(result), additions=result.numel())
 
     def _matrix_product(self, a, b, result):
-        """(..., M, K) @ (..., K, N); of two spiking sides the cheaper drives the other, where that fires."""
+        """(..., M, K) @ (..., K, N); of two spiking sides the cheaper drives the other, where that fires.
+
+        Who skips zeros skips those of both sides, such as what a mask left out.
+        """
         weights = [_memory(x) in self._weights for x in (a, b)]
         sides = []
         for x, axis, other, other_axis, is_weight in ((a, -2, b, -1, weights[0]), (b, -1, a, -2, weights[1])):
-            counts = self._counts(other)
-            width = other.shape[other_axis] if counts is None else (counts > 0).sum(other_axis)
+            counts, active = self._counts(other), (other != 0).sum(other_axis)
+            width = other.shape[other_axis] if counts is None else active
 
             def reach(numbers, axis=axis, width=width):
                 return (numbers.sum(axis, dtype=torch.float64) * width).sum()
 
             spikes = self._counts(x)
             order = (True, is_weight) if spikes is None else (False, reach(spikes))
-            sides.append((order, reach, x, other))
-        _, reach, x, other = min(sides, key=lambda side: side[0])
+            sides.append((order, reach, partial(reach, width=active), x, other))
+        _, reach, skipping, x, other = min(sides, key=lambda side: side[0])
         kind = "weights" if any(weights) else "product"
-        self._products(kind, a.numel() * b.shape[-1], reach, x, other, result)
+        self._products(kind, a.numel() * b.shape[-1], reach, x, other, result, skipping)
 
     def _attention(self, q, k, v):
         """A softmax attention that runs as one operation; q, k, v (B, H, N, D)."""
@@ -332,7 +319,7 @@ class OperationCounter(TorchDispatchMode):
         macs = weights * (q.shape[-1] + v.shape[-1])
         read = q.numel() + k.numel() + v.numel()
         self._add("product", macs=macs, active_macs=macs, dense_macs=macs, inputs=read)
-        additions, multiplications = _ELEMENTWISE["_softmax"]  # and one multiplication by 1 / sqrt(D)
+        additions, multiplications = ELEMENTWISE["_softmax"]  # and one multiplication by 1 / sqrt(D)
         multiplications = (multiplications + 1) * weights
         self._add("elementwise", additions=additions * weights, multiplications=multiplications)
 
@@ -361,22 +348,24 @@ class OperationCounter(TorchDispatchMode):
 
         self._products("weights", dense, reach, x, weight, result)
 
-    def _products(self, kind: str, dense: int, reach: Callable[[Tensor], Tensor], x, other, result):
+    def _products(self, kind: str, dense: int, reach: Callable, x, other, result, skipping=None):
         """MACs, or accumulates where `x` holds spikes, and the scaling by their worth.
 
-        `reach`: of numbers in the shape of `x` the sum of each times the connections that it reaches. A
-        threshold for each token is multiplied after the sum, one multiplication a result; one for each
-        channel cannot leave the sum: it scales the weights, once. A constant one costs nothing.
+        `reach`: of numbers in the shape of `x` the sum of each times the connections that it reaches;
+        `skipping`: times those of them alone that are not zero on the other side. A threshold for each token
+        is multiplied after the sum, one multiplication a result; one for each channel cannot leave the sum:
+        it scales the weights, once. A constant one costs nothing.
         """
         source, counts, steps = self._source(x), self._counts(x), self._steps(result)
+        skipping = skipping or reach
         amounts = {"dense_macs": dense / steps, "inputs": 0, "spiking_inputs": 0}
         for read in (x, other) if kind == "product" else (x,):
             amounts["inputs" if self._source(read) is None else "spiking_inputs"] += read.numel()
         if source is None:
-            return self._add(kind, steps, macs=dense, active_macs=reach(x != 0), **amounts)
+            return self._add(kind, steps, macs=dense, active_macs=skipping(x != 0), **amounts)
         bits, accumulates = (source.levels * steps).bit_length(), reach(counts)
         if steps == 1:
-            bitwise, events = reach(popcount(counts)) + (bits - 1) * result.numel(), reach(counts != 0)
+            bitwise, events = skipping(popcount(counts)) + (bits - 1) * result.numel(), skipping(counts != 0)
         elif kind == "weights":  # a count of the time steps, in one pass
             bitwise, events = accumulates, reach(counts.unflatten(0, (steps, -1)).sum(0) != 0)
         else:
@@ -389,12 +378,3 @@ class OperationCounter(TorchDispatchMode):
 
 def _memory(x: Tensor) -> int:
     return x.untyped_storage().data_ptr()
-
-
-def butterflies(points: int) -> float:
-    """Complex butterflies of a real Fourier transform of N points, radix 2: N/4 log2 N, half a complex one's.
-
-    >>> butterflies(512)
-    1152.0
-    """
-    return points * log2(points) / 4

@@ -1,5 +1,8 @@
 """Energy figures: by hand, from committed counts, for a beam, and of ESPnet's Transformer."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -164,3 +167,61 @@ def test_espnets_transformer_is_counted_whole():
     shared = [name for name, (once, beam) in macs.items() if beam == once]
     assert shared == ["decoders.0.src_attn.linear_k", "decoders.0.src_attn.linear_v"]
     assert all(beam == 4 * once for name, (once, beam) in macs.items() if name not in shared)
+
+
+def committed(model: str):
+    """A model's committed results: its entry of results.json, and operations.txt of its encoder as dicts."""
+    folder = Path(__file__).parents[2] / "egs/msu_ru_nsh/asr1/results" / model
+    [found] = [
+        each
+        for each in json.loads((folder / "results.json").read_text(encoding="utf-8"))["experiments"]
+        if each["name"] == model
+    ]
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")] for line in (folder / "operations.txt").open()
+    ]
+    named = [dict(zip(head, row, strict=True)) for row in rows]
+    return found, [
+        {key: value if key in ("name", "kind") else int(value) for key, value in row.items()}
+        for row in named
+        if row["name"].startswith("encoder.")
+    ]
+
+
+@pytest.mark.parametrize("model", ["quick", "full"])
+def test_committed_figures_follow_from_histograms_and_prices(model):
+    """What maps count is the neuron's counts before them times their outputs; the headline figures are these
+    counts times prices, written here a second time."""
+    experiment, rows = committed(model)
+    layers = {layer["name"]: layer for layer in experiment["layers"]}
+    before = {"q": "neuron", "k": "neuron", "v": "neuron", "o": "o_neuron", "linear": "stages.1.neuron"}
+    before |= {"expand": "neuron", "project": "hidden_neuron"}
+    biases = {row["name"]: row["additions"] for row in rows if row["kind"] == "elementwise"}
+    checked, pj = 0, dict.fromkeys(("int8_bitwise", "rival_skipping", "memory", "memory_tiles"), 0.0)
+    for row in rows:
+        module, _, name = row["name"].rpartition(".")
+        if row["kind"] == "weights" and name in before:
+            layer = layers[f"{module}.{before[name]}"]
+            width, fired = row["dense_macs"] // layer["neurons"], layer["neurons"] - layer["histogram"][0]
+            ones = sum(
+                number * (0, 1, 1, 2, 1, 2, 2)[count] for count, number in enumerate(layer["histogram"])
+            )
+            assert (row["accumulates"], row["events"]) == (layer["spikes"] * width, fired * width)
+            assert row["bitwise"] == ones * width + 2 * biases[row["name"]]  # two shifts a result
+            checked += 1
+        read, sent = (
+            (12.5 if row["kind"] == "weights" else 2.5),
+            5 * row["inputs"] + 1.875 * row["spiking_inputs"],
+        )
+        others = 0.9 * row["additions"] + 3.7 * row["multiplications"]
+        neuron = row["kind"] == "neuron"
+        by_bit = 0.9 * row["bitwise_additions"] + 3.7 * row["multiplications"] if neuron else others
+        pj["int8_bitwise"] += 0.3 * row["active_macs"] + 0.1 * row["bitwise"] + by_bit
+        pj["rival_skipping"] += 0.3 * row["active_macs"] + 0.175 * row["events"]
+        pj["rival_skipping"] += 2.7 * row["neurons"] if neuron else others
+        pj["memory"] += read * (row["events"] + row["macs"] / 16) + sent
+        pj["memory_tiles"] += read * row["dense_macs"] / 16 + sent
+    assert checked == 1 + 6 * experiment["config"]["encoder_conf"]["num_blocks"]
+    energy = experiment["energy"]
+    for figure, found in pj.items():
+        assert energy["encoder"][figure] == pytest.approx(found * 1e-6 / energy["seconds"], rel=1e-6)

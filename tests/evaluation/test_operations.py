@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from imlspike.evaluation.energy import energy
 from imlspike.evaluation.operations import OperationCounter
 from imlspike.evaluation.spikes import SpikeRecorder
 from imlspike.layers.depthwise import DepthwiseConv
@@ -251,11 +252,25 @@ def test_the_encoder_agrees_with_torch_and_attention_is_counted_in_the_cheaper_f
 def test_an_encoder_has_the_dense_macs_of_the_one_with_relu():
     torch.manual_seed(0)
     sizes = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=1, conv_kernel=5)
-    inputs, dense = (torch.randn(1, 90, 20), torch.tensor([90])), []
+    inputs, dense, energies = (torch.randn(1, 90, 20), torch.tensor([90])), [], []
     for options in ({}, {"neuron": "relu"}):
         rows = count(IMLSpikeformerEncoder(20, **sizes, **options).eval().reparameterize(), *inputs)
         dense.append({name: row.dense_macs for (name, kind), row in rows.items() if kind == "weights"})
+        energies.append(energy(rows.values()))
     assert dense[0] == dense[1] and total(rows, "macs", "weights") == sum(dense[1].values())
+    for figure in ("full", "int8", "memory"):
+        assert energies[0][f"dense_{figure}"] == pytest.approx(energies[1][figure])
+
+
+def test_products_of_real_numbers_skip_the_zeros_of_both_sides():
+    class Product(nn.Module):
+        def forward(self, a, b):
+            return a.relu() @ b.relu()
+
+    a, b = torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])
+    for inputs in ((a, b), (b.T, a.T)):
+        [row] = [row for row in count(Product(), *inputs).values() if row.kind == "product"]
+        assert (row.macs, row.active_macs) == (12, 2 * 2 + 1 * 1)
 
 
 def test_products_of_spikes_with_values_and_with_spikes():
@@ -271,7 +286,8 @@ def test_products_of_spikes_with_values_and_with_spikes():
     a, b = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 3.0]])
     [row] = [row for row in count(Product(False), a, b).values() if row.kind == "product"]
     assert (row.macs, row.accumulates, row.dense_macs) == (0, 9 * 2, 12)
-    assert (row.events, row.bitwise) == (4 * 2, (1 + 1 + 2 + 2) * 2 + 6)  # and a shift for each of 6 results
+    # a zero on the left is skipped; and a shift for each of 6 results
+    assert (row.events, row.bitwise) == (2 * 2 + 2 * 1, (1 + 1) * 2 + (2 + 2) * 1 + 6)
     [row] = [row for row in count(Product(True), a, b).values() if row.kind == "product"]
     # right drives: 3 spikes meet two non-zeros of the left, 6 meet one; left drives: 4 meet two, 1 meets two
     assert row.accumulates == min(3 * 2 + 6 * 1, 4 * 2 + 1 * 2)

@@ -3,7 +3,8 @@
 Nothing of the model's forward pass is used: weights come by name from the state_dict of a folded encoder.
 One utterance is computed at a time, without padding. Each neuron is unfolded into `levels` steps of zeros
 and ones; each weight matrix and kernel (but the first convolution's, which sees features) is applied to them
-in turn, and what a spike is worth (its threshold) is a factor on the sum.
+in turn, and what a spike is worth (its threshold) is a factor on the sum. A norm ahead of a neuron whose
+threshold is constant is a threshold and an offset for each channel, and multiplies nothing.
 """
 
 import math
@@ -77,12 +78,12 @@ class BinaryEncoder:
         return self.norm(x, "after_norm")
 
     def feed_forward(self, x, name):
-        hidden = self.linear(f"{name}.expand", *self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron"))
+        hidden = self.linear(f"{name}.expand", *self.fire_behind(f"{name}.norm", x, f"{name}.neuron"))
         return self.linear(f"{name}.project", *self.fire(hidden, f"{name}.hidden_neuron"))
 
     def time_conv(self, x, name):
         """Binary steps under a kernel over tokens, one kernel for each channel."""
-        steps, _ = self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron", amplitude="unit")
+        steps, _ = self.fire_behind(f"{name}.norm", x, f"{name}.neuron", amplitude="unit")
         return self.over_tokens(f"{name}.conv", steps)
 
     def over_tokens(self, name, steps):
@@ -94,7 +95,7 @@ class BinaryEncoder:
 
     def attention(self, x, name, layer):
         """Scores and mixtures are sums over the steps of binary keys and of binary values."""
-        spikes = self.fire(self.norm(x, f"{name}.norm"), f"{name}.neuron")
+        spikes = self.fire_behind(f"{name}.norm", x, f"{name}.neuron")
         values, value_worth = self.fire(self.linear(f"{name}.v", *spikes), f"{name}.v_neuron")
         scores = (
             self.merged_scores(name, *spikes) if self.options["qk"] == "none" else self.scores(name, *spikes)
@@ -103,8 +104,8 @@ class BinaryEncoder:
             scores * self.decay(layer, len(x)) / math.sqrt(x.shape[1] // self.options["attention_heads"])
         )
         mixed = sum((weights * value_worth.T) @ self.heads(binary(value)) for value in values)
-        mixed = self.norm(mixed.transpose(0, 1).flatten(1), f"{name}.o_norm")
-        return self.linear(f"{name}.o", *self.fire(mixed, f"{name}.o_neuron"))
+        mixed = mixed.transpose(0, 1).flatten(1)
+        return self.linear(f"{name}.o", *self.fire_behind(f"{name}.o_norm", mixed, f"{name}.o_neuron"))
 
     def scores(self, name, steps, worth):
         """q.k (H, N, N) with binary keys, and binary queries too where both fire."""
@@ -126,8 +127,18 @@ class BinaryEncoder:
         constant = self.drive(f"{name}.q", steps, worth, lambda b: b @ wq @ bk.mT) + bq @ bk.mT
         return sum(query @ binary(key).T for key in steps) * worth.T + constant
 
-    def fire(self, x, name, channels=(-1,), token=-2, amplitude=None):
-        """Binary steps (T, *x.shape), and what a spike of a token is worth: theta, or 1 (unit amplitude)."""
+    def fire_behind(self, norm, x, name, amplitude=None):
+        """`fire` on what a norm gives, which a neuron of constant threshold takes in."""
+        if self.options["threshold"] not in ("fixed", "learned"):
+            return self.fire(self.norm(x, norm), name, amplitude=amplitude)
+        shift = self.norm(torch.zeros_like(x[:1]), norm)
+        scale = self.norm(torch.ones_like(x[:1]), norm) - shift
+        x = torch.where(scale < 0, -x, x) + shift / scale.abs()
+        return self.fire(x, name, amplitude=amplitude, scale=scale.abs())
+
+    def fire(self, x, name, channels=(-1,), token=-2, amplitude=None, scale=1):
+        """Binary steps (T, *x.shape), and what a spike of a token is worth: theta, or 1 (unit amplitude); at
+        thresholds of theta / scale."""
         o, threshold = self.options, self.options["threshold"]
         if threshold == "token" and token == 1:
             threshold = "layer"  # in the subsampling
@@ -140,7 +151,7 @@ class BinaryEncoder:
             "learned": lambda: self.state[f"{name}.log_value"].exp().reshape([1] * x.dim()),
         }[threshold]()
         theta = theta.clamp(min=1e-5).bfloat16().to(x.dtype)
-        steps = unfold(x, theta, o["levels"])
+        steps = unfold(x, theta / scale, o["levels"])
         self.spikes_fired += int(steps.sum())
         if (amplitude or o["amplitude"]) == "unit":
             return steps, torch.ones([1] * x.dim(), dtype=x.dtype)
