@@ -37,9 +37,9 @@ def read(path: Path) -> dict:
 
 
 def short_names(experiment: Mapping) -> dict:
-    """The experiment with decodings as greedy_asr_model_... -> greedy."""
-    names = [re.split("_asr|_lm_lm", score["decoding"])[0] for score in experiment["scores"]]
-    scores = [score | {"decoding": n} for score, n in zip(experiment["scores"], names, strict=True)]
+    """The experiment on the test set, with decodings as greedy_asr_model_... -> greedy."""
+    scored = [score for score in experiment["scores"] if score["set"] == "test"]
+    scores = [score | {"decoding": re.split("_asr|_lm_lm", score["decoding"])[0]} for score in scored]
     return {**experiment, "scores": scores}
 
 
