@@ -49,7 +49,8 @@ class Session:
         try:
             self.session = onnxruntime.InferenceSession(self.path, options, ["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime's own kinds, which have no common ancestor
-            raise ValueError(f"{self.path}: not an ONNX file, or a damaged one ({error})") from None
+            told = "not an ONNX file, or a damaged one; make it by imlspike export"
+            raise ValueError(f"{self.path}: {told} ({error})") from None
         self.metadata = Metadata(self.session.get_modelmeta().custom_metadata_map)
         self.metadata.path = self.path
         if (own := self.metadata.get("model_type")) != kind:
@@ -62,8 +63,8 @@ class Session:
         """The outputs for inputs in the order of the file."""
         return self.session.run(None, dict(zip(self.names, inputs, strict=True)))
 
-    def table(self) -> list[str]:
-        """The tokens of `tokens.txt`, which lies beside the file."""
+    def table(self, *needed: str) -> list[str]:
+        """The tokens of `tokens.txt`, which lies beside the file; without the `needed` ones a ValueError."""
         path, count = Path(self.path).with_name("tokens.txt"), int(self.metadata["vocab_size"])
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -72,7 +73,10 @@ class Session:
             raise ValueError(f"{path}: {told}; export the model again") from None
         if len(lines) != count:
             raise ValueError(f"{path}: {len(lines)} tokens, expected {count}; export the model again")
-        return [line.rpartition(" ")[0] for line in lines]
+        tokens = [line.rpartition(" ")[0] for line in lines]
+        if lacking := [each for each in needed if each not in tokens]:
+            raise ValueError(f"{path}: no {lacking[0]} in it; export the model again")
+        return tokens
 
     def mel(self) -> dict[str, float]:
         """What tells its mel from others, by `MEL_KEYS`."""
@@ -94,8 +98,10 @@ def _only_file(path: Path, kind: str) -> str:
     pattern = "stream*.onnx" if kind == STREAM else "model*.onnx"
     found = sorted(path.glob(pattern))
     if len(found) != 1:
-        named = ", ".join(map(str, found)) or "no .onnx file"
-        raise ValueError(f"{path}: {named} here; name one that `imlspike export` wrote")
+        there = found or sorted(path.glob("*.onnx"))
+        named = ", ".join(each.name for each in there) or "no .onnx file"
+        told = f"{named} here, expected one {pattern}" if path.is_dir() else "no such file or folder"
+        raise ValueError(f"{path}: {told}; name one that `imlspike export` wrote")
     return os.fspath(found[0])
 
 
@@ -113,7 +119,7 @@ class OnnxDecoder:
         self.session = Session(path, "imlspike_ctc", threads)
         metadata: dict[str, Any] = self.session.metadata
         self.sampling_rate, self.least = int(metadata["sample_rate"]), int(metadata["least_samples"])
-        self.tokens = Symbols(self.session.table(), metadata["token_type"])
+        self.tokens = Symbols(self.session.table("<blank>", "<sos/eos>"), metadata["token_type"])
         shifts = {name: metadata.get(f"word_{name}") for name in ("start", "end", "confidence")}
         self.word_times = WordTimes(**{name: float(each) for name, each in shifts.items() if each})
 

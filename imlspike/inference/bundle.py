@@ -43,6 +43,7 @@ EXPECTED = (
     "expected a bundle (a folder or .zip with bundle.yaml, as training and `imlspike pack` write it), an "
     "experiment (exp/NAME), a folder that holds one of these, or a name OWNER/MODEL on the Hugging Face hub"
 )
+EXPORTED = "written by `imlspike export`: open it by --engine onnx, or name the bundle it was made of"
 
 
 @dataclass
@@ -243,6 +244,8 @@ def _find(named: str, kind: str | None, cache_dir: str | os.PathLike | None) -> 
             place = _from_hub(named, cache_dir)
     except OSError as error:  # a name that no file can have
         raise ConfigError(f"{reprlib.repr(named)}: {error.strerror}; {EXPECTED}") from None
+    if place.suffix == ".onnx" and place.is_file():
+        raise ConfigError(f"{named}: {EXPORTED}")
     return place if place.is_file() or kind_of(place) else _only_one(place, kind, named)
 
 
@@ -258,6 +261,8 @@ def _only_one(folder: Path, kind: str | None, named: str) -> Path:
         raise ConfigError(f"{named}: holds several {kind or 'model'}s, name one of them: {several}")
     if zips := ", ".join(sorted(map(str, folder.glob("*.zip")))):
         raise ConfigError(f"{named}: holds zips and no other {what}, name one of: {zips}")
+    if next(folder.glob("*.onnx"), None):
+        raise ConfigError(f"{named}: {EXPORTED}")
     inside = ", ".join(sorted(child.name for child in folder.iterdir())[:10]) or "nothing"
     raise ConfigError(f"{named}: no {what} here (there is {inside}); {EXPECTED}")
 

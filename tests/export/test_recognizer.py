@@ -11,9 +11,11 @@ import soundfile
 import torch
 
 from imlspike.bin.main import main
+from imlspike.data.yaml_file import ConfigError
 from imlspike.export.engine import OnnxDecoder, Session
 from imlspike.export.integers import IntegerConv, IntegerLinear, Spikes, to_integers
 from imlspike.export.recognizer import GraphFeatures, WaveformToLogProbs, export_recognizer
+from imlspike.inference import Bundle
 from imlspike.inference.decoding import open_decoder
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures
 from imlspike.neurons import IMLS, ReLU
@@ -146,11 +148,34 @@ def test_features_without_complex_numbers(normalized):
         torch.testing.assert_close(GraphFeatures(features)(wave), features(wave), rtol=1e-4, atol=1e-4)
 
 
-def test_errors_name_the_file_and_the_key(tmp_path):
-    with pytest.raises(ValueError, match=str(tmp_path)):
+@pytest.mark.parametrize(("files", "told"), [([], "no .onnx"), (["stream.onnx"], "stream.onnx")])
+def test_what_is_there_instead_of_a_model_is_told(files, told, tmp_path):
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"{tmp_path}: {told}"):
         OnnxDecoder(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}/none: no such file"):
+        OnnxDecoder(tmp_path / "none")
+
+
+def test_a_table_without_a_blank_is_named(exported, tmp_path):
+    (tmp_path / "model.onnx").write_bytes((exported[1] / "model.onnx").read_bytes())
+    table = (exported[1] / "tokens.txt").read_text()
+    (tmp_path / "tokens.txt").write_text(table.replace("<blank>", "<x>"))
+    with pytest.raises(ValueError, match=f"{tmp_path}/tokens.txt: no <blank>"):
+        OnnxDecoder(tmp_path)
+
+
+def test_pytorch_sends_exported_files_to_the_other_engine(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    for path in (tmp_path, tmp_path / "model.onnx"):
+        with pytest.raises(ConfigError, match=f"{path}: .*--engine onnx"):
+            Bundle.load(path)
+
+
+def test_errors_name_the_file_and_the_key(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no")
-    with pytest.raises(ValueError, match="model.onnx"):
+    with pytest.raises(ValueError, match="model.onnx: .*imlspike export"):
         OnnxDecoder(tmp_path)
     recognizer = Recognizer.from_bundle(recognizer_bundle())
     recognizer.features.peak = 0.9

@@ -12,24 +12,26 @@ pytest.importorskip("onnxscript")
 
 from imlspike.bin.main import main  # noqa: E402
 from imlspike.data.kaldi import Utterance, write_data_dir  # noqa: E402
-from imlspike.export.bundles import export_bundle  # noqa: E402
 from imlspike.export.engine import OnnxSynthesizer, OnnxVocoder, Session  # noqa: E402
 from imlspike.inference import Text2Speech, Vocoder  # noqa: E402
 from imlspike.inference.vocoder import vocoder_bundle  # noqa: E402
 from tests.inference.small_tts import write_voice  # noqa: E402
-from tests.inference.small_vocoder import save, small_model  # noqa: E402
-from tests.models.small_vocos import small_mel, small_vocos  # noqa: E402
+from tests.inference.small_vocoder import SIZES  # noqa: E402
+from tests.models.small_vocos import small_vocos  # noqa: E402
 
 NEAR = dict(rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def vocoder(tmp_path_factory):
-    """A small vocoder, and the folder that it was exported to."""
-    model = small_vocos("learned shift", dtype=torch.float32)
-    folder, bundle = tmp_path_factory.mktemp("vocoder"), vocoder_bundle(model, "small", level=-20.0)
-    assert [path.name for path in export_bundle(bundle, folder)] == ["model.onnx", "mel.onnx"]
-    bundle.save(folder / "bundle")
+    """A small vocoder, and the folder that it was exported to, over a file that was there."""
+    model = small_vocos("learned shift", dtype=torch.float32, n_mels=SIZES["n_mels"])
+    folder = tmp_path_factory.mktemp("vocoder")
+    vocoder_bundle(model, "small", level=-20.0).save(folder / "bundle")
+    (folder / "mel.onnx").touch()
+    export = ["export", f"{folder}/bundle", "--output", f"{folder}"]
+    assert main(export) == 1 and not (folder / "model.onnx").exists()
+    assert main([*export, "--overwrite"]) == 0
     return Vocoder(model, level=-20.0), folder
 
 
@@ -37,7 +39,7 @@ def test_mels_and_waveforms_of_any_length_become_what_pytorch_makes_of_them(voco
     theirs, folder = vocoder
     ours = OnnxVocoder(folder, threads=1, chunk_seconds=0.2)
     for frames in (1, 2, 21, 300):
-        mel = small_mel(frames, 1, torch.float32)[0]
+        mel = torch.randn(SIZES["n_mels"], frames)
         audio = np.concatenate(list(ours.stream([mel.numpy()[:, :1], mel.numpy()[:, 1:]])))
         np.testing.assert_allclose(audio, theirs.decode(mel).numpy(), **NEAR)
     wave = 0.01 * np.random.default_rng(0).standard_normal(9001).astype(np.float32)
@@ -71,17 +73,15 @@ def test_vocode_needs_no_torch(vocoder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def speakers(tmp_path_factory):
-    """A small voice of two speakers with names, its vocoder's folders and theirs as ONNX files."""
+def speakers(tmp_path_factory, vocoder):
+    """A small voice of two speakers with names and its ONNX files, beside those of a vocoder."""
     folder = tmp_path_factory.mktemp("voice")
-    write_voice(folder / "voice", names=["Ann, B.", "Bob"], speakers=3)
-    save(small_model("imls"), folder / "vocoder")
-    for name in ("voice", "vocoder"):
-        assert main(["export", f"{folder}/{name}", "--output", f"{folder}/onnx/{name}"]) == 0
+    write_voice(folder / "voice", names=["Ann, B.", "Bob"], speakers=3, decoder_layers=1, postnet_layers=2)
+    assert main(["export", f"{folder}/voice", "--output", f"{folder}/onnx"]) == 0
     return folder
 
 
-def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, tmp_path):
+def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, vocoder, tmp_path):
     """With all controls; the command and, of symbols, a set in two processes."""
     utterances = []
     for name in ("u1", "u2", *map(str, range(14))):
@@ -96,8 +96,8 @@ def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, tmp_path)
     for what, words in made.items():
         ours = ["synthesize", *words(tmp_path / f"{what}-ours"), *controls]
         theirs = ["synthesize", *words(tmp_path / f"{what}-theirs"), *controls]
-        ours += f"--engine onnx --model {speakers}/onnx/voice --vocoder {speakers}/onnx/vocoder".split()
-        theirs += f"--model {speakers}/voice --vocoder {speakers}/vocoder".split()
+        ours += f"--engine onnx --model {speakers}/onnx --vocoder {vocoder[1]}".split()
+        theirs += f"--model {speakers}/voice --vocoder {vocoder[1]}/bundle".split()
         done = without_torch(*ours)
         assert done.returncode == 0, done.stderr
         assert main(theirs) == 0
@@ -110,10 +110,10 @@ def test_a_text_to_the_file_that_pytorch_makes_without_torch(speakers, tmp_path)
     assert durations[0] == durations[1]
 
 
-def test_symbols_and_controls_become_the_mel_of_pytorch(speakers):
+def test_symbols_and_controls_become_the_mel_of_pytorch(speakers, vocoder):
     ours, theirs = (
-        OnnxSynthesizer(speakers / "onnx/voice", speakers / "onnx/vocoder", threads=1),
-        Text2Speech.from_pretrained(speakers / "voice", speakers / "vocoder"),
+        OnnxSynthesizer(speakers / "onnx", vocoder[1], threads=1),
+        Text2Speech.from_pretrained(speakers / "voice", vocoder[1] / "bundle"),
     )
     rng = np.random.default_rng(0)
     for count, speaker, controls in (
@@ -133,20 +133,14 @@ def test_symbols_and_controls_become_the_mel_of_pytorch(speakers):
             told.append(str(error.value).replace(each.voice.name, ""))
         assert told[0] == told[1]
     with pytest.raises(ValueError, match="imlspike_ctc"):
-        Session(speakers / "onnx/voice", "imlspike_ctc")
+        Session(speakers / "onnx", "imlspike_ctc")
 
 
-def test_another_models_files_are_not_replaced(speakers, vocoder, tmp_path, capsys):
-    _, folder = vocoder
-    there = (speakers / "onnx/voice/model.onnx").read_bytes()
-    export = ["export", f"{folder}/bundle", "--output"]
-    assert main([*export, f"{speakers}/onnx/voice"]) == 1
-    assert (speakers / "onnx/voice/model.onnx").read_bytes() == there
-    (tmp_path / "mel.onnx").touch()
-    assert main([*export, f"{tmp_path}"]) == 1
-    assert main([*export, f"{tmp_path}/mel.onnx/below"]) == 1
-    told = capsys.readouterr().err.splitlines()
-    assert f"{speakers}/onnx/voice/model.onnx" in told[0] and f"{tmp_path}/mel.onnx" in told[1]
-    assert len(told) == 3 and f"{tmp_path}/mel.onnx/below" in told[2]
-    assert main([*export, f"{tmp_path}", "--overwrite"]) == 0
-    assert OnnxVocoder(tmp_path).n_mels == OnnxVocoder(folder).n_mels
+def test_another_models_files_are_not_replaced(speakers, vocoder, capsys):
+    there = (speakers / "onnx/model.onnx").read_bytes()
+    export = ["export", f"{vocoder[1]}/bundle", "--output"]
+    for folder, named in (("onnx", "onnx/model.onnx"), ("onnx/tokens.txt/below",) * 2):
+        assert main([*export, f"{speakers}/{folder}"]) == 1
+        [told] = capsys.readouterr().err.splitlines()
+        assert f"{speakers}/{named}" in told
+    assert (speakers / "onnx/model.onnx").read_bytes() == there
