@@ -156,7 +156,7 @@ def write_stream(bundle: Bundle, folder: Path) -> dict:
     trained = (bundle.config["model"].get("encoder_conf") or {}).get("look_ahead")
     most = max((each for each in np.atleast_1d(trained) if each is not None), default=0)
     session = Session(export_stream(bundle, folder, int(min(LOOK_AHEAD, most))), STREAM)
-    _, gains, _, state = session.session.get_inputs()
+    _, gains, *_, state = session.session.get_inputs()
     told = session.metadata | {"frames": gains.shape[1], "state": state.shape, "model": "stream.onnx"}
     return told | {"about": about(bundle, "recognizer that listens live")}
 

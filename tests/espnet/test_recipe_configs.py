@@ -30,12 +30,14 @@ TRAINING = [path for path in YAMLS if path not in DECODING + LANGUAGE]
 # What an override is laid over, where it isn't the file of this folder (or above) that stands alone.
 ALONE = {"conf": "quick.yaml", "egs": "train_asr_iml_spikeformer.yaml"}
 OVER = {
-    "conf/ablations/warmup_200.yaml": ["conf/quick.yaml", "conf/ablations/budget.yaml"],
     "conf/ablations/width_128.yaml": ["conf/quick.yaml", "conf/ablations/budget.yaml"],
     "conf/ablations/cnn_kernel_31.yaml": ["conf/quick.yaml", "conf/ablations/conformer.yaml"],
     "conf/time_conv.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "conf/ablations/threshold_fixed.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "egs/aishell/asr1/conf/words.yaml": ["conf/quick.yaml"],
+    "egs/aishell/asr1/conf/sentences.yaml": ["conf/quick.yaml"],
+    "egs/speechocean762/asr1/conf/quick.yaml": ["conf/quick.yaml"],
+    "egs/speechocean762/asr1/conf/full.yaml": ["conf/quick.yaml", "conf/full.yaml"],
 }
 
 
