@@ -6,9 +6,13 @@ labels, to the samples with which a partial result first has it whole; of words 
 is computed meanwhile isn't in it: see the real-time factor, processor time of one thread over audio time, in
 PyTorch and, by the exported step, in onnxruntime, which must hear the same.
 Offline a word is there when the recording has ended.
+
+With --hours H instead: memory of one stream that hears the recordings one after the other for so long.
 """
 
 import argparse
+import itertools
+import resource
 import sys
 import tempfile
 import time
@@ -92,14 +96,43 @@ def delays(spoken: str, ends: Sequence[float | None], words: Sequence[tuple[str,
     return found
 
 
+def hours_on_end(engine: str, stream: Listener, waves: Sequence[np.ndarray], hours: float) -> dict:
+    """A row: resident memory while a stream hears the recordings one after the other, for hours of audio."""
+    heard, utterances, megabytes, begin = 0.0, 0, {}, time.process_time()
+    marks = [hours * part for part in (0.05, 0.25, 0.5, 0.75, 1)]
+    for wave in itertools.cycle(waves):
+        for start in range(0, len(wave), round(PIECE * stream.sampling_rate)):
+            results = stream.accept(wave[start : start + round(PIECE * stream.sampling_rate)])
+            utterances += sum(one.final for one in results)
+        heard += len(wave) / stream.sampling_rate / 3600
+        while marks and heard >= marks[0]:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            megabytes[f"MB after {marks.pop(0):.2g} h"] = f"{pages * resource.getpagesize() / 1e6:.1f}"
+            print(f"{engine}: {heard:.2f} of {hours:g} h", file=sys.stderr, flush=True)
+        if not marks:
+            seconds = time.process_time() - begin
+            return {"engine": engine, **megabytes, "utterances": utterances, "processor, s": f"{seconds:.0f}"}
+    raise ValueError("no recordings")
+
+
+def memory(args: argparse.Namespace, s2t: Speech2Text, waves: Sequence[np.ndarray], argv: Sequence) -> str:
+    """The table of --hours: a row for each engine, with the longest look-ahead or the first one named."""
+    stream = s2t.stream(args.look_ahead and args.look_ahead[0])
+    with tempfile.TemporaryDirectory() as folder:
+        exported = export_stream(Bundle.load(args.model), Path(folder), stream.look_ahead)
+        streams = {"onnxruntime": OnnxStream(exported, threads=1), "PyTorch": stream}
+        rows = [hours_on_end(engine, one, waves, args.hours) for engine, one in streams.items()]
+    command = " ".join(["python -m benchmarks streaming", *argv])
+    return f"`{command}`\n\n{setting()}\n\n{markdown_table(rows)}"
+
+
 def main(argv=None) -> None:
     """Print the table; write it with its numbers."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks streaming", description=__doc__)
     parser.add_argument("--model", required=True, help="bundle or experiment of a recognizer of streams")
     parser.add_argument("--data-dir", type=Path, required=True, help="Kaldi directory with wav.scp and text")
-    parser.add_argument(
-        "--labels", type=Path, required=True, help="folder of phone labels, .lab or .TextGrid"
-    )
+    parser.add_argument("--labels", type=Path, help="folder of phone labels, .lab or .TextGrid")
+    parser.add_argument("--hours", type=float, help="measure memory instead, of a stream of so many hours")
     parser.add_argument(
         "--front-end", default="russian:marked", help="makes the labels' phones (%(default)s)"
     )
@@ -110,15 +143,16 @@ def main(argv=None) -> None:
     parser.add_argument("--output", type=Path, help="stem of the .md and .json to write")
     args = parser.parse_args(argv)
     argv = sys.argv[2:] if argv is None else argv
+    if not args.hours and args.labels is None:
+        parser.error("--labels is needed")
     torch.set_num_threads(1)
-    s2t, speaker, files = (
-        Speech2Text.from_pretrained(args.model),
-        front_end(args.front_end),
-        find_labels(args.labels),
-    )
+    s2t = Speech2Text.from_pretrained(args.model)
     wavs, texts = (read_kaldi(args.data_dir / name) for name in ("wav.scp", "text"))
     texts = {key: texts[key] for key in sorted(wavs)[: args.limit]}
     waves = {key: read_audio(wavs[key], s2t.sampling_rate, key) for key in texts}
+    if args.hours:
+        return print(memory(args, s2t, list(waves.values()), argv))
+    speaker, files = front_end(args.front_end), find_labels(args.labels)
     seconds = {key: len(wave) / s2t.sampling_rate for key, wave in waves.items()}
     ends = {}
     for key, text in texts.items():
