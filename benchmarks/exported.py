@@ -4,9 +4,12 @@ The spiking encoder and ESPnet's Transformer of the same width, features to enco
 """
 
 import argparse
+import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
@@ -40,7 +43,9 @@ class OneUtterance(nn.Module):
         return self.encoder(xs, self.lengths)[0]
 
 
-def runners(size: str, frames: int, threads: int, folder: Path) -> dict[str, Callable[[], object]]:
+def runners(
+    size: str, frames: int, threads: int, folder: Path, profiled: bool = False
+) -> dict[str, Callable[[], object]]:
     """What is timed, by name: each call encodes one utterance of so many frames."""
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -60,8 +65,11 @@ def runners(size: str, frames: int, threads: int, folder: Path) -> dict[str, Cal
     def onnx(path: Path) -> Callable[[], object]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.enable_profiling, options.profile_file_prefix = profiled, str(path.with_suffix(""))
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        return lambda: session.run(None, {"features": xs.numpy()})
+        run = partial(session.run, None, {"features": xs.numpy()})
+        run.session = session
+        return run
 
     def exported(module: nn.Module, name: str, length: int | str) -> Path:
         path = folder / f"{name}.onnx"
@@ -121,6 +129,25 @@ def section(size: str, lengths: list[int], threads: int, turns: int) -> str:
     return "\n\n".join([f"## {size}, {threads} threads", table(head, rows), "\n".join(told)]).rstrip()
 
 
+def shares(size: str, seconds: int, turns: int) -> str:
+    """The table of --profile: where onnxruntime's time goes, by kinds of nodes, with one thread."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = runners(size, seconds * FRAMES_PER_SECOND, 1, Path(folder), profiled=True)
+        for name in (name for name in runs if "onnx" in name):
+            for _ in range(turns):
+                runs[name]()
+            events = json.loads(Path(runs[name].session.end_profiling()).read_text(encoding="utf-8"))
+            found[name] = Counter()
+            for event in events:
+                if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                    found[name][event["args"]["op_name"]] += event["dur"] / turns / 1000
+    kinds = sum(found.values(), Counter())
+    rows = [[kind, *(f"{each[kind]:.1f}" for each in found.values())] for kind, _ in kinds.most_common(16)]
+    rows.append(["all", *(f"{each.total():.1f}" for each in found.values())])
+    return table([f"milliseconds, {seconds} s", *found], rows)
+
+
 def main(argv=None) -> None:
     """Prints a table for each number of threads."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks exported", description=__doc__)
@@ -128,8 +155,13 @@ def main(argv=None) -> None:
     parser.add_argument("--seconds", type=int, nargs="+", default=[1, 10, 60, 600], help="of audio")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--profile", action="store_true", help="where the time goes, instead")
     args = parser.parse_args(argv)
     torch.manual_seed(0)
     print(f"# Exported encoders\n\n{setting()}", flush=True)
+    if args.profile:
+        for seconds in args.seconds:
+            print(f"\n{shares(args.size, seconds, args.turns)}", flush=True)
+        return
     for threads in args.threads:
         print(f"\n{section(args.size, args.seconds, threads, args.turns)}", flush=True)
