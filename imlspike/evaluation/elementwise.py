@@ -1,4 +1,4 @@
-"""What operations on single numbers cost, by their names in ATen."""
+"""Costs of operations on single numbers, by their names in ATen."""
 
 from math import log2
 

@@ -79,7 +79,7 @@ class Session:
         return tokens
 
     def mel(self) -> dict[str, float]:
-        """What tells its mel from others, by `MEL_KEYS`."""
+        """The numbers that tell its mel from others, by `MEL_KEYS`."""
         return {key: float(self.metadata[key.replace("sampling", "sample")]) for key in MEL_KEYS}
 
 

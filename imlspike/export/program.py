@@ -87,7 +87,7 @@ def table_of(symbols: Sequence[str]) -> str:
 
 
 def mel_metadata(features: Mapping[str, int | float | None]) -> dict[str, int | float]:
-    """What tells a mel from others; the sampling rate by the name that it has in all files."""
+    """The numbers that tell a mel from others; the sampling rate by the name that it has in all files."""
     told = {key: features[key] for key in MEL_KEYS if key != "sampling_rate"}
     rate = features["sampling_rate"]
     return {"sample_rate": rate} | told | {"f_max": rate / 2 if told["f_max"] is None else told["f_max"]}

@@ -53,7 +53,7 @@ class Speech:
 
 
 class Voice:
-    """What a voice, whatever computes it, has to know of itself.
+    """A voice, whatever computes it, by what it has to know of itself.
 
     Attributes:
         symbols: that its numbers stand for.
