@@ -52,7 +52,9 @@ class WaveformToLogProbs(nn.Module):
         if recognizer.ctc is None:
             raise ValueError("ctc_weight: 0: trained without CTC, there is nothing to export")
         if recognizer.features.causal_level:
-            raise ValueError("causal_level: a recognizer of streams; export a step of it by look_ahead (--look-ahead)")
+            raise ValueError(
+                "causal_level: a recognizer of streams; export a step of it by look_ahead (--look-ahead)"
+            )
         if recognizer.features.peak is not None:
             raise ValueError("features: peak can't be exported; train with level, as `level: -20`")
         recognizer.features = GraphFeatures(recognizer.features)
