@@ -67,11 +67,17 @@ def summary() -> str:
         times = greedy["times"] and "{ratio:.2f} ({ci95[0]:.2f} to {ci95[1]:.2f})".format(**greedy["times"])
         row = {"model": f"`{name}`", "seeds": greedy["seeds"]}
         row |= {f"CER %, {head}": rates[decoding] for head, decoding in DECODINGS.items()}
+        row["WER %, greedy"] = next(
+            interval_cell(score["wer"], ".1f", 100)
+            for score in each["scores"]
+            if score["decoding"] == "greedy"
+        )
         row |= {"greedy, times `quick`'s": times or "", "encoder, µJ/s: fp32": f"{encoder['full']:.3g}"}
         row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
         row["8 bits and memory"] = f"{encoder['int8_bitwise'] + encoder['memory_tiles']:.3g}"
         rows.append(row)
-    return markdown_table(rows)
+    empty = {head for head in rows[0] if not any(row[head] for row in rows)}
+    return markdown_table([{head: row[head] for head in row if head not in empty} for row in rows])
 
 
 def scores() -> str:

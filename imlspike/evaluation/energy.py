@@ -240,7 +240,7 @@ def times(above: float, below: float) -> float:
 
 def verdict(spiking: dict, peer: dict, name: str = "the ANN") -> list[str]:
     """Sentences, one an accounting, that say whether a scope of a spiking model wins or loses against the
-    same scope of a peer, which `name` says, and against its own network as an ANN.
+    same scope of a peer, which `name` says, and against its own network as an ANN. Within a percent they tie.
 
     >>> own = dict.fromkeys(FIGURES, 2.0)
     >>> print(verdict(own, own | {"full": 5.0})[1])
@@ -257,7 +257,7 @@ def verdict(spiking: dict, peer: dict, name: str = "the ANN") -> list[str]:
 
 def _duel(own: float, name: str, other: float) -> str:
     share = 1.0 if own == other else times(own, other)
-    if share == 1:
+    if round(share, 2) == 1:  # prices aren't known to a percent
         return f"ties with {name}"
     what = "WINS against" if share < 1 else "LOSES to"
     return f"{what} {name} ({share:.2f} {'of' if share < 1 else 'times'} its energy)"

@@ -138,6 +138,8 @@ def test_a_verdict_says_of_every_row_who_wins():
     assert said[6].endswith("LOSES to the rival without zeros (2.67 times its energy)")
     assert said[7].endswith("LOSES to the rival without zeros (1.33 times its energy)")
     assert "LOSES to the ANN (inf times" in verdict(own, twin | {"full": 0.0})[1]
+    assert "ties with the ANN" in verdict(own, twin | {"full": 2.005})[1]
+    assert "WINS against the ANN (0.99" in verdict(own, twin | {"full": 2.02})[1]
 
 
 def test_espnets_transformer_is_counted_whole():
