@@ -19,7 +19,11 @@ from imlspike.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, VOICES, VOCODERS = (Path("egs/msu_ru_nsh", task) for task in ("asr1", "tts1", "voc1"))
-FILES = (Path("README.md"), *(recipe / "README.md" for recipe in (RECIPE, VOICES, VOCODERS)))
+FILES = (
+    Path("README.md"),
+    RECIPE / "AUDIT.md",
+    *(recipe / "README.md" for recipe in (RECIPE, VOICES, VOCODERS)),
+)
 MODELS = ("quick", "full")  # folders of results: a model and its peers
 DECODINGS = {"greedy": "greedy", "8-bit weights": "greedy_8bit", "n-gram": "joint"}
 BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -91,6 +95,49 @@ def energy() -> str:
     return accountings_table(experiments())
 
 
+def sensitivity() -> str:
+    """What other prices make of `quick`'s encoder against its twin and the rival that skips zeros."""
+    own, twin = [
+        each["energy"]["encoder"] for each in experiments() if each["name"] in ("quick", "quick_relu")
+    ]
+    prices = {
+        "as counted": {},
+        "an 8-bit multiplication at 0.15 pJ": {"multiply": 0.15},
+        "an 8-bit multiplication at 0.10 pJ": {"multiply": 0.10},
+        "each use of an accumulator at 0.07 pJ": {"use": 0.07},
+        "each use of an accumulator at 0.10 pJ": {"use": 0.10},
+        "a weight read for 64 results": {"reuse": 64},
+    }
+    rows = []
+    for change, changed in prices.items():
+        spikes, rival, relu = (
+            _at(own, "int8_bitwise", "bitwise", 0, **changed),
+            _at(own, "rival_skipping", "events", 3 / 8, **changed),
+            _at(twin, "int8_bitwise", "bitwise", 0, **changed),
+        )
+        rows.append(
+            {
+                "prices": change,
+                "of the twin": f"{spikes[0] / relu[0]:.2f}",
+                "with memory": f"{sum(spikes) / sum(relu):.2f}",
+                "of the rival": f"{spikes[0] / rival[0]:.2f}",
+                "with memory too": f"{sum(spikes) / sum(rival):.2f}",
+            }
+        )
+    return markdown_table(rows)
+
+
+def _at(scope: Mapping, figure: str, products: str, bits: float, *, multiply=0.2, use=0.0, reuse=16):
+    """Arithmetic and memory in tiles, µJ/s, at other prices; `products` have multipliers of `bits` / 8."""
+    amounts = {key: count * 1e-6 for key, count in scope["operations_per_second"].items()}
+    wide, narrow = amounts["active_macs"], amounts[products]
+    sent = (
+        5 * amounts["inputs"] + 1.875 * amounts["spiking_inputs"]
+    )  # activations: 0.625 pJ a bit, there and back
+    arithmetic = scope[figure] + (multiply - 0.2) * (wide + bits * narrow) + use * (wide + narrow)
+    return arithmetic, sent + (scope["memory_tiles"] - sent) * 16 / reuse
+
+
 def equal_bits(recipe: Path) -> str:
     """Of all models of voices or vocoders: everything that runs, in fp32 and with 8-bit weights, from the
     amounts that their reports hold; ratios to the ANN's."""
@@ -119,6 +166,7 @@ TABLES = {
     "summary": summary,
     "scores": scores,
     "energy": energy,
+    "sensitivity": sensitivity,
     "voices_bits": partial(equal_bits, VOICES),
     "voices_energy": partial(profiled, VOICES),
     "vocoders_bits": partial(equal_bits, VOCODERS),
