@@ -223,10 +223,11 @@ def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corp
 
 def _fillets(*languages: str) -> Corpus:
     """Dialogue of two actors a language (GPL-2), 91 min of Dutch, 79 of Czech: the game Fish Fillets NG."""
+    sounds = [f"**/sound/*/{language}/*.ogg" for language in languages]
     return Corpus(
         folders=FOLDERS,
-        layout=tuple(f"**/script/*/dialogs_{language}.lua" for language in languages),
-        audio=" ".join(f"**/sound/*/{language}/*.ogg" for language in languages),
+        layout=(*(f"**/script/*/dialogs_{language}.lua" for language in languages), *sounds),
+        audio=" ".join(sounds),
         sampling_rate=None,
         transcripts=partial(read_dialogs, languages=languages),
         set_of=lambda utterance, file: "train",

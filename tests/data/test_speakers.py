@@ -91,3 +91,7 @@ def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
         "nl_reef_unknown": "audio without transcript",
     }
     assert left_out == known and not (tmp_path / "nl/train/tagged").exists()
+    for file in corpus.rglob("sound/*/cs/*.ogg"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"expected .*/sound/\*/cs/\*.ogg"):
+        prepare("fillets", corpus, tmp_path / "none")
