@@ -86,12 +86,17 @@ def seconds_told(container) -> float:
 def ogg_seconds(path: Path, who: str) -> tuple[float, float]:
     """The length that the last page of an Ogg file tells, and that of its packets, 0 if these tell none."""
     with _open(path, who) as container:
-        longest = held = 0.0
+        longest = held = end = 0.0
         try:
             for packet in container.demux(container.streams.audio[0]):
                 seconds = float((packet.duration or 0) * (packet.time_base or 0))
                 longest = max(longest, seconds if seconds < 1 else 0)  # no packet is longer
                 held += seconds if 0 < seconds < 1 or not packet.size else longest
+                if packet.pts is not None:
+                    begin = float(packet.pts * packet.time_base)
+                    # Of Vorbis ffmpeg takes each page's first packet for one behind a short block.
+                    held += begin - end if 0 < begin - end < longest else 0
+                    end = begin + seconds
         except FAILURES:
             held = math.inf
         return seconds_told(container), opus_seconds(path) or held

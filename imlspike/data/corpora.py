@@ -166,17 +166,23 @@ def _msu_ru_nsh(top: Path, as_written: bool = False) -> Iterator[Transcript]:
         yield Transcript(name, set_, text, "nsh", fault=fault)
 
 
+_SPEECHOCEAN_TABLES = ("text", "utt2spk", "spk2gender", "spk2age")
+
+
 def _speechocean762(top: Path) -> Iterator[Transcript]:
     """Of the speakers to train on, in the order of gender, age and name, every tenth is valid: as many women,
-    men, children and adults as there are, and the same whatever recordings a copy lacks."""
+    men, children and adults as there are, and the same whatever recordings a copy lacks. A speaker who is in
+    train and test is an error."""
     about = _speechocean_speakers(top, ("train",))
 
     def order(speaker: str) -> tuple:
         return about["gender"][speaker], float(about["age"][speaker]), speaker
 
     valid = sorted(about["gender"], key=order)[5::10]
-    for part in ("train", "test"):
-        speakers = read_kaldi(top / part / "utt2spk")
+    tables = {part: read_kaldi(top / part / "utt2spk") for part in ("train", "test")}
+    if both := set(tables["train"].values()) & set(tables["test"].values()):
+        raise ValueError(f"{top}/test/utt2spk: speaker {min(both)} is in train, too; get these tables anew")
+    for part, speakers in tables.items():
         for name, text in read_kaldi(top / part / "text").items():
             if name not in speakers:
                 raise ValueError(f"{top}/{part}/utt2spk: no speaker of {name}, which is in {part}/text")
@@ -193,6 +199,8 @@ def _speechocean_speakers(top: Path, parts: Sequence[str] = ("train", "test")) -
                 raise ValueError(
                     f"{path}: speaker {min(absent)} is missing ({len(absent)} of {len(speakers)})"
                 )
+        if odd := [who for who in speakers if not re.fullmatch(r"\d+(\.\d+)?", tables["age"][who])]:
+            raise ValueError(f"{path}: speaker {min(odd)} has {tables['age'][min(odd)]!r}; expected years")
     return tables
 
 
@@ -215,10 +223,11 @@ def _in_parts(folder: str, md5s: str, utterances: Sequence[int], **more) -> Corp
 
 def _fillets(*languages: str) -> Corpus:
     """Dialogue of two actors a language (GPL-2), 91 min of Dutch, 79 of Czech: the game Fish Fillets NG."""
+    sounds = [f"**/sound/*/{language}/*.ogg" for language in languages]
     return Corpus(
         folders=FOLDERS,
-        layout=tuple(f"**/script/*/dialogs_{language}.lua" for language in languages),
-        audio=" ".join(f"**/sound/*/{language}/*.ogg" for language in languages),
+        layout=(*(f"**/script/*/dialogs_{language}.lua" for language in languages), *sounds),
+        audio=" ".join(sounds),
         sampling_rate=None,
         transcripts=partial(read_dialogs, languages=languages),
         set_of=lambda utterance, file: "train",
@@ -307,8 +316,8 @@ CORPORA = {
     "fillets_cs": _fillets("cs"),
     "speechocean762": Corpus(  # 333 min of English read by 250 Mandarin speakers, half of them children
         folders=("speechocean762",),  # (Zhang et al. 2021; openslr.org/101)
-        layout=("train/text", "train/utt2spk", "test/text", "test/utt2spk"),
-        audio="train/*.opus test/*.opus WAVE/*/*.WAV",  # a copy in Opus, a folder a set; as published
+        layout=tuple(f"{part}/{table}" for part in ("train", "test") for table in _SPEECHOCEAN_TABLES),
+        audio="train/*.opus test/*.opus WAVE/*/*.[Ww][Aa][Vv]",  # a copy in Opus; as published
         sampling_rate=16000,
         transcripts=_speechocean762,
         set_of=lambda utterance, file: "test" if file.parent.name == "test" else "train",

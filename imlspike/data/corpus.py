@@ -151,6 +151,9 @@ def prepare(
     files = {file for some in found for file in some if file.name[0] != "."}
     if name == "aishell":
         files |= unpack_speakers(top / "wav", Path(unpack_dir or top / "wav").resolve(), corpus.sets)
+    if not files:
+        expected = " or ".join(corpus.audio.split())
+        raise ValueError(f"{places[0]}: no recordings; expected {expected} in it")
     said = [transcript for place in places for transcript in corpus.transcripts(place, **reading)]
     result = join(
         said, read_headers(files, progress, corpus.name_of), corpus.sampling_rate, corpus.set_of, sets

@@ -17,6 +17,7 @@ FOLDERS = ("fillets-ng", "games/fillets-ng", "usr/share/games/fillets-ng")
 FISH = {"font_small": "small", "font_big": "big"}
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _THREE = r"\s*,\s*".join([_STRING] * 3)
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00c0-\u024f]")
 _DIALOG = re.compile(rf"^\s*dialogId\(\s*{_THREE}\s*\)(?:\s*dialogStr\(\s*{_STRING}\s*\))?", re.MULTILINE)
 
 
@@ -45,7 +46,8 @@ def read_dialogs(top: Path, languages: Sequence[str]) -> Iterator[Transcript]:
                 who = fish or font.removeprefix("font_") or "nobody"
                 speaker = who if len(languages) == 1 else f"{language}-{who}"
                 more = {"tagged": f"[{language}] {text}"} if len(languages) > 1 else {}
-                yield Transcript(name, _set_of(text) if fish else "others", text, speaker, more=more)
+                fault = "letters that aren't Latin, which espeak-ng spells" if _FOREIGN.search(text) else ""
+                yield Transcript(name, _set_of(text) if fish else "others", text, speaker, fault, more)
 
 
 def _set_of(text: str) -> str:

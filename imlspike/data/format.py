@@ -1,5 +1,6 @@
 """Audio of one kind for training: 16-bit FLAC or WAV, mono, at one sampling rate; copies at other speeds."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_d
 from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
 
+_log = logging.getLogger(__name__)
 SILENCE = 2**-15  # peak of a recording that holds no sound in 16 bits
 
 
@@ -127,7 +129,8 @@ def _convert(
         _, frames, comment = _look(target)
         if comment != made_from:
             on_mismatch = "error" if factor else "convert"
-            samples = read_audio(source, sampling_rate, utterance.id, on_mismatch)
+            note = partial(_tell, f"{utterance.id} ({source})")
+            samples = read_audio(source, sampling_rate, utterance.id, on_mismatch, note=note)
             if not np.abs(samples).max() > SILENCE:
                 raise AudioError(f"{utterance.id} ({source}): nothing but silence; record it again")
             samples = change_speed(samples, factor, sampling_rate) if factor else samples
@@ -144,6 +147,12 @@ def _convert(
             raise
         return f"{source}: {error.strerror}; check the corpus folder or wav.scp"
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
+
+
+def _tell(who: str, text: str) -> None:
+    """Tell what was found in a recording, but not that it was mixed down, as a whole corpus may be."""
+    if not text.endswith("mixed down to one"):
+        _log.warning(f"{who}: {text}")
 
 
 def _look(path: Path) -> tuple[tuple, int, str]:

@@ -7,7 +7,7 @@ an error), after runs of white space became one space and the ends were stripped
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -70,13 +70,17 @@ def error_counts(aligned: Mapping[str, Aligned], rate: str) -> np.ndarray:
     return np.array([[getattr(getattr(one, rate), name) for name in COUNTS] for one in aligned.values()])
 
 
-def speaker_groups(data_dir) -> dict[str, dict[str, str]]:
-    """Groups of a Kaldi directory's utterances, each utterance to speaker: `all`, and one for each value in
-    its tables about speakers: `gender f` of spk2gender; by spk2age `age child` (under `ADULT`), `age adult`.
+def speaker_groups(data_dir, utterances: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Groups of `utterances`, each utterance to speaker: `all`, and one for each value in a Kaldi directory's
+    tables about speakers: `gender f` of spk2gender; by spk2age `age child` (under `ADULT`), `age adult`.
 
-    ValueError: a speaker isn't in such a table, or an age is no number; table and speaker are named.
+    ValueError: an utterance isn't in utt2spk or its speaker not in a table, or an age is no number; table and
+    name are told.
     """
-    speakers = read_kaldi(Path(data_dir) / "utt2spk")
+    table = read_kaldi(path := Path(data_dir) / "utt2spk")
+    speakers = {utterance: table.get(utterance, "") for utterance in utterances}
+    if absent := [utterance for utterance, speaker in speakers.items() if not speaker]:
+        raise ValueError(f"{path}: no speaker for {_names(absent)}; is it the directory of another set?")
     groups = {"all": speakers}
     for path in sorted(Path(data_dir).glob("spk2*")):
         attribute, table = path.name.removeprefix("spk2"), read_kaldi(path)
@@ -131,13 +135,12 @@ def summarize(
 
 
 def _of_group(scored: Mapping[str, Mapping], speakers: Mapping[str, str], **resampling: int) -> dict:
-    """Speakers, utterances and rates of a group, utterance to speaker, of those that were `scored`."""
-    own = {utterance: speaker for utterance, speaker in speakers.items() if utterance in scored}
-    sums = {rate: {speaker: np.zeros(2, int) for speaker in own.values()} for rate in RATES}
-    for utterance, speaker in own.items():
+    """Speakers, utterances and rates of a group, utterance to speaker."""
+    sums = {rate: {speaker: np.zeros(2, int) for speaker in speakers.values()} for rate in RATES}
+    for utterance, speaker in speakers.items():
         for rate in RATES:
             sums[rate][speaker] += scored[utterance][rate]
-    found = {"speakers": len(sums[RATES[0]]), "utterances": len(own)}
+    found = {"speakers": len(sums[RATES[0]]), "utterances": len(speakers)}
     return found | {rate: _rate(*np.array([*sums[rate].values()]).T, **resampling) for rate in RATES}
 
 
@@ -199,7 +202,7 @@ def score_files(
     except ValueError as error:
         raise ValueError(f"cannot score {hypothesis} against {reference}: {error}") from error
     summary = {"name": name, "reference": str(reference), "hypothesis": str(hypothesis)}
-    groups = speaker_groups(groups_dir) if groups_dir else None
+    groups = speaker_groups(groups_dir, aligned) if groups_dir else None
     summary |= summarize(aligned, resamples, seed, spaces, groups)
     folder = Path(output_dir)
     write_files({folder / "alignments.txt": format_alignments(aligned), folder / "score.json": summary})

@@ -161,8 +161,14 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
 
 
 def existing(path: str, what: str) -> str:
-    """The absolute path of what is here or in the project's folder; OptionError if it is in neither."""
+    """The absolute path of what is here or in the project's folder; OptionError, naming the nearest, if it is
+    in neither."""
     for folder in (Path.cwd(), ROOT):
         if os.path.exists(folder / path):  # False, too, for a name that no file can have
             return str((folder / path).resolve())
-    raise OptionError(f"{what}: there is no {path}, neither here ({Path.cwd()}) nor in {ROOT}")
+    parent, name = os.path.split(path)
+    folders = [top / parent for top in (Path.cwd(), ROOT) if os.path.isdir(top / parent)]
+    there = [entry for folder in folders if os.access(folder, os.R_OK) for entry in os.listdir(folder)]
+    near = difflib.get_close_matches(name, there, 1, 0.5)
+    hint = f"; did you mean {os.path.join(parent, near[0])}?" if near else ""
+    raise OptionError(f"{what}: there is no {path}, neither here ({Path.cwd()}) nor in {ROOT}{hint}")

@@ -65,6 +65,15 @@ def test_finer_samples_are_rounded_to_the_nearest_and_clipped(tmp_path, subtype)
     np.testing.assert_array_equal(integers(utterance.wav), expected)
 
 
+def test_of_channels_only_what_is_odd_is_told(tmp_path, caplog):
+    """A corpus may be stereo in all its recordings."""
+    both, left = tone(0.5), np.stack([tone(0.5), 0 * tone(0.5)], axis=1)
+    data = write(tmp_path / "in", {"a": (np.stack([both] * 2, axis=1), RATE), "b": (left, RATE)})
+    format_data_dir(data, tmp_path / "out")
+    [told] = caplog.messages
+    assert told.startswith("b (") and "left out (silent)" in told
+
+
 def test_other_rates_and_channels_are_converted(tmp_path):
     stereo = np.stack([tone(1.0, 44100, 440)] * 2, axis=1)
     data = write(tmp_path / "in", {"a": (stereo, 44100)})

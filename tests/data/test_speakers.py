@@ -39,6 +39,36 @@ def test_speechocean762_is_split_by_speaker_in_the_published_layout_and_in_that_
         prepare("speechocean762", copy, tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("table", "old", "new", "told"),
+    [
+        ("train/spk2age", "0011\t30", "0011\tthirty", "train/spk2age: speaker 0011 has 'thirty'; exp"),
+        ("test/spk2age", "0003\t7", "0003\tnan", "test/spk2age: speaker 0003 has 'nan'"),
+        ("test/utt2spk", "\t0003", "\t0001", "test/utt2spk: speaker 0001 is in train, too"),
+    ],
+)
+def test_a_speaker_of_no_age_or_in_two_sets_is_an_error(tmp_path, table, old, new, told):
+    corpus = make_speechocean762(tmp_path / "corpus", seconds=0.02)
+    path = corpus / "speechocean762" / table
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=told):
+        prepare("speechocean762", corpus, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_recordings_may_have_small_letters_and_none_at_all_is_told_with_their_place(tmp_path):
+    corpus = make_speechocean762(tmp_path / "corpus", seconds=0.02)
+    for file in corpus.rglob("*.WAV"):
+        file.rename(file.with_suffix(".wav"))
+    assert len(prepared("speechocean762", corpus, tmp_path / "data")["train"]) == 14
+    shutil.rmtree(corpus / "speechocean762/WAVE")
+    with pytest.raises(ValueError, match=r"speechocean762: no recordings; expected .* WAVE/"):
+        prepare("speechocean762", corpus, tmp_path / "none")
+    (corpus / "speechocean762/test/spk2age").unlink()
+    with pytest.raises(ValueError, match="expected .*speechocean762/test/spk2age"):
+        prepare("speechocean762", corpus, tmp_path / "none")
+
+
 def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
     corpus, rest = make_fillets(tmp_path / "corpus", TTS, seconds=0.02), ["--max-left-out", "0.2"]
     both = prepared("fillets", corpus, tmp_path / "both", *rest)
@@ -53,11 +83,20 @@ def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
     lost, other = (next(corpus.rglob(f"sound/{level}/nl/*.ogg")) for level in ("city", "reef"))
     lost.unlink()
     shutil.copy(other, other.with_name("unknown.ogg"))
+    script = next(corpus.rglob("script/reef/dialogs_nl.lua"))
+    first, rest_of_it = script.read_text().split('dialogStr(\n"', maxsplit=1)
+    script.write_text(f'{first}dialogStr(\n"Да. {rest_of_it}')
+    foreign = first.split('"')[1]
     dutch = prepared("fillets_nl", corpus, tmp_path / "nl", *rest)
     assert {u.speaker for us in dutch.values() for u in us} == {"small", "big"} and "others" not in dutch
     left_out = {k: v for name in dutch for k, v in read_excluded(tmp_path / "nl" / name).items()}
     known = {
         f"nl_city_{lost.stem}": "transcript without audio",
         "nl_reef_unknown": "audio without transcript",
+        f"nl_reef_{foreign}": "letters that aren't Latin, which espeak-ng spells",
     }
     assert left_out == known and not (tmp_path / "nl/train/tagged").exists()
+    for file in corpus.rglob("sound/*/cs/*.ogg"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"expected .*/sound/\*/cs/\*.ogg"):
+        prepare("fillets", corpus, tmp_path / "none")

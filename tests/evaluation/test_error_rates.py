@@ -84,8 +84,21 @@ def test_groups_of_speakers_have_their_own_rates_with_intervals_over_speakers(tm
     for table, wrong in (("spk2age", "a 17\nb old\nc 6"), ("spk2gender", "a f\nc m")):
         (tmp_path / table).write_text(f"{wrong}\n")
         with pytest.raises(ValueError, match=f"{table}: speaker b"):
-            speaker_groups(tmp_path)
+            speaker_groups(tmp_path, ["a1", "b1"])
         (tmp_path / table).write_text(f"{tables[table]}\n")
+
+
+def test_groups_are_those_of_what_is_scored(tmp_path):
+    """Of a set's speakers all recordings of one may be left out; an utterance of nobody is an error."""
+    (tmp_path / "utt2spk").write_text("a1 a\nb1 b\n")
+    (tmp_path / "spk2gender").write_text("a f\nb m\n")
+    (tmp_path / "ref").write_text("a1 xx\n")
+    files = [tmp_path / "ref", tmp_path / "ref", tmp_path]
+    found = score_files(*files, resamples=10, groups_dir=tmp_path)["groups"]
+    assert list(found) == ["all", "gender f"] and found["all"]["utterances"] == 1
+    (tmp_path / "ref").write_text("a1 xx\nc1 xx\n")
+    with pytest.raises(ValueError, match="utt2spk: no speaker for c1;"):
+        score_files(*files, resamples=10, groups_dir=tmp_path)
 
 
 def test_missing_hypothesis_is_all_deletions_and_named():

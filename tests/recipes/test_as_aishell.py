@@ -1,6 +1,7 @@
 """Mandarin words and sentences laid out as AiShell-1: the split, the layout, broken files and second runs."""
 
 import random
+import re
 from collections import Counter
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -155,6 +156,44 @@ def test_a_lost_recording_is_named_and_a_speaker_who_is_not_there(sentences_dir,
     (sentences_dir / "BAC009S0252W0007.opus").unlink()
     assert script.main(words[:3]) == 1
     assert "BAC009S0252W0007 (1 such)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda folder: [path.unlink() for path in folder.iterdir()],
+            "no sentences; expected BAC009",
+        ),
+        (
+            lambda folder: (folder / "BAC009S0150Wx.txt").write_text("天"),
+            "S0150Wx.txt .1 such. has an",
+        ),
+        (lambda folder: (folder / "BAC009S0150W0002.wav").write_bytes(b""), "81 files for 40 sentences"),
+        (
+            lambda folder: (folder / "BAC009S0150W0002.txt").write_bytes(b"\xc4"),
+            "0002.txt, line 1: not UTF",
+        ),
+        (
+            lambda folder: [path.unlink() for path in folder.glob("*S0150*")],
+            "S0252; expected one of at",
+        ),
+    ],
+)
+def test_a_folder_of_something_else_is_told(sentences_dir, tmp_path, capsys, change, told):
+    change(sentences_dir)
+    assert script.main(["speakers", str(sentences_dir), str(tmp_path / "out"), "--held-out=3"]) == 1
+    assert re.search(told, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_files_are_left_alone_and_no_set_is_empty(sentences_dir, tmp_path, capsys):
+    (sentences_dir / "README.txt").write_text("of AISHELL")
+    words = ["sentences", str(sentences_dir), str(tmp_path / "out"), "--nj=1"]
+    assert script.main([*words, "--held-out=3"]) == 0
+    with pytest.raises(SystemExit):
+        script.main([*words, "--held-out=0"])
+    assert "--held-out: '0' is no whole number from 1" in capsys.readouterr().err
 
 
 def test_real_words(real_audio, tmp_path):

@@ -82,5 +82,10 @@ def test_unknown_options_can_be_kept_for_another_program():
 def test_a_file_is_looked_for_here_and_in_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert existing("conf/quick.yaml", "--config").endswith("/conf/quick.yaml")
-    with pytest.raises(OptionError, match="--config: there is no conf/quik.yaml"):
+    with pytest.raises(
+        OptionError, match=r"--config: there is no conf/quik.yaml, .* did you mean conf/quick.yaml\?"
+    ):
         existing("conf/quik.yaml", "--config")
+    for wild in ("\0/a", "a" * 5000 + "/b", "/nowhere/c", ""):
+        with pytest.raises(OptionError, match="there is no"):
+            existing(f"{wild} ", "--config")

@@ -11,7 +11,8 @@ sentences, speakers: a sample of AISHELL's, `BAC009S0150W0001.opus` (.wav, .flac
 test set, and sentences of the others for dev.
 
 The split is the same on every machine: texts are taken in the order of their checksum, and the same text is
-in one set only. AiShell-1's sets share no speaker, so one who is in several sets has another name in each.
+in one set only (but for texts that --test-speaker shares with others). AiShell-1's sets share no speaker, so
+one who is in several sets has another name in each.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from imlspike.data.files import atomic_write
+from imlspike.bin._command import number
+from imlspike.data.files import atomic_write, read_text
 from imlspike.data.format import format_data_dir
 from imlspike.data.kaldi import Utterance, write_data_dir
 from imlspike.data.progress import Progress
@@ -73,14 +75,22 @@ def words_of(folder: Path, held_out: int, min_count: int) -> Sets:
 
 def sentences_of(folder: Path, held_out: int, min_count: int, test_speaker: str = "") -> Sets:
     """The sentences in a folder, in their sets; all of the `test_speaker` in test, if there is one."""
-    texts = {path.stem: spoken(path) for path in folder.glob("*.txt")}
-    audio = {path.stem: path.resolve() for path in folder.glob("BAC009S*") if path.suffix != ".txt"}
+    expected = "expected BAC009S0150W0001.opus and BAC009S0150W0001.txt, ..."
+    files = sorted(folder.glob("BAC009S*"))
+    texts = {path.stem: spoken(path) for path in files if path.suffix == ".txt"}
+    audio = {path.stem: path.resolve() for path in files if path.suffix != ".txt"}
+    if not files:
+        raise ValueError(f"{folder}: no sentences; {expected}")
+    if odd := [path.name for path in files if not re.fullmatch(r"BAC009S\d{4}W\d+", path.stem)]:
+        raise ValueError(f"{folder}: {odd[0]} ({len(odd)} such) has another name; {expected}")
     if odd := sorted(texts.keys() ^ audio.keys()) or sorted(name for name in texts if not texts[name]):
-        told = f"{odd[0]} ({len(odd)} such) lacks its recording or its text"
-        raise ValueError(f"{folder}: {told}; expected BAC009S0150W0001.opus and BAC009S0150W0001.txt")
+        raise ValueError(f"{folder}: {odd[0]} ({len(odd)} such) lacks its recording or its text; {expected}")
+    if len(texts) + len(audio) < len(files):
+        raise ValueError(f"{folder}: {len(files)} files for {len(texts)} sentences; leave one of each")
     speakers = sorted({name[6:11] for name in texts})
-    if test_speaker and test_speaker not in speakers:
-        raise ValueError(f"--test-speaker {test_speaker}: {folder} has {' '.join(speakers) or 'nobody'}")
+    if test_speaker and (test_speaker not in speakers or len(speakers) < 2):
+        told = f"{folder} has {' '.join(speakers)}; expected one of at least two"
+        raise ValueError(f"--test-speaker {test_speaker}: {told}")
     others = {texts[name] for name in texts if name[6:11] != test_speaker}
     sets = split_texts(others, held_out, min_count)
     if test_speaker:
@@ -96,7 +106,7 @@ def sentences_of(folder: Path, held_out: int, min_count: int, test_speaker: str 
 
 def spoken(path: Path) -> str:
     """The characters of a sentence as AiShell-1 writes them: numbers in words, no marks (`[n]`: a noise)."""
-    text = re.sub(r"\[\w\]", "", path.read_text(encoding="utf-8-sig"))
+    text = re.sub(r"\[\w\]", "", read_text(path))
     text = re.sub(r"\d+(\.\d+)?", lambda found: mandarin_words(found[0]), text)
     return re.sub(r"[\W_]", "", text).upper()
 
@@ -147,11 +157,12 @@ def main(argv: list[str] | None = None) -> int:
     add("what", choices=("words", "sentences", "speakers"))
     add("folder", type=Path, help="of recordings")
     add("output_dir", type=Path, help="gets data_aishell/")
-    add("--held-out", type=int, help="texts of dev, and of test (default: words 150, otherwise 100)")
+    count = number(1, 10**6, int)
+    add("--held-out", type=count, help="texts of dev, and of test (default: words 150, otherwise 100)")
     told = "texts to train on that have each character of a held-out one (default: words 3, otherwise 0)"
-    add("--min-count", type=int, help=told)
+    add("--min-count", type=number(0, 10**6, int), help=told)
     add("--test-speaker", default="S0252", help="of speakers (default %(default)s)")
-    add("--nj", type=int, default=2, help="processes (default 2)")
+    add("--nj", type=count, default=2, help="processes (default 2)")
     args = parser.parse_args(argv)
     words = args.what == "words"
     held_out = (150 if words else 100) if args.held_out is None else args.held_out
