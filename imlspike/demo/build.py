@@ -27,6 +27,7 @@ from imlspike.inference.recognizer import Recognizer
 from imlspike.inference.vocoder import spiking_vocos
 from imlspike.inference.voice import TrainedVoice
 from imlspike.inference.word_times import WordTimes
+from imlspike.text.phonemes import languages_of
 from imlspike.text.punctuation import UnspeakableError
 
 STATIC = Path(__file__).parent / "static"
@@ -164,8 +165,8 @@ def write_stream(bundle: Bundle, folder: Path) -> dict:
 def write_voice(bundle: Bundle, vocoder: Bundle, folder: Path) -> tuple[dict, Text2Speech]:
     """Export a voice and its vocoder; returns what the page has to know of them, and the voice."""
     voice = TrainedVoice.from_bundle(bundle)
-    if voice.model.config["speakers"]:
-        raise ValueError(f"{bundle.source}: has several speakers; the page shows a voice of one")
+    if voice.model.config["speakers"] or languages_of(voice.front_end or ""):
+        raise ValueError(f"{bundle.source}: has several speakers or languages; the page shows a voice of one")
     speech = Text2Speech(voice, Vocoder(spiking_vocos(vocoder)))  # which refuses a vocoder of another mel
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         for name, export, one in (("voice", export_voice, bundle), ("vocoder", export_vocoder, vocoder)):

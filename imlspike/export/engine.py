@@ -309,6 +309,7 @@ class OnnxVoice(Voice):
         self.symbols, self.features = self.session.table(), self.session.mel()
         self.front_end, self.speakers = told["front_end"] or None, json.loads(told["speakers"])
         self.speaker_count, self.name = int(told["speaker_count"]) or None, self.session.path
+        self.languages = json.loads(told.get("languages", "{}"))  # of one language: none
 
     def __call__(
         self, numbers: Sequence[int], speaker: int | None = None, controls: Controls | None = None
