@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_file
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.experiments import gather, made_on, surroundings
@@ -62,7 +63,7 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
-    add("--output", type=Path, required=True, help="the zip file to write")
+    add("--output", type=output_file, required=True, help="the zip file to write")
     add("--half", action="store_true", help="weights in fp16: half the size, rounded at the 4th digit")
     add("--decode-config", type=Path, help="recognizer: YAML of the beam search that suits it")
     add("--lm", type=Path, help="recognizer: experiment folder of a language model")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir, output_file
 from imlspike.data.corpus import check_left_out
 from imlspike.data.files import read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     told = "espeak:LANGUAGE as espeak:nl, or of several espeak:nl+cs"
     add("--front-end", required=True, help=f"{', '.join(FRONT_ENDS)}, {told}")
     add("--data-dir", type=Path, required=True)
-    add("--output-dir", type=Path, required=True)
+    add("--output-dir", type=output_dir, required=True)
     add(
         "--table",
         default="text",
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
     lists = parser.add_mutually_exclusive_group()
     told = "write ESPnet's token list there: the front end's symbols; those of this text where it has none"
-    lists.add_argument("--write-tokens", type=Path, metavar="FILE", help=told)
+    lists.add_argument("--write-tokens", type=output_file, metavar="FILE", help=told)
     lists.add_argument("--tokens", type=Path, metavar="FILE", help="a token list that must have all symbols")
     args = parser.parse_args(argv)
     utterances = read_data_dir(args.data_dir)

@@ -27,10 +27,10 @@ from imlspike.bin._command import (
     teller,
     use_threads,
 )
-from imlspike.bin._files import named
+from imlspike.bin._files import output_dir, output_file
 from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
 from imlspike.data.controls import LEAST_FACTOR, MOST_FACTOR
-from imlspike.data.files import write_kaldi
+from imlspike.data.files import make_folder, write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
 from imlspike.data.parallel import map_parallel
@@ -56,7 +56,7 @@ def parse(argv) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("text", nargs="?", help="what to say; - reads the standard input")
-    add("output", nargs="?", type=named, metavar="OUT", help="the .wav or .flac file to write")
+    add("output", nargs="?", type=output_file, metavar="OUT", help="the .wav or .flac file to write")
     add_model_options(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
@@ -81,7 +81,7 @@ def parse(argv) -> argparse.Namespace:
     add("--loudness", type=lufs, help="in LUFS, or none (default -23; none of --mode forced and natural)")
     add("--on-unknown", choices=ON_UNKNOWN, default="error", help="of characters that can't be spoken")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
-    add("--output-dir", type=Path, help="of a set: where to write")
+    add("--output-dir", type=output_dir, help="of a set: where to write")
     add(
         "--mode",
         choices=("free", "forced", "natural"),
@@ -141,7 +141,7 @@ def speak_text(args, report: Report) -> int:
             if done < len(text):
                 progress(done, len(text))
 
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output.parent)
     written = write_audio(args.output, audio(), voice.sampling_rate)
     report.add(str(args.output), written.samples / voice.sampling_rate)
     report.note(CLIPPED, str(args.output), written.clipped > 0)
@@ -160,7 +160,7 @@ def speak_set(args, report: Report) -> int:
     if args.speaker is not None:
         voice.speaker_number(args.speaker)
     folder = args.output_dir / "wav"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     report.say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
     report.restart()
     work, done = partial(speak_utterance, args, durations), []

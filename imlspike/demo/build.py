@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from imlspike.data.files import make_folder
 from imlspike.data.yaml_file import ConfigError
 from imlspike.demo.spikes import Watched, energy_table
 from imlspike.evaluation.spikes import spiking_neurons
@@ -89,7 +90,7 @@ def build(
         raise ValueError(f"--model: only a {' and a '.join(by_kind)}; a voice and a vocoder go together")
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is there already; remove it, or name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     settings: dict = {"about": SERVED if text_url else ABOUT}
     speech = None
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
@@ -226,7 +227,7 @@ def fetch_runtime(tell: Callable[[str], None]) -> Path:
     if not shutil.which("npm"):
         raise ConfigError(f"npm isn't installed, which fetches onnxruntime-web; install it, or {way_out}")
     tell(f"fetching {package} by npm, once")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
         command = ["npm", "pack", package, "--silent", "--pack-destination", parent]
         result = subprocess.run(command, cwd=parent, capture_output=True, text=True)

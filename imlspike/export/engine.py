@@ -108,6 +108,8 @@ def _only_file(path: Path, kind: str) -> str:
 class OnnxDecoder:
     """Waveforms to texts by CTC's best path, as `imlspike.inference.decoding.Decoder`.
 
+    One goes through whole, so memory grows with it; `Speech2Text(decoder)` cuts long ones at pauses.
+
     Args:
         path, threads: of `Session`; `tokens.txt` lies beside the file.
 

@@ -113,6 +113,12 @@ def test_fillets_is_one_voice_of_two_languages_or_a_voice_each(programs, tmp_pat
     voice = yaml.safe_load((work / "exp/spikevoice/voice.yaml").read_text())
     assert voice["front_end"] == front and voice["speakers"] == ["cs-big", "cs-small", "nl-big", "nl-small"]
     assert voice["languages"] == {speaker: speaker[:2] for speaker in voice["speakers"]}
+    cut = "--hold_out_from train --train_set a --valid_set b --test_set c --hold_out_every 4 --stop_stage 2"
+    held = f"{given} {cut} --corpus_dir {tmp_path}/corpus --max_left_out 0.9"
+    assert run("fillets/tts1", tmp_path / "cut", held) == 0
+    for name in "abc":
+        languages = table(tmp_path / f"cut/data/{name}/utt2lang")
+        assert languages == {u: u[:2] for u in table(tmp_path / f"cut/data/{name}/text")} != {}
     assert (
         run(
             "fillets/tts1",
