@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from imlspike.bin._command import Report
 from imlspike.bin._manifest import Manifest
+from imlspike.data.files import check_output
 
 # What a folder is searched for. Those from the second line on are read by ffmpeg.
 AUDIO = set(".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .sph .nist".split())
@@ -123,6 +124,18 @@ def named(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("'' is no name of a file or folder; is a variable not set?")
     return Path(text)
+
+
+def output_dir(text: str) -> Path:
+    """A folder for outputs, for argparse; OutputError, which is one line and not usage, if it can't be."""
+    check_output(path := named(text))
+    return path
+
+
+def output_file(text: str) -> Path:
+    """A file to write, for argparse; as `output_dir`."""
+    check_output(path := named(text), is_file=True)
+    return path
 
 
 def channel(text: str) -> str | int:

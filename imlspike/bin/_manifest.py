@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from imlspike.data.files import OutputError, check_output, make_folder
+
 NAME = "manifest.jsonl"
 OF_MODELS = {".yaml", ".safetensors", ".pth", ".model"}
 
@@ -22,15 +24,9 @@ class Manifest:
 
     def __init__(self, folder: Path, model: str, options: Mapping[str, Any]):
         self.folder, self.path = folder, folder / NAME
-        there = next(one for one in (self.path, folder, *folder.absolute().parents) if one.exists())
-        if there != self.path and not there.is_dir():  # known before all is computed
-            raise NotADirectoryError(
-                errno.ENOTDIR, "outputs can't be written below a file; name another folder", str(there)
-            )
-        if not os.access(there, os.W_OK):
-            raise PermissionError(
-                errno.EACCES, "outputs can't be written there; name another folder", str(there)
-            )
+        check_output(folder)  # known before all is computed
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            raise OutputError(errno.EACCES, "no right to change it", str(self.path))
         about = {"model": model, "model_sha256": _sha256_of_model(Path(model)), "options": dict(options)}
         self.made_by = json.loads(json.dumps(about))
         self.entries: dict[str, dict] = {}
@@ -73,7 +69,7 @@ class Manifest:
         about = {"source": str(source.absolute()), "source_sha256": _sha256(source)} | self.made_by
         for done in (False, True):
             for output in outputs:
-                output.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(output.parent)
                 entry = {"output": str(output.relative_to(self.folder))} | about | {"done": done}
                 with open(self.path, "a", encoding="utf-8") as manifest:
                     manifest.write(json.dumps(entry) + "\n")

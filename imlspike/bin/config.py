@@ -7,6 +7,8 @@ import argparse
 import sys
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_file
+from imlspike.data.files import make_folder
 from imlspike.data.yaml_file import dump_yaml, write_yaml
 
 
@@ -36,7 +38,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     add("--task", default="asr", choices=["asr", "tts"], help="which task's (default: asr)")
     add("--override", action="append", default=[], metavar="YAML", help="a file that says only what differs")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="such as encoder_conf.kappa=0.5")
-    add("--output", help="the resolved YAML (default: print it)")
+    add("--output", type=output_file, help="the resolved YAML (default: print it)")
     return parser.parse_args(words)
 
 
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     for args in jobs:
         config = resolve(args.base, args.override, args.set, args.task)
         if args.output:
+            make_folder(args.output.parent)
             write_yaml(args.output, config)
         else:
             print(dump_yaml(config), end="")

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from imlspike.bin._command import add_device, add_weight_bits, command, number, results
+from imlspike.bin._files import output_file
 from imlspike.data.keys import MOST_SECONDS
 
 
@@ -26,7 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--config", type=Path, required=True, help="config.yaml of the experiment")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
     add("--data-dir", type=Path, required=True, help="Kaldi directory; wav.scp and segments are read")
-    add("--output", type=Path, required=True, help="the table 'utterance transcript' to write")
+    add("--output", type=output_file, required=True, help="the table 'utterance transcript' to write")
     add("--decode-config", type=Path, help="YAML with beam_size, ctc_weight, ... as ESPnet's; for joint")
     add("--lm-config", type=Path, help="config.yaml of a language model; for joint")
     add("--lm-file", type=Path, help="its model file (default: as for --model)")

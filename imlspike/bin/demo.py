@@ -11,6 +11,7 @@ from pathlib import Path
 
 import imlspike
 from imlspike.bin._command import EPILOG, command, number, teller
+from imlspike.bin._files import output_dir
 
 PRETRAINED = Path(imlspike.__file__).parent.parent / "pretrained"
 
@@ -26,7 +27,7 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     told = "a recognizer, one of streams, a voice and its vocoder (default: the bundles in pretrained/)"
     add("--model", nargs="+", metavar="MODEL", help=told)
-    add("--static", type=Path, metavar="DIR", help="write the page there, for any web server, and end")
+    add("--static", type=output_dir, metavar="DIR", help="write the page there, for any web server, and end")
     add("--port", type=number(0, 65535, int), default=8000, help="0: a free one (default %(default)s)")
     told = "who may connect: 0.0.0.0 is everybody (default %(default)s). Microphones need https then"
     add("--host", default="127.0.0.1", help=told)

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir, output_file
 from imlspike.data.audio import audio_format, read_audio
-from imlspike.data.files import write_kaldi
+from imlspike.data.files import make_folder, write_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.labels import (
     TIER,
@@ -36,8 +37,8 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("--labels", type=Path, required=True, help="folder with <utterance>.lab, .TextGrid or .interval")
     add("--data-dir", type=Path, required=True, help="Kaldi directory; its text in symbols, for durations")
-    add("--output-file", type=Path, metavar="FILE", help="Kaldi table to write: frames of each symbol")
-    add("--symbols-dir", type=Path, metavar="DIR", help="write the directory with the labels' phones as text")
+    add("--output-file", type=output_file, metavar="FILE", help="Kaldi table to write: frames of each symbol")
+    add("--symbols-dir", type=output_dir, metavar="DIR", help="copy with the labels' phones as text")
     add(
         "--punctuate",
         action="store_true",
@@ -101,6 +102,6 @@ def main(argv=None) -> None:
         write_data_dir(args.symbols_dir, spoken, read_excluded(args.data_dir))
         print(f"{args.symbols_dir}: {len(spoken)} utterances with the phones of {args.labels}")
     if args.output_file:
-        args.output_file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(args.output_file.parent)
         write_kaldi(args.output_file, durations)
         print(f"{args.output_file}: durations of {len(durations)} utterances")

@@ -5,9 +5,10 @@ imlspike transcribe interview.wav --model onnx --engine onnx
 """
 
 import argparse
-from pathlib import Path
 
 from imlspike.bin._command import EPILOG, command, number, teller
+from imlspike.bin._files import output_dir
+from imlspike.data.files import make_folder
 
 INT8 = "weights int8, spikes uint8, integer products"
 
@@ -18,7 +19,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="imlspike export", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("model", help="a bundle (folder or .zip), experiment, or OWNER/MODEL on the hub")
-    add("--output", required=True, type=Path, metavar="DIR", help="folder for the .onnx file and tokens.txt")
+    add("--output", required=True, type=output_dir, metavar="DIR", help="folder for .onnx and tokens.txt")
     add("--int8", action="store_true", help=f"of a recognizer: {INT8}; the file is model.int8.onnx")
     told = "of a recognizer of streams: a step with so many tokens of look-ahead, into stream.onnx"
     add("--look-ahead", type=number(0, 1000, int), metavar="TOKENS", help=told)
@@ -29,11 +30,7 @@ def main(argv=None) -> int:
     from imlspike.inference import Bundle
 
     bundle = Bundle.load(args.model)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        told = f"--output {args.output}: can't be made ({error.strerror}); name a folder that can"
-        raise ValueError(told) from None
+    make_folder(args.output)
     say = teller("export")
     for path in export_bundle(bundle, args.output, args.int8, args.look_ahead, args.overwrite):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

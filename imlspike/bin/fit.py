@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.data.filter_lengths import SUBSAMPLING, VOICE, filter_data_dir
 from imlspike.text.tokens import load_tokenizer
 
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="imlspike fit", description=main.__doc__)
     add = parser.add_argument
     add("data_dir", type=Path)
-    add("--output-dir", type=Path, required=True)
+    add("--output-dir", type=output_dir, required=True)
     add("--bpe-model", type=Path, help="tokens are its pieces; without it, characters")
     add(
         "--input-layer",

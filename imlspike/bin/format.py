@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.data.format import format_data_dir
 from imlspike.data.progress import Progress
 
@@ -19,10 +20,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="imlspike format", description=main.__doc__)
     add = parser.add_argument
     add("data_dir", type=Path)
-    add("--output-dir", type=Path, required=True)
+    add("--output-dir", type=output_dir, required=True)
     add("--audio-format", choices=("flac", "wav"), default="flac")
     add("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")
-    add("--audio-dir", type=Path, help="where the files go (default: audio/ in --output-dir)")
+    add("--audio-dir", type=output_dir, help="where the files go (default: audio/ in --output-dir)")
     add("--keep-fitting", action=argparse.BooleanOptionalAction, default=True, help="no copy of what fits")
     add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
     add("--nj", type=int, default=1, help="processes (default 1)")

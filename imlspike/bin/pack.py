@@ -6,12 +6,14 @@ imlspike pack exp/spikevoice --output voice.zip --half
 
 import argparse
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_file
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.experiments import gather, made_on, surroundings
@@ -35,13 +37,14 @@ from imlspike import Speech2Text
 (transcript,) = Speech2Text.from_pretrained("{zip}").transcribe("in.wav")   # transcript.text
 ```""",
     "voice": """\
-`imlspike synthesize "Text." out.wav --model {zip} --vocoder VOCODER`, with a vocoder of the same mel, or by
-Griffin-Lim without one. In Python:
+`imlspike synthesize "Text." out.wav --model {zip} --vocoder VOCODER{option}`, with a vocoder of the same mel,
+or by Griffin-Lim without one. In Python:
 
 ```python
 from imlspike import Text2Speech
 
-speech = Text2Speech.from_pretrained("{zip}", "griffin_lim")("Text.")   # speech.audio, speech.sampling_rate
+speech = Text2Speech.from_pretrained("{zip}", "griffin_lim")("Text."{speaker})
+speech.audio, speech.sampling_rate
 ```""",
     "vocoder": """\
 `imlspike vocode in.wav out.wav --model {zip}`. In Python:
@@ -60,7 +63,7 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("exp", type=Path, help="experiment folder, or one that espnet2.bin.pack's zip was unzipped to")
     add("--model", type=Path, help="model file (default: the average of the first best_model_criterion)")
-    add("--output", type=Path, required=True, help="the zip file to write")
+    add("--output", type=output_file, required=True, help="the zip file to write")
     add("--half", action="store_true", help="weights in fp16: half the size, rounded at the 4th digit")
     add("--decode-config", type=Path, help="recognizer: YAML of the beam search that suits it")
     add("--lm", type=Path, help="recognizer: experiment folder of a language model")
@@ -115,7 +118,9 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
         data += [f"Trained on {len(seconds)} utterances, {hours} (copies at other speeds counted)."]
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {args.exp.name}", ""]
     lines += [what_it_is(bundle, energy), "", *data, "", "## Use", ""]
-    lines += [USE[bundle.kind].format(zip=args.output.name), "", *results, "## How it was made", ""]
+    one = str((bundle.config.get("speakers") or [""])[0])  # of several; the settings below name all
+    use = {"option": one and f" --speaker {shlex.quote(one)}", "speaker": one and f", {one!r}"}
+    lines += [USE[bundle.kind].format(zip=args.output.name, **use), "", *results, "## How it was made", ""]
     lines += [f"- command: `{told}`"] if told else []
     lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about), ""]
     if settings:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.data.asterisk import LANGUAGES, download_asterisk, prepare_asterisk
 from imlspike.data.corpora import CORPORA
 from imlspike.data.corpus import download, prepare, prepare_manifests
@@ -36,14 +37,14 @@ def parse(argv) -> argparse.Namespace:
         else:
             source = corpus.add_mutually_exclusive_group(required=True)
             source.add_argument("--corpus-dir", type=Path, help="the corpus, unpacked, on this machine")
-            source.add_argument("--download-dir", type=Path, help="fetch the corpus into this folder first")
-        add("--output-dir", type=Path, default=Path("data"))
+            source.add_argument("--download-dir", type=output_dir, help="fetch the corpus into this folder")
+        add("--output-dir", type=output_dir, default="data")
         add("--max-left-out", type=float, default=0.05, help="share of utterances (default 0.05)")
         if name in ("aishell", "librispeech", "libritts", "aishell3", "speechocean762"):
             add("--base-url", default=OPENSLR, help="openslr.org's resources/, or a mirror's")
         if name == "aishell":
             told = "where speakers are unpacked (default: beside their archives)"
-            add("--unpack-dir", type=Path, help=told)
+            add("--unpack-dir", type=output_dir, help=told)
         if name in CORPORA and CORPORA[name].parts:
             told = "which parts (default: all, or those that are there)"
             add("--parts", nargs="+", choices=CORPORA[name].parts, help=told)

@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from imlspike.bin._command import add_weight_bits, command
+from imlspike.bin._files import output_dir
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.progress import Progress
@@ -36,7 +37,7 @@ def parse(argv) -> argparse.Namespace:
     where("--config", type=Path, help="its config.yaml instead")
     add("--model", type=Path, help="an ESPnet model file (default: average by best_model_criterion)")
     add("--data-dir", type=Path, required=True, help="Kaldi directory; for a voice its text in symbols")
-    add("--output-dir", type=Path, required=True, help="where tables and pictures go")
+    add("--output-dir", type=output_dir, required=True, help="where tables and pictures go")
     add("--limit", type=int, default=0, help="run the first so many utterances (default: all)")
     add("--beam", type=int, default=10, help="hypotheses that the decoder carries (default: %(default)s)")
     add("--raster", default="", help="utterance to draw (default: one of median length)")

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_file
 from imlspike.evaluation.attachments import attach
 from imlspike.evaluation.experiments import gather, portable, read_json, surroundings
 from imlspike.evaluation.report import compare, markdown, sentences
@@ -29,7 +30,7 @@ def parse(argv) -> argparse.Namespace:
     add("--primary", choices=("cer", "wer"), default="cer", help="the error rate that counts (default: cer)")
     add("--lm", type=Path, help="experiment folder of the language model that decoded")
     add("--command", default="", help="the command that made all this")
-    add("--output", type=Path, default=Path("RESULTS.md"), help="Markdown file (default: %(default)s)")
+    add("--output", type=output_file, default="RESULTS.md", help="Markdown file (default: %(default)s)")
     return parser.parse_args(argv)
 
 

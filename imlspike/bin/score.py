@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.evaluation.error_rates import format_summary, score_files
 
 EPILOG = """\
@@ -32,7 +33,7 @@ def parse(argv) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, default = parser.add_argument, "(default: %(default)s)"
-    add("--output-dir", type=Path, required=True, help="where the results go")
+    add("--output-dir", type=output_dir, required=True, help="where the results go")
     add("--no-spaces", action="store_true", help="take spaces out of the texts before, as for Mandarin")
     add("--resamples", type=int, default=10000, help=f"of the bootstrap {default}")
     add("--seed", type=int, default=0, help=f"seed of the bootstrap {default}")

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.data.format import perturb_speed
 from imlspike.data.progress import Progress
 
@@ -18,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="imlspike speed", description=main.__doc__)
     add = parser.add_argument
     add("data_dir", type=Path)
-    add("--output-dir", type=Path, required=True)
+    add("--output-dir", type=output_dir, required=True)
     add("--factors", type=float, nargs="+", default=[0.9, 1.0, 1.1])
     add("--audio-format", choices=("flac", "wav"), default="wav")
     add("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")

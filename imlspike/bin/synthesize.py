@@ -2,6 +2,7 @@
 
 imlspike synthesize "Текст." out.wav --model exp/stsa --vocoder ../voc1/exp/tsm_kd
 imlspike synthesize - book.flac --model exp/stsa < book.txt
+imlspike synthesize "Dobrý den." out.wav --model exp/both --speaker cs-small
 imlspike synthesize "Текст." out.wav --engine onnx --model onnx/voice --vocoder onnx/vocoder
 imlspike synthesize --data-dir dump/phn/test --output-dir exp/stsa/free --model exp/stsa --mode free --nj 2
 """
@@ -26,10 +27,10 @@ from imlspike.bin._command import (
     teller,
     use_threads,
 )
-from imlspike.bin._files import named
+from imlspike.bin._files import output_dir, output_file
 from imlspike.bin._synthesis import CONTROLS, controls, lufs, open_voice, speak_utterance, target
 from imlspike.data.controls import LEAST_FACTOR, MOST_FACTOR
-from imlspike.data.files import write_kaldi
+from imlspike.data.files import make_folder, write_kaldi
 from imlspike.data.kaldi import read_data_dir
 from imlspike.data.labels import read_durations
 from imlspike.data.parallel import map_parallel
@@ -55,12 +56,15 @@ def parse(argv) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("text", nargs="?", help="what to say; - reads the standard input")
-    add("output", nargs="?", type=named, metavar="OUT", help="the .wav or .flac file to write")
+    add("output", nargs="?", type=output_file, metavar="OUT", help="the .wav or .flac file to write")
     add_model_options(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
     add("--vocoder", default="griffin_lim", help="a vocoder, named like a model (default: %(default)s)")
     add_engine(parser)
-    add("--speaker", help="for a voice with several: a name (default, of a set: each text's own)")
+    told = "for a voice with several: a name; without one, an error lists them with their languages "
+    add("--speaker", help=f"{told}(default, of a set: each text's own)")
+    told = "of the text, for a voice with several: nl, cs, ... (default: the speaker's own)"
+    add("--language", help=told)
     for name, more in CONTROLS.items():
         add(
             f"--{name}",
@@ -77,7 +81,7 @@ def parse(argv) -> argparse.Namespace:
     add("--loudness", type=lufs, help="in LUFS, or none (default -23; none of --mode forced and natural)")
     add("--on-unknown", choices=ON_UNKNOWN, default="error", help="of characters that can't be spoken")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
-    add("--output-dir", type=Path, help="of a set: where to write")
+    add("--output-dir", type=output_dir, help="of a set: where to write")
     add(
         "--mode",
         choices=("free", "forced", "natural"),
@@ -99,6 +103,8 @@ def parse(argv) -> argparse.Namespace:
         parser.error("--data-dir goes with --output-dir, and without TEXT and OUT")
     if not args.data_dir and (args.output is None or args.output_dir):
         parser.error("expected TEXT and OUT, or --data-dir and --output-dir")
+    if args.data_dir and args.language is not None:
+        parser.error("--language is for TEXT; a set is in symbols already (imlspike phonemes)")
     if args.mode != "free":
         if not args.data_dir:
             parser.error(f"--mode {args.mode} is for --data-dir")
@@ -127,7 +133,7 @@ def speak_text(args, report: Report) -> int:
         nonlocal limited
         done = 0
         how = {"pause": args.pause, "on_unknown": args.on_unknown, "loudness": target(args)}
-        for part in voice.stream(text, args.speaker, **controls(args), **how):
+        for part in voice.stream(text, args.speaker, language=args.language, **controls(args), **how):
             skipped.update(part.skipped)
             limited = limited or part.limited
             yield part.audio
@@ -135,7 +141,7 @@ def speak_text(args, report: Report) -> int:
             if done < len(text):
                 progress(done, len(text))
 
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output.parent)
     written = write_audio(args.output, audio(), voice.sampling_rate)
     report.add(str(args.output), written.samples / voice.sampling_rate)
     report.note(CLIPPED, str(args.output), written.clipped > 0)
@@ -150,9 +156,11 @@ def speak_set(args, report: Report) -> int:
     utterances = read_data_dir(args.data_dir)
     if not utterances:
         raise ValueError(f"{args.data_dir}: holds no utterance; there is nothing to speak")
-    open_voice(args)  # what can't be opened is known before anything is written
+    voice = open_voice(args).voice  # what can't be opened is known before anything is written
+    if args.speaker is not None:
+        voice.speaker_number(args.speaker)
     folder = args.output_dir / "wav"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     report.say(f"{len(utterances)} utterances, {args.mode}, with {args.model} and {args.vocoder}")
     report.restart()
     work, done = partial(speak_utterance, args, durations), []

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from imlspike.bin._command import command
+from imlspike.bin._files import output_dir
 from imlspike.data.files import atomic_write
 from imlspike.data.kaldi import read_data_dir, read_excluded, write_data_dir
 from imlspike.text.tokens import load_tokenizer, read_tokens, uncovered, write_bpe_tokens, write_char_tokens
@@ -18,7 +19,7 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("--train", type=Path, required=True, help="data directory whose text makes the list")
     add("--check", type=Path, nargs="*", default=[], help="directories the list must cover")
-    add("--output-dir", type=Path, required=True)
+    add("--output-dir", type=output_dir, required=True)
     add("--type", choices=("char", "bpe"), default="char")
     add("--nbpe", type=int, default=300, help="size of the bpe vocabulary (default 300)")
     add(

@@ -32,6 +32,7 @@ from imlspike.bin._files import (
     left_to_do,
     name_outputs,
     named,
+    output_dir,
     seconds_of,
 )
 from imlspike.bin._manifest import Manifest
@@ -57,7 +58,7 @@ def parse(argv) -> argparse.Namespace:
     add_model_options(parser)
     add_channel(parser)
     told = "write NAME.txt, NAME.json ... here, folders as they were found, and what they were made of in "
-    add("--output-dir", type=named, help=f"{told} manifest.jsonl")
+    add("--output-dir", type=output_dir, help=f"{told} manifest.jsonl")
     told = f"one of {', '.join(KINDS)}, or several with commas, which needs --output-dir; both is txt,json; "
     told += "all but txt have the times of words (default txt)"
     add("--format", type=kinds, default=("txt",), help=told)

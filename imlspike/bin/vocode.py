@@ -40,6 +40,7 @@ from imlspike.bin._files import (
 )
 from imlspike.bin._manifest import Manifest
 from imlspike.data.audio import audio_format, stream_audio
+from imlspike.data.files import check_output, make_folder
 from imlspike.data.mel import SUFFIXES, mel_blocks, open_mel
 from imlspike.data.progress import Progress
 from imlspike.data.segment import MOST_SECONDS
@@ -103,6 +104,7 @@ def is_file_name(args) -> bool:
         raise ValueError(f"{args.output}: {suffix} can't be written; name it .wav or .flac, or name a folder")
     if len(args.inputs) > 1 or args.inputs[0].is_dir():
         raise ValueError(f"{args.output}: one file for several inputs; name a folder")
+    check_output(args.output, is_file=True)
     return True
 
 
@@ -171,7 +173,7 @@ def vocode_one(
             yield np.asarray(block)
             progress(done / rate)
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     written = write_audio(output, audio(), rate)
     report.add(str(path), written.samples / rate)
     if form:

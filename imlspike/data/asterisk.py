@@ -10,6 +10,7 @@ from pathlib import Path
 from imlspike.data.audio import AudioError, stream_audio
 from imlspike.data.corpus import Prepared, Report, check_left_out, write
 from imlspike.data.download import download_package
+from imlspike.data.files import make_folder
 from imlspike.data.kaldi import Utterance
 from imlspike.data.write_audio import write_audio
 
@@ -54,7 +55,7 @@ def prepare_asterisk(
         if inside in NOT_SPEECH or inside.startswith("silence/"):
             left_out[name] = "silence, a tone or a jingle"
         else:
-            wav.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(wav.parent)
             try:
                 written = write_audio(wav, stream_audio(file, SAMPLING_RATE, name), SAMPLING_RATE)
                 kept.append(Utterance(name, str(wav), "", voice.name, written.samples / SAMPLING_RATE))

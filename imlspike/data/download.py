@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from imlspike.data.files import make_folder
 from imlspike.data.progress import Progress
 
 OPENSLR = "https://www.openslr.org/resources"
@@ -77,7 +78,7 @@ def fetch(
 def _download_openslr(
     lhotse, archives: Mapping[str, tuple], target_dir: Path, number: int, base_url: str = OPENSLR
 ) -> Path:
-    target_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(target_dir)
     for archive, (_, folder) in archives.items():
         if not (done := target_dir / folder / ".completed").exists():
             lhotse.resumable_download(f"{base_url}/{number}/{archive}", target_dir / archive)
@@ -146,7 +147,7 @@ def download_package(package: str, target_dir: str | os.PathLike, megabytes: int
     for tool in ("apt-get", "dpkg-deb", _HELPER):
         if not shutil.which(tool):
             raise DownloadError(f"no {tool} here; unpack Debian's {package} elsewhere and pass --corpus-dir")
-    target_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(target_dir)
     free = shutil.disk_usage(target_dir).free // 1_000_000
     if free < megabytes:
         raise DownloadError(f"{target_dir}: {free} of {megabytes} MB free; choose another --download-dir")

@@ -8,13 +8,53 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 # `logging.warning`, called before ESPnet sets up the log, would set it up itself, for warnings only.
 _log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class OutputError(OSError):
+    """An output that can't be written; as text it tells which, what is in the way, and the way out.
+
+    >>> print(OutputError(errno.EACCES, "no right to write in /usr", "/usr/texts"))
+    /usr/texts: can't be written (no right to write in /usr); expected a place in a folder where ...
+    """
+
+    def __str__(self) -> str:
+        way_out = "make room there" if self.errno in DISK_FULL else "name another one"
+        expected = f"expected a place in a folder where you may make files: {way_out}"
+        return f"{self.filename}: can't be written ({self.strerror}); {expected}"
+
+
+def check_output(path: str | os.PathLike, is_file: bool = False) -> None:
+    """Raise OutputError for a folder, or a file, that can't be written, before its content is computed."""
+    path = Path(path)
+    try:
+        if is_file and path.is_dir():
+            raise OutputError(errno.EISDIR, "a folder has this name", os.fspath(path))
+        places = [*path.absolute().parents] if is_file else [path, *path.absolute().parents]
+        there = next(place for place in places if place.exists())
+        if not there.is_dir():
+            raise OutputError(errno.ENOTDIR, f"{there} is a file", os.fspath(path))
+    except OutputError:
+        raise
+    except OSError as error:  # a name that is too long, or where one may not even look
+        raise OutputError(error.errno, error.strerror, os.fspath(path)) from None
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(errno.EACCES, f"no right to write in {there}", os.fspath(path))
+
+
+def make_folder(path: str | os.PathLike) -> None:
+    """Make a folder for outputs, with those above it, where it isn't there; OutputError if it can't be."""
+    check_output(path)
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, os.fspath(path)) from None
 
 
 @contextmanager
@@ -24,6 +64,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     A temporary file in the same folder, which must exist, reaches the disk (fsync) and is renamed onto `path`
     when the block ends; on an exception it is removed. A symbolic link keeps pointing where it did; its
     target is replaced. Mode is "w" for text (UTF-8, newlines as written) or "wb" for bytes, else ValueError.
+    OutputError for a place that can't be written, or a full disk.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"atomic_write({os.fspath(path)!r}): mode is {mode!r}; expected 'w' or 'wb'")
@@ -37,9 +78,12 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             os.fsync(out.fileno())
         os.replace(temporary, target)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, os.fspath(temporary)):
-            error.filename = os.fspath(path)  # no space left: of which file
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        ours = isinstance(error, OSError) and error.filename in (None, os.fspath(temporary))
+        if ours and (error.filename or error.errno in (*DISK_FULL, errno.EIO)):
+            check_output(path, is_file=True)  # which tells more
+            raise OutputError(error.errno, error.strerror, os.fspath(path)) from None
         raise
 
 
@@ -53,10 +97,10 @@ def save_checkpoint(path: str | os.PathLike, write: Callable[[IO], object]) -> N
         with atomic_write(path, "wb") as out:
             write(out)
     except (OSError, RuntimeError) as error:
-        folder = Path(path).parent
+        folder, why = Path(path).parent, getattr(error, "strerror", None) or error
         free = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free" if folder.is_dir() else "no such folder"
         raise OSError(
-            f"couldn't write {os.fspath(path)} ({free}): {error}. The file that was there before is "
+            f"couldn't write {os.fspath(path)} ({free}): {why}. The file that was there before is "
             "unchanged. Make room and run the same command again: training goes on from the last checkpoint"
         ) from error
 
@@ -68,7 +112,7 @@ def sole_training(folder: Path) -> Iterator[None]:
     The lock goes with the process, so a killed training leaves none behind. Where the file system has no
     locks, there is a warning and no protection. RuntimeError if another process trains there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open(folder / ".training", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

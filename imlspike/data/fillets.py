@@ -27,8 +27,8 @@ def find_utterance(file: Path) -> str:
 
 
 def read_dialogs(top: Path, languages: Sequence[str]) -> Iterator[Transcript]:
-    """Lines of the two fish: speakers `small` and `big`, of several languages `nl-small`, ..., and then
-    a table `tagged` whose texts begin with their language: `[nl] Wat nu?`.
+    """Lines of the two fish: speakers `small` and `big`, of several languages `nl-small`, ...; and Kaldi's
+    table `utt2lang`, the language of each.
 
     What other characters say, where it was recorded (in Czech), is the set `others`. Levels of which nothing
     was recorded are left alone. One of 24 texts is test, one valid, by its checksum: no text is in two sets.
@@ -45,9 +45,9 @@ def read_dialogs(top: Path, languages: Sequence[str]) -> Iterator[Transcript]:
                 text = " ".join(re.sub(r"\\(.)", lambda found: found[1].replace("n", " "), text).split())
                 who = fish or font.removeprefix("font_") or "nobody"
                 speaker = who if len(languages) == 1 else f"{language}-{who}"
-                more = {"tagged": f"[{language}] {text}"} if len(languages) > 1 else {}
                 fault = "letters that aren't Latin, which espeak-ng spells" if _FOREIGN.search(text) else ""
-                yield Transcript(name, _set_of(text) if fish else "others", text, speaker, fault, more)
+                where = _set_of(text) if fish else "others"
+                yield Transcript(name, where, text, speaker, fault, {"utt2lang": language})
 
 
 def _set_of(text: str) -> str:

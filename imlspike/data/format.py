@@ -14,7 +14,7 @@ import torchaudio
 
 from imlspike.data.audio import AudioError, read_audio
 from imlspike.data.corpus import check_left_out
-from imlspike.data.files import DISK_FULL
+from imlspike.data.files import OutputError, make_folder
 from imlspike.data.kaldi import Utterance, read_data_dir, read_excluded, write_data_dir
 from imlspike.data.parallel import map_parallel
 from imlspike.data.write_audio import write_audio
@@ -138,13 +138,13 @@ def _convert(
             if keep_fitting and _look(source)[0] == (suffix.upper(), "PCM_16", sampling_rate, 1):
                 target = source
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 write_audio(target, [samples], sampling_rate, made_from)
     except AudioError as error:
         return str(error)
+    except OutputError:
+        raise
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
         return f"{source}: {error.strerror}; check the corpus folder or wav.scp"
     return replace(utterance, wav=str(target), seconds=frames / sampling_rate)
 

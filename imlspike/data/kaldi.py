@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.data.files import atomic_write, read_kaldi, read_text, write_kaldi
+from imlspike.data.files import atomic_write, make_folder, read_kaldi, read_text, write_kaldi
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def write_data_dir(
     speakers: dict[str, list[str]] = {}
     for utterance in utterances:
         speakers.setdefault(utterance.speaker, []).append(utterance.id)
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(data_dir)
     write_kaldi(data_dir / "wav.scp", {u.id: u.wav for u in utterances})
     write_kaldi(data_dir / "text", {u.id: u.text for u in utterances})
     write_kaldi(data_dir / "utt2spk", {u.id: u.speaker for u in utterances})

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from imlspike.data.files import make_folder
 from imlspike.data.yaml_file import ConfigError
 from imlspike.demo.spikes import Watched, energy_table
 from imlspike.evaluation.spikes import spiking_neurons
@@ -27,6 +28,7 @@ from imlspike.inference.recognizer import Recognizer
 from imlspike.inference.vocoder import spiking_vocos
 from imlspike.inference.voice import TrainedVoice
 from imlspike.inference.word_times import WordTimes
+from imlspike.text.phonemes import languages_of
 from imlspike.text.punctuation import UnspeakableError
 
 STATIC = Path(__file__).parent / "static"
@@ -88,7 +90,7 @@ def build(
         raise ValueError(f"--model: only a {' and a '.join(by_kind)}; a voice and a vocoder go together")
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is there already; remove it, or name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     settings: dict = {"about": SERVED if text_url else ABOUT}
     speech = None
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
@@ -164,8 +166,8 @@ def write_stream(bundle: Bundle, folder: Path) -> dict:
 def write_voice(bundle: Bundle, vocoder: Bundle, folder: Path) -> tuple[dict, Text2Speech]:
     """Export a voice and its vocoder; returns what the page has to know of them, and the voice."""
     voice = TrainedVoice.from_bundle(bundle)
-    if voice.model.config["speakers"]:
-        raise ValueError(f"{bundle.source}: has several speakers; the page shows a voice of one")
+    if voice.model.config["speakers"] or languages_of(voice.front_end or ""):
+        raise ValueError(f"{bundle.source}: has several speakers or languages; the page shows a voice of one")
     speech = Text2Speech(voice, Vocoder(spiking_vocos(vocoder)))  # which refuses a vocoder of another mel
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         for name, export, one in (("voice", export_voice, bundle), ("vocoder", export_vocoder, vocoder)):
@@ -225,7 +227,7 @@ def fetch_runtime(tell: Callable[[str], None]) -> Path:
     if not shutil.which("npm"):
         raise ConfigError(f"npm isn't installed, which fetches onnxruntime-web; install it, or {way_out}")
     tell(f"fetching {package} by npm, once")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
         command = ["npm", "pack", package, "--silent", "--pack-destination", parent]
         result = subprocess.run(command, cwd=parent, capture_output=True, text=True)

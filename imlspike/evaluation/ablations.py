@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from imlspike.data.files import make_folder
 from imlspike.evaluation.bootstrap import CONFIDENCE, crossed_interval
 from imlspike.evaluation.experiments import gather, made_on, surroundings
 from imlspike.evaluation.plots import plot_front
@@ -320,7 +321,7 @@ def write_report(
     lines += [f"- git: {sources} (of the trainings), {about['git']} (of this table)", *made_on(about), ""]
     folder, counted = Path(output_dir), [row for row in results["rows"] if row["fp32"] is not None]
     if len(counted) > 1:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         shown_set, heads = (
             results["sets"][-1],
             {key: ENERGIES[key][0] for key in ("8 bits", "8 bits, memory")},

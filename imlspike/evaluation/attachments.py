@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from imlspike.data.audio import read_audio
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, make_folder
 from imlspike.data.kaldi import read_data_dir
 from imlspike.evaluation.plots import plot_learning_curves, plot_spectrograms
 from imlspike.evaluation.systems import NATURAL, SHOWN
@@ -60,7 +60,7 @@ def attach(
             caption = f"Spectrograms of {utterance}, 0 to {rate // 2000} kHz, 80 dB"
             attached.pictures.append((caption, path))
         picture = (files if scores else output.parent) / "learning_curves.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(picture.parent)
         if plot_learning_curves(trainings, picture):
             attached.curves = [("Learning curves (dashed: training)", picture)]
     except ImportError:
@@ -92,7 +92,7 @@ def copy_sounds(
 
 def copy(source: Path, target: Path) -> Path:
     """A copy that is whole or not there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with open(source, "rb") as read, atomic_write(target, "wb") as out:
         shutil.copyfileobj(read, out)
     return target

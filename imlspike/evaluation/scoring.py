@@ -21,7 +21,7 @@ import torch
 
 import imlspike
 from imlspike.data.audio import AudioError, audio_format, read_audio
-from imlspike.data.files import read_kaldi
+from imlspike.data.files import make_folder, read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir
 from imlspike.data.keys import check_choice
 from imlspike.data.parallel import map_parallel
@@ -269,7 +269,7 @@ def _references(utterances: Sequence[Utterance], text: Path | None) -> dict[str,
 
 def add_griffin_lim(settings: Settings, folder: Path, tasks: Sequence[Task], nj: int) -> list[Task]:
     """Synthesize every utterance by Griffin-Lim into `folder`; the tasks with it as the first system."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     work = functools.partial(_write_griffin_lim, settings, folder)
     written = map_parallel(work, tasks, nj, Progress("utterances by Griffin-Lim"), PER_PROCESS)
     added = []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, make_folder
 
 EMPTY = "–"
 
@@ -43,7 +43,7 @@ def write_files(contents: Mapping[Path, object]) -> list[Path]:
     Returns the files.
     """
     for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if not isinstance(content, str):
             content = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         with atomic_write(path) as out:

@@ -108,6 +108,8 @@ def _only_file(path: Path, kind: str) -> str:
 class OnnxDecoder:
     """Waveforms to texts by CTC's best path, as `imlspike.inference.decoding.Decoder`.
 
+    One goes through whole, so memory grows with it; `Speech2Text(decoder)` cuts long ones at pauses.
+
     Args:
         path, threads: of `Session`; `tokens.txt` lies beside the file.
 
@@ -309,6 +311,7 @@ class OnnxVoice(Voice):
         self.symbols, self.features = self.session.table(), self.session.mel()
         self.front_end, self.speakers = told["front_end"] or None, json.loads(told["speakers"])
         self.speaker_count, self.name = int(told["speaker_count"]) or None, self.session.path
+        self.languages = json.loads(told.get("languages", "{}"))  # of one language: none
 
     def __call__(
         self, numbers: Sequence[int], speaker: int | None = None, controls: Controls | None = None

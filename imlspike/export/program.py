@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, make_folder
 from imlspike.data.mel import MEL_KEYS
 
 OPSET = 18
@@ -70,7 +70,7 @@ def write_onnx(
     graph.metadata_props.update({key: str(value) for key, value in metadata.items()})
     graph.producer_name = "imlspike"
     content = onnx_ir.to_proto(graph).SerializeToString()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path, "wb") as out:
         out.write(content)
 

@@ -50,6 +50,7 @@ def export_voice(bundle: Bundle, folder: Path) -> list[Path]:
         "front_end": voice.front_end or "",
         "speakers": json.dumps(list(voice.speakers), ensure_ascii=False),
         "speaker_count": speakers or 0,
+        "languages": json.dumps(dict(voice.languages), ensure_ascii=False),
         "name": bundle.name,
     }
     examples = [torch.arange(12)[None] % len(voice.symbols), torch.ones(3)]

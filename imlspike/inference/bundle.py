@@ -28,7 +28,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, make_folder
 from imlspike.data.yaml_file import ConfigError, dump_yaml
 from imlspike.inference.bundle_config import FORMAT, KINDS, check_sizes, read_config
 
@@ -149,12 +149,12 @@ class Bundle:
         config |= {"origin": self.origin} if self.origin else {}
         files |= self.files | {CONFIG: dump_yaml(config).encode()}  # last: where it is, all is there
         if path.suffix != ".zip":
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             for name, content in files.items():
                 with atomic_write(path / name, "wb") as out:
                     out.write(content)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with atomic_write(path, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():  # ZipInfo has a constant date: equal files, equal zip
                 archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)

@@ -17,7 +17,7 @@ LEAST_WIDTH = 4096  # tables of positions, of which no weights tell, have up to 
 KINDS = {"recognizer": "imlspike transcribe", "voice": "imlspike synthesize", "vocoder": "imlspike vocode"}
 KEYS = {  # of bundle.yaml, by kind; those of the second tuple may be absent
     "recognizer": (("features", "model", "token_type"), ("lm", "search", "word_times")),
-    "voice": (("features", "model"), ("token_type", "front_end", "speakers", "recording")),
+    "voice": (("features", "model"), ("token_type", "front_end", "speakers", "languages", "recording")),
     "vocoder": (("features", "model"), ("level",)),
 }
 EXTRACTORS = ("pitch_extract", "pitch_extract_conf", "energy_extract", "energy_extract_conf")
@@ -30,7 +30,7 @@ KEYS_OF = {  # of the sections whose keys are no arguments of one constructor
     "vocoder": {"features": MEL_KEYS},
 }
 # Keys that hold further keys
-SECTIONS = ("features", "model", "lm", "search", "word_times", "recording", "origin")
+SECTIONS = ("features", "model", "lm", "search", "word_times", "languages", "recording", "origin")
 
 
 def read_config(content: bytes, source: str) -> dict[str, Any]:

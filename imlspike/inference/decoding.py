@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from imlspike.data.audio import OnMismatch, audio_format, read_audio
-from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.files import make_folder, read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_segments
 from imlspike.data.keys import construct, unknown_key
 from imlspike.data.segment import batches
@@ -251,7 +251,7 @@ def decode_dir(
             result.texts |= {utterance: text or "" for utterance, text in texts.items()}
             result.seconds = time.monotonic() - begin
             progress(int(fsum(seconds[u] for u in result.texts)), int(result.audio_seconds))
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(output).parent)
     write_kaldi(output, result.texts)
     return result
 

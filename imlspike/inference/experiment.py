@@ -22,7 +22,7 @@ from imlspike.models.record import KEY, read_record
 
 SPIKING = "iml_spikeformer"
 MEL = dict(zip(MEL_KEYS, ("fs", "n_fft", "hop_length", "n_mels", "fmin", "fmax"), strict=True))  # ESPnet's
-IN_VOICE_YAML = ("front_end", "model_file", "speakers")
+IN_VOICE_YAML = ("front_end", "model_file", "speakers", "languages")
 OF_THE_LOSS = ("loss_weights", "prior_scale")  # keys of tts_conf that the model doesn't take
 # ESPnet's prefixes of a recognizer's weights, and a bundle's; "": not needed.
 PREFIXES = {"encoder.": "encoder.", "decoder.": "decoder.", "ctc.ctc_lo.": "ctc.", "normalize.": "features."}
@@ -35,7 +35,7 @@ def read_experiment(folder: str | os.PathLike, model_file: str | None = None) ->
 
     Args:
         folder: with config.yaml and model files of ESPnet's ASR or TTS task; of a voice also voice.yaml: its
-            front end and the names of its speakers.
+            front end, the names of its speakers and their languages.
         model_file: a file in it; default: the average for the first `best_model_criterion`, or its best epoch
             where only that was kept, or the only model file.
 
@@ -206,7 +206,7 @@ def _voice(folder: Path, config: dict[str, Any], model_file: str | None) -> Bund
     states = {f"model.{k.removeprefix(prefix)}": v for k, v in loaded.items() if k.startswith(prefix)}
     states |= _statistics(config, loaded, "normalize", features["n_mels"])
     sections = {"features": features, "model": model, "token_type": config.get("token_type", "phn")}
-    sections |= {key: about[key] for key in ("front_end", "speakers") if about.get(key)}
+    sections |= {key: about[key] for key in ("front_end", "speakers", "languages") if about.get(key)}
     extractors = [f"{name}_extract{end}" for name in ("pitch", "energy") for end in ("", "_conf")]
     sections["recording"] = {key: config[key] for key in extractors if config.get(key)}
     sections["recording"]["prior_scale"] = conf.get("prior_scale", 1.0)

@@ -1,6 +1,6 @@
 """A trained SpikeVoice in use: the model, its symbols, speakers and mel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from imlspike.inference.speaking import Voice
 from imlspike.layers.log_mel import LogMel
 from imlspike.layers.rounding import round_weights
 from imlspike.models.spikevoice import SpikeVoice
-from imlspike.text.phonemes import to_numbers
+from imlspike.text.phonemes import languages_of, to_numbers
 
 
 @dataclass
@@ -24,7 +24,7 @@ class TrainedVoice(Voice):
 
     Attributes:
         model: in evaluation mode.
-        symbols, front_end, speakers, name: of `Voice`.
+        symbols, front_end, speakers, name, languages: of `Voice`.
         features: of the mel that it speaks, as `imlspike.layers.log_mel.LogMel` takes them.
         mean, deviation: (M,) of the log-mel in the training data: the model speaks (mel - mean) / deviation.
         recording: how it looks at a recording: what extracts pitch and energy, as ESPnet's TTS task names it,
@@ -46,6 +46,7 @@ class TrainedVoice(Voice):
     speakers: Sequence[str] = ()
     name: str = "unnamed"
     recording: dict[str, Any] = field(default_factory=dict)
+    languages: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     @names_damage
@@ -62,6 +63,12 @@ class TrainedVoice(Voice):
         count, names = model.config["speakers"] or 0, tuple(map(str, config.get("speakers") or ()))
         if names and count - len(names) not in (0, 1):
             raise ConfigError(f"{bundle.where('speakers')}: {len(names)} names, but the model has {count}")
+        known = languages_of(config.get("front_end") or "")
+        languages = {str(name): language for name, language in (config.get("languages") or {}).items()}
+        for name, language in languages.items():
+            if name not in names or language not in known:
+                told = "expected names among the speakers, each with a language of front_end"
+                raise ConfigError(f"{bundle.where('languages')}: {name}: {language!r}; {told}")
         return cls(
             model,
             bundle.tokens,
@@ -72,6 +79,7 @@ class TrainedVoice(Voice):
             names,
             bundle.source,
             config.get("recording") or {},
+            languages,
         )
 
     def numbers(self, symbols: Sequence[str], name: str = "text") -> Tensor:

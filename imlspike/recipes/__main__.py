@@ -15,6 +15,7 @@ from importlib import import_module
 from types import ModuleType
 
 from imlspike.bin._command import pipe_closed
+from imlspike.data.files import make_folder
 from imlspike.recipes.options import OptionError, parse, usage
 from imlspike.recipes.processes import RecipeError, children
 from imlspike.recipes.progress import start_clock
@@ -89,7 +90,7 @@ def _run(module: ModuleType, script: str, words: list[str]) -> None:
             os.chdir("/")
         if options.dry_run:
             return
-    os.makedirs(options.workdir, exist_ok=True)
+    make_folder(options.workdir)
     os.chdir(options.workdir)
     try:
         run.tell() if options.dry_run else run.go()

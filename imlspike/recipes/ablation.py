@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.data.files import make_folder
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.evaluation.ablations import read_list, write_report
@@ -105,7 +106,7 @@ def one_run(o: Ablation, name: str):
     if fresh:
         from imlspike.data.origin import git_state  # here only: it loads torch
 
-        Path(f"exp/{name}").mkdir(parents=True, exist_ok=True)
+        make_folder(f"exp/{name}")
         Path(f"exp/{name}/source.txt").write_text(git_state(ROOT))
     words = ["--stage", 11, "--stop_stage", 14 if o.spikes else 13, "--nj", 1]
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from glob import escape, glob
 from pathlib import Path
 
-from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.files import atomic_write, make_folder, read_kaldi, write_kaldi
 from imlspike.data.model_files import suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
@@ -103,7 +103,7 @@ def lm_statistics(o: Asr):
 
 def join_texts(files: Iterable[str], target: str) -> str:
     """Texts in one table, without utterances that have no words: there is nothing to learn from."""
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(target).parent)
     with atomic_write(target) as out:
         for file in files:
             with open(file, encoding="utf-8") as lines:

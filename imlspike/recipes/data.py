@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imlspike.data.files import read_kaldi, write_kaldi
+from imlspike.data.files import make_folder, read_kaldi, write_kaldi
 from imlspike.recipes.options import OptionError, Options, existing, option
 from imlspike.recipes.processes import check_words, program, verb
 from imlspike.recipes.progress import Log, log
@@ -190,7 +190,7 @@ def spread(source: str, most: int, target: str) -> None:
     """Every n-th utterance of a data directory, so that at most `most` are left; 0: all."""
     names = list(read_kaldi(f"{source}/wav.scp"))
     kept = names[:: -(-len(names) // most) if most else 1]
-    Path(target).mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for table in TABLES:
         content = read_kaldi(f"{source}/{table}")
         write_kaldi(f"{target}/{table}", {name: content[name] for name in kept})
@@ -198,7 +198,7 @@ def spread(source: str, most: int, target: str) -> None:
 
 def link_audio(data_dir: str, folder: str) -> None:
     """Links to the recordings of a data directory, each under its utterance's name."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, wav in read_kaldi(f"{data_dir}/wav.scp").items():
         link = Path(folder, f"{name}.wav")
         link.unlink(missing_ok=True)

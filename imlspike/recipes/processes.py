@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
+from imlspike.data.files import make_folder
 from imlspike.recipes.options import OptionError
 
 # Leads the process group of all programs, and reads a pipe that the recipe holds. When the recipe ends,
@@ -75,7 +76,7 @@ def call(words: Sequence[object], log: str | Path | None = None, env: dict[str, 
     words, given = [str(word) for word in words], {}
     with ExitStack() as during:
         if log:
-            Path(log).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(log).parent)
             out = during.enter_context(open(log, "a", encoding="utf-8"))
             print(f"# {time.strftime('%F %T')}: {shlex.join(words)}", file=out, flush=True)
             given = {"stdout": out, "stderr": subprocess.STDOUT}

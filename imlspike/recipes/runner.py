@@ -31,7 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imlspike.data.files import atomic_write
+from imlspike.data.files import atomic_write, make_folder
 from imlspike.data.yaml_file import flat
 from imlspike.recipes.options import OptionError, Options
 from imlspike.recipes.processes import RecipeError
@@ -237,7 +237,7 @@ def write_record(path: Path, signature: dict[str, Any]) -> None:
 
 @contextmanager
 def _sole(path: Path, folder: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with open(path, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,8 +18,9 @@ from imlspike.recipes.options import OptionError, existing, option
 from imlspike.recipes.processes import RecipeError, check_words, program, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
+from imlspike.recipes.speakers import find_languages, leave_out_unknown_speakers, number_speakers
 from imlspike.recipes.training import EspnetOptions, configure, launch, statistics
-from imlspike.text.phonemes import front_end
+from imlspike.text.phonemes import front_end, languages_of
 
 TOKENS, SOUND, DUMP, TESTED = "dump/symbols", "dump/sound", "dump/phn", "dump/test"
 STATS = f"{DUMP}/stats"
@@ -78,10 +79,14 @@ class Tts(EspnetOptions):
         if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
             raise OptionError(f"--hold_out_from: {self.hold_out_from} is cut out of itself; name others")
         for name in ("front_end", "voice_front_end"):
+            front = getattr(self, name) or self.front_end
             try:
-                front_end(getattr(self, name) or self.front_end)
+                for language in languages_of(front) or (None,):
+                    front_end(front, language=language)
             except (ValueError, ImportError) as error:
                 raise OptionError(f"--{name}: {error}") from None
+        if languages_of(self.voice_front_end or self.front_end) != languages_of(self.front_end):
+            raise OptionError(f"--voice_front_end {self.voice_front_end}: not the languages of --front_end")
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
             raise OptionError("--durations_from labels needs --labels FOLDER, a .lab or .TextGrid each")
         check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
@@ -106,6 +111,11 @@ class Tts(EspnetOptions):
 
     def model(self, name: str) -> list[str]:
         return [f"exp/{name}/config.yaml", self.model_file(name)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The tables that the front end reads."""
+        return [self.text_table, *(["utt2lang"] if languages_of(self.front_end) else [])]
 
     def find_labels(self) -> str:
         """The folder of phone labels, if there is one: --labels, or --corpus_labels in the corpus."""
@@ -150,7 +160,7 @@ stage = recipe.stage
 @stage(1)
 def prepare(o: Tts):
     """Data preparation."""
-    yield from data.prepare_corpus(o, [o.hold_out_from] if o.hold_out_from else o.sets, o.text_table)
+    yield from data.prepare_corpus(o, [o.hold_out_from] if o.hold_out_from else o.sets, *o.texts)
 
 
 @stage(1, when=asked("hold_out_from", "SET"))
@@ -162,7 +172,9 @@ def hold_out(o: Tts):
     """
     source, n = f"data/{o.hold_out_from}", o.hold_out_every
     made = data.tables(*(f"data/{name}" for name in o.sets))
-    yield Needs(data.tables(source), made, o.pick("hold_out_every"))
+    more = {table: f"{source}/{table}" for table in o.texts if table != "text"}
+    made += [f"data/{name}/{table}" for name in o.sets for table in more]
+    yield Needs([*data.tables(source), *more.values()], made, o.pick("hold_out_every"))
     sets, seen, places = {name: [] for name in o.sets}, Counter(), {0: o.test_set, n // 2: o.valid_set}
     for utterance in read_data_dir(source):
         seen[utterance.speaker] += 1
@@ -171,6 +183,9 @@ def hold_out(o: Tts):
         if not utterances:
             raise RecipeError(f"{source}: nothing is left for {name}; --hold_out_every {n} is too much")
         write_data_dir(f"data/{name}", utterances, read_excluded(source) if name == o.train_set else {})
+        for table, file in more.items():
+            told = read_kaldi(file)
+            write_kaldi(f"data/{name}/{table}", {u.id: told[u.id] for u in utterances})
         log(f"  data/{name}: {len(utterances)} utterances, {sum(u.seconds for u in utterances) / 3600:.2f} h")
 
 
@@ -181,7 +196,7 @@ def make_symbols(o: Tts):
     The training set first, which makes the list of symbols where the front end has none. Durations from
     labels are of the labels' phones, so these are the symbols then.
     """
-    tables = [f"data/{name}/{table}" for name in o.sets for table in ("wav.scp", "utt2spk", o.text_table)]
+    tables = [f"data/{name}/{table}" for name in o.sets for table in ("wav.scp", "utt2spk", *o.texts)]
     made = [f"{TOKENS}/tokens.txt", *data.tables(*(f"{TOKENS}/{name}" for name in o.sets))]
     settings = o.pick("front_end text_table use_sid durations_from max_left_out")
     yield Needs([*tables, *o.timing()], made, settings)
@@ -196,19 +211,6 @@ def make_symbols(o: Tts):
         if o.use_sid:
             leave_out_unknown_speakers(f"{TOKENS}/{o.train_set}", out)
         tokens = "tokens"
-
-
-def leave_out_unknown_speakers(train: str, folder: str) -> None:
-    """No voice is trained for a speaker who isn't in the training set."""
-    known, utterances = {u.speaker for u in read_data_dir(train)}, read_data_dir(folder)
-    kept = [utterance for utterance in utterances if utterance.speaker in known]
-    out = {u.id: f"speaker {u.speaker} is not in {train}" for u in utterances if u.speaker not in known}
-    if not kept:
-        told = "take another set, or cut one out of the training set with --hold_out_from"
-        raise RecipeError(f"{folder}: none of its speakers is in {train}, so none has a voice; {told}")
-    if out:
-        write_data_dir(folder, kept, read_excluded(folder) | out)
-        log(f"  {folder}: {len(kept)} utterances, {len(out)} left out (speakers not in {train})")
 
 
 @stage(3, each=lambda o: o.sets)
@@ -265,24 +267,14 @@ def collect_statistics(o: Tts):
     settings = training.select(o.configs[o.first], SHARED) | o.pick("use_sid")
     yield Needs(o.data_files, _stats_files(), settings, follow=o.utterances_read())
     if o.use_sid:
-        number_speakers(o)
+        number_speakers(DUMP, o.train_set, o.sets)
+        if languages_of(o.front_end):
+            find_languages(DUMP, o.train_set, f"data/{o.train_set}/utt2lang")
     none = dict.fromkeys(("normalize", "pitch_normalize", "energy_normalize"))
     config = o.training_config(o.first, collected=False) | none | {"write_collected_feats": True}
     statistics(o, STATS, "tts", config, o.wavs, least=200)  # pitch takes time
     for path in [*Path(STATS).glob("*/*/*/collect_feats/data_feats"), *Path(STATS).glob("**/feats.scp")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def number_speakers(o: Tts) -> None:
-    """ESPnet's numbers of speakers: those of the training set from 1 on, in the order of their names; 0 is
-    nobody."""
-    speakers = sorted(set(read_kaldi(f"{DUMP}/{o.train_set}/utt2spk").values()))
-    numbers = {speaker: str(n) for n, speaker in enumerate(["<unk>", *speakers])}
-    write_kaldi(f"{DUMP}/spk2sid", numbers)
-    for name in o.sets:
-        speaker_of = read_kaldi(f"{DUMP}/{name}/utt2spk")
-        write_kaldi(f"{DUMP}/{name}/utt2sid", {name: numbers[who] for name, who in speaker_of.items()})
-    log(f"  {len(speakers)} speakers")
 
 
 @stage(5, each=lambda o: o.configs, jobs=lambda o: o.at_once)
@@ -297,6 +289,8 @@ def train(o: Tts, name: str):
     if o.use_sid:
         shutil.copy(f"{DUMP}/spk2sid", exp)
         voice["speakers"] = [speaker for speaker, n in read_kaldi(f"{DUMP}/spk2sid").items() if n != "0"]
+        if languages_of(o.front_end):
+            voice["languages"] = read_kaldi(f"{DUMP}/spk2lang")
     write_yaml(f"{exp}/voice.yaml", voice)  # what 'imlspike synthesize' has to know besides ESPnet's files
     shutil.copy(f"{TOKENS}/tokens.txt", exp)
     given = {"fold_length": [240000, 150]}

@@ -5,9 +5,8 @@ Punctuation marks are symbols too, heard as pauses and melody. What a front end 
 names all such characters of a text: dropped in silence, they are a voice that skips words.
 """
 
-import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from imlspike.data.keys import check_choice
@@ -59,40 +58,39 @@ FRONT_ENDS: dict[str, tuple[Callable[[], FrontEnd], tuple[str, ...] | None]] = {
 }
 
 
-def front_end(name: str, on_unknown: str = "error") -> FrontEnd:
-    """The front end of this name: one of `FRONT_ENDS`, or `espeak:<language>` (as espeak:nl); of several
-    languages `espeak:nl+cs`, where `[cs]` tells that what follows is Czech; before it is the first.
+def languages_of(name: str) -> tuple[str, ...]:
+    """The languages of a front end that has several; none for one of one language.
 
-    It raises UnspeakableError for what it can't speak, or with `on_unknown="skip"` speaks the rest.
+    >>> languages_of("espeak:nl+cs"), languages_of("espeak:nl")
+    (('nl', 'cs'), ())
+    """
+    kind, _, names = name.partition(":")
+    languages = tuple(names.split("+")) if kind == "espeak" else ()
+    return languages if len(languages) > 1 else ()
+
+
+def front_end(name: str, on_unknown: str = "error", language: str | None = None) -> FrontEnd:
+    """The front end of this name: one of `FRONT_ENDS`, or `espeak:<language>` (as espeak:nl).
+
+    One of several languages (espeak:nl+cs) is that of the `language`, one of `languages_of(name)`. It raises
+    UnspeakableError for what it can't speak, or with `on_unknown="skip"` speaks the rest.
     ValueError if there is none (the nearest is named); ImportError without the library that it needs.
 
     >>> front_end("characters")("Yes, no.", "a1")
     ['y', 'e', 's', ',', ' ', 'n', 'o', '.']
     """
     check_choice("on_unknown", on_unknown, ON_UNKNOWN)
-    if name.startswith("espeak:"):
-        first, *others = name.removeprefix("espeak:").split("+")
-        speaker = espeak(first)
-        if others:
-            speaker = partial(_tagged, {language: espeak(language) for language in (first, *others)})
+    if languages := languages_of(name):
+        check_choice(f"the language of {name}", language, languages)
+        speaker = espeak(language)
+    elif language is not None:
+        raise ValueError(f"front end {name} has one language: give none, not {language!r}")
+    elif name.startswith("espeak:"):
+        speaker = espeak(name.removeprefix("espeak:"))
     else:
         check_choice("front end", name, [*FRONT_ENDS, "espeak:<language>"])
         speaker = FRONT_ENDS[name][0]()
     return speaker if on_unknown == "error" else lambda text, name="text": speak_rest(speaker, text, name)[0]
-
-
-def _tagged(speakers: Mapping[str, FrontEnd], text: str, name: str = "text") -> list[str]:
-    """The symbols of a text, each part by the front end of the language before it; untagged: the first."""
-    first, *parts = re.split(r"\[(\w+)\]", text)
-    parts = [next(iter(speakers)), first, *parts] if first.strip() or not parts else parts
-    symbols = []
-    for language, part in zip(parts[::2], parts[1::2], strict=True):
-        check_choice(f"{name}: language", language, speakers)
-        try:
-            symbols += speakers[language](part, name)
-        except UnspeakableError as error:  # told with the whole text, whose tags stay in the rest of it
-            raise UnspeakableError(name, [*error.places], text, error.expected) from None
-    return symbols
 
 
 def speak_rest(speaker: FrontEnd, text: str, name: str = "text") -> tuple[list[str], tuple[str, ...]]:

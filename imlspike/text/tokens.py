@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from imlspike.data.files import atomic_write, read_text
+from imlspike.data.files import atomic_write, make_folder, read_text
 
 BLANK, UNKNOWN, SPACE, SOS_EOS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 BLANK_MARK = "\u2581"  # what sentencepiece, and sherpa-onnx after it, writes for a blank
@@ -48,7 +48,7 @@ def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: 
     except RuntimeError as error:
         raise ValueError(f"no {nbpe} pieces can be made of this text ({error}); change --nbpe") from None
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir)
     with atomic_write(output_dir / "bpe.model", "wb") as out:
         out.write(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
@@ -59,7 +59,7 @@ def write_bpe_tokens(texts: Iterable[str], output_dir: str | os.PathLike, nbpe: 
 def write_tokens(tokens: Iterable[str], path: str | os.PathLike) -> Path:
     """Write a token list: `<blank>`, `<unk>`, the tokens, `<sos/eos>`; returns the path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic_write(path) as out:
         out.writelines(f"{token}\n" for token in [BLANK, UNKNOWN, *tokens, SOS_EOS])
     return path

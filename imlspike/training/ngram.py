@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from imlspike.data.files import atomic_write, read_kaldi
+from imlspike.data.files import atomic_write, make_folder, read_kaldi
 from imlspike.data.yaml_file import write_yaml
 from imlspike.inference.ngram import NGramLanguageModel
 from imlspike.inference.recognizer import Tokens
@@ -28,7 +28,7 @@ def train(folder: str, model_file: str, config: Mapping[str, Any], train_text: s
     said = ([tokens.numbers(text) for text in read_kaldi(one).values()] for one in (train_text, test_text))
     model = NGramLanguageModel.fit(next(said), len(names), **config.get("lm_conf") or {})
     conf = {"order": model.order, "ngrams": len(model.ngrams), "discount": model.discount}
-    (Path(folder) / "perplexity").mkdir(parents=True, exist_ok=True)
+    make_folder(Path(folder) / "perplexity")
     write_yaml(Path(folder) / "config.yaml", dict(config) | {"lm_conf": conf, "token_list": names})
     with atomic_write(model_file, "wb") as out:
         torch.save({f"lm.{key}": state for key, state in model.state_dict().items()}, out)

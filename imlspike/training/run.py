@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_summary import ModelSummary
 
-from imlspike.data.files import sole_training
+from imlspike.data.files import make_folder, sole_training
 from imlspike.data.model_files import load_checkpoint
 from imlspike.data.origin import origin
 from imlspike.data.yaml_file import ConfigError, read_yaml, write_yaml
@@ -59,7 +59,7 @@ def train(
         InterruptedError: on SIGTERM, once the step is done and a checkpoint is written.
     """
     begun, exp_dir = time.monotonic(), Path(exp_dir)
-    exp_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(exp_dir)
     with ExitStack() as during:
         if rank_zero_only.rank == 0:
             try:

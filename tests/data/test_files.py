@@ -1,11 +1,14 @@
+import errno
 import os
+import pickle
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imlspike.data.files import atomic_write, read_kaldi, write_kaldi
+from imlspike.data.files import OutputError, atomic_write, check_output, make_folder, read_kaldi, write_kaldi
+from tests.small_disk import small_disk
 
 NO_KEY = {"blacklist_categories": ["Cs", "Zs", "Zl", "Zp", "Cc"], "blacklist_characters": "\ufeff"}
 words = st.text(st.characters(**NO_KEY), min_size=1, max_size=8)
@@ -63,6 +66,56 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path_factory, old, new, cu
         assert path.read_bytes() == old, "the new file must not be seen before it is whole"
     assert path.read_bytes() == new
     assert [entry.name for entry in path.parent.iterdir()] == ["model.pth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file/a.txt", "file is a file"),
+        ("folder", "a folder has this name"),
+        ("none/a.txt", "No such file or directory"),
+        ("a" * 300, "File name too long"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_with_the_way_out(tmp_path, name, reason):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=f"{name}: can't be written .*{reason}.; .*name another one$"):
+        with atomic_write(tmp_path / name) as out:
+            out.write("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    copy = pickle.loads(pickle.dumps(OutputError(errno.EACCES, "no right", "x")))
+    assert (str(copy), copy.errno) == (str(OutputError(errno.EACCES, "no right", "x")), errno.EACCES)
+
+
+def test_a_full_disk_is_told_by_name_and_the_old_file_stays(tmp_path):
+    (tmp_path / "a").write_text("kept")
+    with small_disk(20_000), pytest.raises(OutputError, match="/a: can't be written .*make room") as told:
+        with atomic_write(tmp_path / "a", "wb") as out:
+            out.write(bytes(50_000))
+    assert told.value.errno == errno.EFBIG and (tmp_path / "a").read_text() == "kept"
+
+
+def test_an_error_of_what_is_read_is_not_the_outputs(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none"):
+        with atomic_write(tmp_path / "a") as out:
+            out.write((tmp_path / "none").read_text())
+
+
+def test_a_folder_is_made_or_told(tmp_path, monkeypatch):
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    check_output(tmp_path / "a/b")
+    check_output(tmp_path / "a/c/d", is_file=True)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/b", "lost"):
+        with pytest.raises(OutputError, match=f"{name}: can't be written .*name another"):
+            make_folder(tmp_path / name)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "a")
+    with pytest.raises(OutputError, match="c/d: can't be written .no right to write in .*/a.; "):
+        make_folder(tmp_path / "a/c/d")
 
 
 def test_writing_is_killed_between_bytes(tmp_path):

@@ -76,8 +76,12 @@ def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
     assert {name: len(utterances) for name, utterances in both.items()} == {"others": 1} | {
         name: 4 * count for name, count in TTS.items()
     }
-    tagged = read_kaldi(tmp_path / "both/valid/tagged")
-    assert tagged == {u.id: f"[{u.id[:2]}] {u.text}" for u in both["valid"]}
+    for name, utterances in both.items():
+        languages = read_kaldi(tmp_path / "both" / name / "utt2lang")
+        assert languages == {u.id: u.speaker[:2] for u in utterances} and set(languages.values()) <= {
+            "nl",
+            "cs",
+        }
     texts = {name: {u.text for u in utterances} for name, utterances in both.items()}
     assert not texts["train"] & (texts["valid"] | texts["test"]) and not texts["valid"] & texts["test"]
     lost, other = (next(corpus.rglob(f"sound/{level}/nl/*.ogg")) for level in ("city", "reef"))
@@ -95,7 +99,7 @@ def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
         "nl_reef_unknown": "audio without transcript",
         f"nl_reef_{foreign}": "letters that aren't Latin, which espeak-ng spells",
     }
-    assert left_out == known and not (tmp_path / "nl/train/tagged").exists()
+    assert left_out == known and set(read_kaldi(tmp_path / "nl/train/utt2lang").values()) == {"nl"}
     for file in corpus.rglob("sound/*/cs/*.ogg"):
         file.unlink()
     with pytest.raises(ValueError, match=r"expected .*/sound/\*/cs/\*.ogg"):

@@ -17,14 +17,16 @@ FRAMES = {"fs": RATE, "n_fft": N_FFT, "hop_length": HOP}
 OF_THE_LOSS = {"loss_weights": {"mel": 0.5}, "prior_scale": 1.0}
 
 
-def write_voice(folder: Path, front_end: str | None = "characters", names=(), **options) -> Path:
+def write_voice(
+    folder: Path, front_end: str | None = "characters", names=(), languages=None, tokens=TOKENS, **options
+) -> Path:
     """config.yaml, the averaged model and, with a front end, voice.yaml; returns the folder."""
     model = small_voice(dtype=torch.float32, **options)
     model.adaptor.set_statistics(*STATISTICS.values())
     conf = {key: value for key, value in model.config.items() if key not in ("vocab_size", "n_mels")}
     conf = {key: list(value) if isinstance(value, tuple) else value for key, value in conf.items()}
     config = {
-        "token_list": TOKENS,
+        "token_list": list(tokens),
         "token_type": "phn",
         "feats_extract": "log_mel",
         "feats_extract_conf": MEL,
@@ -48,5 +50,6 @@ def write_voice(folder: Path, front_end: str | None = "characters", names=(), **
     torch.save(states, folder / "valid.loss.ave.pth")
     if front_end:
         about = {"front_end": front_end} | ({"speakers": list(names)} if names else {})
+        about |= {"languages": languages} if languages else {}
         (folder / "voice.yaml").write_text(yaml.safe_dump(about))
     return folder

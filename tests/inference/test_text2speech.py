@@ -153,8 +153,8 @@ def test_speakers_have_names_and_numbers(several):
     same(bob, Text2Speech(replace(several.voice, speakers=()))("a cab.", speaker="2"))
     same(bob, Text2Speech(replace(several.voice, speakers=("7", "1")))("a cab.", speaker="1"))
     for speaker, message in {
-        None: r"several speakers: say which \(ann, bob\)",
-        "bobb": "no speaker 'bobb'; did you mean 'bob'",
+        None: "several speakers, say which: ann, bob$",
+        "bobb": r"no speaker 'bobb'; there are ann, bob; did you mean 'bob'\?",
         "x": "no speaker 'x'; there are ann, bob",
         "1": "no speaker '1'; there are ann, bob",
         3: "numbered 0 to 2, got 3",

@@ -62,17 +62,6 @@ def test_peaks_that_were_turned_down_are_known():
     assert not peaks_lowered(WAVE, scale_loudness(WAVE, RATE))
 
 
-@pytest.mark.parametrize("verb", [transcribe, vocode])
-def test_a_folder_that_cannot_be_written_is_told_once_and_before(tmp_path, monkeypatch, capsys, verb):
-    """As an administrator, to whom all is allowed, too."""
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
-    out = tmp_path / "of" / "mine"
-    words = ["--output-dir", str(out)] if verb is transcribe else [str(out)]
-    (tmp_path / "a.wav").write_bytes(wav())
-    assert verb.main([str(tmp_path / "a.wav"), *words, "--model", "m"]) == 1
-    assert capsys.readouterr().err.count(str(tmp_path)) == 1
-
-
 @pytest.mark.parametrize("words", [["", "o"], ["a.wav", ""]])
 def test_an_empty_name_is_no_folder(capsys, words):
     """As of a variable that isn't set: not all that lies in this folder."""
@@ -100,14 +89,6 @@ def test_a_damaged_manifest_stops_nothing(tmp_path, monkeypatch, capsys, damage)
     told = capsys.readouterr().err
     assert f"{out / 'a.txt'} is there, but not in {manifest}" in told and "1 of 3 files were done" in told
     assert (out / "c.txt").is_file()
-
-
-def test_a_folder_below_a_file_is_told_before(tmp_path, capsys):
-    path = tmp_path / "a.wav"
-    path.write_bytes(wav())
-    assert transcribe.main([str(path), "--output-dir", str(path), "--model", "m"]) == 1
-    told = capsys.readouterr().err
-    assert str(path) in told and "another folder" in told
 
 
 def test_a_name_colors_no_terminal(capsys):

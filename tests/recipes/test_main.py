@@ -34,7 +34,8 @@ def test_a_full_disk_while_preparing_names_the_file(tmp_path, capsys):
             assert format_verb.main([str(tmp_path / "data/train"), *words]) == 1
     told = capsys.readouterr().err
     names = ("more/train/wav.scp", "wav/audio/nsh/ru_0001.wav", "flac/audio/nsh/ru_0001.flac")
-    assert all(f"{tmp_path}/{name}'" in told for name in names)
+    assert all(f"{tmp_path}/{name}: can't be written" in told for name in names)
+    assert told.count("make room") == 3
     assert not [*tmp_path.rglob("*.tmp")]
 
 

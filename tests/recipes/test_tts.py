@@ -14,7 +14,7 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 from imlspike.espnet.config import resolve  # noqa: E402
 from imlspike.espnet.tts import SpikeVoiceTTS  # noqa: E402
 from imlspike.models import SpikingVocos  # noqa: E402
-from imlspike.text.phonemes import front_end, symbols_of  # noqa: E402
+from imlspike.text.phonemes import front_end, languages_of, symbols_of  # noqa: E402
 from imlspike.text.tokens import read_tokens  # noqa: E402
 from tests.recipes.corpora import make_libritts  # noqa: E402
 from tests.recipes.corpus import write_corpus  # noqa: E402
@@ -53,11 +53,14 @@ def check(work: Path, corpus: str, front: str, text_table: str) -> None:
 
 
 def check_symbols(work: Path, corpus: str, front: str, text_table: str) -> None:
+    languages = languages_of(front)
+    fronts = {language: front_end(front, language=language) for language in languages or (None,)}
     for name in ("train", "valid", "test"):
+        language_of = table(work / f"data/{name}/utt2lang") if languages else {}
         source, spoken = table(work / f"data/{name}" / text_table), table(work / f"dump/phn/{name}/text")
         assert spoken and spoken.keys() <= source.keys()
         for utterance, symbols in spoken.items():
-            assert symbols.split(" ") == front_end(front)(source[utterance])
+            assert symbols.split(" ") == fronts[language_of.get(utterance)](source[utterance])
         audio = table(work / f"dump/phn/{name}/wav.scp").values()
         assert {soundfile.info(work / file).samplerate for file in audio} == {RATES[corpus]}
 
@@ -98,9 +101,9 @@ def test_aishell3_speaks_with_the_voices_of_its_training_set_only(programs, tmp_
 def test_fillets_is_one_voice_of_two_languages_or_a_voice_each(programs, tmp_path):
     front = "espeak:nl+cs"
     changes = " ".join(f"{EGS}/fillets/tts1/conf/{name}.yaml" for name in ("features", "both"))
-    given = f"--corpus fillets --front_end {front} --text_table tagged --changes '{changes}'"
+    given = f"--corpus fillets --front_end {front} --changes '{changes}'"
     work = stages("fillets", tmp_path, f"{given} --max_left_out 0.5")
-    check_symbols(work, "fillets", front, "tagged")
+    check_symbols(work, "fillets", front, "text")
     symbols = {name: text.split() for name, text in table(work / "dump/phn/train/text").items()}
     sentences = {name: text for name, text in table(work / "data/train/text").items() if name in symbols}
     dutch = next(name for name in sentences if name[:2] == "nl")
@@ -108,7 +111,14 @@ def test_fillets_is_one_voice_of_two_languages_or_a_voice_each(programs, tmp_pat
     words = "--stage 4 --stop_stage 5 --models spikevoice --ann false --corpus_dir"
     assert run("fillets/tts1", work, f"{given} {words} {tmp_path}/corpus") == 0
     voice = yaml.safe_load((work / "exp/spikevoice/voice.yaml").read_text())
-    assert (voice["front_end"], voice["speakers"]) == (front, ["cs-big", "cs-small", "nl-big", "nl-small"])
+    assert voice["front_end"] == front and voice["speakers"] == ["cs-big", "cs-small", "nl-big", "nl-small"]
+    assert voice["languages"] == {speaker: speaker[:2] for speaker in voice["speakers"]}
+    cut = "--hold_out_from train --train_set a --valid_set b --test_set c --hold_out_every 4 --stop_stage 2"
+    held = f"{given} {cut} --corpus_dir {tmp_path}/corpus --max_left_out 0.9"
+    assert run("fillets/tts1", tmp_path / "cut", held) == 0
+    for name in "abc":
+        languages = table(tmp_path / f"cut/data/{name}/utt2lang")
+        assert languages == {u: u[:2] for u in table(tmp_path / f"cut/data/{name}/text")} != {}
     assert (
         run(
             "fillets/tts1",

