@@ -27,7 +27,7 @@ def find_utterance(file: Path) -> str:
 
 def read_dialogs(top: Path, languages: Sequence[str]) -> Iterator[Transcript]:
     """Lines of the two fish: speakers `small` and `big`, of several languages `nl-small`, ..., and then
-    a table `tagged` whose texts begin with their language: `[nl] Wat nu?`.
+    a table `tagged` whose texts begin with their language: `[nl] Wat nu?`. A table `utt2lang` names it.
 
     What other characters say, where it was recorded (in Czech), is the set `others`. Levels of which nothing
     was recorded are left alone. One of 24 texts is test, one valid, by its checksum: no text is in two sets.
@@ -44,7 +44,8 @@ def read_dialogs(top: Path, languages: Sequence[str]) -> Iterator[Transcript]:
                 text = " ".join(re.sub(r"\\(.)", lambda found: found[1].replace("n", " "), text).split())
                 who = fish or font.removeprefix("font_") or "nobody"
                 speaker = who if len(languages) == 1 else f"{language}-{who}"
-                more = {"tagged": f"[{language}] {text}"} if len(languages) > 1 else {}
+                more = {"utt2lang": language}
+                more |= {"tagged": f"[{language}] {text}"} if len(languages) > 1 else {}
                 yield Transcript(name, _set_of(text) if fish else "others", text, speaker, more=more)
 
 

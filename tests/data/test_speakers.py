@@ -61,3 +61,6 @@ def test_fillets_has_two_speakers_a_language_and_no_text_in_two_sets(tmp_path):
         "nl_reef_unknown": "audio without transcript",
     }
     assert left_out == known and not (tmp_path / "nl/train/tagged").exists()
+    for folder, languages in (("both", {"nl", "cs"}), ("nl", {"nl"})):
+        table = read_kaldi(tmp_path / folder / "test/utt2lang")
+        assert set(table.values()) == languages and all(u.startswith(code) for u, code in table.items())
