@@ -84,11 +84,11 @@ has() { # is this package there? (found, not imported: quick)
     "$py" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"
 }
 
-check_compiler() { # one dependency of ESPnet (pyworld) comes as source only
+check_compiler() { # two dependencies (ESPnet's pyworld, resemblyzer's webrtcvad) come as source only
     { command -v g++ || command -v c++ || command -v clang++; } >/dev/null ||
-        die "a C++ compiler is needed to install (for pyworld); Debian, Ubuntu: apt install g++"
+        die "a C++ compiler is needed to install (for pyworld, webrtcvad); Debian, Ubuntu: apt install g++"
     [[ -f $("$py" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]] ||
-        die "the C headers of $("$py" -V) are needed to install (for pyworld); Debian, Ubuntu: apt install" \
+        die "the C headers of $("$py" -V) are needed to install (for pyworld, webrtcvad); Debian, Ubuntu: apt install" \
             "$("$py" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
 }
 
@@ -149,7 +149,7 @@ EOF
 install() {
     local log=$env/imlspike-install.log
     has espnet2 || check_disk "$env"
-    has pyworld || check_compiler
+    { has pyworld && has webrtcvad; } || check_compiler
     if "$py" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall(r"\d+", pip.__version__)[:2])) <= (26, 0))'; then
         echo "run.sh: this pip refuses a dependency of ESPnet; putting pip 26.0 in its place"
         "$py" -m pip install --quiet "pip<=26.0" >"$log" 2>&1 || explain_pip_failure "$log"

@@ -2,6 +2,7 @@
 
 imlspike score --ref data/test/text --hyp exp/quick/text --output-dir DIR
 imlspike score --data-dir data/test --systems voice=exp/free --asr-model exp/full --output-dir DIR
+imlspike score --data-dir data/test --systems voice=exp/free --asr-model whisper --output-dir DIR
 imlspike score --data-dir data/test --systems ann=exp/ann/wav --model exp/ann --output-dir DIR
 imlspike score --data-dir dump/phn/test --labels lab --model exp/spikevoice --output-dir DIR
 """
@@ -13,12 +14,14 @@ from pathlib import Path
 
 from imlspike.bin._command import command
 from imlspike.bin._files import output_dir
+from imlspike.data.files import read_kaldi
 from imlspike.evaluation.error_rates import format_summary, score_files
 
 EPILOG = """\
 transcripts (--ref, --hyp): error rates with intervals; writes score.json and alignments.txt.
-audio (--systems): of voices; with --model, a vocoder, of copy-synthesis, Griffin-Lim in the table; writes
-  scores.json, scores.csv and scores.md, and keeps scores in kept/: a second run computes only what is new.
+audio (--systems): of voices, of several speakers with who is nearest to whom; with --model, a vocoder, of
+  copy-synthesis, Griffin-Lim in the table; writes scores.json, scores.csv and scores.md, and keeps scores in
+  kept/: a second run computes only what is new.
 alignment (--labels): boundaries of symbols as a voice's aligner (--model) or another (--durations) puts them,
   against phone labels, where the two neighbors stand in both; writes alignment.* and errors.png.
 """
@@ -56,10 +59,17 @@ def parse(argv) -> argparse.Namespace:
     told = "system whose other scores the others are compared with (default: ann, if there is one)"
     add("--twin", help=told)
     asr = parser.add_mutually_exclusive_group().add_argument
-    asr("--asr-model", help="a recognizer's folder, as for `imlspike transcribe`: adds its error rates")
+    told = "a recognizer's folder, as for `imlspike transcribe`, or whisper, OpenAI's (extra whisper; "
+    told += "whisper:FOLDER: another model of faster-whisper): adds its error rates"
+    asr("--asr-model", help=told)
     told = "any recognizer's command line; it reads {wav_scp} and writes {text}, Kaldi tables"
     asr("--asr-command", help=told)
     add("--asr-name", help="what the recognizer is called in the table's notes")
+    told = (
+        "code of what is spoken, as nl (default: the data directory's utt2lang): for whisper, and to count "
+    )
+    told += "errors with numbers in words"
+    add("--language", help=told)
     add("--text", type=Path, help="Kaldi table of what is said (default: the data directory's text)")
     add("--natural-durations", type=Path, metavar="FILE", help="Kaldi table: frames of each natural symbol")
     add("--hop-length", type=int, default=256, help=f"samples in a frame of durations {default}")
@@ -84,9 +94,10 @@ def parse(argv) -> argparse.Namespace:
 
 def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
     """The table and its notes, and the files."""
-    from imlspike.evaluation.recognition import command_recognizer, trained_recognizer
-    from imlspike.evaluation.score_tables import score_notes, scores_table, write_scores
+    from imlspike.evaluation.recognition import command_recognizer, read_languages, trained_recognizer
+    from imlspike.evaluation.score_tables import score_notes, scores_table, speakers_table, write_scores
     from imlspike.evaluation.scoring import score_systems
+    from imlspike.evaluation.whisper import is_whisper, whisper_recognizer
     from imlspike.inference.bundle import Bundle
 
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # ViSQOL's: the processes of --nj share the cores
@@ -94,13 +105,18 @@ def score_audio(args: argparse.Namespace) -> tuple[str, list[Path]]:
     if args.asr_command:
         heard["recognize"] = command_recognizer(args.asr_command)
         heard["recognizer"] = args.asr_name or args.asr_command.split()[0]
+    elif args.asr_model and is_whisper(args.asr_model):
+        languages = read_languages(args.data_dir, args.language, read_kaldi(args.data_dir / "wav.scp"))
+        name, heard["recognize"] = whisper_recognizer(args.asr_model, languages, args.nj)
+        heard["recognizer"] = args.asr_name or name
     elif args.asr_model:
         heard["recognize"] = trained_recognizer(args.asr_model)
         heard["recognizer"] = args.asr_name or Path(args.asr_model).name
     features = Bundle.load(args.model, "vocoder").config["features"] if args.model else None
     report, scored = score_systems(args, name_systems(args.systems), features, **heard)
     files = write_scores(report, scored, args.output_dir)
-    return "\n".join([scores_table(report), "", *score_notes(report), ""]), files
+    tables = [scores_table(report), "", *score_notes(report), "", speakers_table(report)]
+    return "\n".join(tables).rstrip("\n") + "\n", files
 
 
 def score_boundaries(args: argparse.Namespace) -> tuple[str, list[Path]]:

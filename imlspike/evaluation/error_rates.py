@@ -18,6 +18,7 @@ import numpy as np
 from imlspike.data.files import read_kaldi
 from imlspike.evaluation.bootstrap import CONFIDENCE, interval, ratio
 from imlspike.evaluation.tables import write_files
+from imlspike.text.words import spell_out
 
 ADULT = 18  # years
 COUNTS = ("hits", "substitutions", "deletions", "insertions")
@@ -214,20 +215,22 @@ def compare_transcripts(
     transcripts: Mapping[str, Mapping[str, str]],
     against: str,
     spaces: bool = True,
+    languages: Mapping[str, str] | None = None,
     **resampling: int,
 ) -> dict[str, dict[str, dict]]:
     """Error rates of a recognizer on several systems' speech, and by how much they exceed those of the system
-    `against`; both sides as they can be heard (`plain`).
+    `against`; both sides as they can be heard (`plain`), in the `languages` of the utterances, if known.
 
     Returns system to "cer" and "wer" to ``{"rate", "ci95", "over", "over_ci95", "per_utterance"}``: ratios,
     intervals (paired for the difference), errors of each utterance. `resampling`: as for `interval`.
     """
-    truth = {utterance: plain(text) for utterance, text in references.items()}
+
+    def heard(texts: Mapping[str, str]) -> dict[str, str]:
+        return {name: plain(text, (languages or {}).get(name, "")) for name, text in texts.items()}
+
+    truth = heard(references)
     result: dict[str, dict[str, dict]] = {name: {} for name in transcripts}
-    aligned = {
-        name: align_transcripts(truth, {utterance: plain(text) for utterance, text in texts.items()}, spaces)
-        for name, texts in transcripts.items()
-    }
+    aligned = {name: align_transcripts(truth, heard(texts), spaces) for name, texts in transcripts.items()}
     for rate in RATES:
         counts = {name: error_counts(found, rate) for name, found in aligned.items()}
         lengths, base = counts[against][:, :3].sum(1), counts[against][:, 1:].sum(1)
@@ -241,14 +244,21 @@ def compare_transcripts(
     return result
 
 
-def plain(text: str) -> str:
+def plain(text: str, language: str = "") -> str:
     """A text as it can be heard: small letters, single blanks, no punctuation, no marks of stress.
 
-    A hyphen or a dash is a blank; an apostrophe inside a word vanishes.
+    A hyphen or a dash is a blank; an apostrophe inside a word vanishes. With its language (a code, as nl),
+    numbers, units and abbreviations are words (`spell_out`), and the Russian ё, which some write, is е.
 
     >>> plain("Всё-таки, прядь вол+ос… D'Artagnan's; и\u0301ли")
     'всё таки прядь волос dartagnans или'
+    >>> plain("Всё за 5 минут.", "ru"), plain("Het is 21 °C", "nl")
+    ('все за пять минут', 'het is eenentwintig graden celsius')
     """
+    if language:
+        text = spell_out(text, language)
+    if language == "ru":
+        text = text.replace("ё", "е").replace("Ё", "Е")
     text = re.sub("[\u0300\u0301+'’ʼ`]", "", unicodedata.normalize("NFC", text))
     kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
     return " ".join("".join(kept).split())

@@ -23,7 +23,7 @@ from imlspike.evaluation.sound import RATE, Sound, cepstral_distortion, mel_powe
 LOUDEST = 48000  # Hz; ViSQOL's audio mode
 NISQA_WEIGHTS = Path("~/.torchmetrics/NISQA/nisqa.tar")  # where torchmetrics looks for them
 _CREPE, _WORLD = ("torchcrepe", "librosa"), ("librosa", "pyworld")
-_NOT_IN_SCORES = ("resemblyzer", "torchmetrics")  # of the extras
+_NOT_IN_SCORES = ("torchmetrics",)  # of the extras
 
 
 class Measure(NamedTuple):
@@ -206,26 +206,34 @@ def symbol_duration_error(natural: Sound, synthetic: Sound) -> float:
     return 1000 * np.abs(natural.durations - synthetic.durations).mean()
 
 
-@functools.cache
-def _speaker_encoder():
-    from resemblyzer import VoiceEncoder
-
-    return VoiceEncoder("cpu", verbose=False)
-
-
 def _no_speaker_weights() -> str:
     file = Path(find_spec("resemblyzer").submodule_search_locations[0]) / "pretrained.pt"
     return "" if file.is_file() else f"{file} isn't there"
 
 
+def _similarities(natural: Sound, synthetic: Sound) -> dict[str, float]:
+    """Speaker to the cosine of its embedding and the synthetic voice's; ValueError: its own isn't known."""
+    if natural.speaker not in natural.speakers:
+        raise ValueError(f"no other natural recording of its speaker {natural.speaker} with speech in it")
+    return {name: float(speaker @ synthetic.embedding) for name, speaker in natural.speakers.items()}
+
+
+def nearest_speaker(natural: Sound, synthetic: Sound) -> str:
+    """The speaker, of the natural recording's `speakers`, whom the synthetic voice is most like."""
+    found = _similarities(natural, synthetic)
+    return max(found, key=found.get)
+
+
 @measure("speaker", "speaker", "↑", 3, "resemblyzer", into=(VOICE,), lacks=_no_speaker_weights)
 def speaker_similarity(natural: Sound, synthetic: Sound) -> float:
-    """Cosine of the two voices' embeddings by resemblyzer (GE2E)."""
-    from resemblyzer import preprocess_wav
+    """Cosine of the voice and its speaker's mean over other natural recordings, embeddings by resemblyzer."""
+    return _similarities(natural, synthetic)[natural.speaker]
 
-    encoder = _speaker_encoder()
-    one, other = (encoder.embed_utterance(preprocess_wav(x.at(RATE).copy())) for x in (natural, synthetic))
-    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+@measure("own_speaker", "own speaker, %", "↑", 1, "resemblyzer", into=(VOICE,), lacks=_no_speaker_weights)
+def own_speaker(natural: Sound, synthetic: Sound) -> float:
+    """Utterances nearer to their own speaker than to any other."""
+    return 100.0 * (nearest_speaker(natural, synthetic) == natural.speaker)
 
 
 _DNSMOS = ("onnxruntime", "librosa", "requests", "speechmos.dnsmos")

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from imlspike.data.audio import read_audio
@@ -80,3 +80,17 @@ def transcribe_systems(
         lines = (f"{utterance} {text}".rstrip() + "\n" for utterance, text in heard[name].items())
         write_files({folder / name: "".join(lines)})
     return heard
+
+
+def read_languages(data_dir: Path, language: str | None, utterances: Iterable[str]) -> dict[str, str]:
+    """Utterance to the code of its language: the one named, or that of the table utt2lang; else empty.
+
+    ValueError: an utterance doesn't stand in the table.
+    """
+    table = Path(data_dir) / "utt2lang"
+    if language or not table.is_file():
+        return dict.fromkeys(utterances, language) if language else {}
+    known = read_kaldi(table)
+    if absent := [name for name in utterances if name not in known]:
+        raise ValueError(f"{table}: no line for {absent[0]} ({len(absent)} such); or name --language")
+    return {name: known[name] for name in utterances}

@@ -28,7 +28,7 @@ from imlspike.evaluation.report_tables import (
     training_table,
     with_spaces,
 )
-from imlspike.evaluation.score_tables import score_notes, scores_table, twin_table
+from imlspike.evaluation.score_tables import score_notes, scores_table, speakers_table, twin_table
 from imlspike.evaluation.spikes import LEAST_RATE, MOST_RATE
 from imlspike.evaluation.systems import NATURAL, SHOWN
 
@@ -194,6 +194,8 @@ def score_section(
     lines = [scores_table(scores), "", *(f"- {note}" for note in score_notes(scores)), ""]
     if gaps := twin_table(scores):
         lines += [f"Differences to {scores['twin']}, the same utterances drawn for both:", "", gaps, ""]
+    if speakers := speakers_table(scores):
+        lines += ["Utterances by who says them and by the speaker they are nearest to:", "", speakers, ""]
     if synthesis := synthesis_table(scores):
         lines += [SYNTHESIS_NOTES, "", synthesis, ""]
     return lines

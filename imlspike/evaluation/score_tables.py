@@ -11,6 +11,8 @@ from imlspike.evaluation.sound import RATE
 from imlspike.evaluation.systems import NATURAL, SHOWN
 from imlspike.evaluation.tables import interval_cell, markdown_table, write_files
 
+MOST = 10  # speakers that a table shows all of
+
 
 def scores_table(report: Mapping) -> str:
     """The Markdown table of a scores.json, a line for each system; means and rates with 95 % intervals."""
@@ -43,6 +45,22 @@ def twin_table(report: Mapping) -> str:
     return markdown_table(rows)
 
 
+def speakers_table(report: Mapping) -> str:
+    """Utterances of each system by speaker (a line) and by the speaker they are nearest to (a column), as a
+    Markdown table; empty without two speakers. Of more than `MOST` speakers only those that are mistaken."""
+    speakers, entries = report.get("speakers", []), report["systems"]
+    if len(speakers) > MOST:
+        taken = {(who, near) for e in entries.values() for who, row in e["nearest"].items() for near in row}
+        mistaken = {who for pair in taken if pair[0] != pair[1] for who in pair}
+        speakers = [who for who in speakers if who in mistaken]
+    rows = []
+    for name, entry in entries.items() if speakers else ():
+        for who in speakers:
+            counts = {f"nearest to {near}": entry["nearest"].get(who, {}).get(near, 0) for near in speakers}
+            rows.append({"system": SHOWN.get(name, name), "speaker": who} | counts)
+    return markdown_table(rows)
+
+
 def score_notes(report: Mapping) -> list[str]:
     """Sentences on what the columns mean, why some are empty, and which utterances have no score."""
     measures, asked, vocoder = MEASURES[report["kind"]], report["measures"], report["kind"] == "vocoder"
@@ -58,7 +76,7 @@ def score_notes(report: Mapping) -> list[str]:
         how = f"24 coefficients from 40 mel bands {'of short-time spectra' if vocoder else worlds}"
         notes.append(f"MCD: {how}. Others give other values: compare in one table.")
     if report["sampling_rate"] != RATE:
-        which = "PESQ, ESTOI, pitch and UTMOS" if vocoder else "Speaker similarity, DNSMOS and UTMOS"
+        which = "PESQ, ESTOI, pitch and UTMOS" if vocoder else "Speakers, DNSMOS and UTMOS"
         notes.append(f"{which} hear the audio resampled to {RATE} Hz.")
     if "vuv_f1" in asked:
         notes.append(f"Pitch and voicing by CREPE, size {report['crepe']} (the paper's: full).")
@@ -68,6 +86,9 @@ def score_notes(report: Mapping) -> list[str]:
             f"CER and WER: errors of the recognizer {report['recognizer']}, {report['characters']}, in small "
             "letters without punctuation; the difference is paired, on the same sentences."
         )
+        if report.get("languages"):
+            languages = ", ".join(report["languages"])
+            notes.append(f"Numbers in both texts are in words, by the language: {languages}.")
     else:
         notes.append("CER and WER are empty: no recognizer was named (--asr-model or --asr-command).")
     if not vocoder and report["ceiling"] is None:
@@ -94,15 +115,19 @@ def write_scores(report: Mapping, scored: Sequence[Scored], output_dir) -> list[
     for one in scored:
         for name, values in one.values.items():
             row = {"utterance": one.utterance, "system": name, "seconds": one.seconds} | values
+            row["nearest"] = one.nearest.get(name, "")
             for rate, head in heads.items():
                 errors = report["systems"][name][rate]
                 row[head] = errors["per_utterance"][one.utterance] if errors else ""
             rows.append(row)
     table = io.StringIO()
-    columns = ["utterance", "system", "seconds", *report["measures"], *heads.values()]
+    columns = ["utterance", "system", "seconds", *report["measures"], "nearest", *heads.values()]
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    text = "\n\n".join([scores_table(report), "".join(f"- {note}\n" for note in score_notes(report))])
+    parts = [scores_table(report), "".join(f"- {note}\n" for note in score_notes(report))]
+    if table_of_speakers := speakers_table(report):
+        parts.append(table_of_speakers + "\n")
+    text = "\n\n".join(parts)
     contents = {"scores.json": report, "scores.csv": table.getvalue(), "scores.md": text}
     return write_files({Path(output_dir) / name: content for name, content in contents.items()})

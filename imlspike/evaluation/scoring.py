@@ -29,9 +29,10 @@ from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
 from imlspike.evaluation.bootstrap import CONFIDENCE, interval
 from imlspike.evaluation.error_rates import RATES, check_references, compare_transcripts, plain
-from imlspike.evaluation.measures import MEASURES, why_not
-from imlspike.evaluation.recognition import Recognize, transcribe_systems
+from imlspike.evaluation.measures import MEASURES, nearest_speaker, why_not
+from imlspike.evaluation.recognition import Recognize, read_languages, transcribe_systems
 from imlspike.evaluation.sound import F0_RANGE, Sound
+from imlspike.evaluation.speakers import add_speakers, confusion
 from imlspike.evaluation.systems import GRIFFIN_LIM, NATURAL, System, Task, add_durations, find_pairs
 from imlspike.evaluation.tables import write_files
 from imlspike.inference.griffin_lim import griffin_lim
@@ -43,6 +44,7 @@ LIBRARIES = (
     "jiwer torch torchaudio"
 ).split()
 PER_PROCESS = 2  # utterances that are worth a process: each takes seconds
+OF_SPEAKERS = {"speaker", "own_speaker"}  # measures that need embeddings of the set's speakers
 
 
 class Settings(NamedTuple):
@@ -64,6 +66,7 @@ class Scored(NamedTuple):
     seconds: float  # of the natural recording
     values: dict[str, dict[str, float]]  # system to measure to value
     failed: dict[tuple[str, str], str]  # (system, measure) to why there is no value
+    nearest: dict[str, str] = {}  # system to the speaker that it is most like, where that is measured
 
 
 @functools.cache
@@ -97,7 +100,8 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
     for name, wave in waves.items():
         seconds = np.array(task.durations[name]) * hop / rate if name in task.durations else None
         sounds[name] = Sound(wave, rate, settings.crepe, settings.f0_range, seconds, features)
-    scored = Scored(task.utterance, length / rate, {name: {} for name in sounds}, {})
+    sounds[NATURAL].speaker, sounds[NATURAL].speakers = task.speaker, task.speakers
+    scored = Scored(task.utterance, length / rate, {name: {} for name in sounds}, {}, {})
     for name, sound in sounds.items():
         for key in settings.measures:
             if key == "symbol_duration" and sound.durations is None:
@@ -107,6 +111,8 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
                 if not math.isfinite(value):
                     raise ValueError(f"the measure gives {value}")
                 scored.values[name][key] = value
+                if key == "own_speaker":
+                    scored.nearest[name] = nearest_speaker(sounds[NATURAL], sound)
             except Exception as error:  # whatever a library may raise; the table counts and lists these
                 reason = f"{type(error).__name__}: {error}"
                 scored.failed[name, key] = reason if sound.samples.any() else "no speech in it, only zeros"
@@ -117,12 +123,14 @@ def score_or_recall(folder: Path, versions: Mapping[str, str], settings: Setting
     """`score_utterance`, of which only that is computed that isn't in `folder` yet.
 
     Scores are kept as <utterance>.json with a checksum of all that they depend on: the settings, the
-    versions of the libraries and of imlspike, durations, the natural and the synthetic file's bytes. Where a
-    measure failed nothing is kept. A file that can't be read as such is written anew.
+    versions of the libraries and of imlspike, durations, the natural and the synthetic file's bytes, and the
+    recordings that speakers' embeddings are of. Where a measure failed nothing is kept. A file that can't be
+    read as such is written anew.
     """
     path, kept, keys = folder / f"{task.utterance}.json", {}, {}
     versions = {"imlspike": imlspike.__version__, **versions}
-    about = repr((settings, sorted(versions.items()), task.durations.get(NATURAL))).encode()
+    own = task.durations.get(NATURAL), task.speaker, task.speakers_of
+    about = repr((settings, sorted(versions.items()), *own)).encode()
     natural = Path(task.files[NATURAL]).read_bytes()
     for name, file in task.files.items():
         contents = about, repr(task.durations.get(name)).encode(), natural, Path(file).read_bytes()
@@ -133,15 +141,19 @@ def score_or_recall(folder: Path, versions: Mapping[str, str], settings: Setting
     except (OSError, ValueError, TypeError, AttributeError):
         pass
     known = {name: kept[name]["values"] for name in keys if kept.get(name, {}).get("key") == keys[name]}
+    nearest = {name: kept[name]["nearest"] for name in known if kept[name].get("nearest")}
     if len(known) == len(keys):
-        return Scored(task.utterance, kept[NATURAL]["seconds"], {name: known[name] for name in keys}, {})
+        values = {name: known[name] for name in keys}
+        return Scored(task.utterance, kept[NATURAL]["seconds"], values, {}, nearest)
     new = {name: file for name, file in task.files.items() if name == NATURAL or name not in known}
     scored = score_utterance(settings, task._replace(files=new))
     failed = {name for name, _ in scored.failed}
     for name in scored.values.keys() - failed:
         kept[name] = {"key": keys[name], "seconds": scored.seconds, "values": scored.values[name]}
+        kept[name]["nearest"] = scored.nearest.get(name)
     write_files({path: kept})
-    return scored._replace(values={name: (known | scored.values)[name] for name in keys})
+    values = {name: (known | scored.values)[name] for name in keys}
+    return scored._replace(values=values, nearest=nearest | scored.nearest)
 
 
 def summarize(
@@ -198,9 +210,13 @@ def score_systems(
     left_out = {key: reason for key in asked if (reason := why_not(MEASURES[kind][key]))}
     if options.natural_durations is None and "symbol_duration" in asked:
         left_out["symbol_duration"] = "no natural durations were named (--natural-durations)"
-    measures = tuple(key for key in asked if key not in left_out)
     utterances = read_data_dir(options.data_dir)
+    speaker_of = {utterance.id: utterance.speaker for utterance in utterances}
+    if "own_speaker" in asked and len(set(speaker_of.values())) < 2:
+        left_out["own_speaker"] = f"{options.data_dir} has one speaker only"
+    measures = tuple(key for key in asked if key not in left_out)
     references = _references(utterances, options.text)
+    languages = read_languages(options.data_dir, options.language, references)
     if recognize and utterances:
         check_references({name: plain(text) for name, text in references.items()})
     known = {key: value for key, value in (features or {}).items() if key in FEATURES}
@@ -212,6 +228,8 @@ def score_systems(
     if known and GRIFFIN_LIM not in opened:
         opened = {GRIFFIN_LIM: System(output_dir / GRIFFIN_LIM)} | opened
         tasks = add_griffin_lim(settings, opened[GRIFFIN_LIM].audio, tasks, options.nj)
+    if OF_SPEAKERS & {*measures}:
+        tasks = add_speakers(tasks, speaker_of, rate, options.nj)
     if options.natural_durations:
         tasks = add_durations(tasks, options.natural_durations, opened)
     used, resampling = _versions(), {"resamples": options.resamples, "seed": options.seed}
@@ -223,7 +241,8 @@ def score_systems(
         wavs = {name: {task.utterance: task.files[name] for task in tasks} for name in shown}
         heard = transcribe_systems(recognize, wavs, rate, output_dir / "asr")
         spaces = not options.no_spaces
-        errors = compare_transcripts(references, heard, ceiling or NATURAL, spaces, **resampling)
+        errors = compare_transcripts(references, heard, ceiling or NATURAL, spaces, languages, **resampling)
+    speakers = sorted({*speaker_of.values()}) if "own_speaker" in measures else []
     report = {
         "kind": kind,
         "data_dir": str(options.data_dir),
@@ -239,6 +258,8 @@ def score_systems(
         "measures": asked,
         "left_out": left_out,
         "recognizer": recognizer,
+        "languages": sorted({*languages.values()}),
+        "speakers": speakers,
         "characters": "spaces left out" if options.no_spaces else "characters with spaces",
         "ceiling": ceiling,
         "twin": twin,
@@ -247,6 +268,9 @@ def score_systems(
             name: {
                 "folder": str(system.audio),
                 "scores": scores[name],
+                "nearest": confusion(
+                    (speaker_of[s.utterance], s.nearest[name]) for s in scored if name in s.nearest
+                ),
                 "durations": bool(options.natural_durations and system.durations),
                 "synthesis": system.synthesis,
                 **{rate: errors[name].get(rate) for rate in RATES},

@@ -2,7 +2,7 @@
 speech."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
@@ -29,6 +29,8 @@ class Sound:
         f0_range: Hz, the lowest and the highest pitch that WORLD looks for.
         durations: (N,) seconds of each symbol, if they are known.
         log_mel: audio (1, S) to the log-mel (1, n_mels, L) that a vocoder reads, if there is one.
+        speaker: who speaks, of a natural waveform.
+        speakers: speaker to its embedding, (256,) of length 1, from other natural waveforms than this.
 
     >>> Sound(np.zeros(24000, dtype=np.float32), 24000).at(16000).shape
     (16000,)
@@ -40,6 +42,8 @@ class Sound:
     f0_range: tuple[float, float] = F0_RANGE
     durations: np.ndarray | None = None
     log_mel: Callable | None = None
+    speaker: str = ""
+    speakers: Mapping[str, np.ndarray] = field(default_factory=dict)
     _resampled: dict[int, np.ndarray] = field(default_factory=dict)
     _paths: dict["Sound", np.ndarray] = field(default_factory=dict)
 
@@ -95,6 +99,24 @@ class Sound:
         f0 = pyworld.stonemask(wave, raw, times, rate)
         return f0, mel_powers(pyworld.cheaptrick(wave, f0, times, rate, f0_floor=low).T, rate)
 
+    @cached_property
+    def embedding(self) -> np.ndarray:
+        """Speaker embedding, (256,) of length 1, by resemblyzer (GE2E, Wan et al. 2018), of what its voice
+        activity detector (WebRTC's) takes for speech.
+
+        Raises:
+            ValueError: there is none.
+        """
+        from resemblyzer import preprocess_wav
+
+        samples = self.at(RATE)
+        with np.errstate(all="ignore"):  # the level of silence
+            speech = preprocess_wav(samples.copy()) if samples.any() else samples[:0]
+        if not len(speech):
+            raise ValueError("no speech is found in it")
+        vector = _speaker_encoder().embed_utterance(speech)
+        return vector / np.linalg.norm(vector)
+
     def path_from(self, natural: "Sound") -> tuple[np.ndarray, np.ndarray]:
         """Frames of WORLD that belong together, (K,) of the natural one and (K,) of this, ascending: the path
         of least distortion, by dynamic time warping of mel-cepstra.
@@ -110,6 +132,13 @@ class Sound:
             cepstra = [mel_cepstrum(sound.world[1], natural.world[1].max()) for sound in (natural, self)]
             self._paths[natural] = dtw(*cepstra, metric="euclidean")[1][::-1]
         return tuple(self._paths[natural].T)
+
+
+@cache
+def _speaker_encoder():
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
 
 
 def power_spectrum(samples: np.ndarray, rate: int, shift: int) -> np.ndarray:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.kaldi import Utterance
 from imlspike.data.labels import read_durations
@@ -15,12 +17,23 @@ SHOWN = {NATURAL: "natural speech", GRIFFIN_LIM: "Griffin-Lim"}
 
 
 class Task(NamedTuple):
-    """One utterance: its name, system to audio file (`NATURAL` first), and system to frames of each symbol,
-    where they are known."""
+    """One utterance.
+
+    Attributes:
+        utterance: its name.
+        files: system to audio file, `NATURAL` first.
+        durations: system to frames of each symbol, where they are known.
+        speaker: who said it, where it matters.
+        speakers: speaker to embedding (256,), of other natural recordings than this one.
+        speakers_of: checksum of these recordings and their speakers.
+    """
 
     utterance: str
     files: dict[str, str]
     durations: dict[str, list[int]] = {}
+    speaker: str = ""
+    speakers: dict[str, np.ndarray] = {}
+    speakers_of: str = ""
 
 
 class System(NamedTuple):

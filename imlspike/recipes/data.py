@@ -128,6 +128,20 @@ def weights(model: str) -> str:
     return str(file) if file.is_file() else model
 
 
+def find_recognizer(model: str) -> str:
+    """--asr_model with an absolute path: whisper[:FOLDER], or a trained model; OptionError if absent."""
+    kind, colon, folder = model.partition(":")
+    if kind != "whisper":
+        return model and existing(model, "--asr_model")
+    return f"{kind}:{existing(folder, '--asr_model')}" if colon else kind
+
+
+def recognizer_files(model: str) -> list[str]:
+    """What changes when the recognizer of `find_recognizer` does; whisper's own packages don't."""
+    path = model.removeprefix("whisper").removeprefix(":")
+    return [weights(path)] if path else []
+
+
 def prepare_corpus(o: CorpusOptions, sets: list[str], *more: str) -> Iterator[Needs]:
     """A step: data directories of the corpus below data/, with further tables."""
     folders = [f"data/{name}" for name in sets]
@@ -194,6 +208,15 @@ def spread(source: str, most: int, target: str) -> None:
     for table in TABLES:
         content = read_kaldi(f"{source}/{table}")
         write_kaldi(f"{target}/{table}", {name: content[name] for name in kept})
+
+
+def copy_tables(source: str, target: str, *tables: str) -> None:
+    """Tables of a data directory, those that it has, for the utterances of another."""
+    kept = read_kaldi(f"{target}/wav.scp")
+    for table in tables:
+        if Path(source, table).is_file():
+            content = read_kaldi(f"{source}/{table}")
+            write_kaldi(f"{target}/{table}", {name: content[name] for name in kept})
 
 
 def link_audio(data_dir: str, folder: str) -> None:

@@ -62,7 +62,7 @@ class Tts(EspnetOptions):
     )
     inference_model: str = option("", "file in the experiment; empty: the average of the best epochs")
     asr_model: str = option(
-        "", "a trained recognizer (an experiment of asr1, a zip) for the character error rate; empty: none"
+        "", "recognizer for the character error rate: an experiment of asr1, a zip, whisper; empty: none"
     )
     labels: str = option(
         "", "folder of phone labels (.lab, .TextGrid), for --durations_from labels or to check the learned by"
@@ -90,7 +90,7 @@ class Tts(EspnetOptions):
         if self.durations_from == "labels" and not (self.labels or self.corpus_labels):
             raise OptionError("--durations_from labels needs --labels FOLDER, a .lab or .TextGrid each")
         check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
-        self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
+        self.asr_model = data.find_recognizer(self.asr_model)
         self.labels = self.labels and existing(self.labels, "--labels")
         if self.vocoder != "griffin_lim":
             self.vocoder = existing(self.vocoder, "--vocoder")
@@ -239,8 +239,7 @@ def choose_test(o: Tts):
     data.link_audio(spoken, f"{TESTED}/wav")
     for table in ("wav.scp", "utt2spk", "utt2dur"):
         shutil.copy(f"{spoken}/{table}", TESTED)
-    words = read_kaldi(texts)
-    write_kaldi(f"{TESTED}/text", {name: words[name] for name in read_kaldi(f"{spoken}/text")})
+    data.copy_tables(f"data/{o.test_set}", TESTED, "text", "utt2lang")
 
 
 @stage(3, each=lambda o: o.sets, when=lambda o: "" if o.durations_from == "labels" else "they are learned")
@@ -349,7 +348,7 @@ def score(o: Tts):
         free, forced = spoken_in(o, name, "free"), spoken_in(o, name, "forced")
         systems |= {f"{name}{which}": free, f"{name}{which}_forced": forced}
     inputs = [*(f"{folder}/synthesis.yaml" for folder in systems.values()), *data.tables(TESTED)]
-    inputs += [data.weights(o.asr_model)] if o.asr_model else []
+    inputs += data.recognizer_files(o.asr_model)
     settings = {"systems": systems} | o.pick("score_args asr_model hop ann")
     yield Needs(inputs, [f"{out}/scores.json"], settings, follow=Log("scores", f"{out}/log"))
     how = {"systems": [f"{name}={folder}" for name, folder in systems.items()], "ceiling": "natural_mel"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imlspike.recipes import data
 from imlspike.recipes.data import CorpusOptions
-from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.options import OptionError, option
 from imlspike.recipes.processes import ProgramError, RecipeError, check_words, program
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Needs, Recipe, asked
@@ -41,7 +41,7 @@ class Vocoder(CorpusOptions):
     train_args: list = option("", "settings over the YAML, as 'optimizer.lr=0.0003'")
     # Results
     asr_model: str = option(
-        "", "a trained recognizer (an experiment of asr1, a zip) for the character error rate"
+        "", "recognizer for the character error rate: an experiment of asr1, a zip, whisper; empty: none"
     )
     score_args: list = option(
         "", "further options of 'imlspike score', as '--crepe tiny --measures pesq mcd'"
@@ -59,7 +59,7 @@ class Vocoder(CorpusOptions):
             told = "write section.key=value, as optimizer.lr=0.0003"
             raise OptionError(f"--train_args: {wrong[0]!r} is no setting; {told}")
         check_words("score_args", "score", self.score_args, output_dir="o", data_dir="d", systems="a=b")
-        self.asr_model = self.asr_model and existing(self.asr_model, "--asr_model")
+        self.asr_model = data.find_recognizer(self.asr_model)
         names = self.check_models()
         self.extra_train = data.unique(*self.extra_train)
         self.train_sets = data.unique(self.train_set, *self.extra_train)
@@ -135,6 +135,7 @@ def choose_test(o: Vocoder):
     yield Needs(data.tables(f"{SOUND}/{o.test_set}"), data.tables(TESTED), o.pick("test_utts"))
     shutil.rmtree(TESTED, ignore_errors=True)
     data.spread(f"{SOUND}/{o.test_set}", o.test_utts, TESTED)
+    data.copy_tables(f"data/{o.test_set}", TESTED, "utt2lang")
     data.link_audio(TESTED, f"{TESTED}/audio")
 
 
@@ -185,7 +186,7 @@ def score(o: Vocoder):
     """Scoring."""
     folders = {name: f"exp/{name}/synthesis" for name in o.configs}
     inputs = [*(f"exp/{name}/weights.safetensors" for name in folders), *folders.values()]
-    inputs += [*data.tables(TESTED), *([data.weights(o.asr_model)] if o.asr_model else [])]
+    inputs += [*data.tables(TESTED), *data.recognizer_files(o.asr_model)]
     settings = {"names": [*folders]} | o.pick("score_args asr_model")
     yield Needs(inputs, ["exp/scores/scores.json"], settings, follow=Log("scores", "exp/scores/log"))
     how = {"systems": [f"{name}={folder}" for name, folder in folders.items()], "model": f"exp/{o.first}"}

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from functools import cache, partial
 from threading import Lock
 
-from imlspike.text.normalization_dutch_czech import czech_words, dutch_words
-from imlspike.text.normalization_english import english_words
-from imlspike.text.normalization_mandarin import mandarin_words
-from imlspike.text.normalization_russian import russian_words
 from imlspike.text.punctuation import UnspeakableError, plain_text, speak
+from imlspike.text.words import words_of
 
 # A hyphen that joins two letters isn't heard; a mark between digits is the engine's: 3,14 and 12:30.
 _CLAUSE = re.compile(r"(?:[^,.!?;:()\"-]|(?<=\w)-(?=\w)|(?<=\d)[.,:](?=\d))+")
-_THOUSANDS = re.compile(r"(?<!\d)(?<!\d )(?<!\+)(?!\d{3} \d{3} \d{3}(?! ?\d))\d{1,3}(?: \d{3})+(?! ?\d)")
 
 
 @cache
@@ -46,19 +42,17 @@ def espeak(language: str) -> Callable[[str, str], list[str]]:
     """Make the front end of a language, as `ru`, `nl`, `cs` or `en-us`.
 
     It gives phones (IPA), a stressed vowel with its mark (ˈe), and punctuation marks. Numbers, dates, units,
-    abbreviations are put in words by `imlspike.text.normalization_...` in English, Russian, Mandarin, Dutch,
-    Czech; in others by espeak-ng, as are signs that it has a name for (%).
+    abbreviations are put in words by `imlspike.text.words` in English, Russian, Mandarin, Dutch, Czech; in
+    others by espeak-ng, as are signs that it has a name for (%).
     UnspeakableError for characters that it has no sound for, or for which it says that they are Chinese;
     ValueError for a text with nothing to speak. Its own stress is taken in Russian, not the text's.
     """
     code = language.split("-")[0]
+    plain = words_of(code)
     words = {
-        "en": lambda text: re.sub(r"\bay\b", "eigh", english_words(text)),
-        "ru": lambda text: re.sub("[+\u0301]", "", russian_words(text)),  # without marks of stress
-        "cmn": mandarin_words,
-    }
-    joined = {"nl": dutch_words, "cs": czech_words}.get(code, str)
-    words = words.get(code, lambda text: joined(_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)))
+        "en": lambda text: re.sub(r"\bay\b", "eigh", plain(text)),
+        "ru": lambda text: re.sub("[+\u0301]", "", plain(text)),  # without marks of stress
+    }.get(code, plain)
     return partial(_speak, espeak_backend(language), words, code in ("cmn", "yue", "ja", "hak"))
 
 

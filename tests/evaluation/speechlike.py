@@ -24,14 +24,16 @@ def noisy(wave, level, seed=1):
     return (wave + np.random.default_rng(seed).normal(0, level, len(wave))).astype(np.float32)
 
 
-def write_set(folder, waves, rate=RATE, texts=None):
-    """A Kaldi data directory `folder`/data and its audio in `folder`/wav; returns the directory."""
+def write_set(folder, waves, rate=RATE, texts=None, speakers=None):
+    """A Kaldi data directory `folder`/data and its audio in `folder`/wav; returns the directory. Texts and
+    speakers are those of the utterances named, else one."""
     (folder / "wav").mkdir(parents=True)
     utterances = []
     for name, wave in waves.items():
         path = folder / "wav" / f"{name}.wav"
         write_audio(path, [wave], rate)
-        utterances.append(Utterance(name, str(path), (texts or {}).get(name, "да"), "s", len(wave) / rate))
+        text, speaker = (texts or {}).get(name, "да"), (speakers or {}).get(name, "s")
+        utterances.append(Utterance(name, str(path), text, speaker, len(wave) / rate))
     write_data_dir(folder / "data", utterances)
     return folder / "data"
 

@@ -128,6 +128,9 @@ def test_fillets_is_one_voice_of_two_languages_or_a_voice_each(programs, tmp_pat
         == 0
     )
     assert set(table(tmp_path / "nl/dump/phn/train/utt2spk").values()) == {"small", "big"}
+    for where, known in ((work, {"nl", "cs"}), (tmp_path / "nl", {"nl"})):
+        languages = table(where / "dump/test/utt2lang")
+        assert set(languages.values()) == known and languages.keys() == table(where / "dump/test/text").keys()
 
 
 def test_libritts_holds_out_sentences_of_each_reader(programs, tmp_path, capsys):
@@ -201,6 +204,8 @@ def test_the_voices_mel_is_that_of_the_corpus_vocoder(corpus):
         ("--models ann", "ann is trained by --ann true"),
         ("--models imls_imls", "there are: ann imls"),
         ("--vocoder nowhere", "--vocoder: there is no nowhere"),
+        ("--asr_model whisper:nowhere", "--asr_model: there is no nowhere"),
+        ("--asr_model whispr", "--asr_model: there is no whispr"),
         ("--labels nowhere", "--labels: there is no nowhere"),
         ("--durations_from lables", "expected one of: aligner labels"),
         ("--durations_from labels --corpus_labels=", "--durations_from labels needs --labels"),
@@ -266,11 +271,14 @@ def test_scores_energy_and_alignment_stand_under_their_model_file(programs, tmp_
     write_corpus(tmp_path / "corpus")
     write_labels(tmp_path / "corpus")
     work, other = tmp_path / "work", "--inference_model 1epoch.pth"
-    assert msu(work) == 0 and msu(work, f"--stage 6 --stop_stage 8 {other}") == 0
+    (work / "small").mkdir(parents=True)
+    heard = f"--asr_model whisper:{work}/small"
+    assert msu(work) == 0 and msu(work, f"--stage 6 --stop_stage 8 {other} {heard}") == 0
     given = [dict(zip(words, words[1:], strict=False)) | {"all": words} for words in programs.calls]
     own, of_1epoch = [one for one in given if one["all"][2].endswith("score") and "--systems" in one]
     assert (own["--output-dir"], of_1epoch["--output-dir"]) == ("exp/scores", "exp/scores_1epoch")
     assert {"imls=exp/imls/free", "ann_forced=exp/ann/forced"} <= set(own["all"])
+    assert "--asr-model" not in own and of_1epoch["--asr-model"] == f"whisper:{work}/small"
     assert {"imls_1epoch=exp/imls/free_1epoch", "ann_1epoch"} <= set(of_1epoch["all"])
     profiles = [(one["--model"], one["--output-dir"]) for one in given if one["all"][2].endswith("profile")]
     aligned = [one for one in given if one["all"][2].endswith("score") and "--labels" in one]
