@@ -21,7 +21,7 @@ OPENSLR = "https://www.openslr.org/resources"
 _HELPER = "/usr/lib/apt/apt-helper"  # part of apt; unlike `apt-get download` it resumes a partial file
 
 
-class DownloadError(RuntimeError):
+class DownloadError(OSError):
     """A corpus or package that couldn't be fetched; one line that says why and what to do."""
 
 

@@ -3,6 +3,7 @@
 TASK is asr, tts, vocoder or ablation. A recipe's run.sh calls it with its own name and its configuration.
 """
 
+import errno
 import os
 import re
 import shlex
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return pipe_closed()
     except (RecipeError, OSError, ValueError) as error:
-        told = str(error)
+        told = _told(error)
         if isinstance(error, OptionError):  # one line, whatever was given
             told = re.sub(r"(\S{200})\S{100,}", r"\1...", told)
             told = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in told)
@@ -96,6 +97,15 @@ def _run(module: ModuleType, script: str, words: list[str]) -> None:
         run.tell() if options.dry_run else run.go()
     except Stopped as stopped:
         raise Stopped(*stopped.args, options.going_on) from None
+
+
+def _told(error: Exception) -> str:
+    """The message of an error; of a file its whole path, and where nothing may be written the way out."""
+    if not (isinstance(error, OSError) and isinstance(error.filename, str)):
+        return str(error)
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    hint = "; free it, or name a folder that can be written with --workdir" if refused else ""
+    return f"{os.path.abspath(error.filename)}: {error.strerror}{hint}"
 
 
 def _stop(number: int, frame) -> None:

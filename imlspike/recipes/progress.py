@@ -78,6 +78,8 @@ class Log:
             return self._epoch(line, match[2])
         elif match := _VOCODER_STEP.search(line):
             self.step, self.left = f"{match[1]} {match[2][:-1]}, {match[3]} left", f", {match[3]} left"
+            if re.fullmatch(r"step (\d+)/\1", match[1]):
+                self.step = ""  # the training is over
         elif match := _VALIDATION.search(line):
             return f"{self.name}: {match[1]}, validation {match[2]}{self.left}"
         elif _PROGRESS.search(line):
@@ -96,10 +98,12 @@ class Log:
             self.seconds.append((ended - self.started).total_seconds())
             left = sum(self.seconds) / len(self.seconds) * (self.epochs - self.epoch)
             told += [f"{self.seconds[-1]:.0f} s", f"about {duration(left)} left"]
+        if self.epoch == self.epochs:
+            self.epochs = 0  # the training is over
         return ", ".join(told)
 
     def status(self) -> str:
-        """The place that the running epoch or training has reached."""
+        """The place that the running epoch or training has reached; empty before and after it."""
         if self.step or not self.epochs:
             return f"{self.name}: {self.step}" if self.step else ""
         batches = f"/{self.batches}" if self.batches else ""

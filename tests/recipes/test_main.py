@@ -1,5 +1,6 @@
 """What ends a recipe from outside: a reader that goes away, a full disk."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from imlspike.bin import format as format_verb
 from imlspike.bin import prepare
+from imlspike.recipes import __main__ as recipes
 from tests.recipes.corpus import write_corpus
 from tests.small_disk import small_disk
 
@@ -37,6 +39,18 @@ def test_a_full_disk_while_preparing_names_the_file(tmp_path, capsys):
     assert all(f"{tmp_path}/{name}: can't be written" in told for name in names)
     assert told.count("make room") == 3
     assert not [*tmp_path.rglob("*.tmp")]
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_its_path(tmp_path, monkeypatch, capsys):
+    """Root may write anywhere, so the refusal is made up."""
+
+    def refuse(*args):
+        raise PermissionError(errno.EACCES, "Permission denied", "data")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes, "_run", refuse)
+    assert recipes.main(["asr", "egs/x/asr1/run.sh", "--"]) == 1
+    assert capsys.readouterr().err.startswith(f"run.sh: {tmp_path}/data: Permission denied; free it, or name")
 
 
 def test_a_recipe_begins_without_loading_torch():

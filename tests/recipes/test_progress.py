@@ -27,6 +27,16 @@ def test_an_epoch_is_told_in_a_line_and_the_batch_in_the_status(path):
     assert log.status() == "quick: epoch 1/30 batch 3/7 loss 34.56"
 
 
+def test_a_training_that_is_over_has_no_status(path):
+    """Others, which come after it, are told of for hours."""
+    log = Log("quick", str(path))
+    for line in EPOCH.replace("1/30epoch", "30/30epoch").splitlines():
+        told = log.read(line)
+    assert told.startswith("quick: epoch 30/30, train loss 33.2") and log.status() == ""
+    log.read("10:00:00 step 1500/1500: mel 0.51, generator 26.4; 0.31 s a step, 0:00:00 left, ends 01 Jan")
+    assert log.status() == ""
+
+
 def test_voices_vocoders_and_other_programs_are_told(path):
     log = Log("x", str(path))
     parts = "mel_post_loss=0.62, forward_sum_loss=1.2, loss=4.5"
