@@ -16,7 +16,7 @@ from importlib import import_module
 from types import ModuleType
 
 from imlspike.bin._command import pipe_closed
-from imlspike.data.files import make_folder
+from imlspike.data.files import OutputError, make_folder
 from imlspike.recipes.options import OptionError, parse, usage
 from imlspike.recipes.processes import RecipeError, children
 from imlspike.recipes.progress import start_clock
@@ -101,7 +101,7 @@ def _run(module: ModuleType, script: str, words: list[str]) -> None:
 
 def _told(error: Exception) -> str:
     """The message of an error; of a file its whole path, and where nothing may be written the way out."""
-    if not (isinstance(error, OSError) and isinstance(error.filename, str)):
+    if isinstance(error, OutputError) or not (isinstance(error, OSError) and isinstance(error.filename, str)):
         return str(error)
     refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     hint = "; free it, or name a folder that can be written with --workdir" if refused else ""
