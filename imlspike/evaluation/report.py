@@ -42,7 +42,7 @@ without its start, timed once; (n jobs): n processes side by side. Other decodin
 too, which slows all."""
 GROUP_NOTES = """\
 Number of speakers in brackets; 95 % intervals by bootstrap over speakers, which are wider than those over
-utterances: what a speaker makes hard is hard in all that he says."""
+utterances: what a speaker makes hard is hard in all that he says. A single speaker has none."""
 SET_NOTES = """\
 Training: as the trainer read it, copies at other speeds included. Unknown characters: share of the
 characters, blanks aside, that occur in no token of a recognizer's list: it can't write them."""

@@ -83,7 +83,9 @@ def groups_table(experiments: Experiments, primary: str = "cer") -> str:
                 row = {"model": e["name"], "decoding": score["decoding"], "set": score["set"]}
                 row["rate, %"] = rate.upper()
                 for name, group in score["groups"].items():
-                    row[f"{name} ({group['speakers']})"] = interval_cell(group[rate], ".1f", 100)
+                    cell = interval_cell(group[rate], ".1f", 100)
+                    alone = group["speakers"] == 1  # who tells of no other
+                    row[f"{name} ({group['speakers']})"] = cell.partition(" ")[0] if alone else cell
                 rows.append(row)
     return markdown_table(rows)
 
