@@ -150,7 +150,7 @@ export class Stream {
  * `about`, `run`: of `Stream`; `tell` gets each result, `fail` an error that ended it.
  */
 export async function listenTo(sound, about, run, tell, fail) {
-  const stream = new Stream(about, run), context = new AudioContext({ sampleRate: stream.rate });
+  const stream = new Stream(about, run), context = new AudioContext();
   let last = Promise.resolve(), open = true;
   const hear = (samples, end) => (last = last.then(async () => (await stream.accept(samples, end)).forEach(tell)));
   const close = () => {
@@ -161,7 +161,8 @@ export async function listenTo(sound, about, run, tell, fail) {
   const failed = (error) => open && (close(), fail(error));
   try {
     await context.audioWorklet.addModule("microphone.js");
-    const node = new AudioWorkletNode(context, "microphone", { channelCount: 1, channelCountMode: "explicit" });
+    const options = { channelCount: 1, channelCountMode: "explicit", processorOptions: { rate: stream.rate } };
+    const node = new AudioWorkletNode(context, "microphone", options);
     node.port.onmessage = ({ data }) => open && hear(data).catch(failed);
     context.createMediaStreamSource(sound).connect(node).connect(context.destination); // which gets silence
   } catch (error) {
