@@ -5,11 +5,13 @@ turns one factor, or several of these joined by ``+``.
 """
 
 import difflib
+import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from imlspike.data.files import make_folder
@@ -120,11 +122,41 @@ def turns(overrides: Sequence[Path]) -> str:
     return "; ".join(told)
 
 
-def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = "greedy") -> dict:
+def read_known(paths: Iterable, measure: str, decoding: str) -> dict[str, dict]:
+    """Runs that earlier tables tell of, by name: trainings of another machine, or that are gone.
+
+    Args:
+        paths: ``results.json`` files that `write_report` made of the same error rate and decoding.
+
+    Raises:
+        ValueError: a file that is none of these, or in which a run stands that another one has, too.
+    """
+    known: dict[str, dict] = {}
+    for path in map(Path, paths):
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            made, runs = (results["measure"], results["decoding"]), results["runs"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no results.json of ablations ({error})") from None
+        if made != (measure, decoding):
+            raise ValueError(f"{path} has {' by '.join(made)}; expected {measure} by {decoding}")
+        if twice := sorted(known.keys() & {run["name"] for run in runs}):
+            raise ValueError(f"{path}: {twice[0]} stands in another file, too")
+        known |= {run["name"]: run for run in runs}
+    return known
+
+
+def collect(
+    runs: Sequence[Run],
+    exp_dir,
+    measure: str = "cer",
+    decoding: str = "greedy",
+    known: Mapping[str, Mapping] = MappingProxyType({}),
+) -> dict:
     """Results of the runs in the folder `exp_dir`, ready to be JSON.
 
     A run counts as complete when ``decode_<decoding>/<set>/score.json`` is there for every set that any run
-    has; in `decoding` a * stands for anything.
+    has; in `decoding` a * stands for anything. What isn't in `exp_dir` may be `known` (`read_known`).
 
     Returns:
         ``sets``; ``runs``, what each complete one came to by `measure` ("cer" or "wer"); ``rows``, one for
@@ -132,6 +164,8 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
         names.
     """
     found = {run.name: _gather(Path(exp_dir) / run.name, measure, decoding) for run in runs}
+    taken = [name for name in known if name in found and not found[name]["rates"]]
+    found |= {name: dict(known[name]) for name in taken}
     sets = {name for result in found.values() for name in result["rates"]}
     sets = sorted(sets, key=lambda name: (not name.startswith(("valid", "dev")), name))
     complete = [run for run in runs if sets and found[run.name]["rates"].keys() == set(sets)]
@@ -159,6 +193,7 @@ def collect(runs: Sequence[Run], exp_dir, measure: str = "cer", decoding: str = 
         "sets": sets,
         "rows": rows,
         "runs": [{"name": run.name, "seed": run.seed} | found[run.name] for run in complete],
+        "known": taken,
         "incomplete": [run.name for run in runs if run not in complete],
     }
 
@@ -299,19 +334,28 @@ def sentences(results: Mapping) -> list[str]:
     if len({row["epochs"] for row in rows.values()}) > 1:
         shown = ", ".join(f"{name} {row['epochs']}" for name, row in rows.items())
         said.append(f"THE RUNS WERE NOT TRAINED ALIKE, epochs: {shown}.")
+    if results["known"]:
+        said.append(f"Taken from earlier tables (--known): {' '.join(results['known'])}.")
     done, missing = len(results["runs"]), results["incomplete"]
     rest = f"; not yet: {' '.join(missing)}" if missing else ""
     return [*said, f"{done} of {done + len(missing)} runs are complete{rest}."]
 
 
 def write_report(
-    runs: Sequence[Run], exp_dir, output_dir, measure: str, decoding: str, command: str
+    runs: Sequence[Run],
+    exp_dir,
+    output_dir,
+    measure: str,
+    decoding: str,
+    command: str,
+    known: Mapping[str, Mapping] = MappingProxyType({}),
 ) -> tuple[str, list[str], list[Path]]:
     """Write RESULTS.md and results.json of what `collect` finds; returns the table, `sentences`, the files.
 
     `command` is the one that made the runs, for the record.
     """
-    results, about = collect(runs, exp_dir, measure, decoding), {"command": command, **surroundings()}
+    results = collect(runs, exp_dir, measure, decoding, known)
+    about = {"command": command, **surroundings()}
     shown, said = table(results) or "No run is complete.", sentences(results)
     seeds = ", ".join(map(str, sorted({run["seed"] for run in results["runs"]})))
     sources = ", ".join(sorted({run["source"] or "unknown" for run in results["runs"]}))

@@ -14,7 +14,7 @@ from pathlib import Path
 from imlspike.data.files import make_folder
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
-from imlspike.evaluation.ablations import read_list, write_report
+from imlspike.evaluation.ablations import read_known, read_list, write_report
 from imlspike.recipes.asr_options import Asr
 from imlspike.recipes.options import ROOT, OptionError, Options, existing, option, parse
 from imlspike.recipes.processes import RecipeError, call
@@ -48,6 +48,9 @@ class Ablation(Options):
         "greedy greedy_8bit joint",
     )
     spikes: bool = option(False, "count spikes and energy of every run (minutes each)")
+    known: str = option(
+        "", "results.json of earlier tables of this decoding: their runs are neither trained nor looked for"
+    )
     results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
 
     def check(self) -> None:
@@ -69,6 +72,12 @@ class Ablation(Options):
         self.runs = {r.name: r._replace(overrides=tuple(p.resolve() for p in r.overrides)) for r in runs}
         tag = "joint*" if self.decoding == "joint" else self.decoding  # it names the language model, too
         self.decoded = f"{tag}_asr_model_{Path(average(read_yaml(self.config))).stem}"
+        files = [existing(file, "--known") for file in self.known.split()]
+        try:
+            self.taken = read_known(files, self.measure, self.decoded)
+        except ValueError as error:
+            raise OptionError(f"--known: {error}") from None
+        self.to_train = [name for name in self.runs if name not in self.taken]
         self.failed, self.ended = [], []
 
     def experiment(self, name: str) -> str:
@@ -93,11 +102,13 @@ def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
 def prepare(o: Ablation):
     """Data, tokens and statistics of all runs."""
     yield Needs(always=True)
-    specs = " ".join(o.experiment(name) for name in o.runs)
+    if not o.to_train:
+        return
+    specs = " ".join(o.experiment(name) for name in o.to_train)
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, each=lambda o: o.runs, jobs=lambda o: o.nj)
+@stage(2, each=lambda o: o.to_train, jobs=lambda o: o.nj)
 def one_run(o: Ablation, name: str):
     """Runs."""
     yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
@@ -119,9 +130,9 @@ def one_run(o: Ablation, name: str):
     make_table(o)
     # Those that were trained just now, and not before, tell how long the others will take.
     o.ended.append(time.monotonic() - begin if fresh else 0)
-    timed, left = [seconds for seconds in o.ended if seconds], len(o.runs) - len(o.ended)
+    timed, left = [seconds for seconds in o.ended if seconds], len(o.to_train) - len(o.ended)
     told = f", {duration(sum(timed) / len(timed) * left / min(o.nj, left))} left" if timed and left else ""
-    log(f"  {name}: complete; {len(o.ended)} of {len(o.runs)} runs{told}")
+    log(f"  {name}: complete; {len(o.ended)} of {len(o.to_train)} runs{told}")
 
 
 @stage(3)
@@ -137,4 +148,4 @@ def table(o: Ablation):
 def make_table(o: Ablation) -> tuple:
     """The table, its sentences and its files, of the runs that are complete."""
     with _table:
-        return write_report(list(o.runs.values()), "exp", o.results, o.measure, o.decoded, o.command)
+        return write_report(list(o.runs.values()), "exp", o.results, o.measure, o.decoded, o.command, o.taken)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import statistics
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from imlspike.evaluation.ablations import (
     collect,
     difference,
+    read_known,
     read_list,
     sentences,
     spread,
@@ -282,6 +284,33 @@ def test_the_front_stands_beside_the_table_where_energy_was_counted(exp, reposit
     assert "µJ/s, 8 bits and memory" in shown
     kinds = {row["name"]: row["kind"] for row in json.loads((exp / "front/results.json").read_text())["rows"]}
     assert kinds == {"base": "iml_spikeformer", "relu": "relu"}
+
+
+def test_a_table_goes_on_from_earlier_ones_whose_trainings_are_gone(exp, repository):
+    runs = read_list(LIST, places=[repository])
+    here = table(collect(runs, exp))
+    write_report(runs, exp, exp / "before", "cer", "greedy", "ablate.sh")
+    for name in ("base_s0", "base_s2", "qk_both_s0"):
+        shutil.rmtree(exp / name)
+    known = read_known([exp / "before/results.json"], "cer", "greedy")
+    results = collect(runs, exp, known=known)
+    assert table(results) == here and results["known"] == ["base_s0", "base_s2", "qk_both_s0"]
+    assert "earlier tables (--known): base_s0 base_s2 qk_both_s0." in "\n".join(sentences(results))
+
+
+def test_only_tables_of_the_same_rate_and_decoding_are_taken_and_each_run_once(exp, repository):
+    runs = read_list(LIST, places=[repository])
+    write_report(runs, exp, exp / "a", "cer", "greedy", "ablate.sh")
+    (exp / "none.json").write_text("[]")
+    for files, *made in (
+        (["none.json"], "cer", "greedy"),
+        (["missing.json"], "cer", "greedy"),
+        (["a/results.json"], "wer", "greedy"),
+        (["a/results.json"], "cer", "joint"),
+        (["a/results.json", "a/results.json"], "cer", "greedy"),
+    ):
+        with pytest.raises(ValueError, match=files[-1]):
+            read_known([exp / file for file in files], *made)
 
 
 def test_the_report_has_the_table_and_what_made_it_and_a_broken_score_leaves_it(exp, repository):

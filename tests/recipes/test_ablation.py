@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ def test_a_run_that_fails_is_told_the_others_go_on_and_the_same_command_repeats_
     assert toy.run("--list", LIST) == 0 and list(toy.trained().values()) == [1] * 5
 
 
+def test_what_an_earlier_table_knows_is_not_trained_again(toy, capfd):
+    before = toy.work / "exp/ablations/results.json"
+    assert toy.run("--list", "base : 0 1") == 0
+    known = toy.folder / "known.json"
+    known.write_text(before.read_text())
+    shutil.rmtree(toy.work)
+    assert toy.run("--list", LIST, "--known", str(known)) == 0
+    assert set(toy.trained()) == {"decay_none_s0", "decay_none_s1", "qk_both_s1"}
+    assert "5 of 5 runs are complete." in capfd.readouterr().out and "base_s0" not in toy.calls()[0]
+    shutil.rmtree(toy.work)
+    assert toy.run("--list", "base : 0 1", "--known", str(known)) == 0 and toy.calls() == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -106,6 +120,7 @@ def test_a_run_that_fails_is_told_the_others_go_on_and_the_same_command_repeats_
         ("--seeds 0,1", "--seeds: '0,1'"),
         ("--colour blue", "--colour"),
         ("--dry_run --nonsense=1", "--nonsense"),
+        ("--known conf/quick.yaml", "--known: "),
         ("--spikes yes", "--spikes is 'yes'"),
     ],
 )
