@@ -25,7 +25,8 @@ def register() -> None:
       `decoder_conf`): those that exist, and those of tasks that are imported later. Each one with ESPnet's
       ASR model gets the model `iml_spikeformer` (`imlspike.espnet.asr_model`, `model_conf`). The tasks of
       espnet2/tasks/tts.py get the voice `spikevoice` (`SpikeVoice`, `tts_conf`) and the features `log_mel`
-      (`LogMelExtract`, `feats_extract_conf`).
+      (`LogMelExtract`, `feats_extract_conf`). Likewise the front end `level_log_mel` (`LevelLogMel`) and
+      `late_specaug` (`LateSpecAug`) in imlspike/espnet/frontend.py.
     - `TTSTask.build_model` makes the class that its module names `ESPnetTTSModel`: now
       `imlspike.espnet.tts.TTSModel`, the same for all other voices.
     - espnet2/bin/tts_inference.py gives the speed to instances of `FastSpeech2`, an abstract class: the voice
@@ -55,6 +56,7 @@ def register() -> None:
             from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
             from espnet2.asr.espnet_model import ESPnetASRModel
             from espnet2.asr.frontend.default import DefaultFrontend
+            from espnet2.asr.specaug.specaug import SpecAug
             from espnet2.layers import create_adapter
             from espnet2.s2st import espnet_model as s2st
             from espnet2.tasks import tts
@@ -69,7 +71,7 @@ def register() -> None:
     from imlspike.espnet.adapters import create_lora_adapter
     from imlspike.espnet.asr import SpikeformerDecoder, SpikeformerEncoder
     from imlspike.espnet.asr_model import SpikingASRModel
-    from imlspike.espnet.frontend import LevelLogMel
+    from imlspike.espnet.frontend import LateSpecAug, LevelLogMel
     from imlspike.espnet.log_mel import LogMelExtract
     from imlspike.espnet.monitor import calculate_all_attentions
     from imlspike.espnet.tts import SpikeVoiceTTS, TTSModel
@@ -79,6 +81,7 @@ def register() -> None:
         (TransformerEncoder, "iml_spikeformer", SpikeformerEncoder),
         (TransformerDecoder, "iml_spikeformer", SpikeformerDecoder),
         (DefaultFrontend, "level_log_mel", LevelLogMel),
+        (SpecAug, "late_specaug", LateSpecAug),
         (ESPnetASRModel, "iml_spikeformer", SpikingASRModel),
     )
 

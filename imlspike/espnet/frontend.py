@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 import torch
 from espnet2.asr.frontend.default import DefaultFrontend
+from espnet2.asr.specaug.specaug import SpecAug
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import lowpass_biquad, mu_law_decoding, mu_law_encoding
 from torchaudio.transforms import Resample
 
-from imlspike.data.keys import unknown_key
+from imlspike.data.keys import check_number, unknown_key
 from imlspike.layers.level import MOST_GAIN, normalize_level, running_gains, speech_power
 
 TELEPHONE = 8000  # Hz
@@ -30,6 +31,7 @@ class LevelLogMel(DefaultFrontend):
             `imlspike.data.level.RunningLevel`.
         floor: dB, least power of a mel band. Digital silence and the pauses of a good recording look alike.
         augment: in training, kinds of `Augment` and the probability of each; none.
+        augment_after: training batches that go before, as they are: CTC learns to align sooner on clean ones.
         fs, n_fft, win_length, hop_length, window, center, normalized, n_mels, fmin, fmax, htk: of
             `DefaultFrontend`.
 
@@ -53,6 +55,7 @@ class LevelLogMel(DefaultFrontend):
         causal_level: bool = False,
         floor: float = -60.0,
         augment: Mapping[str, float] | None = None,
+        augment_after: int = 0,
     ):
         bands = dict(n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk)
         stft = dict(n_fft=n_fft, win_length=win_length, hop_length=hop_length, window=window)
@@ -61,11 +64,12 @@ class LevelLogMel(DefaultFrontend):
         self.causal_level, self.reach = causal_level, n_fft // 2 if center else n_fft
         self.least_samples = n_fft // 2 + 1 if center else n_fft
         self.augment = Augment(self.sampling_rate, **(augment or {}))
+        self.starts = After(augment_after)
 
     def forward(self, input: Tensor, input_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features, see the class."""
         waves = [wave[:length].float() for wave, length in zip(input, input_lengths.tolist(), strict=True)]
-        if self.training:
+        if self.training and self.starts():
             waves = [self.augment(wave) for wave in waves]
         features = [self._features(wave) for wave in waves]
         lengths = torch.tensor([len(one) for one in features], device=input.device)
@@ -85,6 +89,34 @@ class LevelLogMel(DefaultFrontend):
             gains = running_gains(wave, self.sampling_rate, self.level, ends)
             features = features + 2 * (gains / louder).log()[:, None]
         return features.clamp(min=self.floor * math.log(10) / 10)
+
+
+class LateSpecAug(SpecAug):
+    """ESPnet's `SpecAug`, of other arguments, that begins after as many training batches (`after`)."""
+
+    def __init__(self, after: int = 0, **conf):
+        super().__init__(**conf)
+        self.starts = After(after)
+
+    def forward(self, x: Tensor, x_lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features (B, L, F) and lengths (B,), masked or as they are."""
+        return super().forward(x, x_lengths) if self.starts() else (x, x_lengths)
+
+
+class After(torch.nn.Module):
+    """Tells, each time it is called, whether it was called more than `count` times; checkpoints know it."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        check_number("after", count, 0, 10**9)
+        self.count = count
+        if count:  # so that checkpoints without it load
+            self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+    def forward(self) -> bool:
+        if self.count:
+            self.calls += 1
+        return not self.count or int(self.calls) > self.count
 
 
 class Augment:

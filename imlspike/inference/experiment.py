@@ -27,7 +27,7 @@ OF_THE_LOSS = ("loss_weights", "prior_scale")  # keys of tts_conf that the model
 # ESPnet's prefixes of a recognizer's weights, and a bundle's; "": not needed.
 PREFIXES = {"encoder.": "encoder.", "decoder.": "decoder.", "ctc.ctc_lo.": "ctc.", "normalize.": "features."}
 PREFIXES |= {"frontend.logmel.melmat": "features.bands"}
-PREFIXES |= dict.fromkeys(("specaug.", "joint_network.", "criterion_att."), "")
+PREFIXES |= dict.fromkeys(("specaug.", "frontend.starts.", "joint_network.", "criterion_att."), "")
 
 
 def read_experiment(folder: str | os.PathLike, model_file: str | None = None) -> Bundle:
@@ -169,7 +169,7 @@ def _recognizer_features(config: dict[str, Any], source: str) -> dict[str, Any]:
     conf = dict(config.get("frontend_conf") or {})
     if frontend == "level_log_mel":
         conf = {"level": -20.0, "floor": -60.0} | conf
-        conf.pop("augment", None)
+        conf = {key: value for key, value in conf.items() if key not in ("augment", "augment_after")}
     special = conf.pop("frontend_conf", None) or {}
     if special.get("use_wpe") or special.get("use_beamformer") or not conf.pop("onesided", True):
         raise ConfigError(f"{source}: frontend_conf has parts for several microphones, or onesided: false")

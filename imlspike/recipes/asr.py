@@ -158,7 +158,8 @@ def train_ngram(o: Asr):
 def collect_statistics(o: Asr):
     """Statistics of the features."""
     config = next(iter(o.configs.values()))
-    clean = {k: v for k, v in (config.get("frontend_conf") or {}).items() if k != "augment"}
+    clean = config.get("frontend_conf") or {}
+    clean = {k: v for k, v in clean.items() if k not in ("augment", "augment_after")}
     config = config | {"frontend_conf": clean}
     settings = training.select(config, "frontend")
     yield Needs(o.data_files, o.stats_files, settings, follow=o.utterances_read())
