@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import lowpass_biquad, mu_law_decoding, mu_law_encoding
 from torchaudio.transforms import Resample
 
-from imlspike.data.keys import check_number, unknown_key
+from imlspike.data.keys import unknown_key
 from imlspike.layers.level import MOST_GAIN, normalize_level, running_gains, speech_power
 
 TELEPHONE = 8000  # Hz
@@ -108,7 +108,8 @@ class After(torch.nn.Module):
 
     def __init__(self, count: int):
         super().__init__()
-        check_number("after", count, 0, 10**9)
+        if type(count) is not int or count < 0:
+            raise ValueError(f"after is {count!r}; expected how many training batches go before")
         self.count = count
         if count:  # so that checkpoints without it load
             self.register_buffer("calls", torch.zeros((), dtype=torch.long))

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.espnet.frontend import Augment, LevelLogMel  # noqa: E402
+from imlspike.espnet.frontend import Augment, LateSpecAug, LevelLogMel  # noqa: E402
 from imlspike.inference.recognizer import SpeechFeatures  # noqa: E402
 from tests.espnet.tiny import tone  # noqa: E402
 
@@ -54,6 +54,38 @@ def test_augmentation_is_for_training_alone_and_follows_torchs_seed(kind, wave):
     torch.testing.assert_close(first, second)
     if kind != "gain":  # which the level takes out again, but for what is cut off
         assert first.shape != plain.shape or (first - plain).abs().max() > 0.1
+
+
+def test_augmentation_and_masks_begin_after_a_number_of_training_batches_and_checkpoints_know_it(wave):
+    batch = wave[None], torch.tensor([len(wave)])
+    conf = {"apply_time_warp": False, "num_time_mask": 2, "time_mask_width_range": [20, 30]}
+    plain, lengths = LevelLogMel(**CONF).eval()(*batch)
+
+    def parts():
+        torch.manual_seed(0)
+        return LevelLogMel(**CONF, augment={"noise": 1.0}, augment_after=3), LateSpecAug(after=3, **conf)
+
+    def changed(frontend, masks):
+        frontend.eval()(*batch)  # validation doesn't count
+        return not torch.equal(frontend.train()(*batch)[0], plain), not torch.equal(
+            masks(plain.clone(), lengths)[0], plain
+        )
+
+    assert [changed(*now) for now in [parts()] * 5] == [(False, False)] * 3 + [(True, True)] * 2
+    first = parts()
+    assert [changed(*first) for _ in range(2)] == [(False, False)] * 2
+    resumed = parts()
+    for new, old in zip(resumed, first, strict=True):
+        new.load_state_dict(old.state_dict())
+    assert [changed(*resumed) for _ in range(2)] == [(False, False), (True, True)]
+
+
+def test_without_a_late_begin_the_parameters_are_those_of_older_checkpoints():
+    assert LevelLogMel(**CONF, augment={"noise": 1.0}).state_dict().keys() == {"logmel.melmat"}
+    assert not LateSpecAug(apply_time_mask=False).state_dict()
+    for wrong in (-1, 1.5, True, "3"):
+        with pytest.raises(ValueError, match="after"):
+            LevelLogMel(**CONF, augment_after=wrong)
 
 
 def test_what_augmentation_does(wave):

@@ -82,6 +82,12 @@ SMALL = {"output_size": 16, "attention_heads": 2, "num_blocks": 1}
     [
         {"frontend_conf": {"fs": "8k", "n_mels": 20, "fmin": 50, "htk": True, "normalized": True}},
         {"frontend": "level_log_mel", "frontend_conf": {"n_mels": 20, "level": -15, "augment": {"gain": 1}}},
+        {
+            "frontend": "level_log_mel",
+            "frontend_conf": {"n_mels": 20, "augment": {"gain": 1}, "augment_after": 9},
+            "specaug": "late_specaug",
+            "specaug_conf": {"apply_time_warp": False, "apply_time_mask": False, "after": 9},
+        },
         {"normalize": None, "speech_volume_normalize": 0.5},
         {"encoder": "conformer", "encoder_conf": SMALL},
         {"encoder": "transformer", "encoder_conf": SMALL},
