@@ -8,7 +8,6 @@ import argparse
 
 from imlspike.bin._command import EPILOG, command, number, teller
 from imlspike.bin._files import output_dir
-from imlspike.data.files import make_folder
 
 INT8 = "weights int8, spikes uint8, integer products"
 
@@ -30,8 +29,8 @@ def main(argv=None) -> int:
     from imlspike.inference import Bundle
 
     bundle = Bundle.load(args.model)
-    make_folder(args.output)
     say = teller("export")
+    say(f"{args.model}: a {bundle.kind}; that takes a minute or two")
     for path in export_bundle(bundle, args.output, args.int8, args.look_ahead, args.overwrite):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -1,12 +1,14 @@
 """Recognize speech while it is spoken: standard input or a file, with partial results.
 
-arecord -q -t raw -f S16_LE -r 16000 -c 1 | imlspike stream - --model exp/quick_streaming --partial
+arecord -q -t raw -f S16_LE -r 16000 -c 1 | imlspike stream - --model pretrained/streaming.zip --partial
 """
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from imlspike.bin._command import (
 )
 
 PIECE = 0.1  # seconds
+CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd")
 
 
 def samples_of(path: str, sampling_rate: int) -> Iterator[np.ndarray]:
@@ -30,12 +33,48 @@ def samples_of(path: str, sampling_rate: int) -> Iterator[np.ndarray]:
     if path != "-":
         yield from stream_audio(path, sampling_rate, None, "convert", PIECE)
         return
-    odd = b""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed; pipe samples in, or name a file")
+    odd, begun = b"", False
     while piece := os.read(sys.stdin.fileno(), 2 * round(PIECE * sampling_rate)):
-        piece = odd + piece
+        if not begun and piece.startswith(CONTAINERS):
+            raise ValueError(
+                "standard input is a file with a header; expected bare samples: name the file, or pipe what "
+                f"'ffmpeg -v error -i FILE -f s16le -ar {sampling_rate} -ac 1 -' writes"
+            )
+        piece, begun = odd + piece, True
         whole = len(piece) // 2 * 2
         odd = piece[whole:]
         yield np.frombuffer(piece[:whole], "<i2")
+
+
+def until_interrupted(pieces: Iterable[np.ndarray], stopped: list) -> Iterator[np.ndarray]:
+    """The pieces until Ctrl-C, as who listens to a microphone ends it; `stopped` isn't empty then.
+
+    What is being computed when it comes is computed to its end; a second Ctrl-C is an interruption.
+    """
+    reading, pieces = False, iter(pieces)
+
+    def stop(number, frame):
+        stopped.append(number)
+        if reading or len(stopped) > 1:
+            raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, stop) if ours else None
+    try:
+        while not stopped:
+            try:
+                reading = True
+                piece = next(pieces)
+            except (StopIteration, KeyboardInterrupt):
+                return
+            finally:
+                reading = False
+            yield piece
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 @command
@@ -53,7 +92,9 @@ def main(argv=None) -> int:
     add("--partial", action="store_true", help="also print '...<tab>TEXT' when the text so far changes")
     args = parser.parse_args(argv)
     if args.engine == "onnx":
-        refuse_for_onnx(parser, args, look_ahead=None, device="cpu", weight_bits=None)
+        if args.look_ahead is not None:
+            parser.error("--look-ahead: an exported stream has that of its export; export it anew")
+        refuse_for_onnx(parser, args, device="cpu", weight_bits=None)
         from imlspike.export.engine import OnnxStream
 
         stream = OnnxStream(args.model, args.threads, args.pause)
@@ -72,7 +113,8 @@ def main(argv=None) -> int:
                 elif args.partial:
                     show(f"...\t{one.text}")
 
-        for piece in samples_of(args.path, stream.sampling_rate):
+        stopped: list = []
+        for piece in until_interrupted(samples_of(args.path, stream.sampling_rate), stopped):
             tell(stream.accept(piece))
         tell(stream.finish())
-    return 0
+    return 130 if stopped else 0

@@ -124,7 +124,8 @@ def speak_text(args, report: Report) -> int:
     text = sys.stdin.read().removeprefix("\ufeff") if args.text == "-" else args.text
     voice, progress = open_voice(args), Progress("characters spoken")
     report.restart()
-    progress(0, len(text))
+    if text:
+        progress(0, len(text))
 
     skipped: set[str] = set()
     limited = False

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import imlspike
@@ -138,11 +138,12 @@ def transcribe(
     progress(0)
     report.restart()
     sources, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
+    names = name_outputs(list(outputs), Path())
     heard = s2t.transcribe(sources, *searching, "return", progress, args.channel, args.nj)
     with results() as show:
         for file in todo:
             for paths in outputs[file]:
-                result = next(heard)
+                result = replace(next(heard), name=names[file].as_posix())
                 if result.error:
                     report.fail(result.file, result.error)
                     break

@@ -114,7 +114,9 @@ def audio_format(path: str | os.PathLike, name: str | None = None) -> AudioForma
     if not path.is_file():
         missing = "a link to a file that isn't there" if path.is_symlink() else "no such file"
         found = f"not a file but {_kind(path)}" if path.exists() else missing
-        way_out = "check its name, or the line of wav.scp"
+        way_out = "check its name, in wav.scp where that gives it"
+        if str(path) == "-":
+            way_out = "standard input is read by imlspike stream alone; name a file"
         if path.exists() and not path.is_dir():
             way_out = "files are read twice and from any place: write what comes from it to one first"
         raise AudioError(f"{who}: {found}; {way_out}")

@@ -14,12 +14,12 @@ PAUSE = 0.7  # seconds of silence at which a caption ends
 SHORTEST = 1.0  # seconds that a caption is shown for, where the next one leaves them
 
 
-def captions(words: Sequence[Word]) -> list[tuple[float, float, list[str]]]:
+def captions(words: Sequence[Word], seconds: float = float("inf")) -> list[tuple[float, float, list[str]]]:
     """Captions (start, end, lines) of words, in seconds: at most two lines of 42 characters, and 7 s.
 
     They end at pauses and, of what is too long, near its middle, the rather where a word is followed by some
     silence. A word is never split: a longer one than a line has a line of its own. None begins before the one
-    before it ends.
+    before it ends, nor ends behind the recording, which has so many `seconds`, or its last word.
 
     >>> spoken = [Word("good", 0.2, 0.5, 0.9), Word("day", 0.6, 0.9, 0.9), Word("Sir", 3.0, 3.3, 0.8)]
     >>> captions(spoken)
@@ -31,7 +31,7 @@ def captions(words: Sequence[Word]) -> list[tuple[float, float, list[str]]]:
             groups.append([])
         groups[-1].append(word)
     shown = [part for group in groups for part in _parts(group)]
-    starts = [part[0].start for part in shown[1:]] + [float("inf")]
+    starts = [part[0].start for part in shown[1:]] + [max(seconds, words[-1].end) if words else seconds]
     ends = (max(part[-1].end, part[0].start + SHORTEST) for part in shown)
     return [
         (part[0].start, min(end, start), _lines(part) or [_text(part)])
@@ -80,7 +80,7 @@ def srt(heard: Transcript) -> str:
     """
     return "".join(
         f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n" + "\n".join(lines) + "\n\n"
-        for number, (start, end, lines) in enumerate(captions(heard.words), 1)
+        for number, (start, end, lines) in enumerate(captions(heard.words, heard.seconds), 1)
     )
 
 
@@ -88,18 +88,18 @@ def vtt(heard: Transcript) -> str:
     """WebVTT."""
     return "WEBVTT\n\n" + "".join(
         f"{_clock(start, '.')} --> {_clock(end, '.')}\n" + html.escape("\n".join(lines), quote=False) + "\n\n"
-        for start, end, lines in captions(heard.words)
+        for start, end, lines in captions(heard.words, heard.seconds)
     )
 
 
 def ctm(heard: Transcript) -> str:
-    """NIST's CTM, as sclite reads it: recording (a file's name), channel, start, duration, word, confidence.
+    """NIST's CTM, as sclite reads it: recording (its name), channel, start, duration, word, confidence.
 
     Blanks in a name, which would be another column, are written _.
     """
+    of_all = heard.name or Path(heard.file).stem, heard.channel or 1
     columns = (
-        (Path(heard.file).stem, heard.channel or 1, f"{word.start:.3f}", f"{word.end - word.start:.3f}")
-        + (word.text, f"{word.confidence:.3f}")
+        (*of_all, f"{word.start:.3f}", f"{word.end - word.start:.3f}", word.text, f"{word.confidence:.3f}")
         for word in heard.words
     )
     return "".join(" ".join(re.sub(r"\s", "_", str(x)) for x in row) + "\n" for row in columns)
@@ -107,7 +107,7 @@ def ctm(heard: Transcript) -> str:
 
 def textgrid(heard: Transcript) -> str:
     """Praat's TextGrid, long form, with one tier `words`; silence between them is empty."""
-    intervals, at, end = [], 0, round(heard.seconds * 1000)  # in whole ms
+    intervals, at, end = [], 0, max(1, round(heard.seconds * 1000))  # in whole ms; Praat wants one
     for word in heard.words:
         start, stop = round(word.start * 1000), round(word.end * 1000)
         intervals += [(at, start, "")] if start > at else []

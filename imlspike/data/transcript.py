@@ -52,6 +52,7 @@ class Transcript:
     error: str | None = None  # why it could not be transcribed
     channel: int | None = None  # that this is the text of, from 1; None: of all of them
     notes: tuple[str, ...] = ()  # what was done to the sound, or found in the file
+    name: str | None = None  # that tells it from others in one CTM; None: its file's, without the suffix
 
     @property
     def text(self) -> str:

@@ -100,7 +100,7 @@ def build(
         for name in RUNTIME_FILES:
             shutil.copy(runtime_file(runtime or fetch_runtime(tell), name), made / "ort")
         if "recognizer" in by_kind:
-            tell("exporting the recognizer")
+            tell("exporting the recognizer (every model takes a minute or so)")
             settings["recognizer"] = write_recognizer(by_kind["recognizer"], made)
         if "recognizer of streams" in by_kind:
             tell("exporting the recognizer of streams")

@@ -28,7 +28,7 @@ class Session:
     """An ONNX file that `imlspike export` wrote, open in onnxruntime. Any number of threads may call it.
 
     Args:
-        path: the file, or a folder with one such file in it.
+        path: the file, or a folder with one such file in it; of several `model.onnx` or `stream.onnx`.
         kind: `model_type` of its metadata: imlspike_ctc, imlspike_ctc_stream, imlspike_vocoder, imlspike_mel
             or imlspike_voice.
         threads: that it computes with; 0: as many as there are cores.
@@ -95,7 +95,10 @@ class Metadata(dict):
 def _only_file(path: Path, kind: str) -> str:
     if path.is_file():
         return os.fspath(path)
-    pattern = "stream*.onnx" if kind == STREAM else "model*.onnx"
+    name = "stream" if kind == STREAM else "model"
+    if (usual := path / f"{name}.onnx").is_file():
+        return os.fspath(usual)
+    pattern = f"{name}*.onnx"
     found = sorted(path.glob(pattern))
     if len(found) != 1:
         there = found or sorted(path.glob("*.onnx"))

@@ -63,6 +63,8 @@ def write_onnx(
         logging.getLogger("torch").setLevel(level)
     fold_constants(graph, onnx_shape_inference=False)
     onnx_ir.passes.common.RemoveUnusedNodesPass()(graph)
+    # At each node torch notes the lines of source that called it: megabytes, and paths of this machine.
+    onnx_ir.passes.common.ClearMetadataAndDocStringPass()(graph)
     for values, shapes in ((graph.graph.inputs, inputs), (graph.graph.outputs, outputs)):
         for value, shape in zip(values, shapes.values(), strict=True):
             value.shape = onnx_ir.Shape(shape)

@@ -27,7 +27,8 @@ class FeatureStream(Frames):
             raise ValueError(f"{which}: the whole utterance isn't known in a stream; train without it")
         if features.level is not None and not features.causal_level:
             raise ValueError(
-                "level: that of the whole isn't known in a stream; train with causal_level: true"
+                "level: this is no recognizer of streams, in which the level of the whole isn't known; "
+                "take one, as pretrained/streaming.zip is, or train with causal_level: true"
             )
         self.features, stft = features, features.stft
         super().__init__(

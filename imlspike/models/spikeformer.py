@@ -338,6 +338,8 @@ class IMLSpikeformerEncoder(RecordsArguments):
         look_ahead = max(trained) if look_ahead is None else look_ahead
         if type(look_ahead) is not int or look_ahead < 0:
             raise ValueError(f"look_ahead is {look_ahead!r}; expected tokens, at least 0")
+        if look_ahead > max(trained):
+            raise ValueError(f"look_ahead is {look_ahead}; it was trained with {max(trained)} tokens at most")
         return look_ahead
 
     def _encode(self, x: Tensor, layout: Layout, return_all_hs: bool, ctc: Any) -> tuple:

@@ -135,6 +135,9 @@ def test_captions_and_tables_of_words_are_written_and_printed(folder, tmp_path, 
         assert capsys.readouterr().out == (out / f"a.{kind}").read_text()
     assert run(*words, "--format", "ctm", "--nj", 2) == 0
     assert capsys.readouterr().out == (out / "a.ctm").read_text() + (out / "b.ctm").read_text()
+    assert run(folder, "--format", "ctm") == 0
+    named = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert {"x/a", "y/a.wav", "y/a.mp3"} <= named
     assert run(*words, "--format", "srt") == 1
     assert "--output-dir" in capsys.readouterr().err
 

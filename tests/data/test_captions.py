@@ -1,5 +1,7 @@
 """Captions, CTM and TextGrid of a transcript, read by others' parsers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +36,8 @@ def seconds(clock: str) -> float:
 @given(transcripts())
 @settings(max_examples=60, deadline=None)
 def test_captions_hold_every_word_once_in_two_short_lines_that_dont_overlap(heard):
-    shown = captions(heard.words)
+    shown = captions(heard.words, heard.seconds)
+    assert all(end <= heard.seconds for _, end, _ in shown)
     lines = [line for _, _, lines in shown for line in lines]
     assert "".join(lines).replace(" ", "") == "".join(word.text for word in heard.words)
     texts = {word.text for word in heard.words}
@@ -49,7 +52,8 @@ def test_captions_hold_every_word_once_in_two_short_lines_that_dont_overlap(hear
 def test_strict_parsers_read_the_same(heard):
     srt_parser, webvtt = pytest.importorskip("srt"), pytest.importorskip("webvtt")
     expected = [
-        (round(start, 3), round(end, 3), "\n".join(lines)) for start, end, lines in captions(heard.words)
+        (round(start, 3), round(end, 3), "\n".join(lines))
+        for start, end, lines in captions(heard.words, heard.seconds)
     ]
     found = list(srt_parser.parse(srt(heard), ignore_errors=False))
     assert [(c.start.total_seconds(), c.end.total_seconds(), c.content) for c in found] == expected
@@ -77,6 +81,15 @@ def test_a_line_of_ctm_has_six_columns():
     word = Word("a b", 1.5, 1.75, 0.5)
     heard = Transcript("x/my talk.wav", (Segment(0, 2, "a b", (word,)),), 2, 16000, 2, channel=2)
     assert ctm(heard) == "my_talk 2 1.500 0.250 a_b 0.500\n"
+
+
+def test_names_that_tell_recordings_apart_are_those_of_ctm():
+    heard = Transcript("x/a.wav", (Segment(0, 2, "b", (Word("b", 1.5, 1.75, 0.5),)),), 2, 16000, 1)
+    assert ctm(heard).startswith("a 1 ") and ctm(replace(heard, name="x/a.wav")).startswith("x/a.wav 1 ")
+
+
+def test_a_sample_alone_is_a_textgrid_of_a_millisecond():
+    assert "xmax = 0.001" in textgrid(Transcript("a.wav", (), 1 / 16000, 16000, 1))
 
 
 def test_scripts_without_blanks_are_joined_without():

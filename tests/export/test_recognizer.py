@@ -1,6 +1,7 @@
 """A recognizer in onnxruntime and in sherpa-onnx against PyTorch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,19 @@ def test_log_probabilities_and_texts_are_those_of_pytorch(exported):
         np.testing.assert_allclose(ours.log_probs(wave), expected, **CLOSE)
     assert ours(waves[:3]) == decoder(waves[:3])
     assert ours([waves[0][:479]]) == [None] == decoder([waves[0][:479]])
+
+
+def test_the_file_holds_no_paths_and_is_taken_before_others_beside_it(exported, tmp_path):
+    content = (exported[1] / "model.onnx").read_bytes()
+    assert not [
+        word for word in (b"site-packages", b"imlspike/", b"stack_trace", b"File ") if word in content
+    ]
+    shutil.copytree(exported[1], tmp_path / "onnx")
+    (tmp_path / "onnx/model.int8.onnx").write_bytes(content)
+    assert OnnxDecoder(tmp_path / "onnx").session.path == f"{tmp_path}/onnx/model.onnx"
+    (tmp_path / "onnx/model.onnx").rename(tmp_path / "onnx/model.other.onnx")
+    with pytest.raises(ValueError, match="model.int8.onnx, model.other.onnx"):
+        OnnxDecoder(tmp_path / "onnx")
 
 
 def test_threads_share_a_model(exported):

@@ -1,9 +1,13 @@
 """The graph of a stream and its client in onnxruntime against the recognizer in PyTorch."""
 
 import copy
+import fcntl
 import json
+import signal
 import subprocess
 import sys
+import termios
+import time
 from dataclasses import astuple
 
 import numpy as np
@@ -22,6 +26,7 @@ from imlspike.inference.stream import Stream  # noqa: E402
 from imlspike.layers.level import running_gains  # noqa: E402
 from tests.inference.test_stream import SPEECH, features, pieces, recognizer  # noqa: E402, F401
 
+PIPE = subprocess.PIPE
 LISTEN = """if True:
     import json, sys
     sys.modules["torch"] = None
@@ -122,3 +127,33 @@ def test_the_command_prints_the_same(exported, tmp_path, capfd):
     with pytest.raises(SystemExit):
         main([*command, "--look-ahead=2"])
     assert "--look-ahead" in capfd.readouterr().err
+
+
+def test_ctrl_c_ends_listening_and_what_was_heard_is_told(exported):
+    _, path = exported
+    command = [sys.executable, "-m", "imlspike", "stream", "-", f"--model={path.parent}", "--engine=onnx"]
+    heard = (32767 * SPEECH).astype("<i2")
+    for partial in ([], ["--partial"]):
+        with subprocess.Popen([*command, *partial], stdin=PIPE, stdout=PIPE, stderr=PIPE) as running:
+            running.stdin.write(heard.tobytes())
+            running.stdin.flush()
+            while int.from_bytes(fcntl.ioctl(running.stdin, termios.FIONREAD, bytes(4)), sys.byteorder):
+                time.sleep(0.05)  # until all was read; it waits for more then
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate()
+        stream = OnnxStream(path)
+        want = [one for one in stream.accept(heard) + stream.finish() if one.final]
+        final = [line for line in out.decode().splitlines() if not line.startswith("...")]
+        assert final == [f"{o.start:.2f}\t{o.end:.2f}\t{o.text}" for o in want] and want
+        assert running.returncode == 130 and not err
+
+
+def test_standard_input_that_is_a_file_or_closed_is_refused(exported, monkeypatch, capfd, tmp_path):
+    command = ["stream", "-", f"--model={exported[1].parent}", "--engine=onnx"]
+    soundfile.write(tmp_path / "it.wav", SPEECH, 16000)
+    for source in (open(tmp_path / "it.wav", "rb"), None):  # noqa: SIM115
+        monkeypatch.setattr("sys.stdin", source)
+        assert main(command) == 1
+        printed = capfd.readouterr()
+        assert not printed.out and "standard input is" in printed.err and "Error" not in printed.err

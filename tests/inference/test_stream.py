@@ -35,7 +35,7 @@ def features(**conf) -> SpeechFeatures:
 def recognizer() -> Recognizer:
     torch.manual_seed(1)
     conf = dict(output_size=16, attention_heads=2, linear_units=32, num_blocks=2, conv_kernel=7, rep_kernel=3)
-    ways = dict(direction=["past", "both"], look_ahead=[None, 0, 4], positions="sinusoidal")
+    ways = dict(direction=["past", "both"], look_ahead=[None, 0, 100], positions="sinusoidal")
     encoder = IMLSpikeformerEncoder(16, **conf, **ways)
     ctc = torch.nn.Linear(16, len(TOKENS))
     ctc.bias.data[0] += 0.5  # some are blank
@@ -198,7 +198,11 @@ def test_what_needs_the_whole_is_refused_by_name(key, conf, encoder):
         Stream(made)
 
 
-def test_look_ahead_is_at_least_none():
+def test_look_ahead_is_at_least_none_and_at_most_that_of_the_training():
+    encoder = IMLSpikeformerEncoder(16, 8, 2, 8, 1, look_ahead=[None, 4])
+    assert (encoder.check_stream(None), encoder.check_stream(3)) == (4, 3)
+    with pytest.raises(ValueError, match="look_ahead"):
+        encoder.check_stream(5)
     for wrong in (-1, [], [None, 1.5]):
         with pytest.raises(ValueError, match="look_ahead"):
             IMLSpikeformerEncoder(16, 8, 2, 8, 1, look_ahead=wrong)
