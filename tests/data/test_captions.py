@@ -51,10 +51,8 @@ def test_captions_hold_every_word_once_in_two_short_lines_that_dont_overlap(hear
 @settings(max_examples=40, deadline=None)
 def test_strict_parsers_read_the_same(heard):
     srt_parser, webvtt = pytest.importorskip("srt"), pytest.importorskip("webvtt")
-    expected = [
-        (round(start, 3), round(end, 3), "\n".join(lines))
-        for start, end, lines in captions(heard.words, heard.seconds)
-    ]
+    shown = captions(heard.words, heard.seconds)
+    expected = [(round(start, 3), round(end, 3), "\n".join(lines)) for start, end, lines in shown]
     found = list(srt_parser.parse(srt(heard), ignore_errors=False))
     assert [(c.start.total_seconds(), c.end.total_seconds(), c.content) for c in found] == expected
     assert [caption.index for caption in found] == list(range(1, len(found) + 1))

@@ -48,9 +48,7 @@ def test_log_probabilities_and_texts_are_those_of_pytorch(exported):
 
 def test_the_file_holds_no_paths_and_is_taken_before_others_beside_it(exported, tmp_path):
     content = (exported[1] / "model.onnx").read_bytes()
-    assert not [
-        word for word in (b"site-packages", b"imlspike/", b"stack_trace", b"File ") if word in content
-    ]
+    assert not any(word in content for word in (b"site-packages", b"imlspike/", b"stack_trace", b"File "))
     shutil.copytree(exported[1], tmp_path / "onnx")
     (tmp_path / "onnx/model.int8.onnx").write_bytes(content)
     assert OnnxDecoder(tmp_path / "onnx").session.path == f"{tmp_path}/onnx/model.onnx"
