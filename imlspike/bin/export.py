@@ -30,7 +30,6 @@ def main(argv=None) -> int:
 
     bundle = Bundle.load(args.model)
     say = teller("export")
-    say(f"{args.model}: a {bundle.kind}; that takes a minute or two")
-    for path in export_bundle(bundle, args.output, args.int8, args.look_ahead, args.overwrite):
+    for path in export_bundle(bundle, args.output, args.int8, args.look_ahead, args.overwrite, say):
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -1,5 +1,6 @@
 """Export of a bundle, whatever kind it is of."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from imlspike.data.yaml_file import ConfigError
@@ -18,6 +19,7 @@ def export_bundle(
     int8: bool = False,
     look_ahead: int | None = None,
     overwrite: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
     """Write a model into a folder and return its files.
 
@@ -25,6 +27,7 @@ def export_bundle(
         int8, look_ahead: of recognizers.
         overwrite: replace files that are there; else they are an error, but for a tokens.txt of the same
             tokens: `model.onnx`, `model.int8.onnx` and `stream.onnx` of one recognizer share it.
+        tell: called with what is begun.
 
     Raises:
         ConfigError: naming the bundle and what of it can't be exported, or the file that is there.
@@ -38,6 +41,7 @@ def export_bundle(
         name = "stream.onnx" if look_ahead is not None else f"model{'.int8' if int8 else ''}.onnx"
         if not overwrite:
             refuse_to_replace(bundle, folder, name)
+        tell(f"{bundle.source}: a {bundle.kind}, into {folder}; a minute or two")
         if look_ahead is not None:
             return [export_stream(bundle, folder, look_ahead)]
         if bundle.kind == "recognizer":
