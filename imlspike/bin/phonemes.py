@@ -25,7 +25,7 @@ def texts_of(data_dir: Path, table: str, utterances: list[Utterance]) -> dict[st
 
 
 def read_table(data_dir: Path, table: str, utterances: list[Utterance], way_out: str) -> dict[str, str]:
-    """What a table says of each utterance; ValueError without the table, with the `way_out`, or a line."""
+    """The lines of a table by utterance; ValueError without the table, with the `way_out`, or a line."""
     if not (data_dir / table).is_file():
         raise ValueError(f"{data_dir}: no table {table}; {way_out}")
     found = read_kaldi(data_dir / table)

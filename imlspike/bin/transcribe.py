@@ -138,12 +138,12 @@ def transcribe(
     progress(0)
     report.restart()
     sources, searching = [file.path for file in todo], (args.max_seconds, args.batch_seconds)
-    names = name_outputs(list(outputs), Path())
+    names = name_outputs(list(outputs), Path()) if "ctm" in args.format else {}
     heard = s2t.transcribe(sources, *searching, "return", progress, args.channel, args.nj)
     with results() as show:
         for file in todo:
             for paths in outputs[file]:
-                result = replace(next(heard), name=names[file].as_posix())
+                result = replace(next(heard), name=str(names[file]) if names else None)
                 if result.error:
                     report.fail(result.file, result.error)
                     break

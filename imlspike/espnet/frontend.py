@@ -104,7 +104,11 @@ class LateSpecAug(SpecAug):
 
 
 class After(torch.nn.Module):
-    """Tells, each time it is called, whether it was called more than `count` times; checkpoints know it."""
+    """Tells, each time it is called, whether it was called more than `count` times; checkpoints know it.
+
+    Raises:
+        ValueError: `count` is no whole number from 0.
+    """
 
     def __init__(self, count: int):
         super().__init__()

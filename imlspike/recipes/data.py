@@ -137,7 +137,7 @@ def find_recognizer(model: str) -> str:
 
 
 def recognizer_files(model: str) -> list[str]:
-    """What changes when the recognizer of `find_recognizer` does; whisper's own packages don't."""
+    """The files of the recognizer that `find_recognizer` names; none of whisper's own packages."""
     path = model.removeprefix("whisper").removeprefix(":")
     return [weights(path)] if path else []
 
