@@ -33,7 +33,7 @@ LISTS = [  # with the folder of a recipe and the base
     ("conf/ablations/tuning.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
     ("conf/ablations/gap.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
     ("conf/ablations/front.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
-    ("conf/ablations/late.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
+    ("conf/ablations/quick.txt", "egs/msu_ru_nsh/asr1", "conf/quick.yaml"),
     ("conf/ablations/paper.txt", "egs/aishell/asr1", "conf/train_asr_iml_spikeformer.yaml"),
     ("conf/ablations/paper.txt", "egs/librispeech/asr1", "conf/train_asr_iml_spikeformer.yaml"),
 ]
