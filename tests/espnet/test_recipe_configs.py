@@ -32,6 +32,7 @@ ALONE = {"conf": "quick.yaml", "egs": "train_asr_iml_spikeformer.yaml"}
 OVER = {
     "conf/ablations/width_128.yaml": ["conf/quick.yaml", "conf/ablations/budget.yaml"],
     "conf/ablations/cnn_kernel_31.yaml": ["conf/quick.yaml", "conf/ablations/conformer.yaml"],
+    "conf/ablations/lr_0.008.yaml": ["conf/quick.yaml", "conf/peers/quick_conformer.yaml"],
     "conf/time_conv.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "conf/ablations/threshold_fixed.yaml": ["egs/aishell/asr1/conf/train_asr_iml_spikeformer.yaml"],
     "egs/aishell/asr1/conf/words.yaml": ["conf/quick.yaml"],
