@@ -71,7 +71,7 @@ class Asr(EspnetOptions):
     corpus_note: str = option("", "the corpus and its licence in a sentence, for the model card")
     license: str = option("apache-2.0", "of the packed model")
     profile_set: str = option(
-        "", "set on which spikes and energy are counted; empty: the first of --test_sets"
+        "", "set on which spikes and energy are counted; empty: first of --test_sets but for --valid_set"
     )
     profile_utts: int = option(200, "utterances of it to count on, spread over the set", least=1)
 
@@ -83,7 +83,8 @@ class Asr(EspnetOptions):
         self.skip_stages += [str(n) for name, stages in _SKIPS.items() if getattr(self, name) for n in stages]
         self.inference_nj = self.inference_nj or self.nj
         self.test_sets, self.decode_modes = unique(*self.test_sets), unique(*self.decode_modes)
-        self.profile_set = self.profile_set or self.test_sets[0]
+        tests = [name for name in self.test_sets if name != self.valid_set] or self.test_sets
+        self.profile_set = self.profile_set or tests[0]
         if self.audio_format not in ("", "flac"):
             raise OptionError(f"--audio_format is {self.audio_format!r}; expected flac, or nothing")
         if self.use_lm and not self.lm_config:

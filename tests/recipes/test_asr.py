@@ -252,6 +252,17 @@ def models_of(recipe: str, words: str = "") -> list[tuple[str, list[str]]]:
     return [(name, [Path(file).name for file in (base, *others)]) for name, base, others in models]
 
 
+def test_energy_is_counted_on_a_test_set_wherever_the_validation_set_stands():
+    def profiled(words: str) -> str:
+        given = parse(Asr, words_of("msu_ru_nsh/asr1")[2:-1])[0] | parse(Asr, shlex.split(words))[0]
+        options = Asr(**given)
+        options.check()
+        return options.profile_set
+
+    assert profiled("--test_sets 'valid test'") == profiled("--test_sets 'test valid'") == "test"
+    assert profiled("--test_sets valid") == "valid" and profiled("--profile_set other") == "other"
+
+
 def test_the_models_are_the_spiking_one_and_its_peers():
     spiking, ann = "train_asr_iml_spikeformer", "train_asr_transformer.yaml"
     for recipe in ("aishell", "librispeech"):

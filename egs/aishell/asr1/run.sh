@@ -5,7 +5,7 @@ set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="${recipe}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
 exec python3 -m imlspike.recipes asr "$0" --ngpu all --corpus aishell --train_set train --valid_set dev \
-    --test_sets "dev test" --profile_set test --speed_perturb_factors "0.9 1.0 1.1" --audio_format flac \
+    --test_sets "dev test" --speed_perturb_factors "0.9 1.0 1.1" --audio_format flac \
     --token_type char --score_primary cer --score_spaces false \
     --asr_config "${recipe}/conf/train_asr_iml_spikeformer.yaml" \
     --peer_override "${recipe}/conf/train_asr_{peer}.yaml" \
