@@ -11,8 +11,8 @@ from imlspike.data.files import atomic_write, make_folder, read_kaldi, write_kal
 from imlspike.data.model_files import suffix
 from imlspike.data.yaml_file import write_yaml
 from imlspike.recipes import data, training
-from imlspike.recipes.asr_options import Asr
-from imlspike.recipes.processes import VERBS, flags, program, verb
+from imlspike.recipes.asr_options import LM_TEXT, Asr
+from imlspike.recipes.processes import VERBS, flags, program, script, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
@@ -42,6 +42,21 @@ def _decodings(o: Asr) -> list[tuple]:
 def prepare(o: Asr):
     """Data preparation."""
     yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
+
+
+def with_lm_text(o: Asr) -> str:
+    """Why there is no further text for the language model; empty if there is."""
+    if LM_TEXT in o.lm_texts["train"]:
+        return with_lm(o)
+    return with_lm(o) or asked("lm_text_program", "local/lm_text.py")(o) or "--lm_train_text names the texts"
+
+
+@stage(1, when=with_lm_text)
+def prepare_lm_text(o: Asr):
+    """Further text for the language model."""
+    train = f"data/{o.train_set}/text"
+    yield Needs([o.lm_text_program, train], [LM_TEXT])
+    script(o, o.lm_text_program, train=train, output=LM_TEXT)
 
 
 @stage(2, when=asked("speed_perturb_factors", "'0.9 1.0 1.1'"))

@@ -13,6 +13,7 @@ from imlspike.recipes.training import EspnetOptions, configure
 
 _SKIPS = {"skip_data_prep": range(1, 6), "skip_train": range(6, 12), "skip_eval": range(12, 15)}
 _SKIPS["skip_packing"] = range(15, 16)
+LM_TEXT = "data/lm/text"  # what --lm_text_program writes
 
 
 @dataclass
@@ -39,8 +40,12 @@ class Asr(EspnetOptions):
     lm_config: str = option("", "YAML of the language model: lm: ngram, or one of ESPnet's LM task")
     lm_tag: str = option("", "the language model stands in exp/lm_<tag>; empty: exp/lm")
     lm_args: list = option("", "further options of ESPnet's lm_train, as '--max_epoch 5'")
+    lm_text_program: str = option(
+        "", "Python program that writes a further text to train on, as local/lm_text.py; empty: none"
+    )
     lm_train_text: list = option(
-        "", "Kaldi texts to train on, seen from --workdir; empty: that of the training set"
+        "",
+        "Kaldi texts to train on, seen from --workdir; empty: that of the training set and the further one",
     )
     lm_dev_text: list = option("", "and to validate on; empty: that of the validation set")
     lm_test_text: list = option("", "and to measure perplexity on; empty: that of the first test set")
@@ -95,10 +100,12 @@ class Asr(EspnetOptions):
             raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
+        self.lm_text_program = self.lm_text_program and existing(self.lm_text_program, "--lm_text_program")
         sets = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
-        self.lm_texts = {
-            split: getattr(self, f"lm_{split}_text") or [f"data/{name}/text"] for split, name in sets.items()
-        }
+        self.lm_texts = {split: [f"data/{name}/text"] for split, name in sets.items()}
+        self.lm_texts["train"] += [LM_TEXT] if self.lm_text_program else []
+        for split in sets:
+            self.lm_texts[split] = getattr(self, f"lm_{split}_text") or self.lm_texts[split]
         self.lm = "_".join(["exp/lm", *filter(None, [self.lm_tag.format(model=self.model)])])
         sp = "_sp" if self.speed_perturb_factors else ""
         self.train_sets = [self.train_set + sp]

@@ -145,3 +145,8 @@ def program(options, name: str, /, *words: object, log: str | None = None, **giv
         ProgramError: if it fails.
     """
     call([options.python, "-m", VERBS.format(name), *words, *flags(**given)], log, options.environment)
+
+
+def script(options, file: str, /, *words: object, log: str | None = None, **given: object) -> None:
+    """Run a Python file of a recipe, with words and `flags`; ProgramError if it fails."""
+    call([options.python, file, *words, *flags(**given)], log, options.environment)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import subprocess
 import sys
 import traceback
 from importlib import import_module
@@ -29,6 +30,9 @@ class Programs:
     def __call__(self, words, log=None, env=None):
         words = list(map(str, words))
         self.calls.append(words)
+        if words[1].endswith(".py"):
+            subprocess.run(words, env=os.environ | (env or {}), check=True)
+            return
         name, given = words[2].rpartition(".")[2], words[3:]
         if "lm_calc_perplexity" in words:
             Path(words[-3], "ppl").write_text("12.5")

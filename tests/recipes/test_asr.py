@@ -42,6 +42,7 @@ def msu(work: Path, words: str = "") -> int:
     if not (work.parent / "corpus").exists():
         write_corpus(work.parent / "corpus")
     given = f"--corpus_dir '{work.parent}/corpus' --max_left_out 0.2 --use_lm false --experiments {TINY}"
+    given += " --lm_text_program=''"  # it is fetched
     return run("msu_ru_nsh/asr1", work, f"{given} --inference_config {HERE}/tiny_decode.yaml {words}")
 
 
@@ -278,9 +279,27 @@ def test_the_models_are_the_spiking_one_and_its_peers():
     assert [name for name, _ in models_of("msu_ru_nsh")] == ["quick", "quick_relu"]
 
 
+def test_a_further_text_is_prepared_and_counts_in_the_n_gram(programs, tmp_path, capsys):
+    work = tmp_path / "work"
+    sayings = work / "downloads/fortunes-ru/usr/share/games/fortunes/ru"  # as if fetched
+    sayings.mkdir(parents=True)
+    (sayings / "life").write_text("Век живи, век учись.\n%\n")
+    words = f"--use_lm true --lm_config {ROOT}/conf/train_lm.yaml --stop_stage 9"
+    program = f"--lm_text_program {ROOT}/egs/msu_ru_nsh/asr1/local/lm_text.py"
+    assert msu(work, f"{words} {program}") == 0
+    assert (work / "data/lm/text").read_text() == "fortune_000000 век живи век учись\n"
+    spoken = (work / "data/train/text").read_text().splitlines()
+    read = (work / "exp/lm_quick/train.txt").read_text().splitlines()
+    assert read == [*(line for line in spoken if len(line.split()) > 1), "fortune_000000 век живи век учись"]
+    capsys.readouterr()
+    assert msu(work, f"{words} {program} --lm_train_text data/train/text --dry_run") == 0
+    assert "--lm_train_text names the texts" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ("--lm_text_program nowhere.py", "--lm_text_program: there is no nowhere.py"),
         ("--pers relu", "did you mean --peers?"),
         ("--decode_modes greedy_beam", "expected one of: greedy greedy_8bit joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),

@@ -11,5 +11,5 @@ exec python3 -m imlspike.recipes asr "$0" --corpus msu_ru_nsh --speed_perturb_fa
     --corpus_note "msu_ru_nsh of Debian's festvox-ru, 100 minutes of Russian read by one man, BSD-like licence" \
     --asr_config conf/quick.yaml --asr_override "conf/{model}.yaml" \
     --peers relu --peer_override "conf/peers/{model}_{peer}.yaml" \
-    --use_lm true --lm_config conf/train_lm.yaml --lm_tag "{model}" \
+    --use_lm true --lm_config conf/train_lm.yaml --lm_tag "{model}" --lm_text_program "${recipe}/local/lm_text.py" \
     --inference_config conf/decode_lm.yaml -- "$@"
