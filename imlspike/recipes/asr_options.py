@@ -45,7 +45,7 @@ class Asr(EspnetOptions):
     )
     lm_train_text: list = option(
         "",
-        "Kaldi texts to train on, seen from --workdir; empty: that of the training set and the further one",
+        "Kaldi texts to train on, seen from --workdir; empty: of the training set, and the further one",
     )
     lm_dev_text: list = option("", "and to validate on; empty: that of the validation set")
     lm_test_text: list = option("", "and to measure perplexity on; empty: that of the first test set")

@@ -50,9 +50,7 @@ def test_a_word_gets_its_yo_where_the_transcripts_know_no_other_spelling(module)
     assert module.words_with_yo(texts) == {"ее": "её", "еще": "ещё"}
 
 
-def test_the_text_stands_as_kaldi_s_and_files_of_another_kind_are_not_read(
-    module, tmp_path, monkeypatch, capsys
-):
+def test_the_text_is_kaldi_s_and_other_files_are_not_read(module, tmp_path, monkeypatch, capsys):
     folder, train, out = tmp_path / "fortunes", tmp_path / "train", tmp_path / "new/text"
     folder.mkdir()
     train.write_text("a всё ещё\n")

@@ -1,10 +1,10 @@
-"""Further text for the language model: the sentences of Debian's package fortunes-ru (GPL-2; sayings, jokes, verse).
+"""Further text for the language model: the sentences of Debian's fortunes-ru (GPL-2; sayings, jokes, verse).
 
-    PYTHONPATH=. python egs/msu_ru_nsh/asr1/local/lm_text.py --train TEXT --output TEXT [--source FOLDER] [--downloads FOLDER]
+    PYTHONPATH=. python egs/msu_ru_nsh/asr1/local/lm_text.py --train TEXT --output TEXT [--source FOLDER]
 
-What holds a digit, a Latin letter or another character that isn't Russian is left out, as is a sentence that stands
-there already, one of a single word, and who said it. The package writes е for ё nearly always: a word that the
-training transcripts have with ё alone gets it back.
+What holds a digit, a Latin letter or another character that isn't Russian is left out, as is a sentence that
+stands there already, one of a single word, and who said it. The package writes е for ё nearly always: a word
+that the training transcripts have with ё alone gets it back.
 """
 
 import argparse
@@ -56,9 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--train", required=True, help="Kaldi text of the training set, for its ё")
     parser.add_argument("--output", type=Path, required=True, help="the Kaldi text to write")
-    parser.add_argument(
-        "--source", type=Path, help="folder of fortune's files (default: of the package, fetched)"
-    )
+    parser.add_argument("--source", type=Path, help="folder of fortune's files (default: fetch the package)")
     parser.add_argument("--downloads", default="downloads", help="where the package is unpacked")
     args = parser.parse_args()
     try:
