@@ -51,9 +51,7 @@ def lm_text(files: Iterable[Path], yo: Mapping[str, str]) -> tuple[dict[str, str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--train", required=True, help="Kaldi text of the training set, for its ё")
     parser.add_argument("--output", type=Path, required=True, help="the Kaldi text to write")
     parser.add_argument("--source", type=Path, help="folder of fortune's files (default: fetch the package)")
@@ -62,9 +60,9 @@ def main() -> None:
     try:
         package = args.source or download_package(PACKAGE, args.downloads, MEGABYTES)
     except DownloadError as error:
-        sys.exit(f"{error}. Without this text: --lm_text_program ''")
+        sys.exit(f"{error}, which is --source here; the recipe does without by --lm_text_program ''")
     folder = args.source or package / "usr/share/games/fortunes/ru"
-    files = [file for file in folder.iterdir() if file.is_file() and file.suffix not in (".dat", ".u8")]
+    files = [file for file in folder.glob("*") if file.is_file() and file.suffix not in (".dat", ".u8")]
     text, left_out = lm_text(sorted(files), words_with_yo(read_kaldi(args.train).values()))
     if not text:
         sys.exit(f"{folder}: no Russian sentences in its {len(files)} files; expected those of {PACKAGE}")
