@@ -97,7 +97,7 @@ def test_equal_files_make_an_equal_zip_and_the_data_are_told(vocoder, tmp_path):
     assert packed[0] == packed[1]
     card = members(tmp_path / "a/voc.zip")["README.md"].decode()
     assert "Data: one man" in card and "Trained on 1 utterances, 0.5 hours" in card
-    assert "Spiking Vocos, neuron plif, 3 time steps" in card
+    assert "Spiking Vocos, neuron plif, 3 time steps" in card and "--decoding" not in card
 
 
 def test_what_cannot_be_packed_is_named(voice, vocoder, tmp_path, capsys):
@@ -151,5 +151,7 @@ def test_a_packed_recogniser_holds_all_and_its_card_tells(experiment, waves, exp
         "(spiking) encoder, Transformer decoder",
         "50.0 (10.0 to 20.0)",
         "one man",
+        "`--decoding beam`",  # it has a language model
+        "`--decoding joint`",  # and a decoder
     ):
         assert text in card
