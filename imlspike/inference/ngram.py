@@ -1,9 +1,10 @@
 """An n-gram language model of a recognizer's tokens, as a scorer of the beam search."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ class NGramLanguageModel(nn.Module):
         self.size, self.order, self.discount = vocab_size, order, discount
         self.register_buffer("ngrams", torch.zeros(ngrams, order, dtype=torch.int32))
         self.register_buffer("counts", torch.zeros(ngrams, dtype=torch.int32))
-        self._followers: list[dict[tuple[int, ...], dict[int, int]]] = []
+        self._followers: list[tuple[np.ndarray, ...]] = []
         self._rows: dict[tuple[int, ...], Tensor] = {}
 
     @classmethod
@@ -72,29 +73,46 @@ class NGramLanguageModel(nn.Module):
         """(V,) fp64"""
         if not self._followers:
             self._count()
-        p = torch.full((self.size,), 1 / self.size, dtype=torch.float64)
-        for length in range(len(history) + 1):
-            after = self._followers[length].get(history[len(history) - length :])
-            if after is None:
-                break  # then no longer one is known either
-            total = sum(after.values())
-            p *= self.discount * len(after) / total
-            for token, count in after.items():
-                p[token] += (count - self.discount) / total
-        return p
+        p, node = np.full(self.size, 1 / self.size), 0
+        for length, (keys, starts, tokens, counts) in enumerate(self._followers):
+            if length:
+                if length > len(history):
+                    break
+                key = node * self.size + history[-length]
+                node = int(np.searchsorted(keys, key))
+                if node == len(keys) or keys[node] != key:
+                    break  # then no longer one is known either
+            own = slice(starts[node], starts[node + 1])
+            total = counts[own].sum()
+            p *= self.discount * len(counts[own]) / total
+            p[tokens[own]] += (counts[own] - self.discount) / total
+        return torch.from_numpy(p)
 
     def _count(self) -> None:
-        """Count the followers of each history, by length; ValueError for other tokens or no count."""
-        if not ((self.ngrams >= 0) & (self.ngrams < self.size)).all() or not (self.counts > 0).all():
-            raise ValueError(f"an n-gram model of {self.size} tokens holds others, or counts below 1")
-        found = Counter(dict(zip(map(tuple, self.ngrams.tolist()), self.counts.tolist(), strict=True)))
-        followers: list[dict] = []
-        for _ in range(self.order):
-            after: dict[tuple[int, ...], dict[int, int]] = defaultdict(dict)
-            for (*history, token), count in found.items():
-                after[tuple(history)][token] = count
-            followers.insert(0, dict(after))
-            found = Counter(ngram[1:] for ngram in found)
+        """Count the followers of each history, by length; ValueError for other tokens or no count.
+
+        Of each length: the sorted keys of its histories, which are numbered in this order (the key of h is
+        V times the number of h' plus the oldest token of h), where the followers of each begin, the followers
+        and their counts.
+        """
+        ngrams, counts = self.ngrams.cpu().numpy().astype(np.int64), self.counts.cpu().numpy()
+        size = self.size
+        if not ((ngrams >= 0) & (ngrams < size)).all() or not (counts > 0).all():
+            raise ValueError(f"an n-gram model of {size} tokens holds others, or counts below 1")
+        keys, nodes = [np.zeros(1, np.int64)], [np.zeros(len(ngrams), np.int64)]
+        for oldest in reversed(range(self.order - 1)):
+            sorted_, numbers = np.unique(nodes[-1] * size + ngrams[:, oldest], return_inverse=True)
+            keys.append(sorted_)
+            nodes.append(numbers)
+        followers, last = [], ngrams[:, -1]
+        rows = np.arange(len(ngrams))  # one for each different n-gram of this length and the one before it
+        for length in reversed(range(self.order)):
+            pairs = nodes[length][rows] * size + last[rows]
+            sorted_, first, times = np.unique(pairs, return_index=True, return_counts=True)
+            times = counts[rows][first] if length == self.order - 1 else times
+            starts = np.searchsorted(sorted_, np.arange(len(keys[length]) + 1) * size)
+            followers.insert(0, (keys[length], starts, sorted_ % size, times))
+            rows = rows[first]
         self._followers = followers  # all at once: another thread may be waiting for them
 
     def perplexity(self, texts: Iterable[Sequence[int]]) -> float:
