@@ -71,11 +71,9 @@ def summary() -> str:
         times = greedy["times"] and "{ratio:.2f} ({ci95[0]:.2f} to {ci95[1]:.2f})".format(**greedy["times"])
         row = {"model": f"`{name}`", "seeds": greedy["seeds"]}
         row |= {f"CER %, {head}": rates[decoding] for head, decoding in DECODINGS.items()}
-        row["WER %, greedy"] = next(
-            interval_cell(score["wer"], ".1f", 100)
-            for score in each["scores"]
-            if score["decoding"] == "greedy"
-        )
+        for score in each["scores"]:
+            if (head := {"greedy": "WER %, greedy", "joint": "WER %, n-gram"}.get(score["decoding"])) is not None:
+                row[head] = interval_cell(score["wer"], ".1f", 100)
         row |= {"greedy, times `quick`'s": times or "", "encoder, µJ/s: fp32": f"{encoder['full']:.3g}"}
         row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
         row["8 bits and memory"] = f"{encoder['int8_bitwise'] + encoder['memory_tiles']:.3g}"

@@ -55,11 +55,6 @@ audio = Vocoder.from_pretrained("{zip}").decode(mel)
 ```""",
 }
 
-SEARCHES = {  # what of a recognizer's bundle makes it of use
-    "lm": ";\nwith `--decoding beam` it makes fewer errors, in several times the time, by its language model",
-    "decoder": ";\n`--decoding joint`, which asks its attention decoder, needs ESPnet",
-}
-
 
 def parse(argv) -> argparse.Namespace:
     """The command line's options."""
@@ -124,9 +119,7 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
     lines += [what_it_is(bundle, energy), "", *data, "", "## Use", ""]
     one = str((bundle.config.get("speakers") or [""])[0])  # of several; the settings below name all
     use = {"option": one and f" --speaker {shlex.quote(one)}", "speaker": one and f", {one!r}"}
-    has = bundle.config if bundle.kind == "recognizer" else {}
-    has = {"lm": has.get("lm"), "decoder": has and has["model"].get("decoder")}
-    use["searches"] = "".join(told for part, told in SEARCHES.items() if has[part])
+    use["searches"] = searches(bundle.config) if bundle.kind == "recognizer" else ""
     lines += [USE[bundle.kind].format(zip=args.output.name, **use), "", *results, "## How it was made", ""]
     lines += [f"- command: `{told}`"] if told else []
     lines += [f"- git: {bundle.origin.get('git', about['git'])}", *made_on(about), ""]
@@ -134,6 +127,23 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
         lines += ["```yaml", yaml.safe_dump(settings, sort_keys=False).strip(), "```", ""]
     lines += ["Weights of two dimensions or more are rounded to fp16.", ""] if args.half else []
     return "\n".join([*lines, "## Licence", "", f"{args.license}.", ""])
+
+
+def searches(config: dict) -> str:
+    """What else than greedy decoding the parts of a recognizer's bundle are for.
+
+    >>> searches({"model": {"decoder": None}, "lm": {"lm": "ngram"}, "search": {"lm_weight": 0.5}})
+    ';\\n`--decoding beam` asks the language model, which takes several times as long'
+    >>> searches({"model": {"decoder": None}, "lm": {"lm": "ngram"}})
+    ''
+    """
+    told, lm = [], config.get("lm")
+    if lm and config.get("search", {}).get("lm_weight"):
+        needs = "" if lm["lm"] in ("ngram", "seq_rnn") else ", and needs ESPnet"
+        told.append(f"`--decoding beam` asks the language model, which takes several times as long{needs}")
+    if config["model"].get("decoder"):
+        told.append("`--decoding joint --ctc-weight 0.5`, which asks the attention decoder, needs ESPnet")
+    return "".join(f";\n{one}" for one in told)
 
 
 def of_model(decoding: str, stem: str) -> bool:

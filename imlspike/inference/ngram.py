@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 DISCOUNT = 0.75
+REMEMBERED = 10_000_000  # probabilities that a model keeps, 40 MB
 
 
 class NGramLanguageModel(nn.Module):
@@ -65,9 +66,13 @@ class NGramLanguageModel(nn.Module):
     def log_probs(self, history: tuple[int, ...]) -> Tensor:
         """Log probabilities (V,) of the token after `history`, whose last n - 1 tokens count."""
         history = history[max(0, len(history) - self.order + 1) :] if self.order > 1 else ()
-        if history not in self._rows:
-            self._rows[history] = self._probabilities(history).log().float()
-        return self._rows[history]
+        row = self._rows.get(history)
+        if row is None:
+            row = self._probabilities(history).log().float()
+            if len(self._rows) * self.size >= REMEMBERED:
+                self._rows = {}  # a new one: other threads may be reading
+            self._rows[history] = row
+        return row
 
     def _probabilities(self, history: tuple[int, ...]) -> Tensor:
         """(V,) fp64"""
@@ -76,7 +81,7 @@ class NGramLanguageModel(nn.Module):
         p, node = np.full(self.size, 1 / self.size), 0
         for length, (keys, starts, tokens, counts) in enumerate(self._followers):
             if length:
-                if length > len(history):
+                if length > len(history) or not 0 <= history[-length] < self.size:
                     break
                 key = node * self.size + history[-length]
                 node = int(np.searchsorted(keys, key))
@@ -99,6 +104,8 @@ class NGramLanguageModel(nn.Module):
         size = self.size
         if not ((ngrams >= 0) & (ngrams < size)).all() or not (counts > 0).all():
             raise ValueError(f"an n-gram model of {size} tokens holds others, or counts below 1")
+        if not len(ngrams):
+            raise ValueError("an n-gram model holds no n-grams")
         keys, nodes = [np.zeros(1, np.int64)], [np.zeros(len(ngrams), np.int64)]
         for oldest in reversed(range(self.order - 1)):
             sorted_, numbers = np.unique(nodes[-1] * size + ngrams[:, oldest], return_inverse=True)
@@ -109,7 +116,10 @@ class NGramLanguageModel(nn.Module):
         for length in reversed(range(self.order)):
             pairs = nodes[length][rows] * size + last[rows]
             sorted_, first, times = np.unique(pairs, return_index=True, return_counts=True)
-            times = counts[rows][first] if length == self.order - 1 else times
+            if length == self.order - 1:
+                if len(sorted_) < len(ngrams):
+                    raise ValueError("an n-gram model holds an n-gram twice")
+                times = counts[first]
             starts = np.searchsorted(sorted_, np.arange(len(keys[length]) + 1) * size)
             followers.insert(0, (keys[length], starts, sorted_ % size, times))
             rows = rows[first]

@@ -45,15 +45,15 @@ def prepare(o: Asr):
 
 
 def with_lm_text(o: Asr) -> str:
-    """Why there is no further text for the language model; empty if there is."""
-    if LM_TEXT in o.lm_texts["train"]:
-        return with_lm(o)
-    return with_lm(o) or asked("lm_text_program", "local/lm_text.py")(o) or "--lm_train_text names the texts"
+    """Why no additional text for the language model is made; empty if it is."""
+    made = LM_TEXT in map(os.path.normpath, o.lm_texts["train"])
+    missing = asked("lm_text_program", "egs/msu_ru_nsh/asr1/local/lm_text.py")(o)
+    return with_lm(o) or missing or ("" if made else "--lm_train_text names the texts")
 
 
 @stage(1, when=with_lm_text)
 def prepare_lm_text(o: Asr):
-    """Further text for the language model."""
+    """Additional text for the language model."""
     train = f"data/{o.train_set}/text"
     yield Needs([o.lm_text_program, train], [LM_TEXT])
     script(o, o.lm_text_program, train=train, output=LM_TEXT)

@@ -41,11 +41,11 @@ class Asr(EspnetOptions):
     lm_tag: str = option("", "the language model stands in exp/lm_<tag>; empty: exp/lm")
     lm_args: list = option("", "further options of ESPnet's lm_train, as '--max_epoch 5'")
     lm_text_program: str = option(
-        "", "Python program that writes a further text to train on, as local/lm_text.py; empty: none"
+        "", "Python program that writes additional text, as egs/msu_ru_nsh/asr1/local/lm_text.py; empty: none"
     )
     lm_train_text: list = option(
         "",
-        "Kaldi texts to train on, seen from --workdir; empty: of the training set, and the further one",
+        "Kaldi texts to train on, seen from --workdir; empty: the training set's and the additional one",
     )
     lm_dev_text: list = option("", "and to validate on; empty: that of the validation set")
     lm_test_text: list = option("", "and to measure perplexity on; empty: that of the first test set")
@@ -100,7 +100,10 @@ class Asr(EspnetOptions):
             raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
-        self.lm_text_program = self.lm_text_program and existing(self.lm_text_program, "--lm_text_program")
+        if self.use_lm and self.lm_text_program:
+            self.lm_text_program = existing(self.lm_text_program, "--lm_text_program")
+            if not self.lm_text_program.endswith(".py"):
+                raise OptionError(f"--lm_text_program {self.lm_text_program}: expected a Python file")
         sets = {"train": self.train_set, "dev": self.valid_set, "test": self.test_sets[0]}
         self.lm_texts = {split: [f"data/{name}/text"] for split, name in sets.items()}
         self.lm_texts["train"] += [LM_TEXT] if self.lm_text_program else []

@@ -91,7 +91,7 @@ def test_prices_are_in_one_place(price, figure):
 
 
 def test_int8_on_both_sides_is_the_reckoning_of_the_committed_results():
-    """The counts of a `full` of before (git 077a87c), in millions a second: at equal bits 10.9
+    """The counts of an earlier `full` (git 077a87c), in millions a second: at equal bits 10.9
     microjoules a second against 48.5 of the Transformer and 22.0 of the same network with ReLU."""
     maps = Operations("e", "weights", macs=1.904391726, accumulates=58.59946252, dense_macs=68.12031527)
     neuron = Operations("e", "neuron", additions=3.28402770, multiplications=0.00104591)

@@ -95,3 +95,28 @@ def test_nonsense_is_refused(conf):
     lm.ngrams[0, 0] = V
     with pytest.raises(ValueError, match="token"):
         lm.scorer(None, None, 1)
+
+
+def test_a_token_that_no_model_has_ends_the_history():
+    lm = NGramLanguageModel.fit([[0, 1, 1, 2], [1, 0]], V, 3)
+    for other in (V, V + 2, -1):
+        assert torch.equal(lm.log_probs((other, 1)), lm.log_probs((1,)))
+        assert torch.equal(lm.log_probs((other,)), lm.log_probs(()))
+
+
+@pytest.mark.parametrize("rows", [[], [[0, 1], [0, 1]], [[0, V]], [[-1, 0]]])
+def test_buffers_that_no_text_leaves_are_refused(rows):
+    lm = NGramLanguageModel(V, 2, len(rows))
+    lm.ngrams, lm.counts = torch.tensor(rows, dtype=torch.int32).reshape(-1, 2), torch.ones(len(rows)).int()
+    with pytest.raises(ValueError, match="n-gram model"):
+        lm.log_probs((0,))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr("imlspike.inference.ngram.REMEMBERED", 3 * V)
+    lm = NGramLanguageModel.fit([[0, 1, 2, 3]], V, 2)
+    first = lm.log_probs((0,)).clone()
+    for token in range(4):
+        lm.log_probs((token,))
+        assert len(lm._rows) <= 3
+    assert torch.equal(lm.log_probs((0,)), first)

@@ -152,6 +152,6 @@ def test_a_packed_recogniser_holds_all_and_its_card_tells(experiment, waves, exp
         "50.0 (10.0 to 20.0)",
         "one man",
         "`--decoding beam`",  # it has a language model
-        "`--decoding joint`",  # and a decoder
+        "`--decoding joint --ctc-weight 0.5`",  # and a decoder
     ):
         assert text in card

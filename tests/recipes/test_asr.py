@@ -294,12 +294,16 @@ def test_a_further_text_is_prepared_and_counts_in_the_n_gram(programs, tmp_path,
     capsys.readouterr()
     assert msu(work, f"{words} {program} --lm_train_text data/train/text --dry_run") == 0
     assert "--lm_train_text names the texts" in capsys.readouterr().out
+    own = "--lm_train_text './data/lm/text' --lm_text_program='' --dry_run"
+    assert msu(work, f"{words} {own}") == 0  # a text of that name is the user's, where no program is
+    assert "not asked for (--lm_text_program" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--lm_text_program nowhere.py", "--lm_text_program: there is no nowhere.py"),
+        ("--use_lm true --lm_text_program nowhere.py", "--lm_text_program: there is no nowhere.py"),
+        ("--use_lm true --lm_text_program egs", "expected a Python file"),
         ("--pers relu", "did you mean --peers?"),
         ("--decode_modes greedy_beam", "expected one of: greedy greedy_8bit joint"),
         ("--experiments a:nowhere.yaml", "configuration of a: there is no nowhere.yaml"),

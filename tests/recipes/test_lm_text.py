@@ -64,6 +64,10 @@ def test_the_text_is_kaldi_s_and_other_files_are_not_read(module, tmp_path, monk
     assert "1 sentences; 0 left out" in capsys.readouterr().out
 
 
+def test_a_dialogue_is_no_author(module):
+    assert list(module.sentences("Кто там?\n-- Это я.\n\t-- Л. Толстой\n%\n")) == ["Кто там?", "-- Это я."]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_without_sentences_or_the_package_it_says_what_to_do(module, tmp_path, monkeypatch, there):
     (tmp_path / "train").write_text("a б\n")

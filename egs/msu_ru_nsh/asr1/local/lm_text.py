@@ -1,10 +1,10 @@
-"""Further text for the language model: the sentences of Debian's fortunes-ru (GPL-2; sayings, jokes, verse).
+"""Additional text for the language model: sentences of Debian's fortunes-ru (GPL-2; sayings, jokes, verse).
 
     PYTHONPATH=. python egs/msu_ru_nsh/asr1/local/lm_text.py --train TEXT --output TEXT [--source FOLDER]
 
-What holds a digit, a Latin letter or another character that isn't Russian is left out, as is a sentence that
-stands there already, one of a single word, and who said it. The package writes е for ё nearly always: a word
-that the training transcripts have with ё alone gets it back.
+A sentence with a digit, a Latin letter or another character that isn't Russian is left out, as are single
+words and who said it; of equal sentences one stays. The package writes е for ё nearly always: a word that the
+training transcripts spell only with ё gets it back.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from imlspike.data.download import DownloadError, download_package
-from imlspike.data.files import make_folder, read_kaldi, write_kaldi
+from imlspike.data.files import make_folder, read_kaldi, read_text, write_kaldi
 from imlspike.text.russian import normalize_russian
 
 PACKAGE, MEGABYTES = "fortunes-ru", 450
-SAID_BY = re.compile(r"^\s+(--|\(c\)).*$", re.MULTILINE | re.IGNORECASE)
+SAID_BY = re.compile(r"^[ \t]+(--|\(c\)).*$", re.MULTILINE | re.IGNORECASE)
 END = re.compile(r"(?<=[.!?…])[\"»)]*\s+")
 
 
@@ -39,7 +39,7 @@ def lm_text(files: Iterable[Path], yo: Mapping[str, str]) -> tuple[dict[str, str
     """A Kaldi text of the files' sentences, and how many were left out."""
     kept, left_out = {}, 0
     for file in files:
-        for sentence in sentences(file.read_text(encoding="utf-8", errors="replace")):
+        for sentence in sentences(read_text(file)):
             try:
                 words = [yo.get(word, word) for word in normalize_russian(sentence).split()]
             except ValueError:
@@ -58,14 +58,25 @@ def main() -> None:
     parser.add_argument("--downloads", default="downloads", help="where the package is unpacked")
     args = parser.parse_args()
     try:
-        package = args.source or download_package(PACKAGE, args.downloads, MEGABYTES)
+        write(args)
     except DownloadError as error:
-        sys.exit(f"{error}, which is --source here; the recipe does without by --lm_text_program ''")
+        why = str(error).partition(";")[0]
+        sys.exit(
+            f"{why}; unpack {PACKAGE} as {args.downloads}/{PACKAGE}, or do without: --lm_text_program ''"
+        )
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
+
+
+def write(args: argparse.Namespace) -> None:
+    """Write the text, and say how much it is; ValueError for a folder without Russian sentences."""
+    package = args.source or download_package(PACKAGE, args.downloads, MEGABYTES)
     folder = args.source or package / "usr/share/games/fortunes/ru"
     files = [file for file in folder.glob("*") if file.is_file() and file.suffix not in (".dat", ".u8")]
     text, left_out = lm_text(sorted(files), words_with_yo(read_kaldi(args.train).values()))
     if not text:
-        sys.exit(f"{folder}: no Russian sentences in its {len(files)} files; expected those of {PACKAGE}")
+        told = f"expected those of {PACKAGE}'s usr/share/games/fortunes/ru"
+        raise ValueError(f"{folder}: no Russian sentences in its {len(files)} files; {told}")
     make_folder(args.output.parent)
     write_kaldi(args.output, text)
     print(f"{args.output}: {len(text)} sentences; {left_out} left out (other characters, single words)")
