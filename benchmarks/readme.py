@@ -26,6 +26,7 @@ FILES = (
 )
 MODELS = ("quick", "full")  # folders of results: a model and its peers
 DECODINGS = {"greedy": "greedy", "8-bit weights": "greedy_8bit", "n-gram": "joint"}
+WORDS = {"greedy": "WER %, greedy", "joint": "WER %, n-gram"}  # by decoding
 BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -72,7 +73,7 @@ def summary() -> str:
         row = {"model": f"`{name}`", "seeds": greedy["seeds"]}
         row |= {f"CER %, {head}": rates[decoding] for head, decoding in DECODINGS.items()}
         for score in each["scores"]:
-            if (head := {"greedy": "WER %, greedy", "joint": "WER %, n-gram"}.get(score["decoding"])) is not None:
+            if head := WORDS.get(score["decoding"]):
                 row[head] = interval_cell(score["wer"], ".1f", 100)
         row |= {"greedy, times `quick`'s": times or "", "encoder, µJ/s: fp32": f"{encoder['full']:.3g}"}
         row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
