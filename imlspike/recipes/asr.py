@@ -38,22 +38,18 @@ def _decodings(o: Asr) -> list[tuple]:
     return [(name, mode, test) for name in o.configs for mode in o.decode_modes for test in o.test_sets]
 
 
-@stage(1)
-def prepare(o: Asr):
+def _prepared(o: Asr) -> list[tuple]:
+    """What data preparation makes: the corpus's sets, and where it is asked for additional text."""
+    wanted = o.use_lm and o.lm_text_program and LM_TEXT in map(os.path.normpath, o.lm_texts["train"])
+    return [(), ("text for the language model",)] if wanted else [()]
+
+
+@stage(1, each=_prepared)
+def prepare(o: Asr, text: str = ""):
     """Data preparation."""
-    yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
-
-
-def with_lm_text(o: Asr) -> str:
-    """Why no additional text for the language model is made; empty if it is."""
-    made = LM_TEXT in map(os.path.normpath, o.lm_texts["train"])
-    missing = asked("lm_text_program", "egs/msu_ru_nsh/asr1/local/lm_text.py")(o)
-    return with_lm(o) or missing or ("" if made else "--lm_train_text names the texts")
-
-
-@stage(1, when=with_lm_text)
-def prepare_lm_text(o: Asr):
-    """Additional text for the language model."""
+    if not text:
+        yield from data.prepare_corpus(o, data.unique(o.train_set, o.valid_set, *o.test_sets))
+        return
     train = f"data/{o.train_set}/text"
     yield Needs([o.lm_text_program, train], [LM_TEXT])
     script(o, o.lm_text_program, train=train, output=LM_TEXT)

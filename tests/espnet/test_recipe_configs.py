@@ -91,4 +91,4 @@ def test_a_decoding_is_taken_by_espnet_s_inference_and_by_ours(path):
 
     known = {action.dest for action in get_parser()._actions}
     assert not read_yaml(ROOT / path).keys() - known
-    assert read_options(ROOT / path).beam_size == 10
+    assert read_options(ROOT / path).beam_size == read_yaml(ROOT / path)["beam_size"] >= 10

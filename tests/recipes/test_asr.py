@@ -291,12 +291,12 @@ def test_a_further_text_is_prepared_and_counts_in_the_n_gram(programs, tmp_path,
     spoken = (work / "data/train/text").read_text().splitlines()
     read = (work / "exp/lm_quick/train.txt").read_text().splitlines()
     assert read == [*(line for line in spoken if len(line.split()) > 1), "fortune_000000 век живи век учись"]
-    capsys.readouterr()
+    assert "text for the language model: not done before" in capsys.readouterr().out
     assert msu(work, f"{words} {program} --lm_train_text data/train/text --dry_run") == 0
-    assert "--lm_train_text names the texts" in capsys.readouterr().out
+    assert "text for the language model" not in capsys.readouterr().out
     own = "--lm_train_text './data/lm/text' --lm_text_program='' --dry_run"
     assert msu(work, f"{words} {own}") == 0  # a text of that name is the user's, where no program is
-    assert "not asked for (--lm_text_program" in capsys.readouterr().out
+    assert "text for the language model" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
