@@ -130,7 +130,7 @@ def model_card(bundle: Bundle, args: argparse.Namespace) -> str:
 
 
 def searches(config: dict) -> str:
-    """What else than greedy decoding the parts of a recognizer's bundle are for.
+    """Other decodings than greedy that a recognizer's bundle has the parts for, to follow its command.
 
     >>> searches({"model": {"decoder": None}, "lm": {"lm": "ngram"}, "search": {"lm_weight": 0.5}})
     ';\\n`--decoding beam` asks the language model, which takes several times as long'

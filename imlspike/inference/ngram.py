@@ -64,7 +64,10 @@ class NGramLanguageModel(nn.Module):
         return model.eval()
 
     def log_probs(self, history: tuple[int, ...]) -> Tensor:
-        """Log probabilities (V,) of the token after `history`, whose last n - 1 tokens count."""
+        """Log probabilities (V,) in fp32 of the token after `history`, whose last n - 1 tokens count.
+
+        ValueError for buffers that no text leaves: without n-grams, one twice, other tokens, counts below 1.
+        """
         history = history[max(0, len(history) - self.order + 1) :] if self.order > 1 else ()
         row = self._rows.get(history)
         if row is None:
@@ -94,7 +97,7 @@ class NGramLanguageModel(nn.Module):
         return torch.from_numpy(p)
 
     def _count(self) -> None:
-        """Count the followers of each history, by length; ValueError for other tokens or no count.
+        """Count the followers of each history, by length; ValueError as of `log_probs`.
 
         Of each length: the sorted keys of its histories, which are numbered in this order (the key of h is
         V times the number of h' plus the oldest token of h), where the followers of each begin, the followers

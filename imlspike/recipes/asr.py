@@ -39,7 +39,7 @@ def _decodings(o: Asr) -> list[tuple]:
 
 
 def _prepared(o: Asr) -> list[tuple]:
-    """What data preparation makes: the corpus's sets, and where it is asked for additional text."""
+    """The items of data preparation: the corpus's sets, and additional text where it is asked for."""
     wanted = o.use_lm and o.lm_text_program and LM_TEXT in map(os.path.normpath, o.lm_texts["train"])
     return [(), ("text for the language model",)] if wanted else [()]
 

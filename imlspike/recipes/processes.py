@@ -147,6 +147,6 @@ def program(options, name: str, /, *words: object, log: str | None = None, **giv
     call([options.python, "-m", VERBS.format(name), *words, *flags(**given)], log, options.environment)
 
 
-def script(options, file: str, /, *words: object, log: str | None = None, **given: object) -> None:
-    """Run a Python file of a recipe, with words and `flags`; ProgramError if it fails."""
-    call([options.python, file, *words, *flags(**given)], log, options.environment)
+def script(options, file: str, /, **given: object) -> None:
+    """Run a Python file of a recipe with `flags`; ProgramError if it fails."""
+    call([options.python, file, *flags(**given)], env=options.environment)

@@ -36,7 +36,7 @@ def words_with_yo(texts: Iterable[str]) -> dict[str, str]:
 
 
 def lm_text(files: Iterable[Path], yo: Mapping[str, str]) -> tuple[dict[str, str], int]:
-    """A Kaldi text of the files' sentences, and how many were left out."""
+    """A Kaldi text of the files' sentences, and how many were left out; ValueError for other than UTF-8."""
     kept, left_out = {}, 0
     for file in files:
         for sentence in sentences(read_text(file)):
