@@ -14,15 +14,16 @@ from imlspike.data.files import atomic_write
 from imlspike.evaluation.energy import energy as reckon
 from imlspike.evaluation.operations import Operations
 from imlspike.evaluation.report import compare
-from imlspike.evaluation.report_tables import accountings_table, interval_cell, rates_table
+from imlspike.evaluation.report_tables import accountings_table, groups_table, interval_cell, rates_table
 from imlspike.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE, VOICES, VOCODERS = (Path("egs/msu_ru_nsh", task) for task in ("asr1", "tts1", "voc1"))
+ENGLISH = Path("egs/speechocean762/asr1")
 FILES = (
     Path("README.md"),
     RECIPE / "AUDIT.md",
-    *(recipe / "README.md" for recipe in (RECIPE, VOICES, VOCODERS)),
+    *(recipe / "README.md" for recipe in (RECIPE, VOICES, VOCODERS, ENGLISH)),
 )
 MODELS = ("quick", "full")  # folders of results: a model and its peers
 DECODINGS = {"greedy": "greedy", "8-bit weights": "greedy_8bit", "n-gram": "joint"}
@@ -30,9 +31,10 @@ WORDS = {"greedy": "WER %, greedy", "joint": "WER %, n-gram"}  # by decoding
 BLOCK = re.compile(r"(<!-- (\S+), by python -m benchmarks readme -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def experiments() -> list[dict]:
-    """What was committed of each model and peer, decodings by short names."""
-    found = [read(RECIPE / "results" / model / "results.json")["experiments"] for model in MODELS]
+def experiments(recipe: Path = RECIPE) -> list[dict]:
+    """What was committed of each model and peer of a recogniser's recipe, decodings by short names."""
+    files = [recipe / "results" / model / "results.json" for model in MODELS]
+    found = [read(file)["experiments"] for file in files if (ROOT / file).exists()]
     return [short_names(each) for group in found for each in group]
 
 
@@ -83,15 +85,20 @@ def summary() -> str:
     return markdown_table([{head: row[head] for head in row if head not in empty} for row in rows])
 
 
-def scores() -> str:
+def scores(recipe: Path = RECIPE, primary: str = "cer") -> str:
     """Error rates of every decoding, and their ratios to the peers'."""
-    found = experiments()
-    return rates_table(found, compare(found))
+    found = experiments(recipe)
+    return rates_table(found, compare(found, primary), primary)
 
 
-def energy() -> str:
+def speakers(recipe: Path, primary: str) -> str:
+    """Error rates of every decoding by group of speakers."""
+    return groups_table(experiments(recipe), primary)
+
+
+def energy(recipe: Path = RECIPE) -> str:
     """All accountings, encoder / whole model."""
-    return accountings_table(experiments())
+    return accountings_table(experiments(recipe))
 
 
 def sensitivity() -> str:
@@ -166,6 +173,9 @@ TABLES = {
     "scores": scores,
     "energy": energy,
     "sensitivity": sensitivity,
+    "english_scores": partial(scores, ENGLISH, "wer"),
+    "english_speakers": partial(speakers, ENGLISH, "wer"),
+    "english_energy": partial(energy, ENGLISH),
     "voices_bits": partial(equal_bits, VOICES),
     "voices_energy": partial(profiled, VOICES),
     "vocoders_bits": partial(equal_bits, VOCODERS),

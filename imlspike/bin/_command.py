@@ -253,7 +253,7 @@ class Report:
         self.tell(self.failed[name].translate(BREAKS))
 
     def add(self, name: str, seconds: float) -> None:
-        """Count a file that was done, once for all its channels, and its seconds."""
+        """Count a file that was done, once for all its channels, and the seconds of each channel."""
         self.done.add(name)
         self.seconds += seconds
 
@@ -262,9 +262,7 @@ class Report:
         if applies:
             self.noted.setdefault(what, []).append(file)
 
-    def note_audio(
-        self, file: str, sampling_rate: int, channels: int, wanted_rate: int, notes: Sequence[str] = ()
-    ) -> None:
+    def note_audio(self, file: str, sampling_rate: int, wanted_rate: int, notes: Sequence[str] = ()) -> None:
         """Tell what was found in a file; keep that it was mixed down or resampled."""
         for text in notes:
             if not text.endswith("mixed down to one"):  # as a whole run may be: told at the end
@@ -276,7 +274,8 @@ class Report:
         """Tell what was done, and the `total` that there was to do; returns the exit status."""
         if self.done or self.failed:
             took = time.monotonic() - self.begin
-            lines = [f"{len(self.done)} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
+            whole = len(self.done - set(self.failed))
+            lines = [f"{whole} files, {self.seconds / 60:.1f} min of audio in {took:.1f} s"]
             for what, files in self.noted.items():
                 more = f" and {len(files) - 3} more" if len(files) > 3 else ""
                 lines.append(f"  {what}: {', '.join(files[:3])}{more}".translate(BREAKS))

@@ -12,7 +12,8 @@ from typing import Any
 from imlspike.data.files import OutputError, check_output, make_folder
 
 NAME = "manifest.jsonl"
-OF_MODELS = {".yaml", ".safetensors", ".pth", ".model"}
+OF_MODELS = {".yaml", ".safetensors", ".pth", ".model", ".onnx"}
+BESIDE_ONNX = "tokens.txt"
 
 
 class Manifest:
@@ -27,7 +28,7 @@ class Manifest:
         check_output(folder)  # known before all is computed
         if self.path.exists() and not os.access(self.path, os.W_OK):
             raise OutputError(errno.EACCES, "no right to change it", str(self.path))
-        about = {"model": model, "model_sha256": _sha256_of_model(Path(model)), "options": dict(options)}
+        about = {"model": model, "model_sha256": sha256_of_model(Path(model)), "options": dict(options)}
         self.made_by = json.loads(json.dumps(about))
         self.entries: dict[str, dict] = {}
         written = self.path.read_bytes() if self.path.is_file() else b""
@@ -87,14 +88,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sha256_of_model(path: Path) -> str:
-    """Of a file or a bundle its content, of a folder of experiments its listing, of another name the name."""
-    if path.is_file():
+def sha256_of_model(path: Path) -> str:
+    """Of a file, a bundle or exported files their content, of a folder of experiments its listing, of another
+    name the name."""
+    if path.is_file() and path.suffix != ".onnx":
         return _sha256(path)
-    bundle, told = (path / "bundle.yaml").is_file(), [str(path)] if not path.is_dir() else []
+    told = [] if path.is_dir() else [str(path)]
+    path = path.parent if path.is_file() else path  # what an exported file takes lies beside it
+    whole = (path / "bundle.yaml").is_file() or any(path.glob("*.onnx"))
     for file in sorted(file for pattern in ("*", "*/*", "exp/*/*") for file in path.glob(pattern)):
-        if file.suffix in OF_MODELS and file.is_file():
+        if file.is_file() and (file.suffix in OF_MODELS or file.name == BESIDE_ONNX):
             stat = file.stat()
-            content = _sha256(file) if bundle else f"{stat.st_size} {stat.st_mtime_ns}"
+            content = _sha256(file) if whole else f"{stat.st_size} {stat.st_mtime_ns}"
             told.append(f"{file.relative_to(path)} {content}")
     return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()

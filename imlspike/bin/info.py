@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 import imlspike
+from imlspike.bin._command import EPILOG, command
 
 
 def device() -> str:
@@ -50,9 +51,11 @@ def extras() -> list[str]:
     return lines
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of ``imlspike info``; prints the report."""
-    argparse.ArgumentParser(prog="imlspike info", description=__doc__.partition("\n")[0]).parse_args(argv)
+    about = {"description": __doc__.partition("\n")[0], "epilog": EPILOG}
+    argparse.ArgumentParser(prog="imlspike info", **about).parse_args(argv)
     print(f"imlspike {imlspike.__version__}")
     print(f"python   {platform.python_version()} on {platform.platform()}")
     print(f"device   {device()}", *extras(), sep="\n")

@@ -20,10 +20,6 @@ from pathlib import Path
 
 from imlspike.bin._command import EPILOG, pipe_closed
 
-# Names that a verb had for each system.
-ALIASES = dict.fromkeys(("score-alignment", "score-vocoder", "score-voice"), "score")
-ALIASES |= dict.fromkeys(("report-vocoder", "report-voice"), "report")
-
 
 def verbs() -> dict[str, str]:
     """Every verb with the first line of its module's docstring, read without importing the module.
@@ -36,7 +32,7 @@ def verbs() -> dict[str, str]:
         if path.stem != "main":
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             found[path.stem.replace("_", "-")] = docstring.partition("\n")[0]
-    return found | {name: f"another name of {verb}" for name, verb in ALIASES.items()}
+    return found
 
 
 def silence_libraries() -> None:
@@ -94,7 +90,7 @@ def run(argv: Sequence[str] | None) -> int:
     verb, *rest = words or [""]
     known = verbs()
     if verb in known:
-        return import_module(f"imlspike.bin.{ALIASES.get(verb, verb).replace('-', '_')}").main(rest) or 0
+        return import_module(f"imlspike.bin.{verb.replace('-', '_')}").main(rest) or 0
     if verb in ("", "-h", "--help"):
         lines = ["usage: imlspike <verb> [options]; imlspike <verb> --help tells more", ""]
         lines += [f"  {name:<{max(map(len, known))}}  {line}" for name, line in known.items()]

@@ -8,6 +8,7 @@ import json
 import os
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 
 import imlspike
@@ -35,7 +36,7 @@ from imlspike.bin._files import (
     output_dir,
     seconds_of,
 )
-from imlspike.bin._manifest import Manifest
+from imlspike.bin._manifest import Manifest, sha256_of_model
 from imlspike.data.captions import FORMATS, write_format
 from imlspike.data.files import atomic_write
 from imlspike.data.keys import MOST_SECONDS
@@ -117,7 +118,7 @@ def transcribe(
     from imlspike.inference import Speech2Text
 
     args.threads = args.threads or (args.nj > 1 and max(1, (os.cpu_count() or 1) // args.nj))
-    total = int(sum(seconds_of(file.path) for file in todo))
+    total = int(sum(seconds_of(file.path) * len(outputs[file]) for file in todo))
     report.say(f"{len(todo)} files, {total / 60:.1f} min of audio; opening {args.model}")
     options = decode_options(args)
     if args.engine == "onnx":
@@ -141,12 +142,13 @@ def transcribe(
     names = name_outputs(list(outputs), Path()) if "ctm" in args.format else {}
     heard = s2t.transcribe(sources, *searching, "return", progress, args.channel, args.nj)
     with results() as show:
-        for file in todo:
-            for paths in outputs[file]:
-                result = replace(next(heard), name=str(names[file]) if names else None)
+        # A file that can't be read to its end has fewer results than channels, so go by whose they are.
+        for file, (_, channels) in zip(todo, groupby(heard, lambda one: one.file), strict=True):
+            for one, paths in zip(channels, outputs[file], strict=False):
+                result = replace(one, name=str(names[file]) if names else None)
                 if result.error:
                     report.fail(result.file, result.error)
-                    break
+                    continue
                 try:
                     with manifest.making(file.path, paths) if manifest else nullcontext():
                         write(result, paths, made_by)
@@ -156,8 +158,7 @@ def transcribe(
                     report.fail(result.file, error)
                     continue
                 report.add(result.file, result.seconds)
-                rates = result.sampling_rate, result.channels, s2t.sampling_rate
-                report.note_audio(result.file, *rates, result.notes)
+                report.note_audio(result.file, result.sampling_rate, s2t.sampling_rate, result.notes)
                 report.note("without a recognised word", result.file, not result.text)
 
 
@@ -213,7 +214,11 @@ def main(argv=None) -> int:
     if args.output_dir:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
         options |= {"engine": "onnx"} if args.engine == "onnx" else {}
-        manifest = Manifest(args.output_dir, args.model, options | decode_options(args))
+        options |= decode_options(args)
+        if options.get("lm_weight"):
+            beside = [args.lm] if args.lm else sorted(Path(args.model).absolute().parent.glob("lm*"))
+            options["lm_sha256"] = [sha256_of_model(Path(lm)) for lm in beside]
+        manifest = Manifest(args.output_dir, args.model, options)
         suffixes = ["TextGrid" if kind == "textgrid" else kind for kind in args.format]
         for file, base in name_outputs(found, args.output_dir).items():
             for number, paths in enumerate(outputs[file], 1):

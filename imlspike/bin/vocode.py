@@ -64,7 +64,7 @@ def parse(argv) -> argparse.Namespace:
     add("output", type=named, metavar="OUT", help=".wav or .flac for one IN file; otherwise a folder")
     add_model_options(parser)
     add_channel(parser)
-    add("--format", choices=("wav", "flac"), default="wav", help="of files in a folder (default %(default)s)")
+    add("--format", choices=("wav", "flac"), help="of files in a folder (default wav)")
     add("--overwrite", action="store_true", help="do again what the folder OUT holds already")
     add(
         "--chunk-seconds",
@@ -104,6 +104,8 @@ def is_file_name(args) -> bool:
         raise ValueError(f"{args.output}: {suffix} can't be written; name it .wav or .flac, or name a folder")
     if len(args.inputs) > 1 or args.inputs[0].is_dir():
         raise ValueError(f"{args.output}: one file for several inputs; name a folder")
+    if args.format not in (None, suffix[1:]):
+        raise ValueError(f"{args.output}: --format {args.format} is of a folder; name it .{args.format}")
     check_output(args.output, is_file=True)
     return True
 
@@ -117,7 +119,7 @@ def vocode(
 ) -> None:
     """Compute, write and report; `outputs` and the channel of each."""
     vocoder = open_vocoder(args)
-    total = sum(length_of(file.path, vocoder) for file in todo)
+    total = sum(length_of(file.path, vocoder) * len(outputs[file]) for file in todo)
     told = f"{total / 60:.1f} min of audio, with {args.model} at {vocoder.sampling_rate} Hz"
     report.say(f"{len(todo)} files, {told}")
     report.restart()
@@ -177,7 +179,7 @@ def vocode_one(
     written = write_audio(output, audio(), rate)
     report.add(str(path), written.samples / rate)
     if form:
-        report.note_audio(str(path), form.sampling_rate, form.channels, rate, notes)
+        report.note_audio(str(path), form.sampling_rate, rate, notes)
     report.note("louder than full scale in places, clipped there", str(output), written.clipped > 0)
 
 
@@ -193,7 +195,7 @@ def main(argv=None) -> int:
     options |= {"engine": "onnx"} if args.engine == "onnx" else {}
     manifest = None if one else Manifest(args.output, args.model, options)
     bases = {found[0]: args.output.with_suffix("")} if one else name_outputs(found, args.output)
-    suffix = args.output.suffix if one else f".{args.format}"
+    suffix = args.output.suffix if one else f".{args.format or 'wav'}"
     outputs: dict[Found, dict[Path, str | int]] = {}
     for file, base in bases.items():
         is_mel = file.path.suffix.lower() in SUFFIXES

@@ -109,7 +109,8 @@ def textgrid(heard: Transcript) -> str:
     """Praat's TextGrid, long form, with one tier `words`; silence between them is empty."""
     intervals, at, end = [], 0, max(1, round(heard.seconds * 1000))  # in whole ms; Praat wants one
     for word in heard.words:
-        start, stop = round(word.start * 1000), round(word.end * 1000)
+        start = max(at, round(word.start * 1000))
+        stop = max(start + 1, round(word.end * 1000))  # Praat wants none of length 0
         intervals += [(at, start, "")] if start > at else []
         intervals.append((start, stop, word.text.replace('"', '""')))
         at = stop

@@ -77,7 +77,9 @@ class Handler(SimpleHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if self.path != f"/{TEXT_URL}" or not self.server.speech:
             return self.refuse(HTTPStatus.NOT_FOUND, "nothing is posted here")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        if not length.isdecimal():
+            return self.refuse(HTTPStatus.LENGTH_REQUIRED, "A text comes with its Content-Length.")
+        if int(length) > MOST_BYTES:
             told = f"The text has more than {MOST_BYTES} bytes. Write a shorter one."
             return self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)
         try:

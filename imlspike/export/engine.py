@@ -1,5 +1,6 @@
 """Exported models in use: onnxruntime, numpy and soundfile, and no torch."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,6 +77,10 @@ class Session:
         tokens = [line.rpartition(" ")[0] for line in lines]
         if lacking := [each for each in needed if each not in tokens]:
             raise ValueError(f"{path}: no {lacking[0]} in it; export the model again")
+        digest = hashlib.sha256("\n".join(tokens).encode()).hexdigest()
+        if self.metadata.get("tokens_sha256", digest) != digest:
+            told = f"another model's tokens than {Path(self.path).name}'s"
+            raise ValueError(f"{path}: {told}; export the model again, into a folder of its own")
         return tokens
 
     def mel(self) -> dict[str, float]:

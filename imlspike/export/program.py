@@ -1,5 +1,6 @@
 """A module as one ONNX file that serves any length."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -86,6 +87,12 @@ def write_table(symbols: Sequence[str], path: Path) -> None:
 def table_of(symbols: Sequence[str]) -> str:
     """The content of `tokens.txt`."""
     return "".join(f"{symbol} {number}\n" for number, symbol in enumerate(symbols))
+
+
+def table_metadata(symbols: Sequence[str]) -> dict[str, str | int]:
+    """How many symbols `tokens.txt` has, and by what a table of others is known."""
+    digest = hashlib.sha256("\n".join(symbols).encode()).hexdigest()
+    return {"vocab_size": len(symbols), "tokens_sha256": digest}
 
 
 def mel_metadata(features: Mapping[str, int | float | None]) -> dict[str, int | float]:

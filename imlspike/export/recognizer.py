@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from imlspike.export.fourier import RealSTFT
 from imlspike.export.integers import to_integers
-from imlspike.export.program import write_onnx, write_table
+from imlspike.export.program import table_metadata, write_onnx, write_table
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.recognizer import Recognizer, SpeechFeatures, Tokens
 from imlspike.models import IMLSpikeformerEncoder
@@ -84,7 +84,7 @@ def export_recognizer(bundle: Bundle, folder: Path, int8: bool = False) -> list[
         "model_type": "imlspike_ctc",
         "version": 1,
         "sample_rate": features.sampling_rate,
-        "vocab_size": len(tokens),
+        **table_metadata(spelled(tokens)),
         "least_samples": least,
         "samples_per_token": hop * round(1000 / encoder.output_lengths(1000)),
         "token_type": tokens.kind,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from imlspike.export.program import mel_metadata, write_onnx, write_table
+from imlspike.export.program import mel_metadata, table_metadata, write_onnx, write_table
 from imlspike.inference.bundle import Bundle
 from imlspike.inference.voice import TrainedVoice
 from imlspike.layers.norm import plain_norms
@@ -46,7 +46,7 @@ def export_voice(bundle: Bundle, folder: Path) -> list[Path]:
         "model_type": "imlspike_voice",
         "version": 2,
         **mel_metadata(sizes),
-        "vocab_size": len(voice.symbols),
+        **table_metadata(voice.symbols),
         "front_end": voice.front_end or "",
         "speakers": json.dumps(list(voice.speakers), ensure_ascii=False),
         "speaker_count": speakers or 0,

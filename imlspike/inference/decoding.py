@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from imlspike.data.audio import OnMismatch, audio_format, read_audio
+from imlspike.data.audio import OnMismatch, audio_format, read_audio, stream_audio
 from imlspike.data.files import make_folder, read_kaldi, write_kaldi
 from imlspike.data.kaldi import read_segments
 from imlspike.data.keys import construct, unknown_key
@@ -225,7 +225,7 @@ def decode_dir(
     wavs = read_kaldi(Path(data_dir) / "wav.scp")
     if not wavs:
         raise ValueError(f"{os.fspath(data_dir)}/wav.scp is empty; there is nothing to decode")
-    lengths = {name: audio_format(wav, name).seconds or 0.0 for name, wav in wavs.items()}
+    lengths = {name: _seconds(wav, name, sampling_rate, on_mismatch) for name, wav in wavs.items()}
     seconds, parts = lengths, [lengths]  # utterances that are decoded together
     segments: dict[str, tuple[str, float, float]] = {}
     if (Path(data_dir) / "segments").exists():
@@ -254,6 +254,12 @@ def decode_dir(
     make_folder(Path(output).parent)
     write_kaldi(output, result.texts)
     return result
+
+
+def _seconds(wav: str, name: str, rate: int, on_mismatch: OnMismatch) -> float:
+    """Length of a recording; of one whose header doesn't tell it, by reading it."""
+    told = audio_format(wav, name).seconds
+    return sum(map(len, stream_audio(wav, rate, name, on_mismatch))) / rate if told is None else told
 
 
 def _cut(whole: torch.Tensor, segment: tuple[str, float, float], name: str, rate: int) -> torch.Tensor:

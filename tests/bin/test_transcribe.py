@@ -193,6 +193,83 @@ def test_a_broken_file_is_named_and_the_rest_is_done(folder, tmp_path, capsys):
     assert "ffmpeg" in error
 
 
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_channel_that_fails_leaves_every_other_text_where_it_belongs(
+    tmp_path, monkeypatch, capsys, failing
+):
+    """Also the file's own other channel; the file counts as failed, and a second call tries it again."""
+    folder, out, calls = tmp_path / "in", tmp_path / "out", []
+    folder.mkdir()
+    write(folder / "a.wav", 0.2, channels=2)
+    write(folder / "b.wav", 0.3)
+    write(folder / "c.wav", 0.4)
+
+    def fails_once(waveforms):
+        texts = decoder(waveforms)
+        calls.extend(texts)
+        if "tenths 2" in texts and calls.count("tenths 2") == failing:
+            raise FloatingPointError("not finite")
+        return texts
+
+    fails_once.sampling_rate = 16000
+    monkeypatch.setattr(Speech2Text, "from_pretrained", lambda *args, **options: Speech2Text(fails_once))
+    words = folder, "--output-dir", out, "--channel", "all", "--batch-seconds", "0.1"
+    assert run(*words) == 1
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == f"transcribe: 1 of 3 files were not transcribed: {folder}/a.wav"
+    assert "2 files, " in error
+    texts = {"a.channel1": 2, "a.channel2": 2, "b.channel1": 3, "c.channel1": 4}
+    del texts[f"a.channel{failing}"]
+    assert {path.stem: path.read_text() for path in out.glob("*.txt")} == {
+        name: f"tenths {tenths}\n" for name, tenths in texts.items()
+    }
+    assert run(*words) == 0
+    assert (out / f"a.channel{failing}.txt").read_text() == "tenths 2\n"
+
+
+@pytest.mark.parametrize("changed", ["model.onnx", "tokens.txt"])
+@pytest.mark.parametrize("named", ["", "model.onnx"])
+def test_another_exported_model_transcribes_again(folder, tmp_path, monkeypatch, changed, named):
+    model, words = tmp_path / "onnx", ["--engine", "onnx", "--output-dir", str(tmp_path / "out")]
+    model.mkdir()
+    for name in ("model.onnx", "tokens.txt"):
+        (model / name).write_text("old")
+    monkeypatch.setattr("imlspike.export.engine.OnnxDecoder", lambda *args: decoder)
+    words += ["--model", str(model / named), str(folder)]
+    assert transcribe.main(words) == 0
+    (tmp_path / "out/x/a.txt").write_text("corrected by hand\n")
+    assert transcribe.main(words) == 0
+    assert (tmp_path / "out/x/a.txt").read_text() == "corrected by hand\n"
+    (model / changed).write_text("new")
+    assert transcribe.main(words) == 0
+    assert (tmp_path / "out/x/a.txt").read_text() == "tenths 2\n"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_another_language_model_transcribes_again_by_search_alone(folder, tmp_path, given):
+    """One that is named, and one beside the experiment."""
+    out, lm, model = tmp_path / "out", tmp_path / "exp/lm", tmp_path / "exp/quick"
+    for made in (lm, model):
+        made.mkdir(parents=True)
+        (made / "config.yaml").write_text("old")
+    named = ["--lm", lm] if given else []
+    search = ["--decoding", "beam", "--lm-weight", "1", *named]
+    for words, text in ((search, "tenths 2\n"), ([], "corrected by hand\n")):
+        words = [str(word) for word in (folder, "--model", model, "--output-dir", out, *words)]
+        assert transcribe.main([*words, "--overwrite"]) == 0
+        (out / "x/a.txt").write_text("corrected by hand\n")
+        (lm / "config.yaml").write_text(f"{text} is newer")
+        assert transcribe.main(words) == 0
+        assert (out / "x/a.txt").read_text() == text
+
+
+def test_channels_count_apart_in_the_seconds(tmp_path, capsys):
+    write(tmp_path / "a.wav", 6, channels=2)
+    assert run(tmp_path / "a.wav", "--channel", "all", "--output-dir", tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert "1 files, 0.2 min of audio; opening" in error and "1 files, 0.2 min of audio in" in error
+
+
 def test_a_file_without_a_word_is_told(folder, tmp_path, capsys):
     write(folder / "short.wav", 0.05)
     assert run(folder / "short.wav", "--output-dir", tmp_path) == 0

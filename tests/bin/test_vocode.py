@@ -157,6 +157,7 @@ def test_wrong_places_are_one_line(folder, tmp_path, run, capsys):
     for words, message in {
         (folder, tmp_path / "out.wav"): "out.wav: one file for several inputs; name a folder",
         (folder / "x/a.wav", tmp_path / "out.mp3"): "out.mp3: .mp3 can't be written; name it .wav or .flac",
+        (folder / "x/a.wav", tmp_path / "o.wav", "--format", "flac"): "--format flac is of a folder",
         (folder / "x/a.wav", folder / "x/a.wav"): "a.wav: would replace an input; name another OUT",
         (folder / "x", folder / "x"): "would replace an input",
     }.items():

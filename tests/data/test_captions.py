@@ -86,6 +86,16 @@ def test_names_that_tell_recordings_apart_are_those_of_ctm():
     assert ctm(heard).startswith("a 1 ") and ctm(replace(heard, name="x/a.wav")).startswith("x/a.wav 1 ")
 
 
+def test_no_interval_of_a_textgrid_is_empty():
+    """Not of words that are shorter than its steps, or begin before the last one ends."""
+    words = Word("a", 0, 0.0002, 1), Word("b", 0.0003, 0.0004, 1), Word("c", 0.5, 0.4, 1)
+    heard = Transcript("a.wav", (Segment(0, 1, "a b c", words),), 1, 16000, 1)
+    times = [float(line.split(" = ")[1]) for line in textgrid(heard).splitlines() if "xm" in line][4:]
+    begins, ends = times[::2], times[1::2]
+    assert all(begin < end for begin, end in zip(begins, ends, strict=True))
+    assert begins[1:] == ends[:-1] and ends[-1] == 1
+
+
 def test_a_sample_alone_is_a_textgrid_of_a_millisecond():
     assert "xmax = 0.001" in textgrid(Transcript("a.wav", (), 1 / 16000, 16000, 1))
 

@@ -105,6 +105,25 @@ def test_bad_audio_is_named_and_nothing_is_written(decoder, tmp_path):
     assert decode_dir(decoder, tmp_path, tmp_path / "text", on_mismatch="convert").texts.keys() == {"slow"}
 
 
+def test_a_recording_whose_header_tells_no_length_is_measured(tmp_path):
+    """As one that a pipe wrote, with 0 samples in its header; so that batches have their size."""
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.flac", [0.1, -0.1] * 24000, 16000)
+        content = bytearray((tmp_path / f"{name}.flac").read_bytes())
+        content[21] &= 0xF0  # the 36 bits of the number of samples
+        content[22:26] = bytes(4)
+        (tmp_path / f"{name}.flac").write_bytes(content)
+    write_kaldi(tmp_path / "wav.scp", {name: str(tmp_path / f"{name}.flac") for name in "ab"})
+    sizes = []
+
+    def count(waves):
+        sizes.append(list(map(len, waves)))
+        return ["" for _ in waves]
+
+    assert decode_dir(count, tmp_path, tmp_path / "text", batch_seconds=4).audio_seconds == 6
+    assert sizes == [[48000], [48000]]
+
+
 def test_output_that_is_not_finite_is_named(tiny_data, tmp_path):
     """Diverged weights don't become empty transcripts."""
 

@@ -171,6 +171,19 @@ def test_what_is_there_instead_of_a_model_is_told(files, told, tmp_path):
         OnnxDecoder(tmp_path / "none")
 
 
+def test_another_model_s_table_is_refused(exported, tmp_path):
+    """Of as many tokens, as an export into one folder may leave it."""
+    shutil.copytree(exported[1], tmp_path / "onnx")
+    table = (tmp_path / "onnx/tokens.txt").read_text().splitlines()
+    (tmp_path / "onnx/tokens.txt").write_text("".join(f"{line}\r\n" for line in table))
+    OnnxDecoder(tmp_path / "onnx")  # other ends of lines are no other tokens
+    first, second = (line.split(" ")[0] for line in table[3:5])
+    table[3:5] = [f"{second} 3", f"{first} 4"]
+    (tmp_path / "onnx/tokens.txt").write_text("\n".join(table))
+    with pytest.raises(ValueError, match=f"{tmp_path}/onnx/tokens.txt: another model's"):
+        OnnxDecoder(tmp_path / "onnx")
+
+
 def test_a_table_without_a_blank_is_named(exported, tmp_path):
     (tmp_path / "model.onnx").write_bytes((exported[1] / "model.onnx").read_bytes())
     table = (exported[1] / "tokens.txt").read_text()

@@ -1,4 +1,4 @@
-"""The further text of msu_ru_nsh's language model, from files as Debian's fortunes-ru has them."""
+"""The further text of recipes' language models, from files as Debian's fortunes and fortunes-ru have them."""
 
 import importlib.util
 import sys
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from imlspike.data.files import read_kaldi
+from imlspike.text.fortunes import lm_text, sentences
 
-PROGRAM = Path(__file__).parents[2] / "egs/msu_ru_nsh/asr1/local/lm_text.py"
+EGS = Path(__file__).parents[2] / "egs"
 SAYINGS = """Ещё не вечер! Всё течет
 и меняется.
 \t\t-- Гераклит
@@ -20,20 +21,24 @@ SAYINGS = """Ещё не вечер! Всё течет
 Все течёт и меняется.
 """
 
-pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason="only beside the sources")
+pytestmark = pytest.mark.skipif(not EGS.is_dir(), reason="only beside the sources")
 
 
-@pytest.fixture(scope="module")
-def module():
-    spec = importlib.util.spec_from_file_location("lm_text", PROGRAM)
+def program_of(corpus):
+    spec = importlib.util.spec_from_file_location("lm_text", EGS / corpus / "asr1/local/lm_text.py")
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
 
 
+@pytest.fixture(scope="module")
+def module():
+    return program_of("msu_ru_nsh")
+
+
 def test_what_is_russian_is_kept_once_and_the_rest_is_counted(module, tmp_path):
     (tmp_path / "sayings").write_text(SAYINGS)
-    kept, left_out = module.lm_text([tmp_path / "sayings"], {"течет": "течёт"})
+    kept, left_out = lm_text([tmp_path / "sayings"], module.normalizer(["течёт"]))
     assert list(kept.values()) == [
         "ещё не вечер",
         "всё течёт и меняется",
@@ -64,8 +69,40 @@ def test_the_text_is_kaldi_s_and_other_files_are_not_read(module, tmp_path, monk
     assert "1 sentences; 0 left out" in capsys.readouterr().out
 
 
-def test_a_dialogue_is_no_author(module):
-    assert list(module.sentences("Кто там?\n-- Это я.\n\t-- Л. Толстой\n%\n")) == ["Кто там?", "-- Это я."]
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "'Tis the dogs' \u201cwell-known\u201d bone -- isn\u2019t it?",
+            "TIS THE DOGS WELL KNOWN BONE ISN'T IT",
+        ),
+        ("A caf\u00e9.", None),
+        ("In 1905 it was worse.", None),
+    ],
+)
+def test_english_is_capitals_and_apostrophes_inside_words(text, words):
+    normalize = program_of("speechocean762").normalize
+    if words:
+        assert normalize(text) == words
+    else:
+        with pytest.raises(ValueError):
+            normalize(text)
+
+
+def test_the_english_program_writes_kaldi_s_text(tmp_path, monkeypatch):
+    (tmp_path / "fortunes").mkdir()
+    (tmp_path / "fortunes/art").write_text(
+        "Art is long.  Life isn't.\n\t\t-- Hippocrates\n%\nNo!\n%\nArt is long.\n"
+    )
+    (tmp_path / "train").write_text("a B\n")
+    words = ["lm_text.py", "--train", str(tmp_path / "train"), "--output", str(tmp_path / "text")]
+    monkeypatch.setattr(sys, "argv", [*words, "--source", str(tmp_path / "fortunes")])
+    program_of("speechocean762").main()
+    assert list(read_kaldi(tmp_path / "text").values()) == ["ART IS LONG", "LIFE ISN'T"]
+
+
+def test_a_dialogue_is_no_author():
+    assert list(sentences("Кто там?\n-- Это я.\n\t-- Л. Толстой\n%\n")) == ["Кто там?", "-- Это я."]
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -8,6 +8,8 @@ exec python3 -m imlspike.recipes asr "$0" --corpus speechocean762 --speed_pertur
     --audio_format flac --token_type char --score_primary wer --model full \
     --asr_config conf/quick.yaml --asr_override "conf/{model}.yaml ${recipe}/conf/{model}.yaml" \
     --peers "relu conformer" --peer_override "conf/peers/{model}_{peer}.yaml" \
-    --use_lm true --lm_config conf/train_lm.yaml --inference_config conf/decode_lm.yaml \
+    --use_lm true --lm_config conf/train_lm.yaml --lm_text_program "${recipe}/local/lm_text.py" \
+    --inference_config conf/decode_lm.yaml \
     --corpus_note "speechocean762 (Zhang et al. 2021, openslr.org/101): 155 minutes of English read by 113 \
-speakers whose first language is Mandarin, half of them children; free for any use, say its authors" -- "$@"
+speakers whose first language is Mandarin, half of them children; free for any use, say its authors; the n-gram has \
+also read Debian's fortunes, BSD" -- "$@"
