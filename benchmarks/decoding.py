@@ -57,7 +57,8 @@ def decoding(args: argparse.Namespace) -> str:
 
     ours, theirs, rate, options = peers(args)
     wavs, references = (read_kaldi(args.data_dir / name) for name in ("wav.scp", "text"))
-    chosen = sorted(wavs)[:: max(1, len(wavs) // (args.limit or len(wavs)))][: args.limit]
+    count = min(len(wavs), args.limit or len(wavs))
+    chosen = [sorted(wavs)[n * len(wavs) // count] for n in range(count)]
     waves = {u: torch.from_numpy(read_audio(wavs[u], rate, u)) for u in chosen}
     seconds = {u: len(wave) / rate for u, wave in waves.items()}
     groups = list(batches(seconds, args.batch_seconds))

@@ -207,7 +207,10 @@ def _gather(folder: Path, measure: str, decoding: str) -> dict:
     except ValueError as error:
         hint = "delete what is broken in it and run the list again"
         raise ValueError(f"{folder} can't be read, {hint}: {error}") from error
-    decoded = {one["set"]: one for one in experiment["scores"] if fnmatchcase(one["decoding"], decoding)}
+    matching = [one for one in experiment["scores"] if fnmatchcase(one["decoding"], decoding)]
+    decoded = {one["set"]: one for one in matching}
+    if twice := sorted({one["decoding"] for one in matching}) if len(decoded) < len(matching) else []:
+        raise ValueError(f"{folder}: {' and '.join(twice)}, of which one is asked for; remove the other")
     scores = {name: score[measure] for name, score in decoded.items()}
     errors = {
         name: {utterance: one[measure] for utterance, one in score["per_utterance"].items()}
@@ -268,7 +271,7 @@ def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
 
     found = spread({seed: rates[seed] - base[seed] for seed in rates if seed in base})
     values, p, ends = list(found["by_seed"].values()), None, None
-    if found["sd"]:
+    if found["sd"] and found["sd"] > 1e-9:  # below it is the rounding of what is all alike
         test = ttest_1samp(values, 0.0)
         p, ends = float(test.pvalue), [float(end) for end in test.confidence_interval(CONFIDENCE)]
     called = len(values) >= LEAST_SEEDS and p is not None and p < 1 - CONFIDENCE
@@ -284,6 +287,8 @@ def times_base(own: Mapping[int, Mapping], base: Mapping[int, Mapping], name: st
         [[one[utterance][0] for utterance in utterances] for one in side] for side in zip(*pairs, strict=True)
     ]
     above, below = (sum(map(sum, side)) for side in sides)
+    if not above and not below:
+        return {"ratio": 1.0, "ci95": [1.0, 1.0]}
     return {"ratio": above / below if below else float("inf"), "ci95": crossed_interval(*sides)}
 
 

@@ -83,6 +83,7 @@ ROUNDING = 3  # additions to round to T + 1 levels: of a half, and a comparison 
 _ONCE_PER_UTTERANCE = (
     *(".src_attn.linear_k", ".src_attn.linear_v"),
     *(".src_attn.k", ".src_attn.v", ".src_attn.k_neuron", ".src_attn.v_neuron", ".memory_neuron"),
+    ".src_attn.sums",
 )
 
 

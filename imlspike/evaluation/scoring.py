@@ -86,36 +86,41 @@ def score_utterance(settings: Settings, task: Task) -> Scored:
     rate, hop = settings.sampling_rate, settings.hop_length
     waves = {name: read_audio(path, rate, f"{task.utterance}, {name}") for name, path in task.files.items()}
     length = len(waves[NATURAL])
-    if settings.kind == "vocoder":
-        length = min(map(len, waves.values()))
-        waves = {name: wave[:length] for name, wave in waves.items()}
-    elif NATURAL in task.durations and abs(sum(task.durations[NATURAL]) * hop - length) > 2 * hop:
-        told, own = sum(task.durations[NATURAL]) * hop / rate, length / rate
+    told, own = sum(task.durations.get(NATURAL, ())) * hop / rate, length / rate
+    if settings.kind != "vocoder" and NATURAL in task.durations and abs(told - own) * rate > 2 * hop:
         raise ValueError(
             f"{task.utterance}: its natural durations add up to {told:.3f} s, its recording has {own:.3f} s; "
             f"is a frame {1000 * hop / rate:g} ms (--hop-length)?"
         )
     features = log_mel(settings.features) if settings.features else None
-    sounds = {}
-    for name, wave in waves.items():
+
+    @functools.cache  # what is derived from it is computed once
+    def sound(name: str, samples: int) -> Sound:
         seconds = np.array(task.durations[name]) * hop / rate if name in task.durations else None
-        sounds[name] = Sound(wave, rate, settings.crepe, settings.f0_range, seconds, features)
-    sounds[NATURAL].speaker, sounds[NATURAL].speakers = task.speaker, task.speakers
+        who = (task.speaker, task.speakers) if name == NATURAL else ()
+        wave = waves[name][:samples]
+        return Sound(wave, rate, settings.crepe, settings.f0_range, seconds, features, *who)
+
+    # A vocoder's and the natural one are cut to the shorter of the two, whatever else is scored.
+    shorter = {name: min(len(wave), length) for name, wave in waves.items()}
+    lengths = shorter if settings.kind == "vocoder" else {name: len(wave) for name, wave in waves.items()}
+    sounds = {name: sound(name, samples) for name, samples in lengths.items()}
     scored = Scored(task.utterance, length / rate, {name: {} for name in sounds}, {}, {})
-    for name, sound in sounds.items():
+    for name, one in sounds.items():
+        natural = sound(NATURAL, lengths[name] if settings.kind == "vocoder" else length)
         for key in settings.measures:
-            if key == "symbol_duration" and sound.durations is None:
+            if key == "symbol_duration" and one.durations is None:
                 continue  # said once and not for each utterance
             try:
-                value = float(MEASURES[settings.kind][key].function(sounds[NATURAL], sound))
+                value = float(MEASURES[settings.kind][key].function(natural, one))
                 if not math.isfinite(value):
                     raise ValueError(f"the measure gives {value}")
                 scored.values[name][key] = value
                 if key == "own_speaker":
-                    scored.nearest[name] = nearest_speaker(sounds[NATURAL], sound)
+                    scored.nearest[name] = nearest_speaker(natural, one)
             except Exception as error:  # whatever a library may raise; the table counts and lists these
                 reason = f"{type(error).__name__}: {error}"
-                scored.failed[name, key] = reason if sound.samples.any() else "no speech in it, only zeros"
+                scored.failed[name, key] = reason if one.samples.any() else "no speech in it, only zeros"
     return scored
 
 

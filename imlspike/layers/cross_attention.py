@@ -14,6 +14,13 @@ from imlspike.neurons import IMLS
 NORMALISATIONS = ("softmax", "linear")
 
 
+class KeyValueSums(nn.Module):
+    """Keys and values (U, H, N, D) to the sum of their products (U, H, D, D) and of the keys (U, H, D, 1)."""
+
+    def forward(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return k.transpose(-1, -2) @ v, k.sum(-2)[..., None]
+
+
 class SpikingCrossAttention(nn.Module):
     r"""Attention of tokens x to the spikes M of a memory. Ours: IML-Spikeformer describes only an encoder.
 
@@ -81,6 +88,8 @@ class SpikingCrossAttention(nn.Module):
         fires = spiking_query or normalisation == "linear"
         self.q_neuron = neuron() if fires else None
         self.k_neuron, self.v_neuron = neuron(), neuron()
+        # A module, so that its operations are counted apart: once for an utterance, whatever the beam.
+        self.sums = KeyValueSums() if normalisation == "linear" else None
         sharpened = fires and normalisation == "softmax"
         self.sharpness = nn.Parameter(torch.ones(heads)) if sharpened else None
         self.dropout = nn.Dropout(dropout)
@@ -101,9 +110,7 @@ class SpikingCrossAttention(nn.Module):
         v = fire(self.v_neuron, self.v(spikes), layout)
         # In the order in which each token's product reads them.
         k, v = (self._split(layout.unpack(t)).contiguous() for t in (k, v))
-        if self.normalisation == "softmax":
-            return k, v
-        return k.transpose(-1, -2) @ v, k.sum(-2)[..., None]
+        return (k, v) if self.sums is None else self.sums(k, v)
 
     def forward(self, x: Tensor, layout: Layout, kept: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """Attend from the tokens to the memory.

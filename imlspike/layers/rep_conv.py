@@ -106,5 +106,6 @@ class RepConv(nn.Module):
 
     def fold(self) -> None:
         """Fold both, in place, for evaluation: a linear map, and a convolution without a norm."""
-        self.linear = self.linear.folded()
+        if isinstance(self.linear, RepLinear):  # not yet folded
+            self.linear = self.linear.folded()
         self.conv.fold()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from imlspike.layers.layout import Layout
 from imlspike.layers.over_time import GAIN, blank, over_time
 from imlspike.layers.rep_linear import RepLinear
+from imlspike.ops.reference import wide
 
 AXES = ("temporal", "sequential")
 
@@ -100,7 +101,8 @@ class STSA(nn.Module):
             return (k * v).mean(0, keepdim=True)
         if layout.mask is None:
             return (k * v).mean(2, keepdim=True)
-        return blank(k * v, layout).sum(2, keepdim=True) / layout.lengths[:, None, None].to(k.dtype)
+        total = blank(k * v, layout).sum(2, keepdim=True, dtype=wide(k))  # which fp16 may not hold
+        return (total / layout.lengths[:, None, None]).to(k.dtype)
 
 
 class SoftmaxAttention(nn.Module):

@@ -63,8 +63,7 @@ class NeuronChoice:
         one_pass: bool = False,
         over_utterance: bool = False,
     ):
-        if kind not in NEURONS:
-            _import_own()
+        import_own(kind)
         try:
             check_choice("neuron", kind, [*NEURONS, "none"])
         except ValueError as error:
@@ -129,8 +128,7 @@ def imls_arguments(
     own = {"threshold": threshold, "kappa": kappa, "threshold_value": threshold_value, "amplitude": amplitude}
     names = {key: "value" if key == "threshold_value" else key for key in own}
     given = dict(neuron_conf or {})
-    if neuron not in NEURONS and neuron != "none":
-        _import_own()
+    import_own(neuron)
     conf, used = given, {}
     if neuron == "imls":
         conf = {names[key]: value for key, value in own.items()} | {"detach": detach_threshold} | given
@@ -165,8 +163,10 @@ def _placed(cls: type[Neuron]) -> set[str]:
     }
 
 
-def _import_own() -> None:
-    """Import the user's modules that register neurons, for command lines and configurations."""
+def import_own(neuron: str) -> None:
+    """Import the user's modules that register neurons, where this one isn't known without."""
+    if neuron in (*NEURONS, "none"):
+        return
     for module in filter(None, os.environ.get("IMLSPIKE_NEURONS", "").split(",")):
         try:
             import_module(module.strip())

@@ -7,7 +7,7 @@ from imlspike.layers import Layout, MaskedBatchNorm
 from imlspike.layers.over_time import GAIN, StepDropout, blank, over_time
 from imlspike.layers.stsa import STSA, SoftmaxAttention
 from imlspike.layers.token_conv import NormedConv, TokenConv
-from imlspike.models.neuron_choice import NeuronChoice
+from imlspike.models.neuron_choice import NeuronChoice, import_own
 from imlspike.models.spikeformer import sinusoids
 from imlspike.neurons import NEURONS
 
@@ -22,6 +22,7 @@ def default_attention(neuron: str) -> str:
     """
     if neuron == "none":
         return "ann"
+    import_own(neuron)
     return "stsa" if NEURONS[neuron].stateful else "sequential"
 
 

@@ -107,7 +107,7 @@ class IMLS(Neuron):
 
     def _fire(self, x: Tensor, theta: Tensor) -> Tensor:
         if self.window == "levels" and torch.is_grad_enabled():
-            x = torch.where(x > self.levels * theta, x.detach(), x)
+            x = torch.minimum(x, (self.levels * theta).to(x))  # as many counts, and beyond no slope
         if self.training and self.finer > 1:
             y = ops.imls(x, theta / self.finer, self.levels * self.finer, not self.unit)[0]
             return y / self.finer if self.unit else y

@@ -22,6 +22,7 @@ from imlspike.recipes.progress import Log, duration, log
 from imlspike.recipes.runner import Needs, Recipe
 
 OWN = "experiments asr_config asr_override asr_tag seed peers".split()
+NAMING = "inference_args inference_asr_model".split()  # a table looks for the decodings without
 LOGS = "exp/ablations/log"
 _table = threading.Lock()
 
@@ -58,6 +59,10 @@ class Ablation(Options):
         parse(Asr, self.passed_on)  # what isn't known there is refused here
         if own := [name for name in self.passed_on[::2] if name[2:] in OWN]:
             raise OptionError(f"{own[0]} is set by the list (--help)")
+        if naming := [name for name in self.passed_on[::2] if name[2:] in NAMING]:
+            raise OptionError(f"{naming[0]} gives decodings other names; a table has the usual ones")
+        if any("best_model_criterion" in word for word in self.passed_on):
+            raise OptionError("--train_args best_model_criterion: say it in --config, which names the model")
         self.recipe = existing(self.recipe, "--recipe")
         self.config = existing(self.config, "--config")
         self.budget = self.budget and existing(self.budget, "--budget")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from imlspike.data.files import atomic_write, make_folder, read_kaldi, write_kaldi
 from imlspike.data.model_files import suffix
-from imlspike.data.yaml_file import write_yaml
+from imlspike.data.yaml_file import read_yaml, write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import LM_TEXT, Asr
-from imlspike.recipes.processes import VERBS, flags, program, script, verb
+from imlspike.recipes.processes import VERBS, RecipeError, flags, program, script, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Item, Needs, Recipe, asked
 from imlspike.recipes.training import data_of, launch, shapes_of, statistics
@@ -103,7 +103,7 @@ def _lm_shapes(o: Asr) -> dict[str, list]:
 def lm_statistics(o: Asr):
     """Statistics of the language model's text."""
     inputs = [*o.lm_texts["train"], *o.lm_texts["dev"], *o.token_files]
-    yield Needs(inputs, sum(_lm_shapes(o).values(), []), o.lm_settings)
+    yield Needs(inputs, sum(_lm_shapes(o).values(), []), o.token_config)
     folder, words = f"{o.dump}/lm", []  # a process reads its part only: the text may be large
     texts = {"train": o.lm_texts["train"], "valid": o.lm_texts["dev"]}
     tables = [join_texts(files, f"{folder}/{split}.txt") for split, files in texts.items()]
@@ -122,6 +122,14 @@ def join_texts(files: Iterable[str], target: str) -> str:
     return target
 
 
+def refuse_another_kind(o: Asr) -> None:
+    """RecipeError where an n-gram's folder is to hold a neural language model, or the reverse."""
+    there = Path(o.lm, "config.yaml")
+    if there.is_file() and (kind := read_yaml(there).get("lm")) != (own := o.lm_settings.get("lm")):
+        if "ngram" in (kind, own):
+            raise RecipeError(f"{o.lm} holds a language model of another kind; name another by --lm_tag")
+
+
 @stage(7, when=with_neural_lm, jobs=lambda o: 1)
 def train_lm(o: Asr):
     """Training of the language model."""
@@ -131,6 +139,7 @@ def train_lm(o: Asr):
     results = [f"exp/*/decode_*_lm_{escape(Path(o.lm).name)}_{stem}_asr_model_*" for stem in stems]
     results += [f"{o.lm}/perplexity", *(f"exp/{made}" for made in data.REPORT)]
     yield training.needs(o.lm, o.lm_settings, inputs, settings, results)
+    refuse_another_kind(o)
     if o.bpe_model:
         shutil.copy(o.bpe_model, o.lm)
     texts = data_of({split: [[f"{o.dump}/lm/{split}.txt", "text", "text"]] for split in training.SPLITS})
@@ -157,6 +166,7 @@ def train_ngram(o: Asr):
     inputs = [*o.lm_texts["train"], *o.lm_texts["test"], *o.token_files]
     makes = [f"{o.lm}/config.yaml", o.lm_model, f"{o.lm}/perplexity/ppl"]
     yield Needs(inputs, makes, o.lm_settings)
+    refuse_another_kind(o)
     from imlspike.training import ngram  # here only: it loads torch
 
     texts = [join_texts(o.lm_texts[split], f"{o.lm}/{split}.txt") for split in ("train", "test")]
@@ -182,6 +192,9 @@ def train(o: Asr, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *o.stats_files]
+    teacher = (config.get("model_conf") or {}).get("distill_from")
+    taken = [each.partition(":")[0] for each in config.get("init_param") or []]
+    inputs += [data.weights(model) for model in (*taken, teacher) if model and os.path.exists(model)]
     settings, results = config | o.pick("seed feats_normalize"), data.made_of(name, "decode_*")
     yield training.needs(exp, config, inputs, settings, results)
     for file in [*o.token_files, f"{o.stats}/train/feats_stats.npz"]:

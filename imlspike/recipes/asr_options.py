@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
+from imlspike.data.filter_lengths import SUBSAMPLING
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
@@ -59,6 +61,11 @@ class Asr(EspnetOptions):
         "", "YAML files that make {peer} of the model; its name is the model's with _{peer}"
     )
     experiments: list = option("", "instead of all these, several: 'NAME:CONFIG[:OVERRIDE...] ...'")
+    pretrained_model: str = option(
+        "",
+        "trained weights to begin with, as ESPnet's --init_param names them: FILE:encoder:encoder takes the "
+        "encoder alone; {name} is the model's",
+    )
     feats_normalize: str = option("global_mvn", "of the features", "global_mvn utterance_mvn")
     # Decoding
     decode_modes: list = option(
@@ -119,6 +126,9 @@ class Asr(EspnetOptions):
         self.tokens, self.stats = f"{self.dump}/tokens", f"{self.dump}/stats"
         self.bpe_model = f"{self.tokens}/bpe.model" if bpe else ""
         self.configs = configure("asr", self.models(), self.train_args, "frontend")
+        for name, config in self.configs.items() if self.pretrained_model else ():
+            file, *parts = self.pretrained_model.format(name=name).split(":")
+            config["init_param"] = [":".join([existing(file, "--pretrained_model"), *parts])]
 
     def models(self) -> list[tuple[str, str, list[str]]]:
         """Name, configuration and overrides of each model."""
@@ -151,9 +161,10 @@ class Asr(EspnetOptions):
 
     @property
     def input_layer(self) -> str:
-        """The encoders' strongest subsampling (conv2d < conv2d6 < conv2d8): all can train on what is left."""
+        """The encoders' strongest subsampling: all can train on what is left."""
         encoders = [config.get("encoder_conf") or {} for config in self.configs.values()]
-        return max(conf.get("input_layer", "conv2d") for conf in encoders)
+        layers = [conf.get("input_layer", "conv2d") for conf in encoders]
+        return max(layers, key=lambda layer: prod(stride for _, stride in SUBSAMPLING.get(layer, ())))
 
     def asr_model(self, name: str) -> str:
         """The model file that decodes."""

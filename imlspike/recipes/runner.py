@@ -255,7 +255,7 @@ def difference(before: dict, now: dict) -> list[str]:
     Of other inputs the options are told by which their names came about, where these are known.
     """
     old, new = (dict(flat(one["settings"])) for one in (before, now))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    changed = [k for k in sorted(old | new) if (k in old, old.get(k)) != (k in new, new.get(k))]
     told = [f"{key} was {old.get(key)} and is {new.get(key)}" for key in changed]
     old, new = before["inputs"], now["inputs"]
     told += [f"{path} has changed" for path in new if path in old and old[path] != new[path]]

@@ -29,6 +29,9 @@ def number_speakers(folder: str, train_set: str, sets: list[str]) -> None:
     write_kaldi(f"{folder}/spk2sid", numbers)
     for name in sets:
         speaker_of = read_kaldi(f"{folder}/{name}/utt2spk")
+        if unknown := sorted(set(speaker_of.values()) - numbers.keys()):
+            told = f"none of speaker {unknown[0]}'s utterances is left in {folder}/{train_set}"
+            raise RecipeError(f"{folder}/{name}: {told}; allow longer ones, or leave that speaker out")
         write_kaldi(f"{folder}/{name}/utt2sid", {name: numbers[who] for name, who in speaker_of.items()})
     log(f"  {len(speakers)} speakers")
 

@@ -282,7 +282,9 @@ def train(o: Tts, name: str):
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *_stats_files(), *o.durations(o.train_set), *o.durations(o.valid_set)]
     results = data.made_of(name, "free", "free_*", "forced", "forced_*", "alignment", "alignment_*")
-    yield training.needs(exp, config, inputs, config | o.pick("seed use_sid"), results)
+    settings = config | o.pick("seed use_sid")
+    settings |= o.pick("voice_front_end") if o.voice_front_end else {}
+    yield training.needs(exp, config, inputs, settings, results)
     training.describe(o, exp, config)
     voice = {"front_end": o.voice_front_end or o.front_end, "model_file": average(config)}
     if o.use_sid:

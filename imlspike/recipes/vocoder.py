@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.data.yaml_file import flat
+from imlspike.evaluation.training_log import vocoder_costs
 from imlspike.recipes import data
 from imlspike.recipes.data import CorpusOptions
 from imlspike.recipes.options import OptionError, option
@@ -156,7 +158,9 @@ def train_one(o: Vocoder, name: str):
     exp, config = f"exp/{name}", o.configs[name]
     inputs = data.tables(*(f"{LIMITED}/{one}" for one in o.trained))
     inputs += [f"{config['teacher']}/weights.safetensors"] if config["teacher"] else []
-    settings = {key: value for key, value in config.items() if not key.endswith("_dirs")}
+    from imlspike.training.config import FREE  # here only: it loads torch
+
+    settings = {key: value for key, value in flat(config) if not key.endswith("_dirs") and key not in FREE}
     made, progress = [f"{exp}/weights.safetensors", f"{exp}/bundle.yaml"], Log(name, f"{exp}/train.log")
     results = data.made_of(name, "synthesis")
     yield Needs(inputs, made, settings, [f"{exp}/checkpoints", *MADE], progress, results=results)
@@ -168,6 +172,9 @@ def train_one(o: Vocoder, name: str):
     except ProgramError as error:
         half = f"data.batch_size={config['data']['batch_size'] // 2}"
         raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
+    done, steps = vocoder_costs(Path(exp, "log.csv"))["steps"], config["trainer"]["steps"]
+    if done < steps:  # trainer.max_time_minutes: a half-trained model is no result
+        raise RecipeError(f"{exp}: the time was up at step {done} of {steps}")
 
 
 @stage(5, each=lambda o: o.configs, jobs=lambda o: o.nj)

@@ -39,6 +39,11 @@ OVER = {
     "egs/aishell/asr1/conf/sentences.yaml": ["conf/quick.yaml"],
     "egs/speechocean762/asr1/conf/quick.yaml": ["conf/quick.yaml"],
     "egs/speechocean762/asr1/conf/full.yaml": ["conf/quick.yaml", "conf/full.yaml"],
+    "egs/speechocean762/asr1/conf/transfer.yaml": ["conf/quick.yaml", "conf/full.yaml"],
+    "egs/speechocean762/asr1/conf/transfer_conformer.yaml": [
+        *("conf/quick.yaml", "conf/full.yaml", "conf/peers/full_conformer.yaml"),
+        "egs/speechocean762/asr1/conf/transfer.yaml",
+    ],
 }
 
 

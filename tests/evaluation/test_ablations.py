@@ -21,6 +21,7 @@ from imlspike.evaluation.ablations import (
     sentences,
     spread,
     table,
+    times_base,
     turns,
     write_report,
 )
@@ -198,6 +199,25 @@ def test_a_search_is_found_whatever_its_language_model(exp, repository):
         found = collect(read_list("base", places=[repository]), exp, decoding="joint*_asr_model_a")
         assert bool(found["runs"]) is (decoding == names["joint"])
         (exp / "base_s0" / f"decode_{decoding}").rename(exp / "base_s0" / "decode_greedy")
+
+
+def test_two_decodings_of_one_search_are_not_mixed(exp, repository):
+    """As with two language models: nobody knows which of them is meant."""
+    (exp / "base_s0/decode_greedy").rename(exp / "base_s0/decode_joint_lm_lm_a_asr_model_a")
+    shutil.copytree(
+        exp / "base_s0/decode_joint_lm_lm_a_asr_model_a", exp / "base_s0/decode_joint_lm_lm_b_asr_model_a"
+    )
+    with pytest.raises(ValueError, match="lm_a_asr_model_a and joint_lm_lm_b"):
+        collect(read_list("base", places=[repository]), exp, decoding="joint*_asr_model_a")
+
+
+def test_differences_all_alike_have_no_p_and_no_errors_at_all_are_a_ratio_of_one():
+    """One more error of 977 with every seed: the differences differ by the rounding of a double."""
+    base = {seed: 100 * count / 977 for seed, count in enumerate((100, 123, 141, 155))}
+    found = difference({seed: rate + 100 / 977 for seed, rate in base.items()}, base)
+    assert found["p"] is None and found["ci95"] is None and not found["called"]
+    perfect = {0: {"errors": {"test": {"a": [0, 5], "b": [0, 7]}}}}
+    assert times_base(perfect, perfect, "test") == {"ratio": 1.0, "ci95": [1.0, 1.0]}
 
 
 def test_the_table_says_what_one_seed_cannot(exp, repository):

@@ -3,9 +3,11 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from imlspike.bin.score import main, name_systems
@@ -311,6 +313,17 @@ def test_what_is_known_is_not_scored_again_and_what_changed_is(task, scored, tmp
     write_audio(task.files[NATURAL], [noisy(voice(0.3), 0.002)], RATE)
     recall(task, other, "1.1")
     assert scored == [["good"], [GRIFFIN_LIM], ["good"], *3 * [["good", GRIFFIN_LIM]]]
+
+
+def test_a_vocoder_s_scores_do_not_depend_on_what_else_is_scored(task):
+    """Not even beside a shorter one, to whose length both would else be cut."""
+    samples, _ = soundfile.read(task.files["good"], dtype="float32")
+    shorter = Path(task.files["good"]).with_name("shorter.wav")
+    write_audio(shorter, [samples[: len(samples) // 2]], RATE)
+    beside = score_utterance(SETTINGS, Task("u1", task.files | {"shorter": shorter}))
+    alone = score_utterance(SETTINGS, Task("u1", {name: task.files[name] for name in (NATURAL, "good")}))
+    assert {name: beside.values[name] for name in alone.values} == alone.values
+    assert beside.values["shorter"].keys() == alone.values["good"].keys() and not beside.failed
 
 
 def test_failures_and_broken_files_are_not_kept(task, scored, tmp_path, monkeypatch):

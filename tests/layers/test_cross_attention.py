@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 import torch
 
+from imlspike.evaluation.energy import for_beam
+from imlspike.evaluation.operations import OperationCounter
 from imlspike.layers import Layout
 from imlspike.layers.cross_attention import SpikingCrossAttention
 from imlspike.neurons import IMLS
@@ -76,3 +78,26 @@ def test_bad_arguments_are_named():
         SpikingCrossAttention(8, 3)
     with pytest.raises(ValueError, match="softmax.*linear.*'relu'"):
         SpikingCrossAttention(8, 2, "relu")
+
+
+def test_what_is_kept_of_a_memory_is_counted_once_whatever_the_beam():
+    class Step(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            neuron = partial(IMLS, threshold="fixed", value=0.01)  # low: all positive currents fire
+            self.block = torch.nn.ModuleDict(
+                {"src_attn": SpikingCrossAttention(8, 2, "linear", neuron=neuron)}
+            )
+
+        def forward(self, x, layout, spikes, memory):
+            attention = self.block["src_attn"]
+            return attention(x, layout, attention.remember(spikes, memory), memory.mask)
+
+    step, one = Step().eval(), Layout(torch.tensor([5]), 5)
+    with OperationCounter(step) as counter, torch.no_grad():
+        step(torch.randn(5, 8), one, torch.randint(1, 7, (5, 8)).float(), one)
+    rows = [row for row in counter.rows.values() if row.kind == "product"]
+    assert all(row.accumulates > 0 for row in rows) and len(rows) == 2
+    beam = {row.name: row.accumulates for row in for_beam(rows, 4)}
+    times = {row.name: beam[row.name] / row.accumulates for row in rows}
+    assert times == {"block.src_attn.sums": 1, "block.src_attn": 4}

@@ -98,6 +98,13 @@ def test_only_temporal_mixing_sees_future_steps_and_only_sequential_mixing_other
         assert (sees_later, sees_others) == ((True, False) if axis == "temporal" else (False, True))
 
 
+def test_half_precision_holds_a_padded_mean_of_many_counts():
+    """Of products up to 16 over 6,000 tokens, whose sum is more than fp16 has."""
+    k = torch.full((1, 2, 6000, 8), 4.0, dtype=torch.float16)
+    layout = Layout(torch.tensor([6000, 5000]), 6000)
+    assert (STSA(8, 2, "sequential", LIF).mix(k, k, layout) == 16).all()
+
+
 @pytest.mark.parametrize("axis", AXES)
 def test_heads_matter(axis):
     """Defect 2 of the reference: the same weights with other heads are another function."""

@@ -89,5 +89,6 @@ def test_a_map_with_a_convolution_is_their_sum_alone_padded_and_folded(causal):
     want = layer.linear(x) + layer.conv.out_norm(torch.cat(parts))
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     layer.fold()
+    layer.fold()  # once more changes nothing
     assert isinstance(layer.linear, torch.nn.Linear) and layer.conv.out_norm is None
     torch.testing.assert_close(layer(x, layout), got, rtol=1e-10, atol=1e-10)

@@ -1,6 +1,7 @@
 """A neuron that somebody adds in a file of their own trains, is counted and exported in all three systems."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from imlspike.evaluation.operations import OperationCounter
 from imlspike.evaluation.spikes import SpikeRecorder, spiking_neurons
 from imlspike.models import IMLSpikeformerEncoder, SpikeVoice, SpikingVocos
 from imlspike.models.neuron_choice import NeuronChoice
+from imlspike.models.spikevoice_blocks import default_attention
 from imlspike.neurons import NEURONS, Neuron, register, spike
 
 SIZES = dict(output_size=16, attention_heads=2, linear_units=24, num_blocks=1)
@@ -134,6 +136,8 @@ def test_a_module_of_the_users_is_imported_by_name(tmp_path, monkeypatch):
         SpikingVocos(neuron="of_mine")
     monkeypatch.setenv("IMLSPIKE_NEURONS", "my_neurons")
     SpikingVocos(dim=8, intermediate_dim=8, num_layers=1, neuron="of_mine")
+    del NEURONS["of_mine"], sys.modules["my_neurons"]
+    assert default_attention("of_mine") == "stsa", "in a report, where no model is opened"
     del NEURONS["of_mine"]
 
 

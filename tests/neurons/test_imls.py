@@ -371,6 +371,16 @@ def test_finer_steps_are_a_neuron_of_more_levels_and_vanish_in_evaluation(amplit
     assert torch.equal(neuron.eval()(x), plain(x))
 
 
+@pytest.mark.parametrize(("amplitude", "slope"), [("theta", 2.0), ("unit", 0.0)])
+@pytest.mark.parametrize("x", [2.3, 2.6])
+def test_above_the_narrow_window_a_trained_threshold_scales_the_highest_level(amplitude, slope, x):
+    """Both within the half step that the wide window has beyond it, and further up."""
+    neuron = IMLS(2, "learned", value=1.0, window="levels", amplitude=amplitude)
+    x = torch.tensor([x], requires_grad=True)
+    neuron(x).backward()
+    assert x.grad.item() == 0 and neuron.log_value.grad.item() == pytest.approx(slope)
+
+
 def test_the_narrow_window_shuts_the_gradient_above_the_highest_level():
     x = torch.tensor([-0.1, 0.5, 5.9, 6.2, 6.6], requires_grad=True)
     for window, want in (("half", [0, 1, 1, 1, 0]), ("levels", [0, 1, 1, 0, 0])):

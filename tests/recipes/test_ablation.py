@@ -118,6 +118,8 @@ def test_what_an_earlier_table_knows_is_not_trained_again(toy, capfd):
         ("--budget nowhere.yaml", "--budget: there is no nowhere.yaml"),
         ("--seed 3", "--seed is set by the list"),
         ("--seeds 0,1", "--seeds: '0,1'"),
+        ("--inference_asr_model latest.pth", "--inference_asr_model gives decodings other names"),
+        ("--train_args best_model_criterion=[[valid,loss,min]]", "--train_args best_model_criterion"),
         ("--colour blue", "--colour"),
         ("--dry_run --nonsense=1", "--nonsense"),
         ("--known conf/quick.yaml", "--known: "),

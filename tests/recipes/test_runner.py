@@ -9,7 +9,7 @@ import pytest
 
 from imlspike.recipes.options import OptionError, Options, option
 from imlspike.recipes.processes import RecipeError
-from imlspike.recipes.runner import Needs, Recipe, Run
+from imlspike.recipes.runner import Needs, Recipe, Run, difference
 
 calls = []
 running, most, lock = 0, 0, threading.Lock()
@@ -134,6 +134,14 @@ def test_a_changed_setting_is_named_and_a_missing_output_made_anew(capsys):
         "a checkpoint of the same settings is gone on from"
     )
     assert "exp/a/model is missing" in capsys.readouterr().out
+
+
+def test_a_null_is_another_setting_than_none_said():
+    """As grad_clip: null, where ESPnet has a default."""
+    about = {"inputs": {}, "settings": {"encoder": "x"}}
+    now = {"inputs": {}, "settings": {"encoder": "x", "grad_clip": None}}
+    assert len(difference(about, now)) == len(difference(now, about)) == 1
+    assert difference(now, now) == []
 
 
 def test_resume_false_begins_again_although_all_is_complete():

@@ -1,0 +1,50 @@
+"""Options of a recogniser's recipe that name other models: weights to begin with, language models, peers."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
+
+from imlspike.recipes.asr_options import Asr  # noqa: E402
+from imlspike.recipes.options import ROOT  # noqa: E402
+from tests.recipes.fakes import HERE, Programs  # noqa: E402
+from tests.recipes.test_asr import msu  # noqa: E402
+
+
+@pytest.fixture
+def programs(monkeypatch) -> Programs:
+    return Programs(monkeypatch)
+
+
+def test_a_training_begins_with_the_weights_of_the_same_model_elsewhere(programs, tmp_path, capsys):
+    """And is refused once these are others."""
+    work, first = tmp_path / "work", tmp_path / "first"
+    (first / "tiny").mkdir(parents=True)
+    (first / "tiny/a.pth").write_text("weights")
+    words = f"--stop_stage 11 --pretrained_model {first}/{{name}}/a.pth:encoder:encoder"
+    assert msu(work, words) == 0
+    config = yaml.safe_load((work / "exp/tiny/run.yaml").read_text())
+    assert config["init_param"] == [f"{first}/tiny/a.pth:encoder:encoder"]
+    assert msu(work, words) == 0
+    (first / "tiny/a.pth").write_text("others")
+    assert msu(work, words) == 1 and f"{first}/tiny/a.pth has changed" in capsys.readouterr().err
+
+
+def test_an_n_gram_and_a_neural_language_model_do_not_share_a_folder(programs, tmp_path, capsys):
+    work, ngram = tmp_path / "work", f"--use_lm true --lm_config {ROOT}/conf/train_lm.yaml --lm_tag one"
+    neural = f"--use_lm true --lm_config {HERE}/tiny_lm.yaml --lm_tag one"
+    assert msu(work, f"{ngram} --stop_stage 9") == 0
+    assert msu(work, f"{neural} --stop_stage 9") == 1
+    assert "exp/lm_one holds a language model of another kind" in capsys.readouterr().err
+    assert msu(work, f"{ngram} --stop_stage 9") == 0
+
+
+def test_what_is_too_short_is_so_for_the_strongest_subsampling():
+    def layer(*names):
+        configs = {name: {"encoder_conf": {"input_layer": name}} for name in names}
+        return Asr.input_layer.fget(SimpleNamespace(configs=configs))
+
+    assert layer("conv2d", "conv2d2") == layer("conv2d2", "conv2d") == "conv2d"
+    assert layer("conv2d8", "linear", "conv2d6") == "conv2d8"
