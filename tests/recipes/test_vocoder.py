@@ -1,6 +1,7 @@
 """The vocoders' recipes: configurations, options, and one in full."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,13 @@ def test_the_ann_and_a_taught_model_in_full(tmp_path, capfd, monkeypatch):
     assert "ru_0027" in table(work / "dump/limited/train/excluded.tsv")
     scores = json.loads((work / "exp/scores/scores.json").read_text())
     assert list(scores["systems"]) == ["natural", "griffin_lim", "ann", "kd"] and scores["utterances"] == 1
+    again = "--stage 3 --stop_stage 3 --train_args"
+    shutil.rmtree(work / "exp/ann")
+    assert msu(work, f"{again} trainer.max_time_minutes=1e-9") == 1, "half a training is no result"
+    assert "exp/ann: the time was up at step 1 of 2" in capfd.readouterr().err
+    assert msu(work, "--stage 3") == 0
     programs = Programs(monkeypatch)
+    assert msu(work, f"{again} trainer.log_every=7") == 0 and programs.calls == [], "which changes no weight"
     assert msu(work, "--stage 3 --stop_stage 7") == 0 and programs.calls == []
     assert msu(work, "--stage 4 --stop_stage 4 --train_args optimizer.lr=0.1") == 1
     assert "optimizer.lr was" in capfd.readouterr().err and programs.calls == []
