@@ -88,7 +88,8 @@ def check_sizes(config: dict[str, Any], states: Mapping[str, Tensor], source: st
     widest = 2 * max([LEAST_WIDTH, *(size for state in states.values() for size in state.shape)])
     for key, value in _whole_numbers(config["model"]):
         most = len(states) if key.endswith(("blocks", "layers", "layer")) else widest
-        if not 0 <= value <= most:
+        least = -1 if key == "padding_idx" else 0  # ESPnet's for none
+        if not least <= value <= most:
             raise ConfigError(f"{source}, model: {key} is {value}, which its weights are not of")
 
 

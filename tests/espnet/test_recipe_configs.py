@@ -1,6 +1,7 @@
 """Every YAML of conf/ and egs/ for recognition: its keys are known, and what it describes can be built."""
 
 import argparse
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from benchmarks.estimate import build  # noqa: E402
 from imlspike.data.keys import constructor_keys  # noqa: E402
-from imlspike.data.yaml_file import read_yaml  # noqa: E402
+from imlspike.data.yaml_file import ConfigError, read_yaml  # noqa: E402
 from imlspike.espnet.config import resolve  # noqa: E402
 from imlspike.inference.beam_search import read_options  # noqa: E402
+from imlspike.inference.bundle_config import check_sizes  # noqa: E402
 from imlspike.inference.ngram import NGramLanguageModel  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +99,17 @@ def test_a_decoding_is_taken_by_espnet_s_inference_and_by_ours(path):
     known = {action.dest for action in get_parser()._actions}
     assert not read_yaml(ROOT / path).keys() - known
     assert read_options(ROOT / path).beam_size == read_yaml(ROOT / path)["beam_size"] >= 10
+
+
+@pytest.mark.parametrize("name", ["conformer", "transformer", "branchformer", "e_branchformer"])
+def test_a_bundle_may_say_what_espnet_s_encoders_have_by_default(name):
+    """As the Conformer's padding_idx, -1: a packed peer opens, and can teach."""
+    from espnet2.tasks.asr import encoder_choices
+
+    cls = encoder_choices.get_class(name)
+    defaults = {key: one.default for key, one in signature(cls).parameters.items()}
+    with torch.device("meta"):
+        states = cls(80).state_dict()
+    check_sizes({"model": {"encoder_conf": defaults}}, states, "bundle.yaml")
+    with pytest.raises(ConfigError, match="num_blocks"):
+        check_sizes({"model": {"encoder_conf": defaults | {"num_blocks": -1}}}, states, "bundle.yaml")
