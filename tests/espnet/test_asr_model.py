@@ -130,6 +130,23 @@ def test_divergence_by_its_formula(build, batch, tiny_experiment):
     )
 
 
+def test_espnet_s_conformer_teaches(build, batch, tiny_data, tmp_path):
+    """Its subsampling counts tokens of a padded utterance that are none; they teach nothing."""
+    sizes = dict(output_size=8, attention_heads=2, linear_units=16, num_blocks=1, input_layer="conv2d")
+    conformer = {"encoder": "conformer", "encoder_conf": sizes | STILL, "max_epoch": 1}
+    assert train(tiny_data, tmp_path / "exp", **conformer) == [0]
+    model = build(distill_from=str(tmp_path / "exp"))
+    batch |= {"speech_lengths": torch.tensor([9000, 6900])}
+    stats = gradients(model, batch)[1]
+    speech = batch["speech"], batch["speech_lengths"]
+    lengths = model.train().encode(*speech)[1]
+    teacher = next(iter(model._teachers.values()))
+    with torch.no_grad():
+        found = teacher.encode_features(*model.normalize(*model.frontend(*speech)))[1]
+    assert (found > lengths).any() and (found - lengths <= 2).all()
+    assert stats["loss_distill"].isfinite() and stats["loss_distill"] > 0
+
+
 @pytest.mark.parametrize(
     "changes, named",
     [
