@@ -11,11 +11,7 @@ from imlspike.text.tokens import Tokenize
 # ESPnet's input layers as (kernel, stride) along time, without padding. The layers know them too, but data
 # imports no network.
 SUBSAMPLING: dict[str, tuple[tuple[int, int], ...]] = {
-    "linear": (),
-    "conv1d2": ((3, 1), (3, 2)),
     "conv2d": ((3, 2), (3, 2)),
-    "conv2d1": ((3, 1), (3, 1)),
-    "conv2d2": ((3, 2), (3, 1)),
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
