@@ -95,8 +95,10 @@ def sha256_of_model(path: Path) -> str:
         return _sha256(path)
     told = [] if path.is_dir() else [str(path)]
     path = path.parent if path.is_file() else path  # what an exported file takes lies beside it
-    whole = (path / "bundle.yaml").is_file() or any(path.glob("*.onnx"))
-    for file in sorted(file for pattern in ("*", "*/*", "exp/*/*") for file in path.glob(pattern)):
+    exported = any(path.glob("*.onnx"))
+    whole = (path / "bundle.yaml").is_file() or exported
+    patterns = ("*",) if exported else ("*", "*/*", "exp/*/*")
+    for file in sorted(file for pattern in patterns for file in path.glob(pattern)):
         if file.is_file() and (file.suffix in OF_MODELS or file.name == BESIDE_ONNX):
             stat = file.stat()
             content = _sha256(file) if whole else f"{stat.st_size} {stat.st_mtime_ns}"

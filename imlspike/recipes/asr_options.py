@@ -164,7 +164,9 @@ class Asr(EspnetOptions):
         """The encoders' strongest subsampling: all can train on what is left."""
         encoders = [config.get("encoder_conf") or {} for config in self.configs.values()]
         layers = [conf.get("input_layer", "conv2d") for conf in encoders]
-        return max(layers, key=lambda layer: prod(stride for _, stride in SUBSAMPLING.get(layer, ())))
+        # Of those of one stride that which needs more frames.
+        stages = {layer: SUBSAMPLING.get(layer, ()) for layer in layers}
+        return max(layers, key=lambda layer: (prod(s for _, s in stages[layer]), stages[layer]))
 
     def asr_model(self, name: str) -> str:
         """The model file that decodes."""

@@ -8,8 +8,8 @@ import yaml
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
 from imlspike.recipes.asr_options import Asr  # noqa: E402
-from imlspike.recipes.options import ROOT  # noqa: E402
-from tests.recipes.fakes import HERE, Programs  # noqa: E402
+from imlspike.recipes.options import ROOT, parse  # noqa: E402
+from tests.recipes.fakes import HERE, Programs, words_of  # noqa: E402
 from tests.recipes.test_asr import msu  # noqa: E402
 
 
@@ -30,6 +30,17 @@ def test_a_training_begins_with_the_weights_of_the_same_model_elsewhere(programs
     assert msu(work, words) == 0
     (first / "tiny/a.pth").write_text("others")
     assert msu(work, words) == 1 and f"{first}/tiny/a.pth has changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["quick", "full"])
+def test_a_recipe_s_own_yamls_do_not_hide_the_project_s(model, monkeypatch):
+    """speechocean762 has a conf/quick.yaml of its own, and ./run.sh starts a recipe in its folder."""
+    monkeypatch.chdir(ROOT / "egs/speechocean762/asr1")
+    options = Asr(**parse(Asr, words_of("speechocean762/asr1")[2:-1])[0] | {"model": model})
+    options.check()
+    assert options.configs[model]["scheduler"] and list(options.configs) == [
+        *(model, f"{model}_relu", f"{model}_conformer")
+    ]
 
 
 def test_an_n_gram_and_a_neural_language_model_do_not_share_a_folder(programs, tmp_path, capsys):

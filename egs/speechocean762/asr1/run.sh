@@ -6,7 +6,7 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="${recipe}/../../..${PYTHONPATH:+:${PYTHONPATH}}"
 exec python3 -m imlspike.recipes asr "$0" --corpus speechocean762 --speed_perturb_factors "0.9 1.0 1.1" \
     --audio_format flac --token_type char --score_primary wer --model full \
-    --asr_config conf/quick.yaml --asr_override "conf/{model}.yaml ${recipe}/conf/{model}.yaml" \
+    --asr_config "${recipe}/../../../conf/quick.yaml" --asr_override "${recipe}/../../../conf/{model}.yaml ${recipe}/conf/{model}.yaml" \
     --peers "relu conformer" --peer_override "conf/peers/{model}_{peer}.yaml" \
     --use_lm true --lm_config conf/train_lm.yaml --lm_text_program "${recipe}/local/lm_text.py" \
     --inference_config conf/decode_lm.yaml \
