@@ -155,8 +155,11 @@ install() {
         "$py" -m pip install --quiet "pip<=26.0" >"$log" 2>&1 || explain_pip_failure "$log"
     fi
     echo "run.sh: installing into $env (some 130 packages, 3 GB to download, a few minutes; full log: $log)"
-    # As a variable and not as an option, so that the builds of source packages keep to the pins as well.
-    PIP_CONSTRAINT=constraints.txt PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check \
+    # As a variable and not as an option, so that the builds of source packages keep to the pins as well; as an
+    # address, for some build in a folder of their own, and pip parts a variable at blanks.
+    local pins
+    pins=$("$py" -c 'import pathlib; print(pathlib.Path("constraints.txt").resolve().as_uri())')
+    PIP_CONSTRAINT=$pins PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check \
         --progress-bar off -e ".[$extras]" 2>&1 | tee "$log" | show_progress || explain_pip_failure "$log"
     # Once more for the operators, which are compiled against torch: the first build, apart, has none.
     PATH=$env/bin:$PATH PYTHONUNBUFFERED=1 "$py" -m pip install --disable-pip-version-check --verbose --no-deps \

@@ -25,6 +25,11 @@ from imlspike.text.tokens import BLANK_MARK, SPACE
 STREAM = "imlspike_ctc_stream"
 
 
+def sha256_of_tokens(tokens: Iterable[str]) -> str:
+    """By which an exported model knows its `tokens.txt`, whatever ends its lines."""
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
+
+
 class Session:
     """An ONNX file that `imlspike export` wrote, open in onnxruntime. Any number of threads may call it.
 
@@ -77,8 +82,7 @@ class Session:
         tokens = [line.rpartition(" ")[0] for line in lines]
         if lacking := [each for each in needed if each not in tokens]:
             raise ValueError(f"{path}: no {lacking[0]} in it; export the model again")
-        digest = hashlib.sha256("\n".join(tokens).encode()).hexdigest()
-        if self.metadata.get("tokens_sha256", digest) != digest:
+        if self.metadata.get("tokens_sha256", own := sha256_of_tokens(tokens)) != own:
             told = f"another model's tokens than {Path(self.path).name}'s"
             raise ValueError(f"{path}: {told}; export the model again, into a folder of its own")
         return tokens

@@ -1,6 +1,5 @@
 """A module as one ONNX file that serves any length."""
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from imlspike.data.files import atomic_write, make_folder
 from imlspike.data.mel import MEL_KEYS
+from imlspike.export.engine import sha256_of_tokens
 
 OPSET = 18
 
@@ -91,8 +91,7 @@ def table_of(symbols: Sequence[str]) -> str:
 
 def table_metadata(symbols: Sequence[str]) -> dict[str, str | int]:
     """How many symbols `tokens.txt` has, and by what a table of others is known."""
-    digest = hashlib.sha256("\n".join(symbols).encode()).hexdigest()
-    return {"vocab_size": len(symbols), "tokens_sha256": digest}
+    return {"vocab_size": len(symbols), "tokens_sha256": sha256_of_tokens(symbols)}
 
 
 def mel_metadata(features: Mapping[str, int | float | None]) -> dict[str, int | float]:

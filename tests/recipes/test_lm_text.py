@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imlspike.data.files import read_kaldi
-from imlspike.text.fortunes import lm_text, sentences
+from imlspike.recipes.fortunes import lm_text, sentences
 
 EGS = Path(__file__).parents[2] / "egs"
 SAYINGS = """Ещё не вечер! Всё течет

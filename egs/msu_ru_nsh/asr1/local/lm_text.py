@@ -9,7 +9,7 @@ training transcripts spell only with ё gets it back.
 
 from collections.abc import Callable, Iterable
 
-from imlspike.text.fortunes import program
+from imlspike.recipes.fortunes import program
 from imlspike.text.russian import normalize_russian
 
 

@@ -8,7 +8,7 @@ no English letter is left out, as are single words and who said it; of equal sen
 
 import re
 
-from imlspike.text.fortunes import program
+from imlspike.recipes.fortunes import program
 from imlspike.text.punctuation import plain_text
 
 _MARKS = re.compile(r"""[,.!?;:()"-]|(?<![A-Z])'|'(?![A-Z])""")
