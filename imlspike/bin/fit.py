@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imlspike.bin._command import command
 from imlspike.bin._files import output_dir
-from imlspike.data.filter_lengths import SUBSAMPLING, VOICE, filter_data_dir
+from imlspike.data.filter_lengths import EACH_FRAME, SUBSAMPLING, VOICE, filter_data_dir
 from imlspike.text.tokens import load_tokenizer
 
 SHOWN = 20  # of those left out; excluded.tsv has them all
@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> None:
     add("--bpe-model", type=Path, help="tokens are its pieces; without it, characters")
     add(
         "--input-layer",
-        choices=(*SUBSAMPLING, VOICE, "none"),
+        choices=(*SUBSAMPLING, EACH_FRAME[0], VOICE, "none"),
         default="conv2d",
-        help="the encoder's (default %(default)s); voice: the text is symbols, each spoken for a frame or "
-        "more; none: look at durations only",
+        help="the encoder's (default %(default)s); linear: a token is a frame; voice: the text is symbols, "
+        "each spoken for a frame or more; none: look at durations only",
     )
     add("--min-seconds", type=float, default=0.0)
     add("--max-seconds", type=float, default=float("inf"))

@@ -11,10 +11,14 @@ from imlspike.text.tokens import Tokenize
 # ESPnet's input layers as (kernel, stride) along time, without padding. The layers know them too, but data
 # imports no network.
 SUBSAMPLING: dict[str, tuple[tuple[int, int], ...]] = {
+    "conv1d2": ((3, 1), (3, 2)),
     "conv2d": ((3, 2), (3, 2)),
+    "conv2d1": ((3, 1), (3, 1)),
+    "conv2d2": ((3, 2), (3, 1)),
     "conv2d6": ((3, 2), (5, 3)),
     "conv2d8": ((3, 2), (3, 2), (3, 2)),
 }
+EACH_FRAME = ("linear", "embed", "wav2vec", None)  # ESPnet's input layers that make a token of each frame
 VOICE = "voice"  # in place of an input layer: every symbol is spoken for at least one frame
 
 
@@ -25,8 +29,8 @@ def feature_frames(samples: int, hop: int = 160) -> int:
 
 def encoder_frames(frames: int, input_layer: str = "conv2d") -> int:
     """Return the frames that ESPnet's subsampling leaves of `frames`; 0 if too few for its kernels."""
-    check_choice("input_layer", input_layer, SUBSAMPLING)
-    for kernel, stride in SUBSAMPLING[input_layer]:
+    check_choice("input_layer", input_layer, (*SUBSAMPLING, EACH_FRAME[0]))
+    for kernel, stride in SUBSAMPLING.get(input_layer, ()):
         frames = max(0, (frames - kernel) // stride + 1)
     return frames
 

@@ -280,9 +280,13 @@ def difference(rates: Mapping[int, float], base: Mapping[int, float]) -> dict:
 
 def times_base(own: Mapping[int, Mapping], base: Mapping[int, Mapping], name: str) -> dict:
     """Errors of an ablation's runs on a set over those of the base's runs with the same seeds: "ratio" and,
-    over seeds and utterances, "ci95"."""
+    over seeds and utterances, "ci95". ValueError: scores of other utterances."""
     pairs = [(own[seed]["errors"][name], base[seed]["errors"][name]) for seed in own if seed in base]
     utterances = sorted(pairs[0][0])
+    if odd := [one for pair in pairs for side in pair for one in side.keys() ^ set(utterances)]:
+        raise ValueError(
+            f"runs of the base and of another were scored on other utterances of {name}: {odd[0]}"
+        )
     sides = [
         [[one[utterance][0] for utterance in utterances] for one in side] for side in zip(*pairs, strict=True)
     ]

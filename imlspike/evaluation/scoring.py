@@ -24,6 +24,7 @@ from imlspike.data.audio import AudioError, audio_format, read_audio
 from imlspike.data.files import make_folder, read_kaldi
 from imlspike.data.kaldi import Utterance, read_data_dir
 from imlspike.data.keys import check_choice
+from imlspike.data.mel import MEL_KEYS
 from imlspike.data.parallel import map_parallel
 from imlspike.data.progress import Progress
 from imlspike.data.write_audio import write_audio
@@ -38,7 +39,6 @@ from imlspike.evaluation.tables import write_files
 from imlspike.inference.griffin_lim import griffin_lim
 from imlspike.layers.log_mel import LogMel
 
-FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 LIBRARIES = (
     "pesq pystoi torchcrepe visqol-python pyworld librosa resemblyzer speechmos onnxruntime torchmetrics "
     "jiwer torch torchaudio"
@@ -224,7 +224,7 @@ def score_systems(
     languages = read_languages(options.data_dir, options.language, references)
     if recognize and utterances:
         check_references({name: plain(text) for name, text in references.items()})
-    known = {key: value for key, value in (features or {}).items() if key in FEATURES}
+    known = {key: value for key, value in (features or {}).items() if key in MEL_KEYS}
     rate = known.get("sampling_rate") or _rate_of(utterances)
     hop = known.get("hop_length", options.hop_length)
     settings = Settings(kind, rate, hop, measures, options.crepe, tuple(options.f0), tuple(known.items()))

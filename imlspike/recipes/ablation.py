@@ -1,8 +1,8 @@
 """Ablations of a recognizer's recipe: every run of a list, by the recipe's stages, and a table over seeds.
 
 Runs are trained, decoded and scored, some side by side; data, tokens and statistics are made once
-for all. Options that aren't listed here go to the recipe's run.sh (its --help lists them), as --ngpu 1 or
---train_args max_epoch=20; but for what the list sets: the models, their names and seeds.
+for all. Options that aren't listed here go to the recipe's run.sh (its --help lists them), as --train_args
+max_epoch=20; but for what the list sets: the models, their names and seeds.
 """
 
 import os
@@ -31,7 +31,7 @@ _table = threading.Lock()
 class Ablation(Options):
     """Options of an ablation."""
 
-    passes_on = True  # what isn't known goes to the recipe
+    passes_on = Asr  # what isn't known goes to the recipe
 
     recipe: str = option("egs/msu_ru_nsh/asr1", "folder of the recipe")
     list: str = option(
@@ -53,6 +53,7 @@ class Ablation(Options):
         "", "results.json of earlier tables of this decoding: their runs are neither trained nor looked for"
     )
     results: str = option("", "folder of the table; empty: exp/ablations in --workdir")
+    ngpu: str = option("", "GPUs of each training, one after the other then; empty: as the recipe has it")
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -98,7 +99,7 @@ stage = recipe.stage
 def run_recipe(o: Ablation, log_file: str | None, *words: object) -> None:
     """Some stages of the recipe."""
     given = ["--decode_modes", o.decoding, "--use_lm", str(o.decoding == "joint").lower(), *o.passed_on]
-    given += ["--workdir", o.workdir]
+    given += ["--workdir", o.workdir, *(["--ngpu", o.ngpu] if o.ngpu else [])]
     command = ["bash", f"{o.recipe}/run.sh", *given, "--python", o.python, "--threads", o.threads, *words]
     call(command, log_file, o.environment)
 
@@ -113,12 +114,13 @@ def prepare(o: Ablation):
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, each=lambda o: o.to_train, jobs=lambda o: o.nj)
+@stage(2, each=lambda o: o.to_train, jobs=lambda o: o.nj if o.ngpu in ("", "0") else 1)
 def one_run(o: Ablation, name: str):
     """Runs."""
-    yield Needs(always=True, follow=Log(name, f"exp/{name}/train.log"))
     begin = time.monotonic()
     fresh = not Path(f"exp/{name}/.done/train.json").is_file()
+    told = "not trained to its end yet" if fresh else "trained before; decoded and scored where that is left"
+    yield Needs(always=told, follow=Log(name, f"exp/{name}/train.log"))
     if fresh:
         from imlspike.data.origin import git_state  # here only: it loads torch
 

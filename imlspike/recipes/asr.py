@@ -118,7 +118,7 @@ def join_texts(files: Iterable[str], target: str) -> str:
     with atomic_write(target) as out:
         for file in files:
             with open(file, encoding="utf-8") as lines:
-                out.writelines(line for line in lines if len(line.split()) > 1)
+                out.writelines(line.rstrip("\n") + "\n" for line in lines if len(line.split()) > 1)
     return target
 
 
@@ -179,12 +179,10 @@ def train_ngram(o: Asr):
 def collect_statistics(o: Asr):
     """Statistics of the features."""
     config = next(iter(o.configs.values()))
-    clean = config.get("frontend_conf") or {}
-    clean = {k: v for k, v in clean.items() if k not in ("augment", "augment_after")}
-    config = config | {"frontend_conf": clean}
     settings = training.select(config, "frontend")
     yield Needs(o.data_files, o.stats_files, settings, follow=o.utterances_read())
-    statistics(o, o.stats, "asr", config | o.data_config | {"normalize": None}, o.wavs)
+    config = config | settings | o.data_config | {"normalize": None}
+    statistics(o, o.stats, "asr", config, o.wavs)
 
 
 @stage(11, each=lambda o: o.configs, jobs=lambda o: o.at_once)

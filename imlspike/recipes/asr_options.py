@@ -1,15 +1,16 @@
 """Options of a recognizer's recipe, and what follows from them: models, files, a folder for each decoding."""
 
+import os
 import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from imlspike.data.filter_lengths import SUBSAMPLING
+from imlspike.data.filter_lengths import EACH_FRAME, SUBSAMPLING
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
-from imlspike.recipes.options import OptionError, existing, option
+from imlspike.recipes.options import ROOT, OptionError, existing, filled, option
 from imlspike.recipes.processes import check_words
 from imlspike.recipes.training import EspnetOptions, configure
 
@@ -105,6 +106,9 @@ class Asr(EspnetOptions):
         check_words("inference_args", "decode", self.inference_args, config="c", data_dir="d", output="o")
         if wrong := [word for word in self.speed_perturb_factors if not re.fullmatch(r"\d+(\.\d+)?", word)]:
             raise OptionError(f"--speed_perturb_factors: {wrong[0]!r}; expected speeds, as '0.9 1.0 1.1'")
+        speeds = [float(word) for word in self.speed_perturb_factors]
+        if len(set(speeds)) < len(speeds) or 0 in speeds:
+            raise OptionError(f"--speed_perturb_factors: {speeds}; expected each once, and none 0")
         self.lm_config = self.use_lm and existing(self.lm_config, "--lm_config")
         self.inference_config = existing(self.inference_config, "--inference_config")
         if self.use_lm and self.lm_text_program:
@@ -116,7 +120,7 @@ class Asr(EspnetOptions):
         self.lm_texts["train"] += [LM_TEXT] if self.lm_text_program else []
         for split in sets:
             self.lm_texts[split] = getattr(self, f"lm_{split}_text") or self.lm_texts[split]
-        self.lm = "_".join(["exp/lm", *filter(None, [self.lm_tag.format(model=self.model)])])
+        self.lm = "_".join(["exp/lm", *filter(None, [filled(self.lm_tag, "--lm_tag", model=self.model)])])
         sp = "_sp" if self.speed_perturb_factors else ""
         self.train_sets = [self.train_set + sp]
         self.sets = unique(*self.train_sets, self.valid_set, *self.test_sets)
@@ -127,8 +131,16 @@ class Asr(EspnetOptions):
         self.bpe_model = f"{self.tokens}/bpe.model" if bpe else ""
         self.configs = configure("asr", self.models(), self.train_args, "frontend")
         for name, config in self.configs.items() if self.pretrained_model else ():
-            file, *parts = self.pretrained_model.format(name=name).split(":")
+            file, *parts = filled(self.pretrained_model, "--pretrained_model", name=name).split(":")
             config["init_param"] = [":".join([existing(file, "--pretrained_model"), *parts])]
+        known = (*SUBSAMPLING, *EACH_FRAME)
+        for name, config in self.configs.items():
+            if (layer := _input_layer(config)) not in known:
+                told = f"is {layer}; what utterances it can take is known of {' '.join(map(str, known))}"
+                raise OptionError(f"{name}: encoder_conf.input_layer {told}")
+            conf = config.get("model_conf") or {}
+            if (teacher := conf.get("distill_from")) and os.path.exists(ROOT / str(teacher)):
+                conf["distill_from"] = str(ROOT / teacher)  # else it is one of --workdir
 
     def models(self) -> list[tuple[str, str, list[str]]]:
         """Name, configuration and overrides of each model."""
@@ -146,11 +158,13 @@ class Asr(EspnetOptions):
             raise OptionError(f"no model: {told}")
         if self.peers and not self.peer_override:
             raise OptionError("--peers needs --peer_override, the YAML that makes a peer of the model")
-        base, *override = (path.format(model=self.model) for path in [self.asr_config, *self.asr_override])
+        base = filled(self.asr_config, "--asr_config", model=self.model)
+        override = [filled(path, "--asr_override", model=self.model) for path in self.asr_override]
         name = self.asr_tag or Path([base, *override][-1]).stem
         found = [(name, base, override)]
         for peer in unique(*self.peers):
-            own = [path.format(model=self.model, peer=peer) for path in self.peer_override]
+            words = {"model": self.model, "peer": peer}
+            own = [filled(path, "--peer_override", **words) for path in self.peer_override]
             found.append((f"{name}_{peer}", base, override + own))
         return found
 
@@ -162,11 +176,11 @@ class Asr(EspnetOptions):
     @property
     def input_layer(self) -> str:
         """The encoders' strongest subsampling: all can train on what is left."""
-        encoders = [config.get("encoder_conf") or {} for config in self.configs.values()]
-        layers = [conf.get("input_layer", "conv2d") for conf in encoders]
+        layers = [_input_layer(config) for config in self.configs.values()]
         # Of those of one stride that which needs more frames.
         stages = {layer: SUBSAMPLING.get(layer, ()) for layer in layers}
-        return max(layers, key=lambda layer: (prod(s for _, s in stages[layer]), stages[layer]))
+        strongest = max(layers, key=lambda layer: (prod(s for _, s in stages[layer]), stages[layer]))
+        return strongest if strongest in SUBSAMPLING else EACH_FRAME[0]
 
     def asr_model(self, name: str) -> str:
         """The model file that decodes."""
@@ -208,3 +222,7 @@ class Asr(EspnetOptions):
     @property
     def stats_files(self) -> list[str]:
         return [*sum(self.shapes.values(), []), f"{self.stats}/train/feats_stats.npz"]
+
+
+def _input_layer(config: dict) -> str | None:
+    return (config.get("encoder_conf") or {}).get("input_layer", "conv2d")

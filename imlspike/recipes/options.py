@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import imlspike
 
@@ -48,8 +48,8 @@ class Options:
         "0", "GPUs of each training on each machine; all: those of this one; any: one, if it has any"
     )
 
-    # No options: whether unknown ones are kept in `passed_on`; the options that names of files depend on.
-    passes_on = False
+    # No options: whose options are kept in `passed_on`; the options that names of files depend on.
+    passes_on: ClassVar[type["Options"] | None] = None
     in_paths = ""
 
     def __post_init__(self):
@@ -73,13 +73,14 @@ class Options:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For programs: this project's source, threads, and a memory allocator that keeps what it has: glibc
-        would give each large block back and fault it in again, 15 to 20 % of a training step."""
+        """For programs: this project's source, the user's neurons, threads, and a memory allocator that keeps
+        what it has: glibc would give each large block back and fault it in again, 15 to 20 % of a step."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         sizes = {"MMAP_THRESHOLD_": 2**32, "TRIM_THRESHOLD_": 2**33, "TOP_PAD_": 2**28}
         memory = {f"MALLOC_{name}": str(size) for name, size in sizes.items()}
-        return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | threads | memory
+        own = {name: os.environ[name] for name in ("IMLSPIKE_NEURONS",) if name in os.environ}
+        return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | threads | memory | own
 
 
 def parse(
@@ -88,12 +89,15 @@ def parse(
     """Values of the options on a command line, and whether it asks for help.
 
     `--stage 3` and `--stage=3` are the same, and so are `-` and `_` in names; a switch alone means true.
-    Unknown options go to `others`, where there is such a list.
+    Unknown options go to `others`, where there is such a list; of `kind.passes_on` switches are known.
 
     Raises:
         OptionError: for an unknown option (the nearest is named) or a value of another type.
     """
     known, words = {one.name: one for one in fields(kind)}, list(words)
+    switches = {
+        one.name for each in (kind, kind.passes_on) if each for one in fields(each) if one.type is bool
+    }
     values, help = {}, False
     while words:
         word = words.pop(0)
@@ -109,8 +113,7 @@ def parse(
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"; did you mean --{near[0]}?" if near else ""
             raise OptionError(f"unknown option --{name}{hint} (--help lists all)")
-        switch = name in known and known[name].type is bool
-        if not equals and switch and (not words or words[0].startswith("--")):
+        if not equals and name in switches and (not words or words[0].startswith("--")):
             value = "true"
         elif not equals:
             if not words:
@@ -158,6 +161,15 @@ def usage(kind: type, defaults: dict[str, Any]) -> str:
         told = one.metadata["help"] + (f" ({choices})" if choices else "")
         lines.append(f"  --{one.name:<22} {told} [{shown}]")
     return "\n".join(lines)
+
+
+def filled(text: str, what: str, **words: str) -> str:
+    """`text` with a word for each {name} in it; OptionError for another name."""
+    try:
+        return text.format(**words)
+    except (LookupError, ValueError, AttributeError):
+        known = " and ".join(f"{{{name}}}" for name in words)
+        raise OptionError(f"{what} is {text!r}; of braces it may hold {known}") from None
 
 
 def existing(path: str, what: str) -> str:

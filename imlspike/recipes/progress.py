@@ -92,7 +92,9 @@ class Log:
         )
         told = [f"{self.name}: epoch {self.epoch}/{self.epochs}", f"train loss {train.get('loss')}"]
         told += [f"valid loss {valid.get('loss')}"]
-        told += [f"{text} {100 * float(valid[key]):.1f} %" for key, text in _RATES.items() if key in valid]
+        rates = {key: float(value) for key, value in valid.items() if key in _RATES}
+        rates = {key: rate for key, rate in rates.items() if rate == rate}  # NaN: the model has no such part
+        told += [f"{text} {100 * rates[key]:.1f} %" for key, text in _RATES.items() if key in rates]
         told += [f"{text} {valid[key]}" for key, text in _LOSSES.items() if key in valid]
         if self.started and (ended := _time(line)):
             self.seconds.append((ended - self.started).total_seconds())

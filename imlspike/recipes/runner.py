@@ -51,7 +51,7 @@ class Needs:
         checkpoint: a file from which an interrupted item goes on, and patterns beside it of what to remove to
             begin again: a step with it heeds --resume.
         follow: tells of progress.
-        always: done each time, quick work such as a report.
+        always: done each time, quick work such as a report; or the reason to do it.
         results: of a training, patterns of what was made of its weights: removed before it changes them, so
             that nothing is told of a model that another made.
     """
@@ -61,7 +61,7 @@ class Needs:
     settings: dict[str, Any] = field(default_factory=dict)
     checkpoint: Sequence[str] = ()
     follow: Log | Count | None = None
-    always: bool = False
+    always: bool | str = False
     results: Sequence[str] = ()
 
     def make(self, path: str) -> bool:
@@ -146,7 +146,7 @@ class Item:
     def reason(self) -> str:
         """Why it has to be done; empty where it is done."""
         if self.needs.always:
-            return "quick, done each time"
+            return "quick, done each time" if self.needs.always is True else self.needs.always
         if self.needs.checkpoint and self.options.resume == "false":
             return "to begin again (--resume false)"
         if not self.record.is_file():

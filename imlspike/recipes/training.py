@@ -170,8 +170,12 @@ def configure(
 
 
 def select(config: dict, heads: str) -> dict:
-    """The keys that begin with one of these words."""
-    return {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
+    """The keys that begin with one of these words, without augmentation, which statistics don't see."""
+    found = {key: value for key, value in config.items() if key.startswith(tuple(heads.split()))}
+    if found.get("frontend_conf"):
+        conf = {k: v for k, v in found["frontend_conf"].items() if k not in ("augment", "augment_after")}
+        found["frontend_conf"] = conf
+    return found
 
 
 def needs(exp: str, config: dict, inputs: list[str], settings: dict, results: list[str]) -> Needs:
@@ -212,9 +216,13 @@ def launch(o: EspnetOptions, exp: str, task: str, config: dict, words: list = ()
             espnet(o, task, *words, *here, log=str(train_log))
     except ProgramError as error:
         key = next((key for key in ("batch_bins", "batch_size") if config.get(key)), "batch_size")
-        own = [] if task == "lm" else o.train_args
-        half = [*own, f"{key}={config.get(key, 20) // 2}", f"accum_grad={2 * config.get('accum_grad', 1)}"]
-        raise RecipeError(f"{lack_of_memory(error, exp, ' '.join(half))}{error}") from None
+        half = {key: max(1, config.get(key, 20) // 2), "accum_grad": 2 * config.get("accum_grad", 1)}
+        told = [*o.train_args, *(f"{key}={value}" for key, value in half.items())]
+        told = f'--train_args "{" ".join(told)}"'
+        if task == "lm":
+            told = " ".join([*o.lm_args, *(f"--{key} {value}" for key, value in half.items())])
+            told = f'--lm_args "{told}"'
+        raise RecipeError(f"{lack_of_memory(error, exp, told)}{error}") from None
     if train_log.exists() and GAVE_UP in train_log.read_bytes()[begin:]:
         raise RecipeError(f"{train_log}: loss or gradients were not finite in a whole epoch; ESPnet stopped")
 
@@ -232,7 +240,7 @@ def _launch_elsewhere(o: EspnetOptions, exp: str, words: list) -> None:
 
 def lack_of_memory(error: ProgramError, exp: str, half: str) -> str:
     """The sentence about a training that was killed for memory; empty if that wasn't the reason."""
-    told = f'Halve the batch: --resume anyway --train_args "{half}"'
+    told = f"Halve the batch: --resume anyway {half}"
     return f"{exp}: killed, most likely for lack of memory ({error.memory}). {told}\n" if error.memory else ""
 
 

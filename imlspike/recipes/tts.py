@@ -78,6 +78,9 @@ class Tts(EspnetOptions):
         super().check()
         if self.hold_out_from in (self.train_set, self.valid_set, self.test_set):
             raise OptionError(f"--hold_out_from: {self.hold_out_from} is cut out of itself; name others")
+        if self.test_set in (self.train_set, self.valid_set):
+            told = "what is spoken is chosen of it, which would change what is trained on; name another"
+            raise OptionError(f"--test_set {self.test_set}: {told}")
         for name in ("front_end", "voice_front_end"):
             front = getattr(self, name) or self.front_end
             try:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from imlspike.data.mel import MEL_KEYS
 from imlspike.data.yaml_file import flat
 from imlspike.evaluation.training_log import vocoder_costs
 from imlspike.recipes import data
@@ -18,7 +19,6 @@ from imlspike.recipes.runner import Needs, Recipe, asked
 from imlspike.recipes.training import lack_of_memory
 
 SOUND, LIMITED, TESTED = "dump/sound", "dump/limited", "dump/test"
-FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 MADE = ("checkpoints", "tensorboard", "config.yaml", "generator.*", "log.csv", "*.log")  # by a training
 
 
@@ -69,7 +69,7 @@ class Vocoder(CorpusOptions):
         self.configs = {name: read_config(name, self.trainer_words(name)) for name in names}
         first, *others = names
         for name in others:
-            for key in FEATURES:
+            for key in MEL_KEYS:
                 ours, theirs = (self.configs[one]["generator"][key] for one in (name, first))
                 if ours != theirs:
                     told = "one table needs the same features for all; run them apart, with a --workdir each"
@@ -170,8 +170,9 @@ def train_one(o: Vocoder, name: str):
     try:
         program(o, "train_vocoder", *o.trainer_words(name), **how, log=f"{exp}/console.log")
     except ProgramError as error:
-        half = f"data.batch_size={config['data']['batch_size'] // 2}"
-        raise RecipeError(f"{lack_of_memory(error, exp, half)}{error}") from None
+        half = [*o.train_args, f"data.batch_size={max(1, config['data']['batch_size'] // 2)}"]
+        told = f'--train_args "{" ".join(half)}"'
+        raise RecipeError(f"{lack_of_memory(error, exp, told)}{error}") from None
     done, steps = vocoder_costs(Path(exp, "log.csv"))["steps"], config["trainer"]["steps"]
     if done < steps:  # trainer.max_time_minutes: a half-trained model is no result
         raise RecipeError(f"{exp}: the time was up at step {done} of {steps}")

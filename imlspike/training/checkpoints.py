@@ -64,7 +64,9 @@ class Keeper(Callback):
                 self.out_of_time = trainer.should_stop = True
         every = told.checkpoint_every
         due = every and module.step % every == 0 and module.step % told.validate_every
-        if due or trainer.received_sigterm:
+        # At a validation's step a SIGTERM stops that; what goes on then has to do it, from what was before.
+        last = trainer.received_sigterm and module.step % told.validate_every and module.step < told.steps
+        if due or last:
             trainer.save_checkpoint(self.exp_dir / "checkpoints" / LAST)
 
     @rank_zero_only

@@ -9,14 +9,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from imlspike.data.mel import MEL_KEYS
 from imlspike.losses import DistillationLoss, MelLoss, feature_matching, hinge_discriminator, hinge_generator
 from imlspike.models.discriminators import MultiPeriodDiscriminator, MultiResolutionDiscriminator
 from imlspike.models.neuron_choice import NeuronChoice
 from imlspike.models.spiking_vocos import SpikingVocos
 from imlspike.training.config import LossConfig, VocoderConfig
 from imlspike.training.firing import FiringRates
-
-FEATURES = ("sampling_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
 
 
 class VocoderTraining(LightningModule):
@@ -51,7 +50,7 @@ class VocoderTraining(LightningModule):
         self.mpd = MultiPeriodDiscriminator(**config.discriminators.get("mpd", {}))
         self.mrd = MultiResolutionDiscriminator(**config.discriminators.get("mrd", {}))
         own = self.generator.config
-        self.mel_loss = MelLoss(**{name: own[name] for name in FEATURES})
+        self.mel_loss = MelLoss(**{name: own[name] for name in MEL_KEYS})
         self.distillation = None if teacher is None else _distillation(own, teacher.config, config.losses)
         self._unstored = (teacher and teacher.eval().requires_grad_(False),)  # a tuple: not a submodule
         self.step = self.discriminator_steps = 0
@@ -193,7 +192,7 @@ def schedule(step: int, steps: int, warmup_steps: int = 0) -> float:
 
 
 def _distillation(own: dict[str, Any], teacher: dict[str, Any], weights: LossConfig) -> DistillationLoss:
-    for name in (*FEATURES, "num_layers"):
+    for name in (*MEL_KEYS, "num_layers"):
         if own[name] != teacher[name]:
             raise ValueError(
                 f"the teacher has {name}={teacher[name]}, the generator {own[name]}: every block and every "

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from imlspike.bin.fit import main
 from imlspike.data.filter_lengths import (
+    EACH_FRAME,
     SUBSAMPLING,
     ctc_frames,
     encoder_frames,
@@ -39,9 +40,8 @@ def test_ctc_has_a_finite_loss_exactly_from_the_minimum_on(tokens, frames):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_lengths_are_those_of_espnets_own_layers(layer):
     module = pytest.importorskip("espnet.nets.pytorch_backend.transformer.subsampling")
-    espnet_class = getattr(
-        module, {"conv2d": "Conv2dSubsampling"}.get(layer, f"Conv2dSubsampling{layer[-1]}")
-    )
+    names = {"conv2d": "Conv2dSubsampling", "conv1d2": "Conv1dSubsampling2"}
+    espnet_class = getattr(module, names.get(layer, f"Conv2dSubsampling{layer[-1]}"))
     espnet = espnet_class(idim=20, odim=2, dropout_rate=0.0).eval()
     for frames in range(1, 90):
         too_short, _ = module.check_short_utt(espnet, frames)
@@ -60,6 +60,13 @@ def test_lengths_are_those_of_our_own_encoder(layer):
     small = {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}
     encoder = IMLSpikeformerEncoder(80, 16, input_layer=layer, **small)
     assert [encoder_frames(n, layer) for n in range(200)] == [encoder.output_lengths(n) for n in range(200)]
+
+
+def test_all_our_subsamplings_are_known_and_of_other_layers_a_token_is_a_frame():
+    from imlspike.layers.subsampling import STAGES, WHOLE
+
+    assert SUBSAMPLING == STAGES and EACH_FRAME == WHOLE
+    assert [encoder_frames(n, "linear") for n in range(5)] == [0, 1, 2, 3, 4]
 
 
 def test_feature_frames_are_those_of_espnets_frontend():

@@ -220,6 +220,14 @@ def test_differences_all_alike_have_no_p_and_no_errors_at_all_are_a_ratio_of_one
     assert times_base(perfect, perfect, "test") == {"ratio": 1.0, "ci95": [1.0, 1.0]}
 
 
+def test_runs_on_other_utterances_are_not_compared():
+    """As a known one of another test set."""
+    one = {0: {"errors": {"test": {"a": [1, 5], "b": [2, 7]}}}}
+    for others in ({"a": [1, 5], "c": [2, 7]}, {"a": [1, 5]}, {"a": [1, 5], "b": [2, 7], "c": [0, 3]}):
+        with pytest.raises(ValueError, match="other utterances of test: [bc]"):
+            times_base(one, {0: {"errors": {"test": others}}}, "test")
+
+
 def test_the_table_says_what_one_seed_cannot(exp, repository):
     results = collect(read_list(LIST, places=[repository]), exp)
     rows = {line.split()[1]: line for line in table(results).splitlines()}

@@ -22,6 +22,7 @@ set -euo pipefail
 while [ $# -gt 0 ]; do printf -v "${1#--}" %s "$2"; shift 2; done
 cd "$workdir"
 echo "$stage-$stop_stage nj=$nj seed=${seed:-} nodes=${num_nodes:-} modes=$decode_modes $experiments" >> calls
+echo "${ngpu:-none}" >> gpus
 [ "$stage" = 11 ] || exit 0
 name=${experiments%%:*}
 [ "$name" != "${FAILS:-}" ] || { echo "no luck"; exit 1; }
@@ -108,6 +109,20 @@ def test_what_an_earlier_table_knows_is_not_trained_again(toy, capfd):
     assert "5 of 5 runs are complete." in capfd.readouterr().out and "base_s0" not in toy.calls()[0]
     shutil.rmtree(toy.work)
     assert toy.run("--list", "base : 0 1", "--known", str(known)) == 0 and toy.calls() == []
+
+
+def test_gpus_and_switches_reach_the_recipe_and_one_training_has_the_gpus(toy):
+    words = ["--list", "base : 0 1", "--nj", "2", "--skip_packing"]
+    assert toy.run(*words, "--ngpu", "1") == 0
+    assert (toy.work / "gpus").read_text().split() == ["1"] * 3
+    assert set((toy.work / "most").read_text().split()) == {"1"}
+
+
+def test_a_dry_run_tells_what_is_trained(toy, capsys):
+    assert toy.run("--list", "base : 0") == 0 and capsys.readouterr()
+    assert toy.run("--list", "base : 0 1", "--dry_run") == 0
+    printed = capsys.readouterr().out
+    assert "base_s0: would run: trained before" in printed and "base_s1: would run: not trained" in printed
 
 
 @pytest.mark.parametrize(

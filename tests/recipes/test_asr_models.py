@@ -1,5 +1,6 @@
 """Options of a recogniser's recipe that name other models: weights to begin with, language models, peers."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,10 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
+from imlspike.recipes.asr import join_texts  # noqa: E402
 from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import ROOT, parse  # noqa: E402
+from imlspike.recipes.training import select  # noqa: E402
 from tests.recipes.fakes import HERE, Programs, words_of  # noqa: E402
 from tests.recipes.test_asr import msu  # noqa: E402
 
@@ -52,10 +55,37 @@ def test_an_n_gram_and_a_neural_language_model_do_not_share_a_folder(programs, t
     assert msu(work, f"{ngram} --stop_stage 9") == 0
 
 
+def test_models_may_differ_in_augmentation_which_their_statistics_do_not_see(tmp_path):
+    (tmp_path / "plain.yaml").write_text("frontend_conf: {augment: null, augment_after: 0}")
+    base = f"{ROOT}/conf/quick.yaml"
+    options = Asr(experiments=f"a:{base} b:{base}:{tmp_path}/plain.yaml", corpus="aishell")
+    options.check()
+    one, other = (select(config, "frontend") for config in options.configs.values())
+    assert one == other and options.configs["a"]["frontend_conf"]["augment"]
+    assert "augment" not in one["frontend_conf"] and one["frontend_conf"]["n_mels"] == 80
+
+
+@pytest.mark.parametrize("file", ["setup.cfg", "exp/first"])
+def test_a_teacher_is_a_file_of_the_project_or_one_of_the_work_folder(file, tmp_path):
+    (tmp_path / "taught.yaml").write_text(f"model: iml_spikeformer\nmodel_conf: {{distill_from: {file}}}")
+    options = Asr(experiments=f"a:{ROOT}/conf/quick.yaml:{tmp_path}/taught.yaml", corpus="aishell")
+    options.check()
+    there = {"setup.cfg": str(ROOT / "setup.cfg")}
+    assert options.configs["a"]["model_conf"]["distill_from"] == there.get(file, file)
+
+
+def test_texts_of_a_language_model_without_a_last_line_end_stay_apart(tmp_path):
+    (tmp_path / "a").write_text("a1 first of a\na2 last of a")
+    (tmp_path / "b").write_text("b1 first of b\nb2\n")
+    joined = join_texts([tmp_path / "a", tmp_path / "b"], str(tmp_path / "joined"))
+    assert Path(joined).read_text() == "a1 first of a\na2 last of a\nb1 first of b\n"
+
+
 def test_what_is_too_short_is_so_for_the_strongest_subsampling():
     def layer(*names):
         configs = {name: {"encoder_conf": {"input_layer": name}} for name in names}
         return Asr.input_layer.fget(SimpleNamespace(configs=configs))
 
     assert layer("conv2d", "conv2d2") == layer("conv2d2", "conv2d") == "conv2d"
+    assert layer(None, "linear") == "linear" and layer(None, "conv2d2") == "conv2d2"
     assert layer("conv2d8", "linear", "conv2d6") == "conv2d8"

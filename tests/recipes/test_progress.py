@@ -27,6 +27,13 @@ def test_an_epoch_is_told_in_a_line_and_the_batch_in_the_status(path):
     assert log.status() == "quick: epoch 1/30 batch 3/7 loss 34.56"
 
 
+def test_rates_of_parts_that_a_model_has_not_are_left_out(path):
+    """Without an attention decoder ESPnet tells its accuracy as NaN."""
+    log = Log("quick", str(path))
+    told = [log.read(line) for line in EPOCH.replace("acc=0.25", "cer=nan, acc=nan").splitlines()][-1]
+    assert told == SHOWN.replace(", accuracy 25.0 %", "")
+
+
 def test_a_training_that_is_over_has_no_status(path):
     """Others, which come after it, are told of for hours."""
     log = Log("quick", str(path))

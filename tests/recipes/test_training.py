@@ -128,9 +128,19 @@ def test_a_trainer_killed_for_memory_is_told_with_what_to_halve(folder, monkeypa
     told = 'lack of memory .* GB.*--resume anyway --train_args ".*batch_bins=500 accum_grad=4"'
     with pytest.raises(RecipeError, match=told):
         launch(o, "exp", "asr", CONFIG)
+    o.lm_args = ["--max_epoch", "3"]
+    with pytest.raises(RecipeError, match='--lm_args "--max_epoch 3 --batch_size 1 --accum_grad 2"'):
+        launch(o, "exp", "lm", {"batch_size": 1})
     program("killed", "#!/bin/bash\nexit 1\n")
     with pytest.raises(RecipeError, match="^(?!.*memory)"):
         launch(o, "exp", "asr", CONFIG)
+
+
+def test_a_user_s_own_neurons_go_where_the_training_goes(folder, monkeypatch):
+    monkeypatch.setenv("IMLSPIKE_NEURONS", "mine")
+    program("slurm.pl", RECORD)
+    launch(options(cmd_backend="slurm", ngpu="4"), "exp", "asr", CONFIG)
+    assert "IMLSPIKE_NEURONS=mine" in Path("slurm.pl_got").read_text().splitlines()
 
 
 def test_a_training_that_espnet_gave_up_is_no_training(folder, monkeypatch):

@@ -206,6 +206,7 @@ def test_the_voices_mel_is_that_of_the_corpus_vocoder(corpus):
         ("--vocoder nowhere", "--vocoder: there is no nowhere"),
         ("--asr_model whisper:nowhere", "--asr_model: there is no nowhere"),
         ("--asr_model whispr", "--asr_model: there is no whispr"),
+        ("--test_set valid", "--test_set valid: "),
         ("--labels nowhere", "--labels: there is no nowhere"),
         ("--durations_from lables", "expected one of: aligner labels"),
         ("--durations_from labels --corpus_labels=", "--durations_from labels needs --labels"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("lightning")
 
@@ -89,6 +90,29 @@ def test_a_terminated_training_says_so_and_goes_on(straight, data_dir, tmp_path,
     monkeypatch.undo()
     train(config_for(data_dir), tmp_path)
     assert_same_training(straight[1], tmp_path)
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_a_training_terminated_ahead_of_a_validation_has_it_when_it_goes_on(
+    step, straight, data_dir, tmp_path, monkeypatch
+):
+    """That of its last step, too, which the bundle's weights come from."""
+    told = TrainingLog.on_train_batch_end
+
+    def terminate(self, trainer, module, *rest):
+        told(self, trainer, module, *rest)
+        if module.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(TrainingLog, "on_train_batch_end", terminate)
+    with pytest.raises(InterruptedError):
+        train(config_for(data_dir), tmp_path)
+    monkeypatch.undo()
+    train(config_for(data_dir), tmp_path)
+    assert_same_training(straight[1], tmp_path)
+    weights = [load_file(folder / "weights.safetensors") for folder in (straight[1], tmp_path)]
+    assert same(*weights)
+    assert {path.name for path in (tmp_path / "checkpoints").glob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
 
 
 def test_checkpoints_between_validations(data_dir, tmp_path, monkeypatch):
