@@ -144,6 +144,13 @@ def number(least: float, most: float, kind: Callable[[str], float] = float) -> C
     return parse
 
 
+def folder_of(config: Path) -> Path:
+    """The folder of an experiment's config.yaml, which is what is opened; ValueError for another file."""
+    if config.name != "config.yaml" or not config.is_file():
+        raise ValueError(f"--config {config}: expected the config.yaml of an experiment")
+    return config.parent
+
+
 def thread_count(text: str) -> int:
     """A number of threads, at most as many as there are cores, which is what 0 is; for argparse."""
     cores = os.cpu_count() or 1
@@ -249,7 +256,8 @@ class Report:
         """Tell what went wrong with a file."""
         if not isinstance(error, (str, *EXPLAINED)):
             error = f"{type(error).__name__}: {error}"
-        self.failed[name] = str(error) if name in str(error) else f"{name}: {error}"
+        named = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", str(error))
+        self.failed[name] = str(error) if named else f"{name}: {error}"
         self.tell(self.failed[name].translate(BREAKS))
 
     def add(self, name: str, seconds: float) -> None:

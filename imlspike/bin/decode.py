@@ -14,7 +14,14 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from imlspike.bin._command import add_device, add_weight_bits, command, number, results
+from imlspike.bin._command import (
+    add_device,
+    add_weight_bits,
+    command,
+    folder_of,
+    number,
+    results,
+)
 from imlspike.bin._files import output_file
 from imlspike.data.keys import MOST_SECONDS
 
@@ -67,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     from imlspike.inference.decoding import decode_dir, open_decoder
 
     with results():  # what libraries print isn't ours
-        model = args.config.parent, "recognizer", args.device, inside(args.config, args.model)
+        model = folder_of(args.config), "recognizer", args.device, inside(args.config, args.model)
         bundle = Bundle.load(*model, weight_bits=args.weight_bits)
         options = {} if args.mode == "greedy" else asdict(read_options(args.decode_config))
         lm = args.lm_config and args.lm_config.parent

@@ -6,7 +6,7 @@ imlspike fit data/train --output-dir dump/train --input-layer conv2d
 import argparse
 from pathlib import Path
 
-from imlspike.bin._command import command
+from imlspike.bin._command import command, number
 from imlspike.bin._files import output_dir
 from imlspike.data.filter_lengths import EACH_FRAME, SUBSAMPLING, VOICE, filter_data_dir
 from imlspike.text.tokens import load_tokenizer
@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> None:
         help="the encoder's (default %(default)s); linear: a token is a frame; voice: the text is symbols, "
         "each spoken for a frame or more; none: look at durations only",
     )
-    add("--min-seconds", type=float, default=0.0)
-    add("--max-seconds", type=float, default=float("inf"))
-    add("--sampling-rate", type=int, default=16000, help="Hz (default 16000)")
-    add("--hop", type=int, default=160, help="hop of the features, in samples (default 160)")
+    add("--min-seconds", type=number(0, 1e9), default=0.0)
+    add("--max-seconds", type=number(0, 1e9), default=float("inf"))
+    add("--sampling-rate", type=number(1, 1e6, int), default=16000, help="Hz (default 16000)")
+    add("--hop", type=number(1, 1e6, int), default=160, help="hop of the features, in samples (default 160)")
     args = vars(parser.parse_args(argv))
     source, out, layer, bpe = map(args.pop, ("data_dir", "output_dir", "input_layer", "bpe_model"))
     tokenize = str.split if layer == VOICE else load_tokenizer(bpe)

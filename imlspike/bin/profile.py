@@ -11,7 +11,7 @@ import os
 from dataclasses import fields
 from pathlib import Path
 
-from imlspike.bin._command import add_weight_bits, command
+from imlspike.bin._command import add_weight_bits, command, folder_of
 from imlspike.bin._files import output_dir
 from imlspike.data.audio import read_audio
 from imlspike.data.kaldi import read_data_dir
@@ -142,7 +142,7 @@ def main(argv=None) -> None:
     drawn = args.raster or by_length[len(by_length) // 2].id
     if drawn not in {utterance.id for utterance in utterances}:
         raise ValueError(f"--raster {drawn}: no such utterance among those of {args.data_dir} that are run")
-    folder = args.exp or args.config.parent
+    folder = args.exp or folder_of(args.config)
     model_file = args.model and os.path.relpath(args.model, folder)
     bundle = Bundle.load(folder, model_file=model_file, weight_bits=args.weight_bits)
     system, item = open_system(bundle)

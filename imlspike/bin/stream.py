@@ -23,7 +23,8 @@ from imlspike.bin._command import (
 )
 
 PIECE = 0.1  # seconds
-CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd")
+CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"#!AMR")
+CONTAINERS += (b"\x1aE\xdf\xa3",)  # Matroska, WebM; an MP3 without tags begins as samples may
 
 
 def samples_of(path: str, sampling_rate: int) -> Iterator[np.ndarray]:
@@ -37,7 +38,7 @@ def samples_of(path: str, sampling_rate: int) -> Iterator[np.ndarray]:
         raise ValueError("standard input is closed; pipe samples in, or name a file")
     odd, begun = b"", False
     while piece := os.read(sys.stdin.fileno(), 2 * round(PIECE * sampling_rate)):
-        if not begun and piece.startswith(CONTAINERS):
+        if not begun and (piece.startswith(CONTAINERS) or piece[4:8] == b"ftyp"):  # the last: MP4
             raise ValueError(
                 "standard input is a file with a header; expected bare samples: name the file, or pipe what "
                 f"'ffmpeg -v error -i FILE -f s16le -ar {sampling_rate} -ac 1 -' writes"

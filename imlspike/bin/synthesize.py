@@ -72,14 +72,9 @@ def parse(argv) -> argparse.Namespace:
             default=1.0,
             help=f"1.1 is 10 %% {more} (default %(default)g)",
         )
-    add(
-        "--pause",
-        type=number(0, MOST_PAUSE),
-        default=PAUSE,
-        help="seconds between sentences (default %(default)g)",
-    )
+    add("--pause", type=number(0, MOST_PAUSE), help=f"seconds between sentences (default {PAUSE:g})")
     add("--loudness", type=lufs, help="in LUFS, or none (default -23; none of --mode forced and natural)")
-    add("--on-unknown", choices=ON_UNKNOWN, default="error", help="of characters that can't be spoken")
+    add("--on-unknown", choices=ON_UNKNOWN, help="of characters that can't be spoken (default error)")
     add("--data-dir", type=Path, help="speak all texts of this data directory")
     add("--output-dir", type=output_dir, help="of a set: where to write")
     add(
@@ -105,6 +100,12 @@ def parse(argv) -> argparse.Namespace:
         parser.error("expected TEXT and OUT, or --data-dir and --output-dir")
     if args.data_dir and args.language is not None:
         parser.error("--language is for TEXT; a set is in symbols already (imlspike phonemes)")
+    if args.data_dir and args.on_unknown is not None:
+        parser.error("--on-unknown is for TEXT; a set is in symbols already (imlspike phonemes)")
+    if args.data_dir and args.pause is not None:
+        parser.error("--pause is for TEXT, between its sentences; a set's texts are a sentence each")
+    args.on_unknown = args.on_unknown or "error"
+    args.pause = PAUSE if args.pause is None else args.pause
     if args.mode != "free":
         if not args.data_dir:
             parser.error(f"--mode {args.mode} is for --data-dir")

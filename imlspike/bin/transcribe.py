@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -72,9 +72,11 @@ def parse(argv) -> argparse.Namespace:
         "for which ESPnet must be installed (default %(default)s)",
     )
     add("--decode-config", type=Path, metavar="YAML", help="of beam and joint: beam_size, ctc_weight, ...")
-    add("--beam-size", type=number(1, 1000, int), help="of beam and joint: hypotheses kept (default 10)")
+    told = "of beam and joint: hypotheses kept (default: the model's own, or 10)"
+    add("--beam-size", type=number(1, 1000, int), help=told)
     add("--ctc-weight", type=number(0, 1), help="of joint: 0 attention only, 1 CTC only (default 0.5)")
-    add("--lm-weight", type=number(0, 100), help="of beam and joint: the language model's weight (default 0)")
+    told = "of beam and joint: the language model's weight (default: the model's own, or 0)"
+    add("--lm-weight", type=number(0, 100), help=told)
     add("--lm", metavar="EXP", help="the language model (default: the one in the bundle or beside it)")
     add_engine(parser)
     add("--model-file", help="another model of the experiment than the average of its best epochs")
@@ -188,9 +190,11 @@ def decode_options(args) -> dict:
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.decode_config is None:
         return given
+    from imlspike.data.yaml_file import read_yaml
     from imlspike.inference.beam_search import read_options
 
-    return asdict(read_options(args.decode_config)) | given
+    read_options(args.decode_config)  # refuses what is wrong in it
+    return read_yaml(args.decode_config) | given
 
 
 def dump(result: Transcript, made_by: dict, indent: int | None = None) -> str:
@@ -215,7 +219,7 @@ def main(argv=None) -> int:
         options = {name: getattr(args, name) for name in ("decoding", "max_seconds", "channel", "model_file")}
         options |= {"engine": "onnx"} if args.engine == "onnx" else {}
         options |= decode_options(args)
-        if options.get("lm_weight"):
+        if args.lm or options.get("lm_weight"):
             beside = [args.lm] if args.lm else sorted(Path(args.model).absolute().parent.glob("lm*"))
             options["lm_sha256"] = [sha256_of_model(Path(lm)) for lm in beside]
         manifest = Manifest(args.output_dir, args.model, options)

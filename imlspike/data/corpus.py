@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -197,14 +198,19 @@ def prepare_manifests(
     if len(rates) != 1:
         raise ValueError(f"{recordings}: sampling rates {rates}; expected a single one")
     files = {key: Path(recording.sources[0].source) for key, recording in recorded.items()}
-    audio, said = read_headers(files.values(), progress), []
+    stems = Counter(file.stem for file in files.values())
+    names = {file: file.stem if stems[file.stem] == 1 else key for key, file in files.items()}
+    audio, said, used = read_headers(files.values(), progress, names.__getitem__), [], set()
     for part in load_manifest(supervisions):
         whole, fault = recorded.get(part.recording_id), ""
         if whole and (part.start > 0.1 or part.duration < whole.duration - 0.1):
             fault = "only a part of its recording; cut the recordings first"
         elif whole and len(whole.sources) > 1:
             fault = f"{len(whole.sources)} files for its recording; expected one"
-        utterance = files[whole.id].stem if whole else part.id
+        utterance = names[files[whole.id]] if whole else part.id
+        if fault and utterance in used:
+            utterance = part.id
+        used.add(utterance)
         text, speaker = " ".join((part.text or "").split()), "_".join((part.speaker or "").split())
         said.append(Transcript(utterance, name, text, speaker or utterance, fault=fault))
     result = join(said, audio, rates[0], lambda utterance, file: name, [name])

@@ -90,6 +90,7 @@ def build(
         raise ValueError(f"--model: only a {' and a '.join(by_kind)}; a voice and a vocoder go together")
     if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is there already; remove it, or name another folder")
+    folder = folder.absolute()
     make_folder(folder.parent)
     settings: dict = {"about": SERVED if text_url else ABOUT}
     speech = None
@@ -110,10 +111,9 @@ def build(
             settings["voice"], speech = write_voice(by_kind["voice"], by_kind["vocoder"], made)
             settings["text"] = text_url
         (made / "demo.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-        made.chmod(0o755)
-        if folder.is_dir():
-            folder.rmdir()
-        made.rename(folder)
+        folder.mkdir(exist_ok=True)  # an empty one may be where the user stands, or a volume of its own
+        for part in sorted(made.iterdir(), key=lambda part: part.name == "demo.json"):
+            shutil.move(part, folder / part.name)
     return speech
 
 

@@ -43,8 +43,8 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((host, port), partial(Handler, directory=str(folder)))
         except OSError as error:
-            told = f"--host {host} --port {port}: {error.strerror}; name another port, 0 takes a free one"
-            raise OSError(told) from None
+            told = f"--host {host} --port {port}: {error.strerror}; name another host or port"
+            raise OSError(f"{told}, 0 takes a free one") from None
         self.speech, self.one_at_a_time = speech, threading.Lock()  # espeak-ng has one state
 
     @property

@@ -54,7 +54,8 @@ def attention_scorer(bundle: Bundle, recognizer: Recognizer) -> MakeScorer:
     """
     open_attention(bundle, recognizer)
     if not hasattr(recognizer.decoder, "batch_score"):
-        raise ConfigError(f"{bundle.source}: no attention decoder that can search; set ctc_weight: 1")
+        told = "no attention decoder that can search; decode it by beam, or set ctc_weight: 1"
+        raise ConfigError(f"{bundle.source}: {told}")
     from imlspike.espnet.scorers import decoder_scorer
 
     return partial(decoder_scorer, recognizer.decoder)

@@ -73,7 +73,7 @@ class Session:
         """The tokens of `tokens.txt`, which lies beside the file; without the `needed` ones a ValueError."""
         path, count = Path(self.path).with_name("tokens.txt"), int(self.metadata["vocab_size"])
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             told = getattr(error, "strerror", None) or "not UTF-8"
             raise ValueError(f"{path}: {told}; export the model again") from None
@@ -260,7 +260,8 @@ class OnnxVocoder:
         """The factor that brings a waveform, in blocks (s,) at the model's rate, to the training's level."""
         if self.level is None:
             return 1.0
-        power = speech_power(blocks, self.sampling_rate)
+        floats = (as_float(block, "the waveform") for block in blocks)
+        power = speech_power(floats, self.sampling_rate)
         return gain_to(self.level, power) if power > 0 else 1.0
 
     def stream(self, blocks: Iterable[np.ndarray], gain: float = 1.0) -> Iterator[np.ndarray]:

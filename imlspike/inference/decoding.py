@@ -137,8 +137,10 @@ def open_decoder(
         ImportError: without ESPnet, where it's needed.
     """
     named = {name: value for name, value in (("lm", lm), ("lm_file", lm_file)) if value is not None}
-    known = set() if decoding == "greedy" else {"lm", "lm_file", *SearchOptions.__dataclass_fields__}
+    known = {"lm", "lm_file", *SearchOptions.__dataclass_fields__}
     for option in options | named:
+        if decoding == "greedy" and option in known:
+            raise ConfigError(f"options of greedy decoding: unknown key {option!r}; it is of beam and joint")
         if option not in known:
             raise ConfigError(f"options of {decoding} decoding: {unknown_key(option, known)}")
     recognizer = Recognizer.from_bundle(bundle, decoding != "greedy" if exact is None else exact)
@@ -151,6 +153,8 @@ def open_decoder(
         return Decoder(recognizer, None, word_times)
     if not (lm or "lm" in bundle.config):
         suited.pop("lm_weight", None)
+    if decoding == "joint" and suited.get("ctc_weight") == 1:
+        del suited["ctc_weight"]  # it suits a beam: who asks for joint decoding wants the decoder
     given = suited | ({"ctc_weight": 1.0} if decoding == "beam" else {}) | options
     settings = construct(SearchOptions, given, f"options of {decoding} decoding")
     attention = make_lm = None

@@ -115,7 +115,7 @@ class Speech2Text:
         many = isinstance(waveform, list | tuple)
         waveforms = list(waveform) if many else [waveform]
         _check_seconds(max_seconds, batch_seconds)
-        texts: list[dict[int, str]] = [{} for _ in waveforms]
+        found: list[list[tuple[int, float, str]]] = [[] for _ in waveforms]
 
         def pieces():
             for number, one in enumerate(waveforms):
@@ -124,11 +124,14 @@ class Speech2Text:
                 for piece in self._cut(blocks, max_seconds):
                     yield number, piece
 
-        for number, piece, text in self._decode(pieces(), batch_seconds):
+        for number, piece, power, text in self._decode(pieces(), batch_seconds):
             if isinstance(text, Exception):
                 raise text
-            texts[number][piece.start] = text[0]
-        joined = [join_texts(text for _, text in sorted(parts.items())) for parts in texts]
+            found[number].append((piece.start, power, text[0]))
+        joined = []
+        for parts in found:
+            least = SILENT * max((power for _, power, _ in parts), default=0)
+            joined.append(join_texts(text for _, power, text in sorted(parts) if power >= least))
         return joined if many else joined[0]
 
     def transcribe(
@@ -194,7 +197,7 @@ class Speech2Text:
                     more = channel == "all" and not running.error and which < running.channels
                     which = which + 1 if more else None
 
-        for running, piece, text in self._decode(pieces(), batch_seconds, jobs):
+        for running, piece, power, text in self._decode(pieces(), batch_seconds, jobs):
             start = piece.start / self.sampling_rate
             end = (piece.start + len(piece.samples)) / self.sampling_rate
             running.waiting -= 1
@@ -205,7 +208,7 @@ class Speech2Text:
                     raise (FloatingPointError if numeric else RuntimeError)(running.error) from text
             else:
                 words = (replace(one, start=one.start + start, end=one.end + start) for one in text[1])
-                running.segments.append(Segment(start, end, text[0], tuple(words)))
+                running.segments.append((Segment(start, end, text[0], tuple(words)), power))
             done_seconds += end - start
             if progress:
                 progress(done_seconds)
@@ -221,7 +224,8 @@ class Speech2Text:
         return (Piece(one.start, _without_offset(one.samples)) for one in pieces)
 
     def _decode(self, pieces: Iterable[tuple], batch_seconds: float, jobs: int = 1) -> Iterator[tuple]:
-        """(owner, piece) to (owner, piece, (text, words) or exception), batches of about equal lengths."""
+        """(owner, piece) to (owner, piece, its power, (text, words) or exception), batches of about equal
+        lengths."""
         window, samples, loudest = [], 0, {}
         pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
         run = pool.map if pool else map
@@ -241,19 +245,20 @@ class Speech2Text:
         self, window: list[tuple], batch_seconds: float, loudest: dict, run: Callable
     ) -> Iterator[tuple]:
         """`loudest`: greatest power of speech of the owner that the last window ended in. What is far below
-        it is noise, and its text is "": brought to the level of speech, it would be taken for some."""
+        it is noise and not decoded: brought to the level of speech, it would be taken for some. What is far
+        below a later window is known to the owner alone, who has the powers."""
         powers = [speech_power([one.samples], self.sampling_rate) for _, one in window]
         for (owner, _), power in zip(window, powers, strict=True):
             loudest[owner] = max(power, loudest.get(owner, 0.0))
         speech = []
         for (owner, piece), power in zip(window, powers, strict=True):
             if power < SILENT * loudest[owner]:
-                yield owner, piece, ("", ())
+                yield owner, piece, power, ("", ())
             else:
-                speech.append((owner, piece))
+                speech.append((owner, piece, power))
         for owner in [*loudest][:-1]:
             del loudest[owner]
-        lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece) in enumerate(speech)}
+        lengths = {i: len(piece.samples) / self.sampling_rate for i, (_, piece, _) in enumerate(speech)}
         together = list(batches(lengths, batch_seconds))
         waves = ([speech[i][1].samples for i in batch] for batch in together)
         for batch, texts in zip(together, run(self._texts, waves), strict=True):
@@ -288,7 +293,7 @@ class _Running:
     """A file while pieces of it are on their way."""
 
     file: str
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[tuple[Segment, float]] = field(default_factory=list)  # and the power of each
     seconds: float = 0.0
     sampling_rate: int = 0
     channels: int = 0
@@ -299,7 +304,10 @@ class _Running:
     waiting: int = 0
 
     def transcript(self) -> Transcript:
-        """The finished transcript, its segments in order of time; none of a file with an error."""
-        segments = () if self.error else tuple(sorted(self.segments, key=lambda segment: segment.start))
+        """The finished transcript, its segments in order of time; none of a file with an error. Those far
+        below the loudest are noise, without a text."""
+        least = SILENT * max((power for _, power in self.segments), default=0)
+        heard = [s if power >= least else replace(s, text="", words=()) for s, power in self.segments]
+        segments = () if self.error else tuple(sorted(heard, key=lambda segment: segment.start))
         about = (self.file, segments, self.seconds, self.sampling_rate, self.channels, self.error)
         return Transcript(*about, self.channel, tuple(self.notes))

@@ -199,6 +199,8 @@ def test_wrong_places_are_one_line(run, model, data, tmp_path, capsys):
     for words, message in {
         ("a cab.",): "expected TEXT and OUT, or --data-dir and --output-dir",
         ("--data-dir", data): "--data-dir goes with --output-dir",
+        ("--data-dir", data, "--output-dir", "o", "--pause", 3): "--pause is for TEXT",
+        ("--data-dir", data, "--output-dir", "o", "--on-unknown", "skip"): "--on-unknown is for TEXT",
         ("a", "o.wav", "--mode", "forced"): "--mode forced is for --data-dir",
         ("--data-dir", data, "--output-dir", "o", "--mode", "natural", "--pitch", 2): "--pitch is for --mode",
     }.items():

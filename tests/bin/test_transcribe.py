@@ -245,6 +245,20 @@ def test_another_exported_model_transcribes_again(folder, tmp_path, monkeypatch,
     assert (tmp_path / "out/x/a.txt").read_text() == "tenths 2\n"
 
 
+def test_another_named_language_model_transcribes_again_though_its_weight_is_the_bundle_s(folder, tmp_path):
+    lm, out = tmp_path / "lm", tmp_path / "out"
+    lm.mkdir()
+    words = [str(each) for each in (folder, "--output-dir", out, "--decoding", "beam", "--lm", lm)]
+    (lm / "config.yaml").write_text("old")
+    assert transcribe.main([*words, "--model", "some"]) == 0
+    (out / "x/a.txt").write_text("corrected by hand\n")
+    assert transcribe.main([*words, "--model", "some"]) == 0
+    assert (out / "x/a.txt").read_text() == "corrected by hand\n"
+    (lm / "config.yaml").write_text("another")
+    assert transcribe.main([*words, "--model", "some"]) == 0
+    assert (out / "x/a.txt").read_text() == "tenths 2\n"
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_another_language_model_transcribes_again_by_search_alone(folder, tmp_path, given):
     """One that is named, and one beside the experiment."""
@@ -320,7 +334,7 @@ def test_options_of_joint_decoding_on_the_command_line_and_in_a_yaml(folder, tmp
     assert args == ("exp/some", "joint", "cpu:0", "best.pth")
     assert alone == {"beam_size": 3, "lm_weight": 0.3, "lm": "exp/lm", "weight_bits": 8}
     assert (read["beam_size"], read["ctc_weight"]) == (5, 0.3)
-    assert over == alone | {"ctc_weight": 0.3, "penalty": 0.0, "maxlenratio": 0.0, "minlenratio": 0.0}
+    assert over == alone | {"ctc_weight": 0.3}  # what it doesn't say is the bundle's
     yaml.write_text("beamsize: 5\n")
     assert run(folder / "x/a.wav", *joint, "--decode-config", yaml) == 1
     assert "did you mean 'beam_size'?" in capsys.readouterr().err

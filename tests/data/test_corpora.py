@@ -362,6 +362,29 @@ def test_any_corpus_of_lhotses_is_prepared_from_its_manifests(tmp_path):
     assert main([*argv[:-1], str(tmp_path / "cut.jsonl.gz"), "--max-left-out", "1"]) == 1
 
 
+def test_a_corpus_of_lhotse_s_may_name_files_alike_in_folders_of_speakers(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    recordings, said = [], []
+    for speaker in ("s1", "s2"):
+        path = tmp_path / speaker / "001.wav"
+        path.parent.mkdir()
+        soundfile.write(path, tone(0.5), 16000)
+        recordings.append(lhotse.Recording.from_file(path, recording_id=f"{speaker}-001"))
+        parts = ((0, 0.5),) if speaker == "s1" else ((0, 0.2), (0.2, 0.3))
+        for n, (start, seconds) in enumerate(parts):
+            about = dict(
+                recording_id=f"{speaker}-001", start=start, duration=seconds, text="a b", speaker=speaker
+            )
+            said.append(lhotse.SupervisionSegment(id=f"{speaker}-001-{n}", **about))
+    lhotse.RecordingSet.from_recordings(recordings).to_file(tmp_path / "r.jsonl")
+    lhotse.SupervisionSet.from_segments(said).to_file(tmp_path / "s.jsonl")
+    argv = ["lhotse", "--output-dir", str(tmp_path / "data"), "--max-left-out", "0.9"]
+    assert main([*argv, "--recordings", f"{tmp_path}/r.jsonl", "--supervisions", f"{tmp_path}/s.jsonl"]) == 0
+    assert [u.id for u in read_data_dir(tmp_path / "data/train")] == ["s1-001"]
+    left_out = read_excluded(tmp_path / "data/train")
+    assert set(left_out) == {"s2-001", "s2-001-1"} and all("part" in why for why in left_out.values())
+
+
 def test_the_share_that_may_be_left_out_is_allowed_itself_and_an_empty_set_is_named():
     def result(kept, left_out):
         utterances = [Utterance(f"u{i}", "a.wav", "a", "s", 1.0) for i in range(kept)]

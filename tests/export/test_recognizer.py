@@ -184,6 +184,16 @@ def test_another_model_s_table_is_refused(exported, tmp_path):
         OnnxDecoder(tmp_path / "onnx")
 
 
+def test_a_token_may_end_lines_elsewhere(exported, tmp_path):
+    """U+2028: the table is one of as many tokens, and of another model."""
+    shutil.copytree(exported[1], tmp_path / "onnx")
+    table = (tmp_path / "onnx/tokens.txt").read_text().split("\n")
+    table[3] = "\u2028 3"
+    (tmp_path / "onnx/tokens.txt").write_text("\n".join(table))
+    with pytest.raises(ValueError, match="another model's"):
+        OnnxDecoder(tmp_path / "onnx")
+
+
 def test_a_table_without_a_blank_is_named(exported, tmp_path):
     (tmp_path / "model.onnx").write_bytes((exported[1] / "model.onnx").read_bytes())
     table = (exported[1] / "tokens.txt").read_text()

@@ -152,7 +152,10 @@ def test_ctrl_c_ends_listening_and_what_was_heard_is_told(exported):
 def test_standard_input_that_is_a_file_or_closed_is_refused(exported, monkeypatch, capfd, tmp_path):
     command = ["stream", "-", f"--model={exported[1].parent}", "--engine=onnx"]
     soundfile.write(tmp_path / "it.wav", SPEECH, 16000)
-    for source in (open(tmp_path / "it.wav", "rb"), None):  # noqa: SIM115
+    (tmp_path / "it.webm").write_bytes(b"\x1aE\xdf\xa3" + bytes(2000))
+    (tmp_path / "it.m4a").write_bytes(bytes(3) + b"\x20ftypM4A " + bytes(2000))
+    files = [open(tmp_path / f"it.{kind}", "rb") for kind in ("wav", "webm", "m4a")]  # noqa: SIM115
+    for source in (*files, None):
         monkeypatch.setattr("sys.stdin", source)
         assert main(command) == 1
         printed = capfd.readouterr()

@@ -136,6 +136,14 @@ def test_symbols_and_controls_become_the_mel_of_pytorch(speakers, vocoder):
         Session(speakers / "onnx", "imlspike_ctc")
 
 
+def test_the_gain_of_whole_numbers_is_that_of_their_floats(vocoder):
+    ours = OnnxVocoder(vocoder[1], threads=1)
+    ours.level = -20.0
+    wave = 0.1 * np.random.default_rng(0).normal(size=ours.sampling_rate).astype(np.float32)
+    whole = np.round(wave * 2**15).astype(np.int16)
+    assert ours.gain([whole]) == pytest.approx(ours.gain([wave]), rel=1e-3)
+
+
 def test_another_models_files_are_not_replaced(speakers, vocoder, capsys):
     there = (speakers / "onnx/model.onnx").read_bytes()
     export = ["export", f"{vocoder[1]}/bundle", "--output"]

@@ -82,6 +82,22 @@ def test_noise_before_and_behind_speech_is_not_decoded():
     assert heard and min(heard) > 0.1
 
 
+@pytest.mark.parametrize("batch_seconds", [1, 120])
+def test_noise_long_before_speech_is_not_heard_whatever_is_decoded_at_once(batch_seconds, tmp_path):
+    """As of a recorder that was switched on early: the speech comes in a later window."""
+    random = np.random.default_rng(0)
+    decoder = lambda waves: ["a"] * len(waves)  # noqa: E731
+    decoder.sampling_rate = 16000
+    noise, talk = 1e-3 * random.normal(size=16000 * 20), 0.1 * random.normal(size=16000 * 3)
+    wave = np.concatenate([noise, talk]).astype(np.float32)
+    heard = Speech2Text(decoder)
+    assert heard(wave, max_seconds=4, batch_seconds=batch_seconds) in ("a", "a a")  # by where it is cut
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    (found,) = heard.transcribe(tmp_path / "a.wav", max_seconds=4, batch_seconds=batch_seconds)
+    assert {one.text for one in found.segments if one.end < 19} == {""}
+    assert found.segments[-1].text == "a" and len(found.segments) >= 6
+
+
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
@@ -229,6 +245,17 @@ def test_the_language_model_of_a_recipe(recipe, waves, tmp_path):
         Speech2Text.from_pretrained(recipe, **options, lm_weight=0.3, lm=recipe / "exp/begun")
     with pytest.raises(ConfigError, match="'lm'"):
         Speech2Text.from_pretrained(recipe, lm=recipe / "exp/lm")
+
+
+def test_who_asks_for_joint_decoding_gets_the_decoder_though_a_beam_suits_the_bundle(experiment, tmp_path):
+    bundle = Bundle.load(experiment)
+    bundle.config["search"] = {"ctc_weight": 1.0, "beam_size": 3}
+    assert open_decoder(bundle, "beam").search.attention is None
+    assert open_decoder(bundle, "joint").search.attention is not None
+    assert open_decoder(bundle, "joint", ctc_weight=1.0).search.attention is None
+    del bundle.config["model"]["decoder"]  # as of one that was trained by CTC alone
+    with pytest.raises(ConfigError, match="no attention decoder.*beam"):
+        open_decoder(bundle, "joint")
 
 
 def test_a_language_models_file_that_none_would_be_read_from_is_named(recipe, tmp_path):

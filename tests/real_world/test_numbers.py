@@ -91,6 +91,17 @@ def test_a_damaged_manifest_stops_nothing(tmp_path, monkeypatch, capsys, damage)
     assert (out / "c.txt").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("1", "speakers are numbered 0 to 13"), ("a", "no speaker"), ("a.wav", "aa.wav: empty")],
+)
+def test_a_failure_names_what_failed_though_its_name_is_part_of_a_word(name, error):
+    report = Report((told := []).append)
+    report.fail(name, error)
+    report.fail("b.wav", "in b.wav: empty")
+    assert told == [f"{name}: {error}", "in b.wav: empty"]
+
+
 def test_a_name_colors_no_terminal(capsys):
     report = Report(print)
     report.fail("a\x1b[31m\n.wav", "empty")

@@ -238,11 +238,13 @@ async function live() {
   }
 }
 
-let recorder = null;
+let recorder = null, asking = false;
 
 async function record() {
   if (recorder) return recorder.stop();
-  const stream = await microphone();
+  if (asking) return; // the browser is still asking for the microphone
+  asking = true;
+  const stream = await microphone().finally(() => { asking = false; });
   stop();
   const parts = [], begin = Date.now();
   recorder = new MediaRecorder(stream);
