@@ -18,7 +18,7 @@ pytest.importorskip("onnxscript")
 from imlspike.bin.main import main  # noqa: E402
 from imlspike.data.yaml_file import ConfigError  # noqa: E402
 from imlspike.demo import build as built  # noqa: E402
-from imlspike.demo.build import build, fetch_runtime  # noqa: E402
+from imlspike.demo.build import RUNTIME_FILES, build, fetch_runtime  # noqa: E402
 from imlspike.demo.server import MOST_BYTES, Server  # noqa: E402
 from imlspike.demo.spikes import SHOWN, amounts, energy_table, noise, of_spikes  # noqa: E402
 from imlspike.evaluation.energy import energy  # noqa: E402
@@ -86,6 +86,17 @@ def test_models_that_make_no_page_are_refused_by_name(tmp_path):
     with pytest.raises(FileExistsError, match=tmp_path.name):
         make("recognizer", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_page_may_be_made_in_an_empty_folder_where_one_stands(tmp_path, monkeypatch):
+    for name in ("runtime", "here"):
+        (tmp_path / name).mkdir()
+    for name in RUNTIME_FILES:
+        (tmp_path / "runtime" / name).write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    build(Path(), [], tmp_path / "runtime", None, print)
+    assert (tmp_path / "here/demo.json").is_file() and (tmp_path / "here/ort" / RUNTIME_FILES[0]).is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"runtime", "here"}
 
 
 def test_a_runtime_that_cannot_be_fetched_is_told(tmp_path, monkeypatch):
