@@ -77,7 +77,8 @@ def summary() -> str:
         for score in each["scores"]:
             if head := WORDS.get(score["decoding"]):
                 row[head] = interval_cell(score["wer"], ".1f", 100)
-        row |= {"greedy, times `quick`'s": times or "", "encoder, µJ/s: fp32": f"{encoder['full']:.3g}"}
+        row["greedy, times the spiking one's"] = times or ""
+        row["encoder, µJ/s: fp32"] = f"{encoder['full']:.3g}"
         row["8 bits"] = f"{encoder['int8_bitwise']:.3g}"
         row["8 bits and memory"] = f"{encoder['int8_bitwise'] + encoder['memory_tiles']:.3g}"
         rows.append(row)

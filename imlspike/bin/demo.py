@@ -14,6 +14,7 @@ from imlspike.bin._command import EPILOG, command, number, teller
 from imlspike.bin._files import output_dir
 
 PRETRAINED = Path(imlspike.__file__).parent.parent / "pretrained"
+SHOWN = ("recogniser", "streaming", "voice", "vocoder")  # of it
 
 
 def parse(argv) -> argparse.Namespace:
@@ -25,7 +26,7 @@ def parse(argv) -> argparse.Namespace:
         epilog=EPILOG,
     )
     add = parser.add_argument
-    told = "a recognizer, one of streams, a voice and its vocoder (default: the bundles in pretrained/)"
+    told = "a recognizer, one of streams, a voice and its vocoder (default: those in pretrained/)"
     add("--model", nargs="+", metavar="MODEL", help=told)
     add("--static", type=output_dir, metavar="DIR", help="write the page there, for any web server, and end")
     add("--port", type=number(0, 65535, int), default=8000, help="0: a free one (default %(default)s)")
@@ -34,7 +35,8 @@ def parse(argv) -> argparse.Namespace:
     told = "its files, where npm can't fetch them (its package, unpacked, or the package's dist/)"
     add("--onnxruntime-web", type=Path, metavar="DIR", help=told)
     args = parser.parse_args(argv)
-    args.model = args.model or sorted(map(str, PRETRAINED.glob("*.zip")))
+    there = [str(file) for name in SHOWN if (file := PRETRAINED / f"{name}.zip").is_file()]
+    args.model = args.model or there
     if not args.model:
         parser.error("--model: which? (without a clone of the project there is no folder pretrained/)")
     return args
