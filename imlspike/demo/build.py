@@ -111,7 +111,9 @@ def build(
             settings["voice"], speech = write_voice(by_kind["voice"], by_kind["vocoder"], made)
             settings["text"] = text_url
         (made / "demo.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-        folder.mkdir(exist_ok=True)  # an empty one may be where the user stands, or a volume of its own
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.chmod(0o755)  # for a web server; an empty one that is there may be where the user stands
         for part in sorted(made.iterdir(), key=lambda part: part.name == "demo.json"):
             shutil.move(part, folder / part.name)
     return speech

@@ -128,7 +128,8 @@ def open_decoder(
             beside the experiment.
         lm_file: of its folder (not of a bundle), another model than the average of its best epochs.
         exact: see `Recognizer.from_bundle`; default: unless greedy, for the search takes most of the time.
-        **options: of "beam" and "joint", see `SearchOptions`; default: those that the bundle says suit it.
+        **options: of "beam" and "joint", see `SearchOptions`; default: those that the bundle says suit it,
+            but for joint not a `ctc_weight` of 1, which would be a beam.
 
     Raises:
         ConfigError: for options that this way of decoding doesn't take or that are out of range, a model

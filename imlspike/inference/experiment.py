@@ -113,12 +113,14 @@ def effective(cls: type, conf: dict[str, Any]) -> dict[str, Any]:
 def find_model_file(folder: Path, config: dict[str, Any], wanted: str | None = None) -> Path:
     """The model file `wanted` of an experiment, or the average of its best epochs, or what stands for it.
 
-    What isn't there under the path `wanted` is looked for by its name: a recipe's folder may have been named.
+    `wanted` is a path as seen from the folder, or from that of its recipe (exp/NAME/1epoch.pth).
 
     Raises:
         ConfigError: if it isn't there, naming those that are.
     """
-    names = [folder / wanted, folder / Path(wanted).name] if wanted else _average(folder, config)
+    names = [folder / wanted] if wanted else _average(folder, config)
+    if wanted and Path(wanted).parent.name == folder.name:
+        names.append(folder / Path(wanted).name)
     there = sorted(folder.glob("*.pth"))
     if found := [file for file in names if file.is_file()]:
         return found[0]

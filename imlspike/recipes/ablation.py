@@ -86,6 +86,11 @@ class Ablation(Options):
         self.to_train = [name for name in self.runs if name not in self.taken]
         self.failed, self.ended = [], []
 
+    @property
+    def at_once(self) -> int:
+        """Trainings side by side: one on GPUs, unless a scheduler shares them out."""
+        return 1 if self.ngpu not in ("", "0") and "--cuda_cmd" not in self.passed_on else self.nj
+
     def experiment(self, name: str) -> str:
         """A run as --experiments of the recipe names it."""
         layers = [self.config, *filter(None, [self.budget]), *self.runs[name].overrides]
@@ -114,13 +119,13 @@ def prepare(o: Ablation):
     run_recipe(o, None, "--stage", 1, "--stop_stage", 10, "--nj", o.nj, "--experiments", specs)
 
 
-@stage(2, each=lambda o: o.to_train, jobs=lambda o: o.nj if o.ngpu in ("", "0") else 1)
+@stage(2, each=lambda o: o.to_train, jobs=lambda o: o.at_once)
 def one_run(o: Ablation, name: str):
     """Runs."""
-    begin = time.monotonic()
     fresh = not Path(f"exp/{name}/.done/train.json").is_file()
     told = "not trained to its end yet" if fresh else "trained before; decoded and scored where that is left"
     yield Needs(always=told, follow=Log(name, f"exp/{name}/train.log"))
+    begin = time.monotonic()
     if fresh:
         from imlspike.data.origin import git_state  # here only: it loads torch
 
@@ -138,7 +143,9 @@ def one_run(o: Ablation, name: str):
     # Those that were trained just now, and not before, tell how long the others will take.
     o.ended.append(time.monotonic() - begin if fresh else 0)
     timed, left = [seconds for seconds in o.ended if seconds], len(o.to_train) - len(o.ended)
-    told = f", {duration(sum(timed) / len(timed) * left / min(o.nj, left))} left" if timed and left else ""
+    told = (
+        f", {duration(sum(timed) / len(timed) * left / min(o.at_once, left))} left" if timed and left else ""
+    )
     log(f"  {name}: complete; {len(o.ended)} of {len(o.to_train)} runs{told}")
 
 

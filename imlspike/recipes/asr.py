@@ -12,6 +12,7 @@ from imlspike.data.model_files import suffix
 from imlspike.data.yaml_file import read_yaml, write_yaml
 from imlspike.recipes import data, training
 from imlspike.recipes.asr_options import LM_TEXT, Asr
+from imlspike.recipes.options import ROOT
 from imlspike.recipes.processes import VERBS, RecipeError, flags, program, script, verb
 from imlspike.recipes.progress import Log, log
 from imlspike.recipes.runner import Item, Needs, Recipe, asked
@@ -190,7 +191,7 @@ def train(o: Asr, name: str):
     """Training."""
     exp, config = f"exp/{name}", o.configs[name]
     inputs = [*o.data_files, *o.stats_files]
-    teacher = (config.get("model_conf") or {}).get("distill_from")
+    teacher = find_teacher(config)
     taken = [each.partition(":")[0] for each in config.get("init_param") or []]
     inputs += [data.weights(model) for model in (*taken, teacher) if model and os.path.exists(model)]
     settings, results = config | o.pick("seed feats_normalize"), data.made_of(name, "decode_*")
@@ -201,7 +202,17 @@ def train(o: Asr, name: str):
     if o.feats_normalize == "global_mvn":
         given["normalize_conf"] = {"stats_file": f"{Path.cwd()}/{exp}/feats_stats.npz"}
     training.describe(o, exp, config)
+    if teacher:
+        given["model_conf"] = config["model_conf"] | {"distill_from": teacher}
     launch(o, exp, "asr", config | o.data_config | given | o.shapes)
+
+
+def find_teacher(config: dict) -> str | None:
+    """The teacher of a configuration: as it is named from --workdir, or else one of the project's files."""
+    named = (config.get("model_conf") or {}).get("distill_from")
+    if named and not os.path.exists(named) and (ROOT / named).exists():
+        return str(ROOT / named)
+    return named
 
 
 def pieces(o: Asr) -> list[tuple]:

@@ -1,6 +1,5 @@
 """Options of a recognizer's recipe, and what follows from them: models, files, a folder for each decoding."""
 
-import os
 import re
 from dataclasses import dataclass
 from math import prod
@@ -10,7 +9,7 @@ from imlspike.data.filter_lengths import EACH_FRAME, SUBSAMPLING
 from imlspike.data.model_files import average
 from imlspike.data.yaml_file import read_yaml
 from imlspike.recipes.data import unique
-from imlspike.recipes.options import ROOT, OptionError, existing, filled, option
+from imlspike.recipes.options import OptionError, existing, filled, option
 from imlspike.recipes.processes import check_words
 from imlspike.recipes.training import EspnetOptions, configure
 
@@ -138,9 +137,6 @@ class Asr(EspnetOptions):
             if (layer := _input_layer(config)) not in known:
                 told = f"is {layer}; what utterances it can take is known of {' '.join(map(str, known))}"
                 raise OptionError(f"{name}: encoder_conf.input_layer {told}")
-            conf = config.get("model_conf") or {}
-            if (teacher := conf.get("distill_from")) and os.path.exists(ROOT / str(teacher)):
-                conf["distill_from"] = str(ROOT / teacher)  # else it is one of --workdir
 
     def models(self) -> list[tuple[str, str, list[str]]]:
         """Name, configuration and overrides of each model."""

@@ -43,6 +43,8 @@ def at_validation(folder: Path) -> list[ModelCheckpoint]:
 class Keeper(Callback):
     """The bundle of each validation, checkpoints between validations and on SIGTERM, the end by the clock.
 
+    A SIGTERM at the step of a validation leaves the checkpoint before it: the steps since are done again.
+
     Args:
         exp_dir, origin: the experiment, the bundle's field of that name.
         deadline: when to end, with a validation, on the clock of `time.monotonic`; None: never.

@@ -24,7 +24,7 @@ def test_what_the_voice_says_the_recogniser_hears():
 
 
 def test_the_conformer_teaches_what_the_recogniser_learns():
-    """`distill_from` of conf/ablations/distill.yaml: the same tokens, features and statistics."""
+    """`distill_from` of conf/full_taught.yaml: the same tokens, features and statistics."""
     teacher, student = (Bundle.load(MODELS / f"{name}.zip") for name in ("conformer", "recogniser"))
     assert teacher.config["model"]["encoder"] == "conformer" and teacher.tokens == student.tokens
     assert teacher.config["features"] == student.config["features"]

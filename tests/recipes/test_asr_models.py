@@ -8,7 +8,7 @@ import yaml
 
 pytest.importorskip("espnet2", reason="ESPnet isn't installed (extra: asr)")
 
-from imlspike.recipes.asr import join_texts  # noqa: E402
+from imlspike.recipes.asr import find_teacher, join_texts  # noqa: E402
 from imlspike.recipes.asr_options import Asr  # noqa: E402
 from imlspike.recipes.options import ROOT, parse  # noqa: E402
 from imlspike.recipes.training import select  # noqa: E402
@@ -66,12 +66,13 @@ def test_models_may_differ_in_augmentation_which_their_statistics_do_not_see(tmp
 
 
 @pytest.mark.parametrize("file", ["setup.cfg", "exp/first"])
-def test_a_teacher_is_a_file_of_the_project_or_one_of_the_work_folder(file, tmp_path):
-    (tmp_path / "taught.yaml").write_text(f"model: iml_spikeformer\nmodel_conf: {{distill_from: {file}}}")
-    options = Asr(experiments=f"a:{ROOT}/conf/quick.yaml:{tmp_path}/taught.yaml", corpus="aishell")
-    options.check()
-    there = {"setup.cfg": str(ROOT / "setup.cfg")}
-    assert options.configs["a"]["model_conf"]["distill_from"] == there.get(file, file)
+def test_a_teacher_is_a_file_of_the_project_or_one_of_the_work_folder(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"model_conf": {"distill_from": file}}
+    assert find_teacher(config) == {"setup.cfg": str(ROOT / "setup.cfg")}.get(file, file)
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text("one of the work folder's")
+    assert find_teacher(config) == file and find_teacher({}) is None
 
 
 def test_texts_of_a_language_model_without_a_last_line_end_stay_apart(tmp_path):
