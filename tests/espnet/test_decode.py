@@ -17,6 +17,7 @@ from imlspike.data.yaml_file import ConfigError
 from imlspike.espnet import register
 from imlspike.inference import Bundle
 from imlspike.inference.decoding import decode_dir, open_decoder
+from imlspike.inference.experiment import find_model_file
 from imlspike.inference.recognizer import Recognizer
 from tests.espnet.tiny import TEXTS
 
@@ -254,3 +255,24 @@ def test_options_that_need_another(words, capsys):
     with pytest.raises(SystemExit):
         main(["--config", "c", "--data-dir", "d", "--output", "o", *words])
     assert words[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("config", ["no_such.yaml", "exp/no_such/config.yaml", "exp/A/run.yaml"])
+def test_another_file_than_an_experiment_s_config_is_refused(config, tmp_path, capsys):
+    (tmp_path / "exp/A").mkdir(parents=True)
+    for name in ("config.yaml", "run.yaml"):
+        (tmp_path / "exp/A" / name).write_text("")
+    words = ["--config", f"{tmp_path}/{config}", "--data-dir", "d", "--output", f"{tmp_path}/o"]
+    assert main(words) == 1
+    assert f"--config {tmp_path}/{config}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_model_file_is_named_from_its_folder_or_its_recipe_s_and_is_none_of_another_experiment(tmp_path):
+    folder = tmp_path / "exp/A"
+    folder.mkdir(parents=True)
+    (folder / "1epoch.pth").write_text("")
+    for named in ("1epoch.pth", "exp/A/1epoch.pth"):
+        assert find_model_file(folder, {}, named) == folder / "1epoch.pth"
+    for named in ("2epoch.pth", "../B/1epoch.pth", "exp/B/1epoch.pth"):
+        with pytest.raises(ConfigError, match="no such model; there is 1epoch.pth"):
+            find_model_file(folder, {}, named)
